@@ -1,0 +1,43 @@
+"""tsrnn: how recurrent networks grow long timescales, trained a population at a time."""
+
+from tsrnn.config import (
+    DMS,
+    SGD,
+    EndRules,
+    FixedTau,
+    GradientClip,
+    Leaky,
+    LeakyReLU,
+    Lengths,
+    MultiHead,
+    Parity,
+    ReLU,
+    RunConfig,
+    SingleHead,
+    Tanh,
+    TrainedTau,
+    Training,
+)
+from tsrnn.training import EpochReport, Trainer, train
+
+__all__ = [
+    "DMS",
+    "SGD",
+    "EndRules",
+    "EpochReport",
+    "FixedTau",
+    "GradientClip",
+    "Leaky",
+    "LeakyReLU",
+    "Lengths",
+    "MultiHead",
+    "Parity",
+    "ReLU",
+    "RunConfig",
+    "SingleHead",
+    "Tanh",
+    "TrainedTau",
+    "Trainer",
+    "Training",
+    "train",
+]

@@ -1,0 +1,222 @@
+"""One network on disk: a safetensors file that says what it is and rebuilds its own network.
+
+The file's header carries JSON (configuration, progress, checksum); nothing in it can be executed. Loading is
+strict: a missing, extra, misshapen or damaged tensor is a `CheckpointError`.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
+
+from tsrnn import curriculum
+from tsrnn.config import RunConfig, explain
+from tsrnn.curriculum import CurriculumState
+from tsrnn.files import write_atomically
+from tsrnn.networks import NetworkState, Population, initial_network, population, population_class
+
+FORMAT: Final = "tsrnn-1"
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be read; the message names the file and says why."""
+
+
+@checked_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Progress:
+    """How far a network's training has come.
+
+    Attributes:
+        heads: the N in training, ascending.
+        epoch: epochs trained.
+        epochs_on_newest: epochs trained since the newest N entered.
+        max_n: the largest N solved; 0 where none was.
+        steps: optimiser steps taken.
+        operations: useful floating-point operations of its matrix products.
+        wall_s: its own computing time in seconds: its share of its population's.
+    """
+
+    heads: tuple[int, ...]
+    epoch: int = 0
+    epochs_on_newest: int = 0
+    max_n: int = 0
+    steps: int = 0
+    operations: float = 0.0
+    wall_s: float = 0.0
+
+    @property
+    def curriculum(self) -> CurriculumState:
+        """The state of the curriculum."""
+        return CurriculumState(self.heads)
+
+
+_PROGRESS: Final[TypeAdapter[Progress]] = TypeAdapter(Progress)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One network at the end of an epoch.
+
+    Attributes:
+        config: the network's run.
+        progress: how far it has come.
+        network: its tensors by name, heads by their N.
+        momentum: the optimiser's, by the same names; empty where only the weights are kept.
+    """
+
+    config: RunConfig
+    progress: Progress
+    network: NetworkState
+    momentum: NetworkState = field(default_factory=dict)
+
+    def population(self) -> Population:
+        """Return the network as a population of one."""
+        return population(self.config.network, [self.network], [self.progress.heads])
+
+
+def new(config: RunConfig) -> Checkpoint:
+    """Return the state every run starts from: epoch 0, initial weights, the curriculum's first heads."""
+    heads = curriculum.start(config.curriculum).heads
+    return Checkpoint(config, Progress(heads=heads), initial_network(config, heads))
+
+
+def save(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    tensors = {f"network/{name}": t for name, t in checkpoint.network.items()}
+    tensors |= {f"momentum/{name}": t for name, t in checkpoint.momentum.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    about = {
+        "format": FORMAT,
+        "config": json.loads(checkpoint.config.to_json()),
+        "progress": asdict(checkpoint.progress),
+    }
+    text = json.dumps(about, sort_keys=True)
+    metadata = {"tsrnn": text, "sha256": _digest(text, tensors)}
+    write_atomically(path, safetensors.torch.save(tensors, metadata))
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: if the file is absent, damaged, not one of ours, or does not fit its own configuration.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
+    if "tsrnn" not in metadata:
+        raise CheckpointError(f"{path}: not a tsrnn checkpoint (its header has no tsrnn entry)")
+    if metadata.get("sha256") != _digest(metadata["tsrnn"], tensors):
+        raise CheckpointError(f"{path}: damaged (its contents do not match its checksum)")
+    config, progress = _about(path, metadata["tsrnn"])
+    parts: dict[str, NetworkState] = {"network": {}, "momentum": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition("/")
+        if part not in parts:
+            raise CheckpointError(f"{path}: unknown tensor {name}; allowed are network/... and momentum/...")
+        parts[part][rest] = tensor
+    _check(path, config, progress, parts["network"], "network")
+    if parts["momentum"]:
+        _check(path, config, progress, parts["momentum"], "momentum")
+    return Checkpoint(config, progress, parts["network"], parts["momentum"])
+
+
+def _about(path: Path, text: str) -> tuple[RunConfig, Progress]:
+    try:
+        about: Any = json.loads(text)
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            raise CheckpointError(f"{path}: unknown format; this version reads {FORMAT}")
+        config = RunConfig.from_json(json.dumps(about.get("config")))
+        return config, _PROGRESS.validate_json(json.dumps(about.get("progress")))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: its header is not JSON ({error})") from None
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: {explain(error)}") from None
+
+
+def _check(path: Path, config: RunConfig, progress: Progress, state: NetworkState, part: str) -> None:
+    """Hold the tensors against what the configuration says they are."""
+    shapes = population_class(config.network).shapes(config.network)
+    for n in progress.heads:
+        shapes |= {f"heads.{n}.weight": (2, config.network.hidden), f"heads.{n}.bias": (2,)}
+    if shapes.keys() != state.keys():
+        wrong = sorted(shapes.keys() ^ state.keys())
+        raise CheckpointError(f"{path}: {part}: missing or unknown tensors: {', '.join(wrong)}")
+    dtype = getattr(torch, config.training.precision)
+    for name, shape in shapes.items():
+        tensor = state[name]
+        if tuple(tensor.shape) != shape or tensor.dtype != dtype:
+            raise CheckpointError(
+                f"{path}: {part}/{name} is {tensor.dtype} {list(tensor.shape)}; its configuration needs {dtype} {list(shape)}"
+            )
+
+
+def _digest(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim else b"")
+    return digest.hexdigest()
+
+
+class CheckpointFolder:
+    """A network's checkpoints below a sweep's folder: `checkpoints/<network_id>/`.
+
+    "epoch-000012.safetensors" is where the run resumes; the newest two are kept, so that a damaged one costs
+    an epoch and not the run. "n-005.safetensors" holds the weights that solved N = 5.
+    """
+
+    def __init__(self, sweep: Path, network_id: str) -> None:
+        """Address the folder; nothing is made before the first save."""
+        self._sweep = sweep
+        self._folder = sweep / "checkpoints" / network_id
+
+    def save_resume(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint a run resumes from, and remove those before the previous one."""
+        save(checkpoint, self._folder / f"epoch-{checkpoint.progress.epoch:06d}.safetensors")
+        for old in self._resumes()[2:]:
+            old.unlink(missing_ok=True)
+
+    def save_solved(self, checkpoint: Checkpoint, n: int) -> str:
+        """Write the weights that solved N = n; return the path relative to the sweep's folder."""
+        path = self._folder / f"n-{n:03d}.safetensors"
+        save(checkpoint, path)
+        return path.relative_to(self._sweep).as_posix()
+
+    def newest(self, config: RunConfig) -> tuple[Checkpoint, list[str]]:
+        """Return the newest valid checkpoint of this run, a new one where there is none, and warnings.
+
+        A checkpoint that is damaged, or of another configuration, is passed over and named in the warnings.
+        """
+        warnings = []
+        for path in self._resumes():
+            try:
+                found = load(path)
+            except CheckpointError as error:
+                warnings.append(str(error))
+                continue
+            if found.config == config:
+                return found, warnings
+            warnings.append(f"{path}: belongs to another configuration ({found.config.network_id})")
+        return new(config), warnings
+
+    def _resumes(self) -> list[Path]:
+        return sorted(self._folder.glob("epoch-*.safetensors"), reverse=True)

@@ -1,0 +1,308 @@
+"""What defines a network's numbers: frozen, checked on construction, hashed into the network's id.
+
+A `RunConfig` is one network: its task, architecture, curriculum, training, end rules and seed. What does
+not change its numbers (device, threads, storage, the networks it is stacked with) is not in it.
+Every union is tagged by `kind`, so that the JSON form says which class it was.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+STRICT: Final = ConfigDict(extra="forbid")
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+MemoryN = Annotated[int, Field(ge=2)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Lengths:
+    """Sequence length M: uniform on the integers [N + shortest_beyond, longest_factor N + longest_beyond].
+
+    Source: section 3.1; the authors' code draws to 4 N + 1 (`longest_beyond=1`).
+    """
+
+    shortest_beyond: Annotated[int, Field(ge=0)] = 2
+    longest_factor: Annotated[int, Field(ge=2)] = 4
+    longest_beyond: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _ordered_at_the_smallest_n(self) -> Self:
+        if self.range_for(2)[0] > self.range_for(2)[1]:
+            raise ValueError(f"at N = 2 the shortest length exceeds the longest: {self.range_for(2)}")
+        return self
+
+    def range_for(self, n: int) -> tuple[int, int]:
+        """Return the shortest and the longest length in time steps, both inclusive, for largest N `n`."""
+        return n + self.shortest_beyond, self.longest_factor * n + self.longest_beyond
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Parity:
+    """N-parity: is the number of ones among the last N bits odd? (section 3.1).
+
+    `input_probability` is P(bit = 1), or "uniform" for a p ~ U(0, 1) drawn for each sequence (the code's).
+    """
+
+    kind: Literal["parity"] = "parity"
+    input_probability: Probability | Literal["uniform"] = "uniform"
+    lengths: Lengths = Lengths()
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DMS:
+    """N-delayed-match-to-sample: does the last bit equal the one N - 1 steps before it? (section 3.1)."""
+
+    kind: Literal["dms"] = "dms"
+    input_probability: Probability | Literal["uniform"] = 0.5
+    lengths: Lengths = Lengths()
+
+
+Task = Annotated[Parity | DMS, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class LeakyReLU:
+    """phi(z) = z for z > 0, slope * z below (0.1 in the paper, 0.01 in the authors' code)."""
+
+    kind: Literal["leaky_relu"] = "leaky_relu"
+    slope: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ReLU:
+    """phi(z) = max(z, 0) (appendix A)."""
+
+    kind: Literal["relu"] = "relu"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Tanh:
+    """phi(z) = tanh(z) (appendix A)."""
+
+    kind: Literal["tanh"] = "tanh"
+
+
+Nonlinearity = Annotated[LeakyReLU | ReLU | Tanh, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainedTau:
+    """Every neuron's tau is trained, starting at U(low, high), in time steps.
+
+    `constraint` keeps tau >= 1: "project" sets the stored value to 1 after each step; "clamp_forward" is the
+    authors' way: the forward pass uses max(tau, 1), and a stored tau below 1 gets no gradient.
+    """
+
+    kind: Literal["trained"] = "trained"
+    low: Annotated[float, Field(ge=1)] = 1.0
+    high: Annotated[float, Field(ge=1)] = 2.0
+    constraint: Literal["project", "clamp_forward"] = "project"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low = {self.low} exceeds high = {self.high}")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FixedTau:
+    """Every neuron has this tau, in time steps, for the whole run."""
+
+    kind: Literal["fixed"] = "fixed"
+    tau: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+
+
+Tau = Annotated[TrainedTau | FixedTau, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Leaky:
+    """Leaky RNN (section 2).
+
+    `self_interaction` "inside" the nonlinearity is equation 1, "outside" equation 5 (appendix A).
+    The initial state of every sequence is U(0, initial_state), per neuron.
+    """
+
+    kind: Literal["leaky"] = "leaky"
+    hidden: Count = 500
+    nonlinearity: Nonlinearity = LeakyReLU()
+    self_interaction: Literal["inside", "outside"] = "inside"
+    tau: Tau = TrainedTau()
+    initial_state: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+
+
+# One architecture today; a union tagged by `kind` as soon as there is a second.
+Network = Leaky
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SingleHead:
+    """Train one N at a time with one head, from N = `start`; all weights carry over (section 3.2)."""
+
+    kind: Literal["single"] = "single"
+    start: MemoryN = 2
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class MultiHead:
+    """Train N = `start`, then add a head for each next N and keep the older ones (section 3.2)."""
+
+    kind: Literal["multi"] = "multi"
+    start: MemoryN = 2
+
+
+Curriculum = Annotated[SingleHead | MultiHead, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SGD:
+    """Stochastic gradient descent with Nesterov momentum (section 3.2; the numbers are the code's)."""
+
+    kind: Literal["sgd"] = "sgd"
+    learning_rate: Positive = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+Optimizer = SGD
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GradientClip:
+    """Scale a network's gradient down to `max_norm` over the parameters in use.
+
+    `counts` "parameters" takes the norm of what is trained; "parameters_and_diagonal" adds the gradient of
+    the (always zero) diagonal of W, as the authors' code does.
+    """
+
+    max_norm: Positive = 2.0
+    counts: Literal["parameters", "parameters_and_diagonal"] = "parameters"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Training:
+    """How one epoch is trained and tested.
+
+    An epoch is `steps_per_epoch` optimiser steps, then a test on `test_batches` batches. An N is solved when
+    both the newest head's accuracy and the mean over heads exceed `solved_accuracy`.
+    `precision` is the dtype of parameters and states.
+    """
+
+    batch_size: Count = 256
+    steps_per_epoch: Count = 600
+    test_batches: Count = 50
+    optimizer: Optimizer = SGD()
+    clip: GradientClip | None = GradientClip()
+    solved_accuracy: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    precision: Literal["float32", "float64"] = "float32"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class EndRules:
+    """A run ends when N = `max_n` is solved, after `max_epochs`, or after `max_seconds` of its own computing."""
+
+    max_n: MemoryN = 101
+    max_epochs: Count = 1000
+    max_seconds: Positive = 259200.0
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RunConfig:
+    """One network's run. The defaults are the paper's (see docs/fidelity.md for the exceptions).
+
+    Raises:
+        pydantic.ValidationError: (a ValueError) names the field, the value and what is allowed.
+    """
+
+    task: Task = Parity()
+    network: Network = Leaky()
+    curriculum: Curriculum = MultiHead()
+    training: Training = Training()
+    end: EndRules = EndRules()
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @model_validator(mode="after")
+    def _starts_below_the_end(self) -> Self:
+        if self.curriculum.start > self.end.max_n:
+            raise ValueError(
+                f"curriculum.start = {self.curriculum.start} is beyond end.max_n = {self.end.max_n}"
+            )
+        return self
+
+    @property
+    def network_id(self) -> str:
+        """The key of this network's rows and checkpoints: "n" and 16 hexadecimal digits.
+
+        A hash of the canonical JSON without defaults, so that a new setting with a default leaves the ids of
+        existing results as they were.
+        """
+        text = json.dumps(non_defaults(self), sort_keys=True, separators=(",", ":"))
+        return "n" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def replicates(self, count: int) -> list["RunConfig"]:
+        """Return `count` copies of this run with seeds `seed`, `seed` + 1, ..."""
+        return [dataclasses.replace(self, seed=self.seed + i) for i in range(count)]
+
+    def to_json(self) -> str:
+        """Return the whole configuration, defaults included, as JSON."""
+        return _RUN_CONFIG.dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "RunConfig":
+        """Read what `to_json` wrote; what is left out takes its default, an unknown name is an error.
+
+        Raises:
+            pydantic.ValidationError: (a ValueError) names the field, the value and what is allowed.
+        """
+        return _RUN_CONFIG.validate_json(text)
+
+
+_RUN_CONFIG: Final[TypeAdapter[RunConfig]] = TypeAdapter(RunConfig)
+
+
+def non_defaults(config: Any) -> dict[str, Any]:
+    """Return a config as nested dictionaries that hold tags and what differs from the defaults.
+
+    Numbers are spelled one way (2.0 as 2), so that equal configurations give equal text.
+    """
+    result: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name != "kind" and value == field.default:
+            continue
+        if dataclasses.is_dataclass(value):
+            result[field.name] = non_defaults(value)
+        elif isinstance(value, float) and value.is_integer():
+            result[field.name] = int(value)
+        else:
+            result[field.name] = value
+    return result
+
+
+def explain(error: ValidationError) -> str:
+    """Return a validation error as one line: each field, its value and what is allowed.
+
+    Example: "network.tau.tau = 0.5: Input should be greater than or equal to 1".
+    """
+    lines = []
+    for item in error.errors():
+        field = ".".join(str(part) for part in item["loc"])
+        value = "" if isinstance(item["input"], Mapping) or not field else f" = {item['input']!r}"
+        lines.append(f"{field or error.title}{value}: {item['msg'].removeprefix('Value error, ')}")
+    return "; ".join(lines)
+
+
+def stacking_key(config: RunConfig) -> RunConfig:
+    """Return what networks must share to be stacked in one population: all but the seed and a fixed tau's value."""
+    network = config.network
+    if isinstance(network.tau, FixedTau):
+        network = dataclasses.replace(network, tau=FixedTau())
+    return dataclasses.replace(config, network=network, seed=0)

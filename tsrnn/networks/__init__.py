@@ -1,0 +1,33 @@
+"""Populations of networks, one class an architecture."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from tsrnn.config import Network, RunConfig
+from tsrnn.networks.base import NetworkState, Population, initial_head
+from tsrnn.networks.leaky import LeakyPopulation
+
+__all__ = ["NetworkState", "Population", "initial_head", "initial_network", "population", "population_class"]
+
+
+def population_class(network: Network) -> type[LeakyPopulation]:
+    """Return the class that implements an architecture."""
+    return LeakyPopulation
+
+
+def initial_network(config: RunConfig, heads: Sequence[int]) -> NetworkState:
+    """Return a new network with fresh heads for every N in `heads`, on the CPU, in the config's precision."""
+    state = population_class(config.network).initial_state_of(config.network, config.seed)
+    for n in heads:
+        state |= initial_head(config.network.hidden, n, config.seed)
+    dtype = getattr(torch, config.training.precision)
+    return {name: tensor.to(dtype) for name, tensor in state.items()}
+
+
+def population(
+    network: Network, states: Sequence[Mapping[str, Tensor]], heads: Sequence[Sequence[int]]
+) -> Population:
+    """Stack R networks of one architecture; `heads` gives each one's N."""
+    return population_class(network).from_states(network, states, heads)

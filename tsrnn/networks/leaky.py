@@ -1,0 +1,89 @@
+"""The leaky RNN (section 2): recurrent weights without self-connections, and one tau a neuron."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsrnn.config import FixedTau, Leaky, TrainedTau
+from tsrnn.networks import recurrence
+from tsrnn.networks.base import READOUT_BIAS, READOUT_WEIGHT, NetworkState, Population, Stack, uniform
+
+WEIGHT = "recurrent.weight"
+BIAS = "recurrent.bias"
+INPUT_WEIGHT = "input.weight"
+INPUT_BIAS = "input.bias"
+TAU = "tau"
+
+
+class LeakyPopulation(Population):
+    """R leaky RNNs: h(t) = phi((1 - alpha) h(t-1) + alpha (W h(t-1) + b + u x(t) + c)), alpha = 1 / tau.
+
+    Parameters: W "recurrent.weight" [R, H, H], b "recurrent.bias", u "input.weight", c "input.bias" and
+    "tau" (time steps), each [R, H]. Two invariants hold for what is stored: the diagonal of W is zero, and
+    tau >= 1 (unless the config asks for the authors' "clamp_forward").
+    """
+
+    network: Leaky
+
+    @staticmethod
+    def shapes(network: Leaky) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every tensor of one network but the heads'."""
+        h = network.hidden
+        return {WEIGHT: (h, h), BIAS: (h,), INPUT_WEIGHT: (h,), INPUT_BIAS: (h,), TAU: (h,)}
+
+    @staticmethod
+    def initial_state_of(network: Leaky, seed: int) -> NetworkState:
+        """Return a new network without heads: U(-k, k), k = 1/sqrt(fan in); tau as configured."""
+        state: NetworkState = {}
+        for name, shape in LeakyPopulation.shapes(network).items():
+            if name == TAU:
+                continue
+            fan_in = network.hidden if name in (WEIGHT, BIAS) else 1
+            state[name] = uniform(fan_in**-0.5, shape, seed, "init", name)
+        state[WEIGHT].fill_diagonal_(0.0)
+        match network.tau:
+            case FixedTau(tau=tau):
+                state[TAU] = torch.full((network.hidden,), tau)
+            case TrainedTau(low=low, high=high):
+                state[TAU] = (low + high) / 2 + uniform((high - low) / 2, (network.hidden,), seed, "init", TAU)
+        return state
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The names of the parameters that training changes: tau only where it is trained."""
+        names = (WEIGHT, BIAS, INPUT_WEIGHT, INPUT_BIAS, READOUT_WEIGHT, READOUT_BIAS)
+        return (*names, TAU) if isinstance(self.network.tau, TrainedTau) else names
+
+    def last_states(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor) -> Tensor:
+        """Run the networks over their sequences; see `Population.last_states`."""
+        parameters = self.parameters
+        tau = parameters[TAU]
+        if isinstance(self.network.tau, TrainedTau) and self.network.tau.constraint == "clamp_forward":
+            tau = tau.clamp(min=1.0)
+        return recurrence.last_states(
+            weight=parameters[WEIGHT],
+            alpha=1.0 / tau,
+            input_weight=parameters[INPUT_WEIGHT],
+            bias=parameters[BIAS] + parameters[INPUT_BIAS],
+            inputs=inputs.to(self.dtype),
+            initial=initial,
+            lengths=lengths,
+            nonlinearity=self.network.nonlinearity,
+            self_interaction=self.network.self_interaction,
+        )
+
+    def remove_untrained_gradients_(self, gradients: Stack) -> None:
+        """Zero the gradient of the diagonal of W: there are no self-connections."""
+        gradients[WEIGHT].diagonal(dim1=1, dim2=2).zero_()
+
+    def project_(self) -> None:
+        """Set tau below 1 to 1, so that no tau can stick where it has no effect."""
+        if isinstance(self.network.tau, TrainedTau) and self.network.tau.constraint == "project":
+            self.parameters[TAU].clamp_(min=1.0)
+
+    def tau(self) -> np.ndarray:
+        """Return the neurons' tau in time steps, [R, H] float64."""
+        return cast(np.ndarray, self.parameters[TAU].detach().double().cpu().numpy())

@@ -1,0 +1,42 @@
+"""What a population is trained and tested on: batches and initial states, each network's from its own streams."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from tsrnn.config import Task
+from tsrnn.networks import Population
+from tsrnn.randomness import Streams
+from tsrnn.tasks import TaskBatch, draw_batch, draw_lengths
+
+Address = tuple[int, str, int]
+"""(seed, purpose, epoch): where in a network's randomness its batches come from."""
+
+
+def batches(
+    task: Task, population: Population, addresses: Sequence[Address], count: int, batch: int
+) -> Iterator[tuple[TaskBatch, Tensor]]:
+    """Draw `count` batches and initial states for every network.
+
+    Args:
+        task: what the labels are.
+        population: whose heads are asked, and whose initial states are drawn.
+        addresses: [R] one a network.
+        count: batches.
+        batch: sequences a network and batch, B.
+
+    Yields:
+        the batch, and initial states [R, B, H] ~ U(0, network.initial_state).
+    """
+    network, device = population.network, population.device
+    lengths = [
+        draw_lengths(task, max(heads), count, *address, "length")
+        for heads, address in zip(population.heads, addresses, strict=True)
+    ]
+    bits = Streams.named([(*address, "bits") for address in addresses], device)
+    states = Streams.named([(*address, "state") for address in addresses], device)
+    for i in range(count):
+        drawn = draw_batch(task, population.head_table, [m[i] for m in lengths], batch, bits)
+        initial = states.uniform(batch, network.hidden, dtype=torch.float32)
+        yield drawn, initial.mul_(network.initial_state).to(population.dtype)

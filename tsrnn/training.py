@@ -1,0 +1,335 @@
+"""The training loop, the only one: epochs, tests, curriculum steps and ends, for R networks at once.
+
+Networks of a population are independent: each has its own streams, curriculum, epoch count and end. Stacking
+them only makes their matrix products share a call.
+"""
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tsrnn import curriculum
+from tsrnn.checkpoint import Checkpoint, Progress, new
+from tsrnn.config import RunConfig, stacking_key
+from tsrnn.evaluation import end_accuracy
+from tsrnn.networks import initial_head, population
+from tsrnn.optimizers import StackedSGD, clip_, gradient_norms
+from tsrnn.sampling import batches
+from tsrnn.tasks import TaskBatch
+
+Status = Literal["solved_all", "epochs", "time", "diverged"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a network's run ended: the status, and the same in words."""
+
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One network's epoch.
+
+    Attributes:
+        config: the network's run.
+        progress: how far it has come, after the curriculum's step if there was one.
+        accuracies: test accuracy in 0..1 by head N, of the heads trained in this epoch.
+        loss: sum over heads of the mean cross-entropy (nats), mean over the epoch's steps.
+        grad_norm: gradient norm before clipping, mean over the epoch's steps.
+        tau_mean: mean of tau over neurons, in time steps; None for architectures without tau.
+        tau_sd: their standard deviation.
+        solved: the weights that solved the newest N, if this epoch's test did.
+        epochs_taken: epochs trained with the newest N, this one included.
+        outcome: set in the network's last report.
+    """
+
+    config: RunConfig
+    progress: Progress
+    accuracies: dict[int, float]
+    loss: float
+    grad_norm: float
+    tau_mean: float | None
+    tau_sd: float | None
+    solved: Checkpoint | None
+    epochs_taken: int
+    outcome: Outcome | None
+
+    @property
+    def epoch(self) -> int:
+        """Epochs trained, counted from 1."""
+        return self.progress.epoch
+
+    @property
+    def n(self) -> int:
+        """The newest N trained in this epoch."""
+        return max(self.accuracies)
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy of the newest head."""
+        return self.accuracies[self.n]
+
+    @property
+    def accuracy_mean(self) -> float:
+        """Test accuracy, mean over heads."""
+        return sum(self.accuracies.values()) / len(self.accuracies)
+
+
+def losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return each head's mean cross-entropy.
+
+    Args:
+        logits: [R, B, K, 2].
+        labels: [R, K, B] bool.
+
+    Returns:
+        [R, K] in nats. Of two logits only the difference matters, so this is the binary cross-entropy of it.
+    """
+    difference = (logits[..., 1] - logits[..., 0]).transpose(1, 2)
+    return F.binary_cross_entropy_with_logits(difference, labels.to(logits.dtype), reduction="none").mean(2)
+
+
+class Trainer:
+    """Trains R networks as one population, an epoch at a time.
+
+    `networks` shrinks as runs end; the trainer is done when it is empty. Denormal numbers are flushed to zero
+    in the calling thread, since they slow a CPU several times over at large N.
+    """
+
+    def __init__(self, starts: Sequence[Checkpoint], device: str | torch.device = "cpu") -> None:
+        """Continue from R checkpoints (`tsrnn.checkpoint.new` makes those of new runs).
+
+        Raises:
+            ValueError: if there are none, or if they cannot be stacked.
+        """
+        if not starts:
+            raise ValueError("starts: an empty population; allowed is at least one network")
+        keys = {stacking_key(start.config) for start in starts}
+        if len(keys) > 1:
+            raise ValueError("starts: networks of one population may differ in seed and in a fixed tau's value only")
+        torch.set_flush_denormal(True)
+        self._device = torch.device(device)
+        self._stack(starts)
+
+    @property
+    def networks(self) -> tuple[RunConfig, ...]:
+        """The runs that have not ended."""
+        return tuple(self._configs)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Return everything needed to continue each run that has not ended; copies."""
+        if not self._configs:
+            return []
+        return [
+            Checkpoint(*parts)
+            for parts in zip(
+                self._configs,
+                self._progress,
+                self._population.states(),
+                self._optimizer.states(self._population.heads),
+                strict=True,
+            )
+        ]
+
+    def run_epoch(self) -> list[EpochReport]:
+        """Train and test one epoch; step the curricula; let go of the networks that ended.
+
+        Returns:
+            One report for each network that was in training.
+
+        Raises:
+            ValueError: if all networks have ended.
+        """
+        if not self._configs:
+            raise ValueError("networks: all have ended")
+        began = time.perf_counter()
+        training = self._configs[0].training
+        loss, norm, steps_of = self._train(training.steps_per_epoch)
+        accuracies = end_accuracy(
+            self._population,
+            self._configs[0].task,
+            [(c.seed, "test", p.epoch + 1) for c, p in zip(self._configs, self._progress, strict=True)],
+            training.test_batches,
+            training.batch_size,
+        )
+        operations = self._operations(steps_of)
+        total = sum(operations)
+        wall_s = time.perf_counter() - began
+        self._progress = [
+            dataclasses.replace(
+                progress,
+                epoch=progress.epoch + 1,
+                epochs_on_newest=progress.epochs_on_newest + 1,
+                steps=progress.steps + training.steps_per_epoch,
+                operations=progress.operations + own,
+                wall_s=progress.wall_s + wall_s * own / total,
+            )
+            for progress, own in zip(self._progress, operations, strict=True)
+        ]
+        return self._conclude(loss, norm, accuracies)
+
+    def _stack(self, starts: Sequence[Checkpoint]) -> None:
+        self._configs = [start.config for start in starts]
+        self._progress = [start.progress for start in starts]
+        networks = [{k: v.to(self._device) for k, v in start.network.items()} for start in starts]
+        momenta = [{k: v.to(self._device) for k, v in start.momentum.items()} for start in starts]
+        heads = [progress.heads for progress in self._progress]
+        self._population = population(self._configs[0].network, networks, heads)
+        self._optimizer = StackedSGD.from_states(self._configs[0].training.optimizer, momenta, networks, heads)
+
+    def _train(self, steps: int) -> tuple[list[float], list[float], list[int]]:
+        """Take `steps` steps; return mean loss, mean gradient norm and time steps seen, of each network."""
+        config, people = self._configs[0], self._population
+        addresses = [(c.seed, "train", p.epoch + 1) for c, p in zip(self._configs, self._progress, strict=True)]
+        loss_sum = torch.zeros(people.replicates, dtype=torch.float64, device=people.device)
+        norm_sum = torch.zeros_like(loss_sum)
+        time_steps = [0] * people.replicates
+        for batch, initial in batches(config.task, people, addresses, steps, config.training.batch_size):
+            loss, norm = self._step(batch, initial)
+            loss_sum += loss
+            norm_sum += norm
+            time_steps = [total + m for total, m in zip(time_steps, batch.lengths, strict=True)]
+        return (loss_sum / steps).tolist(), (norm_sum / steps).tolist(), time_steps
+
+    def _step(self, batch: TaskBatch, initial: Tensor) -> tuple[Tensor, Tensor]:
+        """Take one optimiser step; return each network's loss and gradient norm before clipping, [R]."""
+        people, training = self._population, self._configs[0].training
+        leaves = {name: people.parameters[name].detach().requires_grad_() for name in people.trained}
+        people.parameters.update(leaves)
+        state = people.last_states(batch.inputs, batch.lengths, initial)
+        per_head = losses(people.logits(state), batch.labels) * (people.head_table > 0)
+        gradients = dict(zip(leaves, torch.autograd.grad(per_head.sum(), list(leaves.values())), strict=True))
+        with torch.no_grad():
+            counts_diagonal = training.clip is not None and training.clip.counts == "parameters_and_diagonal"
+            if not counts_diagonal:
+                people.remove_untrained_gradients_(gradients)
+            norms = gradient_norms(gradients)
+            if counts_diagonal:
+                people.remove_untrained_gradients_(gradients)
+            if training.clip is not None:
+                clip_(gradients, norms, training.clip)
+            people.parameters.update({name: leaf.detach() for name, leaf in leaves.items()})
+            self._optimizer.update_(people.parameters, gradients)
+            people.project_()
+        return per_head.detach().sum(1), norms
+
+    def _operations(self, train_steps: Sequence[int]) -> list[float]:
+        """Count the useful operations of the epoch: 6 B H^2 a trained time step, 2 B H^2 a tested one.
+
+        The mean test length stands for the lengths drawn.
+        """
+        counts = []
+        for config, heads, steps in zip(self._configs, self._population.heads, train_steps, strict=True):
+            shortest, longest = config.task.lengths.range_for(max(heads))
+            tested = config.training.test_batches * (shortest + longest) / 2
+            counts.append((6.0 * steps + 2.0 * tested) * config.training.batch_size * config.network.hidden**2)
+        return counts
+
+    def _conclude(
+        self, loss: list[float], norm: list[float], accuracies: list[dict[int, float]]
+    ) -> list[EpochReport]:
+        """Judge the epoch: solved or not, ended or not; then restack what goes on."""
+        reports, going_on = [], []
+        changed = False
+        tau = self._population.tau()
+        for r, current in enumerate(self.checkpoints()):
+            config, progress = current.config, current.progress
+            solved = curriculum.is_solved(progress.curriculum, accuracies[r], config.training.solved_accuracy)
+            newest, taken, following = max(progress.heads), progress.epochs_on_newest, current
+            if solved:
+                progress = dataclasses.replace(progress, max_n=newest)
+                following = dataclasses.replace(current, progress=progress)
+            outcome = _outcome(config, progress, loss[r])
+            if solved and outcome is None:
+                following = _advanced(following)
+                changed = True
+            reports.append(
+                EpochReport(
+                    config=config,
+                    progress=following.progress,
+                    accuracies=accuracies[r],
+                    loss=loss[r],
+                    grad_norm=norm[r],
+                    tau_mean=None if tau is None else float(tau[r].mean()),
+                    tau_sd=None if tau is None else float(tau[r].std()),
+                    solved=Checkpoint(config, progress, current.network) if solved else None,
+                    epochs_taken=taken,
+                    outcome=outcome,
+                )
+            )
+            if outcome is None:
+                going_on.append(following)
+            else:
+                changed = True
+        if not going_on:
+            self._configs, self._progress = [], []
+        elif changed:
+            self._stack(going_on)
+        return reports
+
+
+def _advanced(current: Checkpoint) -> Checkpoint:
+    """Return a network after its curriculum's step: heads kept, handed on, dropped or made."""
+    step = curriculum.advance(current.config.curriculum, current.progress.curriculum)
+    source = {n: step.inherits.get(n, n) for n in step.state.heads}
+
+    def carried(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        rest = {name: tensor for name, tensor in state.items() if not name.startswith("heads.")}
+        for n, old in source.items():
+            for part in ("weight", "bias"):
+                if f"heads.{old}.{part}" in state:
+                    rest[f"heads.{n}.{part}"] = state[f"heads.{old}.{part}"]
+        return rest
+
+    network = carried(current.network)
+    example = next(iter(network.values()))
+    for n in step.state.heads:
+        if f"heads.{n}.weight" not in network:
+            head = initial_head(current.config.network.hidden, n, current.config.seed)
+            network |= {name: tensor.to(example) for name, tensor in head.items()}
+    progress = dataclasses.replace(current.progress, heads=step.state.heads, epochs_on_newest=0)
+    return Checkpoint(current.config, progress, network, carried(current.momentum))
+
+
+def _outcome(config: RunConfig, progress: Progress, loss: float) -> Outcome | None:
+    """Apply the end rules, in the order in which they are listed here."""
+    end = config.end
+    if not torch.isfinite(torch.tensor(loss)):
+        return Outcome("diverged", f"the loss became {loss} in epoch {progress.epoch}")
+    if progress.max_n >= end.max_n:
+        return Outcome("solved_all", f"N = {progress.max_n} was solved")
+    if progress.epoch >= end.max_epochs:
+        return Outcome("epochs", f"{progress.epoch} epochs were trained")
+    if progress.wall_s >= end.max_seconds:
+        return Outcome("time", f"{progress.wall_s:.0f} s of computing were used")
+    return None
+
+
+def train(
+    configs: RunConfig | Sequence[RunConfig], device: str | torch.device = "cpu"
+) -> Iterator[EpochReport]:
+    """Train networks from the start and yield a report for every network and epoch.
+
+    Several configurations are trained as one population; they may differ in seed and in a fixed tau's value.
+
+    Args:
+        configs: one network, or R.
+        device: where to compute, as torch names it.
+
+    Yields:
+        EpochReport: for each epoch, one a network still in training. A network's last has its `outcome`.
+
+    Raises:
+        ValueError: if the networks cannot be stacked.
+    """
+    trainer = Trainer([new(c) for c in ([configs] if isinstance(configs, RunConfig) else configs)], device)
+    while trainer.networks:
+        yield from trainer.run_epoch()
