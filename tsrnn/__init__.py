@@ -1,5 +1,7 @@
 """tsrnn: how recurrent networks grow long timescales, trained a population at a time."""
 
+from importlib.metadata import version
+
 from tsrnn.config import (
     DMS,
     SGD,
@@ -20,6 +22,8 @@ from tsrnn.config import (
 )
 from tsrnn.training import EpochReport, Trainer, train
 
+__version__ = version("tsrnn")
+
 __all__ = [
     "DMS",
     "SGD",
@@ -39,5 +43,6 @@ __all__ = [
     "TrainedTau",
     "Trainer",
     "Training",
+    "__version__",
     "train",
 ]

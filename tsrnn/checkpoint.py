@@ -164,7 +164,8 @@ def _check(path: Path, config: RunConfig, progress: Progress, state: NetworkStat
         tensor = state[name]
         if tuple(tensor.shape) != shape or tensor.dtype != dtype:
             raise CheckpointError(
-                f"{path}: {part}/{name} is {tensor.dtype} {list(tensor.shape)}; its configuration needs {dtype} {list(shape)}"
+                f"{path}: {part}/{name} is {tensor.dtype} {list(tensor.shape)}; "
+                f"its configuration needs {dtype} {list(shape)}"
             )
 
 

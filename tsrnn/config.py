@@ -232,9 +232,7 @@ class RunConfig:
     @model_validator(mode="after")
     def _starts_below_the_end(self) -> Self:
         if self.curriculum.start > self.end.max_n:
-            raise ValueError(
-                f"curriculum.start = {self.curriculum.start} is beyond end.max_n = {self.end.max_n}"
-            )
+            raise ValueError(f"curriculum.start = {self.curriculum.start} is beyond end.max_n = {self.end.max_n}")
         return self
 
     @property
@@ -250,6 +248,10 @@ class RunConfig:
     def replicates(self, count: int) -> list["RunConfig"]:
         """Return `count` copies of this run with seeds `seed`, `seed` + 1, ..."""
         return [dataclasses.replace(self, seed=self.seed + i) for i in range(count)]
+
+    def with_hidden(self, hidden: int) -> "RunConfig":
+        """Return this run with networks of `hidden` neurons."""
+        return dataclasses.replace(self, network=dataclasses.replace(self.network, hidden=hidden))
 
     def to_json(self) -> str:
         """Return the whole configuration, defaults included, as JSON."""

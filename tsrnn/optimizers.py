@@ -20,17 +20,12 @@ def gradient_norms(gradients: Mapping[str, Tensor]) -> Tensor:
     return torch.stack(squares).sum(0).sqrt()
 
 
-def clip_(gradients: Stack, norms: Tensor, clip: GradientClip) -> None:
-    """Scale each network's gradient, in place, so that its norm is at most `clip.max_norm`.
+def clip_scale(norms: Tensor, clip: GradientClip | None) -> Tensor:
+    """Return the factor [R] that brings each network's gradient norm [R] to at most `clip.max_norm`.
 
-    Args:
-        gradients: [R, ...] by name.
-        norms: [R], from `gradient_norms`.
-        clip: the limit.
+    The small constant is that of torch.nn.utils.clip_grad_norm_.
     """
-    scale = (clip.max_norm / (norms + 1e-6)).clamp(max=1.0)
-    for gradient in gradients.values():
-        gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
+    return torch.ones_like(norms) if clip is None else (clip.max_norm / (norms + 1e-6)).clamp(max=1.0)
 
 
 class StackedSGD:
@@ -61,10 +56,19 @@ class StackedSGD:
         return unstack(self.momentum, heads)
 
     @torch.no_grad()
-    def update_(self, parameters: Stack, gradients: Mapping[str, Tensor]) -> None:
-        """Take one step, in place, on the parameters that have a gradient."""
+    def update_(self, parameters: Stack, gradients: Mapping[str, Tensor], scale: Tensor) -> None:
+        """Take one step, in place, on the parameters that have a gradient.
+
+        The gradients are only read: autograd may hand out one tensor as the gradient of two parameters.
+
+        Args:
+            parameters: [R, ...] by name.
+            gradients: by the same names.
+            scale: [R] factor on each network's gradient.
+        """
+        rate, decay = self.config.learning_rate, self.config.momentum
         for name, gradient in gradients.items():
-            momentum = self.momentum[name]
-            momentum.mul_(self.config.momentum).add_(gradient)
-            step = torch.add(gradient, momentum, alpha=self.config.momentum)
-            parameters[name].add_(step, alpha=-self.config.learning_rate)
+            momentum, parameter = self.momentum[name], parameters[name]
+            factor = scale.view(-1, *[1] * (gradient.ndim - 1))
+            momentum.mul_(decay).addcmul_(gradient, factor)
+            parameter.add_(momentum, alpha=-rate * decay).addcmul_(gradient, factor, value=-rate)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from tsrnn.config import DMS, Parity, Task
@@ -57,11 +56,7 @@ def draw_bits(task: Task, lengths: Sequence[int], batch: int, streams: Streams) 
     Returns:
         [T, R, B] bits as 0.0 and 1.0, aligned at their end.
     """
-    probability: Tensor | float
-    if task.input_probability == "uniform":
-        probability = streams.uniform(batch)
-    else:
-        probability = task.input_probability
+    probability = streams.uniform(batch) if task.input_probability == "uniform" else task.input_probability
     # Uniform draws lie below 1, so what stands before the start is 0 at every probability.
     return (streams.uniform_at_end(lengths, batch, before=1.0) < probability).float()
 

@@ -5,6 +5,7 @@ them only makes their matrix products share a call.
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,17 +19,20 @@ from tsrnn import curriculum
 from tsrnn.checkpoint import Checkpoint, Progress, new
 from tsrnn.config import RunConfig, stacking_key
 from tsrnn.evaluation import end_accuracy
-from tsrnn.networks import initial_head, population
-from tsrnn.optimizers import StackedSGD, clip_, gradient_norms
+from tsrnn.networks import Population, initial_head, population
+from tsrnn.optimizers import StackedSGD, clip_scale, gradient_norms
 from tsrnn.sampling import batches
 from tsrnn.tasks import TaskBatch
 
-Status = Literal["solved_all", "epochs", "time", "diverged"]
+Status = Literal["solved_all", "epochs", "time", "diverged", "failed"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a network's run ended: the status, and the same in words."""
+    """How a network's run ended: the status, and the same in words.
+
+    "failed" is for a run that an error ended; the training loop itself never reports it.
+    """
 
     status: Status
     reason: str
@@ -39,8 +43,7 @@ class EpochReport:
     """One network's epoch.
 
     Attributes:
-        config: the network's run.
-        progress: how far it has come, after the curriculum's step if there was one.
+        checkpoint: everything needed to continue the run from here, after the curriculum's step if there was one.
         accuracies: test accuracy in 0..1 by head N, of the heads trained in this epoch.
         loss: sum over heads of the mean cross-entropy (nats), mean over the epoch's steps.
         grad_norm: gradient norm before clipping, mean over the epoch's steps.
@@ -51,8 +54,7 @@ class EpochReport:
         outcome: set in the network's last report.
     """
 
-    config: RunConfig
-    progress: Progress
+    checkpoint: Checkpoint
     accuracies: dict[int, float]
     loss: float
     grad_norm: float
@@ -63,9 +65,14 @@ class EpochReport:
     outcome: Outcome | None
 
     @property
+    def config(self) -> RunConfig:
+        """The network's run."""
+        return self.checkpoint.config
+
+    @property
     def epoch(self) -> int:
         """Epochs trained, counted from 1."""
-        return self.progress.epoch
+        return self.checkpoint.progress.epoch
 
     @property
     def n(self) -> int:
@@ -117,6 +124,10 @@ class Trainer:
             raise ValueError("starts: networks of one population may differ in seed and in a fixed tau's value only")
         torch.set_flush_denormal(True)
         self._device = torch.device(device)
+        self._configs: list[RunConfig] = []
+        self._progress: list[Progress] = []
+        self._population: Population
+        self._optimizer: StackedSGD
         self._stack(starts)
 
     @property
@@ -124,10 +135,7 @@ class Trainer:
         """The runs that have not ended."""
         return tuple(self._configs)
 
-    def checkpoints(self) -> list[Checkpoint]:
-        """Return everything needed to continue each run that has not ended; copies."""
-        if not self._configs:
-            return []
+    def _checkpoints(self) -> list[Checkpoint]:
         return [
             Checkpoint(*parts)
             for parts in zip(
@@ -214,10 +222,8 @@ class Trainer:
             norms = gradient_norms(gradients)
             if counts_diagonal:
                 people.remove_untrained_gradients_(gradients)
-            if training.clip is not None:
-                clip_(gradients, norms, training.clip)
             people.parameters.update({name: leaf.detach() for name, leaf in leaves.items()})
-            self._optimizer.update_(people.parameters, gradients)
+            self._optimizer.update_(people.parameters, gradients, clip_scale(norms, training.clip))
             people.project_()
         return per_head.detach().sum(1), norms
 
@@ -233,28 +239,25 @@ class Trainer:
             counts.append((6.0 * steps + 2.0 * tested) * config.training.batch_size * config.network.hidden**2)
         return counts
 
-    def _conclude(
-        self, loss: list[float], norm: list[float], accuracies: list[dict[int, float]]
-    ) -> list[EpochReport]:
+    def _conclude(self, loss: list[float], norm: list[float], accuracies: list[dict[int, float]]) -> list[EpochReport]:
         """Judge the epoch: solved or not, ended or not; then restack what goes on."""
         reports, going_on = [], []
         changed = False
         tau = self._population.tau()
-        for r, current in enumerate(self.checkpoints()):
+        for r, current in enumerate(self._checkpoints()):
             config, progress = current.config, current.progress
             solved = curriculum.is_solved(progress.curriculum, accuracies[r], config.training.solved_accuracy)
             newest, taken, following = max(progress.heads), progress.epochs_on_newest, current
             if solved:
                 progress = dataclasses.replace(progress, max_n=newest)
                 following = dataclasses.replace(current, progress=progress)
-            outcome = _outcome(config, progress, loss[r])
+            outcome = ended(config, progress) if math.isfinite(loss[r]) else _diverged(progress, loss[r])
             if solved and outcome is None:
                 following = _advanced(following)
                 changed = True
             reports.append(
                 EpochReport(
-                    config=config,
-                    progress=following.progress,
+                    checkpoint=following,
                     accuracies=accuracies[r],
                     loss=loss[r],
                     grad_norm=norm[r],
@@ -299,11 +302,13 @@ def _advanced(current: Checkpoint) -> Checkpoint:
     return Checkpoint(current.config, progress, network, carried(current.momentum))
 
 
-def _outcome(config: RunConfig, progress: Progress, loss: float) -> Outcome | None:
-    """Apply the end rules, in the order in which they are listed here."""
+def _diverged(progress: Progress, loss: float) -> Outcome:
+    return Outcome("diverged", f"the loss became {loss} in epoch {progress.epoch}")
+
+
+def ended(config: RunConfig, progress: Progress) -> Outcome | None:
+    """Apply the end rules, in this order: N = max_n solved, epochs, time; None while training goes on."""
     end = config.end
-    if not torch.isfinite(torch.tensor(loss)):
-        return Outcome("diverged", f"the loss became {loss} in epoch {progress.epoch}")
     if progress.max_n >= end.max_n:
         return Outcome("solved_all", f"N = {progress.max_n} was solved")
     if progress.epoch >= end.max_epochs:
@@ -313,9 +318,7 @@ def _outcome(config: RunConfig, progress: Progress, loss: float) -> Outcome | No
     return None
 
 
-def train(
-    configs: RunConfig | Sequence[RunConfig], device: str | torch.device = "cpu"
-) -> Iterator[EpochReport]:
+def train(configs: RunConfig | Sequence[RunConfig], device: str | torch.device = "cpu") -> Iterator[EpochReport]:
     """Train networks from the start and yield a report for every network and epoch.
 
     Several configurations are trained as one population; they may differ in seed and in a fixed tau's value.

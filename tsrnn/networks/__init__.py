@@ -26,8 +26,6 @@ def initial_network(config: RunConfig, heads: Sequence[int]) -> NetworkState:
     return {name: tensor.to(dtype) for name, tensor in state.items()}
 
 
-def population(
-    network: Network, states: Sequence[Mapping[str, Tensor]], heads: Sequence[Sequence[int]]
-) -> Population:
+def population(network: Network, states: Sequence[Mapping[str, Tensor]], heads: Sequence[Sequence[int]]) -> Population:
     """Stack R networks of one architecture; `heads` gives each one's N."""
     return population_class(network).from_states(network, states, heads)

@@ -134,7 +134,7 @@ class Population(ABC):
         """
         weight, bias = self.parameters[READOUT_WEIGHT], self.parameters[READOUT_BIAS]
         flat = torch.baddbmm(bias.flatten(1)[:, None], state, weight.flatten(1, 2).transpose(1, 2))
-        return flat.unflatten(2, weight.shape[1:3])
+        return flat.view(*flat.shape[:2], *weight.shape[1:3])
 
     @staticmethod
     @abstractmethod

@@ -1,7 +1,6 @@
 """The leaky RNN (section 2): recurrent weights without self-connections, and one tau a neuron."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import torch
@@ -86,4 +85,4 @@ class LeakyPopulation(Population):
 
     def tau(self) -> np.ndarray:
         """Return the neurons' tau in time steps, [R, H] float64."""
-        return cast(np.ndarray, self.parameters[TAU].detach().double().cpu().numpy())
+        return self.parameters[TAU].detach().double().cpu().numpy()

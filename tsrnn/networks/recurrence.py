@@ -85,7 +85,7 @@ class _Leaky(torch.autograd.Function):
     """States of R leaky networks at their last step; see `last_states`."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         weight: Tensor,
         alpha: Tensor,
@@ -113,8 +113,8 @@ class _Leaky(torch.autograd.Function):
         return last
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad_last: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, grad_last: Tensor) -> tuple[Tensor | None, ...]:
         # Reading the saved tensors raises if a parameter was changed between forward and backward.
         grads = [torch.empty_like(tensor) for tensor in ctx.saved_tensors]
         for at, run in ctx.kernels:
@@ -182,7 +182,10 @@ class _Inside(_Kernel):
 
     def backward(self, grad_last: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         delta, spare = grad_last.clone(), torch.empty_like(grad_last)
-        transition_grad, drive_grad = torch.zeros_like(self.weight), self.alpha.new_zeros(len(delta), 2, delta.shape[2])
+        transition_grad, drive_grad = (
+            torch.zeros_like(self.weight),
+            self.alpha.new_zeros(len(delta), 2, delta.shape[2]),
+        )
         states, drives = self.states.unbind(), self._drives().unbind()
         started = self.chunk.started
         for t in reversed(range(self.chunk.steps)):
@@ -225,11 +228,14 @@ class _Outside(_Kernel):
         return states[-1]
 
     def backward(self, grad_last: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        alpha, keep = self.alpha[:, None], 1 - self.alpha[:, None]
+        keep = 1 - self.alpha[:, None]
         carry, change = grad_last.clone(), torch.empty_like(grad_last)
         pull = torch.empty_like(grad_last)  # gradient at phi's argument, without the factor alpha
         alpha_grad = torch.zeros_like(grad_last)
-        weight_grad, drive_grad = torch.zeros_like(self.weight), self.alpha.new_zeros(len(carry), 2, carry.shape[2])
+        weight_grad, drive_grad = (
+            torch.zeros_like(self.weight),
+            self.alpha.new_zeros(len(carry), 2, carry.shape[2]),
+        )
         scaled = self.alpha[:, :, None] * self.weight
         states, targets, drives = self.states.unbind(), self.targets.unbind(), self._drives().unbind()
         started = self.chunk.started
@@ -286,7 +292,7 @@ def last_states(
 
     Source: section 2, equations 1 and 5; the gradient by hand from them.
     """
-    result: Tensor = _Leaky.apply(
+    result: Tensor = _Leaky.apply(  # type: ignore[no-untyped-call]
         weight, alpha, input_weight, bias, inputs, initial, tuple(lengths), nonlinearity, self_interaction
     )
     return result

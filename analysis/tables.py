@@ -1,0 +1,89 @@
+"""Measures as tables for the terminal; plain text when piped."""
+
+import math
+import sys
+from collections.abc import Hashable
+from typing import Any, Final
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis.measures import CELL, ENDINGS
+
+_ALWAYS_SHOWN: Final = ("task", "curriculum", "tau")
+_WORDS: Final = {
+    "solved_all": "solved all",
+    "out_of_epochs": "out of epochs",
+    "out_of_time": "out of time",
+    "diverged": "diverged",
+    "failed": "failed",
+}
+
+
+# Wide enough for every table: without a terminal nothing should be wrapped or cut.
+_PIPED_WIDTH: Final = 200
+
+
+def json_rows(frame: pd.DataFrame) -> list[dict[Hashable, Any]]:
+    """Return a frame's rows as JSON knows them: null for NaN."""
+    return [
+        {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
+    """Print the largest N solved in each cell, and how far the sweep's networks have come.
+
+    Args:
+        frame: What `analysis.measures.max_n` returns. Beside task, curriculum and tau, columns of the
+            cell that are the same throughout are left out.
+        console: Where to print; standard output by default.
+    """
+    console = console or Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    table = Table(
+        title="Largest N solved",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+    )
+    shown = [name for name in CELL if name in _ALWAYS_SHOWN or frame[name].nunique() > 1]
+    for name in shown:
+        table.add_column(name, no_wrap=name in _ALWAYS_SHOWN)
+    for name in ("networks", "mean", "95 % interval", "median", "range", "epochs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in frame.to_dict("records"):
+        interval = "-" if math.isnan(row["low"]) else f"{row['low']:.1f} to {row['high']:.1f}"
+        table.add_row(
+            *(Text(str(row[name])) for name in shown),
+            str(row["n"]),
+            f"{row['mean']:.1f}",
+            interval,
+            f"{row['median']:g}",
+            f"{row['min']} to {row['max']}",
+            f"{row['epochs_mean']:g}",
+        )
+    console.print(table)
+    for line in _notes(frame):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _notes(frame: pd.DataFrame) -> list[str]:
+    n, finished = int(frame["n"].sum()), int(frame["finished"].sum())
+    counts = {column: int(frame[column].sum()) for column in ENDINGS.values()}
+    words = [f"{count} {_WORDS[column]}" for column, count in counts.items() if count]
+    if finished < n:
+        words.append(f"{n - finished} not finished")
+    notes = [f"{finished} of {n} networks finished"] if finished < n else []
+    notes.append(f"{n} networks: {', '.join(words) or 'none'}")
+    if counts["out_of_epochs"] or counts["out_of_time"]:
+        notes.append("Out of epochs or time: max N is what the budget allowed, not the most the network can solve.")
+    if counts["failed"]:
+        notes.append("Failed networks count with what they had solved; resume the sweep to train them on.")
+    notes.append("Interval: percentile bootstrap of the mean over networks; too narrow for few (4 networks: 80 %).")
+    return notes

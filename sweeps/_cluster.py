@@ -1,0 +1,143 @@
+"""Runs groups of networks as Tune trials on a Ray cluster, or on this machine where there is none."""
+
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+# Tune reads these when it is imported: its own reporters and loggers stay quiet, progress is ours.
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray import tune
+from rich.console import Console
+
+from sweeps._errors import SweepError, UsageError
+from sweeps._progress import Progress, title
+from sweeps._trainable import PopulationTrainable
+from tsrnn.config import RunConfig
+from tsrnn.files import write_atomically
+
+RETRIES: Final = 2
+# A trial that fails for good is reported at the end, with its traceback in a file.
+logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+_GPU_SHARE: Final = 0.25
+
+
+@dataclass(frozen=True)
+class Resources:
+    """CPUs and GPUs of one trial."""
+
+    cpus: float
+    gpus: float
+
+
+def connect(address: str, cpus: float, gpus: float | None, console: Console) -> Resources:
+    """Join the Ray cluster at an address, or start Ray on this machine; return what a trial will have.
+
+    Args:
+        address: auto, local or HOST:PORT.
+        cpus: CPUs a trial.
+        gpus: GPUs a trial; None is a share of one where the cluster has any.
+        console: told what was found.
+
+    Raises:
+        UsageError: if the address is not one.
+        SweepError: if nothing answers there, or a trial needs more than there is.
+    """
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == "auto":
+        try:
+            ray.init(address="auto", **settings)
+        except ConnectionError:
+            address = "local"
+    elif address != "local":
+        _require_answer(address)
+        try:
+            ray.init(address=address, **settings)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise SweepError(f"address = {address}: not a Ray cluster this program can join ({reason})") from None
+    if address == "local":
+        ray.init(address="local", **settings)
+    have = ray.cluster_resources()
+    where = "local Ray" if address == "local" else f"Ray cluster of {len(ray.nodes())} nodes"
+    console.print(f"{where}: {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs", highlight=False)
+    if gpus is None:
+        gpus = _GPU_SHARE if have.get("GPU", 0) else 0.0
+    for name, needed in (("CPU", cpus), ("GPU", gpus)):
+        if needed > have.get(name, 0):
+            raise SweepError(
+                f"{name.lower()}s-per-trial = {needed:g}: this cluster has {have.get(name, 0):g} {name}s in all"
+            )
+    return Resources(cpus, gpus)
+
+
+def _require_answer(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError(f"address = {address!r}: allowed are auto, local and HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise SweepError(f"address = {address}: no Ray cluster answers there ({error}); try --address local") from None
+
+
+def run(groups: Sequence[Sequence[RunConfig]], folder: Path, resources: Resources, console: Console) -> dict[str, str]:
+    """Train each group as one trial; return the reason of each network that failed, by network_id.
+
+    Args:
+        groups: the networks of each trial.
+        folder: the sweep's folder.
+        resources: of each trial.
+        console: shows progress.
+    """
+    trials = [
+        {
+            "index": i,
+            "networks": [network.to_json() for network in group],
+            "folder": str(folder),
+            "device": "cuda" if resources.gpus else "cpu",
+            "threads": max(1, int(resources.cpus)),
+        }
+        for i, group in enumerate(groups)
+    ]
+    # Tune's own state is of no use to us: what a run needs to continue is under its networks' keys.
+    with tempfile.TemporaryDirectory(prefix="tsrnn-") as scratch, Progress(groups, console) as progress:
+        results = tune.Tuner(
+            tune.with_resources(PopulationTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            param_space={"trial": tune.grid_search(trials)},
+            tune_config=tune.TuneConfig(
+                reuse_actors=True,
+                trial_name_creator=lambda trial: title(groups[trial.config["trial"]["index"]][0]).replace(" ", "_"),
+            ),
+            run_config=tune.RunConfig(
+                storage_path=scratch,
+                name=folder.name,
+                verbose=0,
+                callbacks=[progress],
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            ),
+        ).fit()
+    failed = {}
+    for result in results:
+        if result.error is not None:
+            for network in groups[result.config["trial"]["index"]]:
+                log = folder / "errors" / f"{network.network_id}.txt"
+                write_atomically(log, str(result.error).encode())
+                failed[network.network_id] = f"{_reason(result.error)} (all of it: {log})"
+    return failed
+
+
+def _reason(error: Exception) -> str:
+    """Return the last line of what a trial raised: the error itself, below its traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,72 @@
+"""What a sweep will cost, before it runs: useful operations, and time on this machine."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tsrnn.checkpoint import new
+from tsrnn.config import RunConfig
+from tsrnn.training import Trainer
+
+# Seconds until Ray runs, the trials' processes have started, and the table is made.
+_STARTUP = 15.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Floating-point operations of the matrix products, and seconds of one core."""
+
+    operations: float
+    core_seconds: float
+
+    def seconds(self, workers: int) -> float:
+        """Return how long it takes on `workers` cores, starting Ray included."""
+        return _STARTUP + self.core_seconds / workers
+
+
+def operations(config: RunConfig, typical_n: int) -> float:
+    """Estimate the operations of one network's whole epoch budget if it spends it around N = `typical_n`.
+
+    A time step of a training batch takes 6 B H^2, of a test batch 2 B H^2. Networks that end early take less.
+    """
+    shortest, longest = config.task.lengths.range_for(typical_n)
+    training = config.training
+    time_steps = (6 * training.steps_per_epoch + 2 * training.test_batches) * (shortest + longest) / 2
+    return config.end.max_epochs * time_steps * training.batch_size * config.network.hidden**2
+
+
+def estimate(groups: Sequence[Sequence[RunConfig]], typical_n: int) -> Estimate:
+    """Estimate a sweep's cost on this machine.
+
+    The time comes from a few training steps of throw-away networks, shaped like the first group's.
+    """
+    total = sum(operations(config, typical_n) for group in groups for config in group)
+    if not groups:
+        return Estimate(0.0, 0.0)
+    limit = sum(config.end.max_seconds for group in groups for config in group)
+    return Estimate(total, min(total / _rate(groups[0], typical_n), limit))
+
+
+def _rate(group: Sequence[RunConfig], typical_n: int) -> float:
+    """Measure useful operations a second of training on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    trials = [
+        dataclasses.replace(
+            config,
+            curriculum=dataclasses.replace(config.curriculum, start=typical_n),
+            training=dataclasses.replace(config.training, steps_per_epoch=2, test_batches=1),
+            end=dataclasses.replace(config.end, max_n=typical_n + 1),
+        )
+        for config in group
+    ]
+    trainer = Trainer([new(config) for config in trials])
+    trainer.run_epoch()
+    began = time.perf_counter()
+    reports = trainer.run_epoch()
+    elapsed = time.perf_counter() - began
+    torch.set_num_threads(threads)
+    return sum(report.checkpoint.progress.operations for report in reports) / 2 / elapsed

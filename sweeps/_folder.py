@@ -1,0 +1,146 @@
+"""A sweep's folder: `STORAGE/<sweep>/`, its record of what it holds, and what is still to be done.
+
+`sweep.json` lists every network the folder is meant to hold. It is written before any of them is trained, so
+a sweep that was cut off can be finished from the folder alone.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from sweeps._errors import SweepError
+from sweeps._scales import ScaleName
+from tsrnn.config import RunConfig, explain, non_defaults
+from tsrnn.files import write_atomically
+from tsrnn.presets import PresetName
+from tsrnn.records import OUTCOMES, RUNS
+from tsrnn.store import Store, StoreError
+from tsrnn.tabulate import outcomes_row, runs_row
+from tsrnn.training import Outcome
+
+RECORD: Final = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a folder holds: networks that share `base` and vary as the sweep's grid says."""
+
+    sweep: str
+    scale: ScaleName
+    preset: PresetName
+    base: RunConfig
+    networks: tuple[RunConfig, ...]
+
+    def including(self, networks: Iterable[RunConfig]) -> "Record":
+        """Return the record with more networks; those already there stay once, in their place."""
+        merged = tuple(dict.fromkeys((*self.networks, *networks)))
+        return Record(self.sweep, self.scale, self.preset, self.base, merged)
+
+
+class SweepFolder:
+    """Reads and writes the record, and knows which networks have ended."""
+
+    def __init__(self, storage: str, sweep: str) -> None:
+        """Address the folder; nothing is written yet."""
+        self.path = Path(storage).expanduser().absolute() / sweep
+        self.sweep = sweep
+        self.store = Store(self.path)
+
+    def read(self) -> Record | None:
+        """Return what the folder holds, or None where it is absent or empty.
+
+        Raises:
+            SweepError: if it holds something else.
+        """
+        file = self.path / RECORD
+        try:
+            if not self.path.exists() or not any(self.path.iterdir()):
+                return None
+            found = json.loads(file.read_text())
+            record = Record(
+                sweep=found["sweep"],
+                scale=found["scale"],
+                preset=found["preset"],
+                base=RunConfig.from_json(json.dumps(found["base"])),
+                networks=tuple(RunConfig.from_json(json.dumps(network)) for network in found["networks"]),
+            )
+        except FileNotFoundError:
+            raise SweepError(
+                f"storage = {self.path}: holds files that are not a sweep's (no {RECORD}); choose another --storage"
+            ) from None
+        except ValidationError as error:
+            raise SweepError(f"{file}: {explain(error)}; choose another --storage") from None
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise SweepError(f"{file}: not readable as a sweep's record ({error}); choose another --storage") from None
+        if record.sweep != self.sweep:
+            raise SweepError(
+                f"storage = {self.path}: holds the sweep {record.sweep}, not {self.sweep}; choose another --storage"
+            )
+        return record
+
+    def write(self, record: Record) -> None:
+        """Make the folder and its empty tables, then write the record and the `runs` rows.
+
+        Raises:
+            SweepError: if the folder cannot be written.
+        """
+        text = json.dumps(
+            {
+                "sweep": record.sweep,
+                "scale": record.scale,
+                "preset": record.preset,
+                "base": json.loads(record.base.to_json()),
+                "networks": [json.loads(network.to_json()) for network in record.networks],
+            },
+            indent=1,
+        )
+        try:
+            self.store.create()
+            write_atomically(self.path / RECORD, text.encode())
+            known = {file.stem for file in (self.path / RUNS.name).glob("*.parquet")}
+            for network in record.networks:
+                if network.network_id not in known:
+                    self.store.write(RUNS, network.network_id, [runs_row(network, record.sweep, record.scale)])
+        except (OSError, StoreError) as error:
+            raise SweepError(f"storage = {self.path}: cannot be written ({error}); choose another --storage") from None
+
+    def fail(self, network: RunConfig, reason: str) -> None:
+        """Record that an error ended a network's run, unless the network had ended before."""
+        if self.unfinished([network]):
+            row = outcomes_row(network, Outcome("failed", reason))
+            self.store.write(OUTCOMES, network.network_id, [row])
+
+    def unfinished(self, networks: Sequence[RunConfig]) -> list[RunConfig]:
+        """Return the networks that have not ended; those that failed are among them."""
+        if not (self.path / OUTCOMES.name).exists():
+            return list(networks)
+        ended = {key for key, status in self.store.finished().items() if status != "failed"}
+        return [network for network in networks if network.network_id not in ended]
+
+
+def require_same_base(folder: SweepFolder, record: Record, base: RunConfig) -> None:
+    """Refuse to mix configurations in one folder.
+
+    Raises:
+        SweepError: names what differs.
+    """
+    if record.base == base:
+        return
+    recorded, asked = _flat(non_defaults(record.base)), _flat(non_defaults(base))
+    names = sorted(key for key in recorded.keys() | asked.keys() if recorded.get(key) != asked.get(key))
+    differing = ", ".join(f"{k} ({recorded.get(k, 'default')}, now {asked.get(k, 'default')})" for k in names)
+    raise SweepError(
+        f"storage = {folder.path}: holds this sweep at scale {record.scale}, preset {record.preset}, which "
+        f"differs in {differing}; use those settings or another --storage"
+    )
+
+
+def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,39 @@
+"""Building blocks of grids: one choice applied to a configuration, the rest kept."""
+
+import dataclasses
+from typing import Any
+
+from tsrnn.config import DMS, FixedTau, MultiHead, Parity, RunConfig, SingleHead, TrainedTau
+
+
+def with_task(config: RunConfig, name: str) -> RunConfig:
+    """Set the task by its name; the rule for sequence lengths stays."""
+    task = {"parity": Parity, "dms": DMS}[name](lengths=config.task.lengths)
+    return dataclasses.replace(config, task=task)
+
+
+def with_curriculum(config: RunConfig, name: str) -> RunConfig:
+    """Set the curriculum by its name."""
+    return dataclasses.replace(config, curriculum={"single": SingleHead, "multi": MultiHead}[name]())
+
+
+def with_network(config: RunConfig, **changes: Any) -> RunConfig:
+    """Change fields of the network."""
+    return dataclasses.replace(config, network=dataclasses.replace(config.network, **changes))
+
+
+def with_tau(config: RunConfig, text: str) -> RunConfig:
+    """Set the tau constraint: "trained", or a fixed value in time steps.
+
+    Raises:
+        ValueError: if the text is neither.
+        pydantic.ValidationError: (a ValueError) if the value is below 1.
+    """
+    if text == "trained":
+        tau = config.network.tau
+        return with_network(config, tau=tau if isinstance(tau, TrainedTau) else TrainedTau())
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"taus = {text!r}: allowed are numbers from 1 on (time steps) and trained") from None
+    return with_network(config, tau=FixedTau(tau=value))

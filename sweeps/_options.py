@@ -1,0 +1,81 @@
+"""The options every sweep takes on its command line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from sweeps._errors import UsageError
+from sweeps._scales import ScaleName
+from tsrnn.presets import PresetName
+
+Many = Parameter(consume_multiple=True, negative=())
+Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a user may choose; None means the scale's (or, with --resume, the recorded) value."""
+
+    scale: ScaleName | None = None
+    """How large and how long: quick (minutes on 2 cores), laptop (hours), paper (days). [default: paper]"""
+
+    preset: PresetName | None = None
+    """Where paper and authors' code differ: paper, or authors to follow their code. [default: paper]"""
+
+    tasks: Annotated[list[Literal["parity", "dms"]] | None, Many] = None
+    """Tasks to train. [default: parity dms]"""
+
+    curricula: Annotated[list[Literal["single", "multi"]] | None, Many] = None
+    """Curricula to train under. [default: single multi]"""
+
+    taus: Annotated[list[str] | None, Many] = None
+    """Tau constraints: fixed values in time steps (1 or more), or trained. [default: 1 2 3 trained]"""
+
+    self_interactions: Annotated[list[Literal["inside", "outside"]] | None, Many] = None
+    """Leak inside the nonlinearity (equation 1), outside (equation 5), or both. [default: inside]"""
+
+    replicates: int | None = None
+    """Networks per combination, each with its own seed. [default: 4; laptop 8]"""
+
+    seed: int | None = None
+    """Seed of the first replicate; the others count up from it. [default: 0]"""
+
+    hidden: int | None = None
+    """Neurons of a network. [default: 500; laptop 128, quick 64]"""
+
+    storage: str = "results"
+    """Folder for results; this sweep writes below STORAGE/<its name>/."""
+
+    address: str = "auto"
+    """Ray to run on: auto (a running cluster if there is one, else this machine), local, or HOST:PORT."""
+
+    cpus_per_trial: float = 1.0
+    """CPUs of a trial (the replicates of one combination); whole CPUs become its threads."""
+
+    gpus_per_trial: float | None = None
+    """GPUs of a trial, a fraction shares one. [default: 0.25 where the cluster has GPUs, else 0]"""
+
+    resume: Flag = False
+    """Finish the sweep recorded in the storage folder; options not given are taken from it."""
+
+    dry_run: Flag = False
+    """Print the grid with its estimated operations and time, and run nothing."""
+
+    json: Flag = False
+    """Print the result (or the dry run) as JSON on standard output."""
+
+    def axis(self, name: str, default: Sequence[str]) -> Sequence[str]:
+        """Return the values of one of the grid's options, or its default.
+
+        Raises:
+            UsageError: if the option was given without a value.
+        """
+        values: Sequence[str] | None = getattr(self, name)
+        if values is None:
+            return default
+        if not values:
+            raise UsageError(f"{name.replace('_', '-')}: an empty grid; give at least one of {', '.join(default)}")
+        return values

@@ -1,0 +1,242 @@
+"""From a sweep's file to its results: options, grid, checks, the run, and the table at the end."""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+import tsrnn
+from analysis.frames import ResultsError
+from analysis.measures import max_n
+from analysis.tables import json_rows, print_max_n
+from sweeps._errors import SweepError, UsageError
+from sweeps._estimate import Estimate, estimate, operations
+from sweeps._folder import Record, SweepFolder, require_same_base
+from sweeps._options import Options
+from sweeps._progress import title
+from sweeps._scales import SCALES, base_config
+from tsrnn.config import RunConfig, explain, stacking_key
+from tsrnn.store import StoreError
+
+Grid = Callable[[RunConfig, Options], Iterable[RunConfig]]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One experiment.
+
+    Attributes:
+        name: also the name of its results folder.
+        doc: what it asks, varies and expects; shown by --help.
+        grid: yields one configuration a combination, from what all share and the options.
+    """
+
+    name: str
+    doc: str | None
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What an invocation is to do: the record the folder should hold, and the networks it asks for."""
+
+    record: Record
+    networks: tuple[RunConfig, ...]
+
+
+def main(sweep: Sweep) -> NoReturn:
+    """Run a sweep's command line and exit.
+
+    Exit status: 0 all is done, 1 something failed or is unfinished, 2 an option is not allowed.
+    """
+    app = App(name=f"sweeps/{sweep.name}.py", help=sweep.doc, version=tsrnn.__version__, help_format="plaintext")
+
+    @app.default
+    def command(options: Options = Options()) -> int:  # noqa: B008
+        return _run(sweep, options, Console(stderr=True))
+
+    try:
+        status = app(exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        _fail(" ".join(str(error).split()), 2)
+    except ValidationError as error:
+        _fail(explain(error), 2)
+    except SweepError as error:
+        _fail(str(error), error.status)
+    except (StoreError, ResultsError) as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command continues where it stopped", 130)
+    sys.exit(status)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _run(sweep: Sweep, options: Options, console: Console) -> int:
+    _check_resources(options)
+    folder = SweepFolder(options.storage, sweep.name)
+    plan = _plan(sweep, options, folder)
+    if options.dry_run:
+        _print_dry_run(plan, options)
+        return 0
+    waiting, total = folder.unfinished(plan.networks), len(plan.networks)
+    failed: dict[str, str] = {}
+    if waiting:
+        # Ray takes seconds to import: not for --help, a dry run or a mistake.
+        from sweeps import _cluster
+
+        console.print(f"{sweep.name}: {len(waiting)} of {total} networks to train, in {folder.path}", soft_wrap=True)
+        resources = _cluster.connect(options.address, options.cpus_per_trial, options.gpus_per_trial, console)
+        folder.write(plan.record)
+        failed = _cluster.run(_groups(waiting), folder.path, resources, console)
+        for network in waiting:
+            if network.network_id in failed:
+                folder.fail(network, failed[network.network_id])
+    else:
+        console.print(f"{sweep.name}: all {total} networks have ended already, in {folder.path}", soft_wrap=True)
+    return _conclude(folder, plan, failed, options, console)
+
+
+def _plan(sweep: Sweep, options: Options, folder: SweepFolder) -> _Plan:
+    """Work out and check what to train, before anything is written."""
+    record = folder.read()
+    if options.resume and record is None:
+        raise SweepError(f"resume: {folder.path} holds nothing to resume; leave --resume out to start")
+    recorded = record if options.resume else None
+    scale = options.scale or (recorded.scale if recorded else "paper")
+    preset = options.preset or (recorded.preset if recorded else "paper")
+    if recorded and options.scale is None and options.preset is None and options.hidden is None:
+        base = recorded.base
+    else:
+        base = base_config(scale, preset, options.hidden)
+    if record:
+        require_same_base(folder, record, base)
+    networks: tuple[RunConfig, ...] = recorded.networks if recorded else ()
+    if not recorded or _asks_for_a_grid(options):
+        networks = (*networks, *_expand(sweep, options, base, SCALES[scale].replicates))
+    networks = tuple(dict.fromkeys(networks))
+    if not networks:
+        raise UsageError("grid: empty, there is nothing to train; give every option of it at least one value")
+    before = record or Record(sweep.name, scale, preset, base, ())
+    return _Plan(before.including(networks), networks)
+
+
+def _asks_for_a_grid(options: Options) -> bool:
+    axes = (options.tasks, options.curricula, options.taus, options.self_interactions)
+    return any(axis is not None for axis in (*axes, options.replicates, options.seed))
+
+
+def _expand(sweep: Sweep, options: Options, base: RunConfig, replicates: int) -> list[RunConfig]:
+    """Return every network of the grid: each combination with each seed."""
+    replicates = replicates if options.replicates is None else options.replicates
+    if replicates < 1:
+        raise UsageError(f"replicates = {replicates}: allowed are numbers from 1 on")
+    seeded = dataclasses.replace(base, seed=options.seed or 0)
+    try:
+        return [network for cell in sweep.grid(seeded, options) for network in cell.replicates(replicates)]
+    except ValidationError:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _check_resources(options: Options) -> None:
+    if not options.cpus_per_trial > 0:
+        raise UsageError(f"cpus-per-trial = {options.cpus_per_trial:g}: allowed are numbers above 0")
+    if options.gpus_per_trial is not None and not options.gpus_per_trial >= 0:
+        raise UsageError(f"gpus-per-trial = {options.gpus_per_trial:g}: allowed are 0 and above")
+
+
+def _groups(networks: Sequence[RunConfig]) -> list[list[RunConfig]]:
+    """Return the replicates of each combination together: one trial each."""
+    groups: dict[tuple[RunConfig, object], list[RunConfig]] = {}
+    for network in networks:
+        groups.setdefault((stacking_key(network), network.network.tau), []).append(network)
+    return list(groups.values())
+
+
+def _conclude(folder: SweepFolder, plan: _Plan, failed: dict[str, str], options: Options, console: Console) -> int:
+    table = max_n(folder.path)
+    if options.json:
+        print(json.dumps({"sweep": plan.record.sweep, "folder": str(folder.path), "rows": json_rows(table)}))
+    else:
+        print_max_n(table)
+    unfinished = folder.unfinished(plan.networks)
+    for network_id, reason in failed.items():
+        console.print(f"failed: {network_id}: {reason}", highlight=False, soft_wrap=True)
+    if unfinished:
+        console.print(
+            f"{len(unfinished)} of {len(plan.networks)} networks are unfinished; the same command, or "
+            f"--resume with the same --storage, continues them",
+            soft_wrap=True,
+        )
+    return 1 if unfinished else 0
+
+
+def _print_dry_run(plan: _Plan, options: Options) -> None:
+    groups = _groups(plan.networks)
+    typical_n = SCALES[plan.record.scale].typical_n
+    cost = estimate(groups, typical_n)
+    workers = min(os.cpu_count() or 1, len(groups))
+    if options.json:
+        print(json.dumps(_dry_run_json(plan, groups, cost, workers)))
+        return
+    table = Table(title=f"{plan.record.sweep}, scale {plan.record.scale}, preset {plan.record.preset}: nothing is run")
+    for name in ("trial", "networks", "seeds", "hidden", "epochs", "operations"):
+        table.add_column(name, justify="left" if name == "trial" else "right")
+    for group in groups:
+        one = group[0]
+        seeds = f"{group[0].seed}-{group[-1].seed}" if len(group) > 1 else str(one.seed)
+        total = sum(operations(network, typical_n) for network in group)
+        table.add_row(
+            title(one),
+            str(len(group)),
+            seeds,
+            str(one.network.hidden),
+            str(one.end.max_epochs),
+            f"{total:.1e}",
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{len(plan.networks)} networks in {len(groups)} trials, about {cost.operations:.1e} operations; about "
+        f"{_duration(cost.seconds(workers))} on {workers} cores of this machine, if every network uses its whole "
+        f"epoch budget around N = {typical_n}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _dry_run_json(
+    plan: _Plan, groups: Sequence[Sequence[RunConfig]], cost: Estimate, workers: int
+) -> dict[str, object]:
+    return {
+        "sweep": plan.record.sweep,
+        "scale": plan.record.scale,
+        "preset": plan.record.preset,
+        "networks": len(plan.networks),
+        "operations": cost.operations,
+        "seconds": cost.seconds(workers),
+        "workers": workers,
+        "runs": [
+            {"title": title(group[0]), "network_ids": [network.network_id for network in group]} for group in groups
+        ],
+    }
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"

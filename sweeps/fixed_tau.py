@@ -1,0 +1,34 @@
+"""Does a network need to train its timescales? (figures 4a, S10, S11).
+
+Question: how far in N do networks get whose taus are fixed at 1, 2 or 3, against networks that train them?
+Grid: tau constraint x curriculum x task (x self-interaction), each with several seeds.
+Stop rule: N = 101 solved, or the scale's budget (paper: 1000 epochs or 3 days).
+The paper found: under the single-head curriculum networks rely on trained taus, any fixed tau is much worse;
+under the multi-head curriculum tau = 1 is as good as trained, and N falls steeply from tau = 2 on.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+
+from sweeps._grid import with_curriculum, with_network, with_task, with_tau
+from sweeps._options import Options
+from sweeps._runner import Sweep, main
+from tsrnn.config import RunConfig
+
+
+def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+    """Yield one configuration a combination."""
+    for task, self_interaction, curriculum, tau in product(
+        options.axis("tasks", ["parity", "dms"]),
+        options.axis("self_interactions", ["inside"]),
+        options.axis("curricula", ["single", "multi"]),
+        options.axis("taus", ["1", "2", "3", "trained"]),
+    ):
+        config = with_task(with_curriculum(base, curriculum), task)
+        yield with_tau(with_network(config, self_interaction=self_interaction), tau)
+
+
+SWEEP = Sweep(name="fixed_tau", doc=__doc__, grid=grid)
+
+if __name__ == "__main__":
+    main(SWEEP)

@@ -1,0 +1,254 @@
+"""The only Parquet writer: one file per network and table, always rewritten whole.
+
+A file `<folder>/<table>/<network_id>.parquet` is replaced atomically and never appended to or deleted. So
+`pandas.read_parquet("<folder>/<table>")` in another process never fails and never sees a partial or doubled
+row, and writing the same rows again changes nothing. `empty.parquet` in each table's folder holds the schema
+and no rows: a table without networks reads as an empty frame with the right dtypes.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from tsrnn.files import write_atomically
+from tsrnn.records import EPOCHS, HEADS, OUTCOMES, SOLVED, TABLES, Row, Table
+
+_ARROW_TYPES: Final = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
+# A network id names a file: not the empty one, not one that readers skip ("_", "."), none in another folder.
+_NETWORK_ID: Final = re.compile(r"(?!empty$)[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class StoreError(Exception):
+    """A folder or file of results cannot be used; the message names it and says what to do."""
+
+
+def schema(table: Table) -> pa.Schema:
+    """Return a table's Arrow schema: keys are not nullable, metadata holds each column's unit and meaning."""
+    return pa.schema(
+        [
+            pa.field(
+                column.name,
+                _ARROW_TYPES[column.dtype],
+                nullable=not column.key,
+                metadata={"unit": column.unit, "meaning": column.meaning},
+            )
+            for column in table.columns
+        ]
+    )
+
+
+class Store:
+    """The Parquet tables of one sweep, below one local folder.
+
+    A network has one writer at a time; several networks may be written from several processes at once.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def create(self) -> None:
+        """Make the folder of every table, and the file that lets an empty table be read.
+
+        Calling it on a folder with results leaves the results as they are.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        for table in TABLES:
+            _write_file(self.folder / table.name / "empty.parquet", schema(table).empty_table())
+
+    def write(self, table: Table, network_id: str, rows: Sequence[Row]) -> None:
+        """Write all rows one network has in a table, replacing those written before.
+
+        Args:
+            table: Which table.
+            network_id: The network; every row's `network_id` must be this.
+            rows: The rows in any order, each with exactly the table's columns.
+
+        Raises:
+            ValueError: a row lacks a column, has an unknown one, a value of the wrong type or another id for
+                the network, or two rows share a key; the message names the column.
+            StoreError: the folder cannot be written.
+        """
+        self._put(table, network_id, _to_arrow(table, network_id, rows))
+
+    def read(self, table: Table, network_id: str) -> list[Row]:
+        """Return the rows one network has in a table, ordered by key; none if it was never written.
+
+        Raises:
+            StoreError: the file is damaged, or has other columns than this version writes.
+        """
+        rows: list[Row] = self._get(table, network_id).to_pylist()
+        return rows
+
+    def finished(self) -> dict[str, str]:
+        """Return the status of every network that has an outcome, by network_id.
+
+        Raises:
+            StoreError: the folder was never created, or a file in it is damaged.
+        """
+        folder = self.folder / OUTCOMES.name
+        if not folder.is_dir():
+            raise StoreError(f"{folder} does not exist: create the store before reading it")
+        try:
+            outcomes = ds.dataset(folder, schema=schema(OUTCOMES), format="parquet").to_table(
+                columns=["network_id", "status"]
+            )
+        except (pa.ArrowException, OSError) as error:
+            for path in sorted(folder.glob("[!_.]*.parquet")):
+                _read_file(path)  # names the damaged file
+            raise StoreError(f"{folder} cannot be read: {_one_line(error)}") from error
+        return dict(zip(outcomes["network_id"].to_pylist(), outcomes["status"].to_pylist(), strict=True))
+
+    def _path(self, table: Table, network_id: str) -> Path:
+        if not _NETWORK_ID.fullmatch(network_id):
+            raise ValueError(f"network_id = {network_id!r} cannot name a file: use letters, digits, '-' and '_'")
+        return self.folder / table.name / f"{network_id}.parquet"
+
+    def _put(self, table: Table, network_id: str, rows: pa.Table) -> None:
+        _write_file(self._path(table, network_id), rows)
+
+    def _get(self, table: Table, network_id: str) -> pa.Table:
+        path = self._path(table, network_id)
+        if not path.exists():
+            return schema(table).empty_table()
+        rows = _read_file(path)
+        if not rows.schema.equals(schema(table)):
+            raise StoreError(f"{path} has other columns than this version of tsrnn writes: use a new folder")
+        return rows
+
+
+class NetworkTables:
+    """The rows one network has in `epochs`, `heads` and `solved` while it trains.
+
+    Rows once added stay encoded as Arrow columns: a flush does not build them again from Python objects.
+
+    Args:
+        store: Where the rows are read from, and flushed to.
+        network_id: The network.
+        through_epoch: Training resumes after this epoch (0: from the start). Rows of later epochs, which a
+            crashed run wrote after its last checkpoint, are dropped: they will be trained again.
+
+    Raises:
+        StoreError: a file of this network is damaged, or its rows end before `through_epoch`.
+    """
+
+    def __init__(self, store: Store, network_id: str, through_epoch: int):
+        self._store = store
+        self._network_id = network_id
+        # Each table in pieces, which together are ordered by key.
+        self._pieces: dict[Table, list[pa.Table]] = {}
+        self._changed: set[Table] = set()
+        for table in (EPOCHS, HEADS, SOLVED):
+            written = store._get(table, network_id)
+            kept = written.filter(pc.field("epoch") <= through_epoch)
+            self._pieces[table] = [kept]
+            if kept.num_rows < written.num_rows:
+                self._changed.add(table)
+        last = pc.max(self._pieces[EPOCHS][0]["epoch"]).as_py() or 0
+        if last < through_epoch:
+            # Going on would leave a hole in the learning curve that nothing shows.
+            raise StoreError(
+                f"the rows of {network_id} in {store.folder / EPOCHS.name} end at epoch {last}, but its "
+                f"checkpoint is of epoch {through_epoch}: delete its checkpoints to train it again"
+            )
+
+    def add(self, epochs_row: Row, heads_rows: Sequence[Row], solved_row: Row | None) -> None:
+        """Take the rows of one epoch; rows of the same epoch, or of the same solved N, are replaced.
+
+        Args:
+            epochs_row: The epoch's row of `epochs`.
+            heads_rows: Its rows of `heads`, one for each N in training.
+            solved_row: Its row of `solved`, or None where no N was solved.
+
+        Raises:
+            ValueError: a row does not fit its table (see `Store.write`); nothing is taken.
+        """
+        rows = {EPOCHS: [epochs_row], HEADS: heads_rows, SOLVED: [] if solved_row is None else [solved_row]}
+        added = {table: _to_arrow(table, self._network_id, rows[table]) for table in rows if rows[table]}
+        for table, piece in added.items():
+            self._pieces[table] = _extended(table, self._pieces[table], piece)
+            self._changed.add(table)
+
+    def flush(self) -> None:
+        """Write the tables that changed since the last flush.
+
+        `epochs` comes last: an epoch that can be read there has its rows in the other tables too.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        for table in (HEADS, SOLVED, EPOCHS):
+            if table in self._changed:
+                whole = pa.concat_tables(self._pieces[table]).combine_chunks()
+                self._store._put(table, self._network_id, whole)
+                self._pieces[table] = [whole]
+                self._changed.remove(table)
+
+
+def _extended(table: Table, pieces: list[pa.Table], piece: pa.Table) -> list[pa.Table]:
+    """Return a network's rows with a piece added: in place of the rows of its epoch (or solved N), if any."""
+    by = table.key[1]
+    last = pieces[-1][by]
+    if len(last) == 0 or last[-1].as_py() < piece[by][0].as_py():
+        return [*pieces, piece] if len(last) else [piece]
+    whole = pa.concat_tables(pieces)
+    others = whole.filter(pc.invert(pc.is_in(whole[by], piece[by].combine_chunks())))
+    return [pa.concat_tables([others, piece]).sort_by([(name, "ascending") for name in table.key])]
+
+
+def _to_arrow(table: Table, network_id: str, rows: Sequence[Row]) -> pa.Table:
+    """Return checked rows as Arrow columns, ordered by key."""
+    names = {column.name for column in table.columns}
+    for row in rows:
+        if missing := names - row.keys():
+            raise ValueError(f"{table.name}: a row lacks column {', '.join(sorted(missing))}")
+        if unknown := row.keys() - names:
+            raise ValueError(f"{table.name}: a row has the unknown column {', '.join(sorted(unknown))}")
+    arrays = []
+    for column in table.columns:
+        values = [row[column.name] for row in rows]
+        if column.key and None in values:
+            raise ValueError(f"{table.name}: column {column.name} is a key and cannot be None")
+        if column.name == "network_id" and any(value != network_id for value in values):
+            raise ValueError(f"{table.name}: column network_id must be {network_id} in every row")
+        if column.dtype == "int64" and not all(value is None or isinstance(value, Integral) for value in values):
+            raise ValueError(f"{table.name}: column {column.name} must be int64")  # Arrow would truncate
+        try:
+            arrays.append(pa.array(values, _ARROW_TYPES[column.dtype]))
+        except (pa.ArrowException, TypeError) as error:
+            raise ValueError(f"{table.name}: column {column.name} must be {column.dtype}: {error}") from error
+    encoded = pa.Table.from_arrays(arrays, schema=schema(table))
+    keys = [tuple(row[name] for name in table.key) for row in rows]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"{table.name}: two rows have the same {', '.join(table.key)}")
+    return encoded.sort_by([(name, "ascending") for name in table.key])
+
+
+def _write_file(path: Path, rows: pa.Table) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer, compression="zstd")
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
+
+
+def _read_file(path: Path) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{path} cannot be read ({_one_line(error)}): delete it, then resume the sweep") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,91 @@
+"""What a run reports, as rows of the tables in `tsrnn.records`."""
+
+import json
+import platform
+from importlib.metadata import version
+
+import torch
+
+from tsrnn.checkpoint import Progress
+from tsrnn.config import FixedTau, RunConfig
+from tsrnn.records import Row
+from tsrnn.training import EpochReport, Outcome
+
+
+def runs_row(config: RunConfig, sweep: str, scale: str) -> Row:
+    """Return a network's row of `runs`."""
+    tau = config.network.tau
+    return {
+        "network_id": config.network_id,
+        "sweep": sweep,
+        "scale": scale,
+        "task": config.task.kind,
+        "curriculum": config.curriculum.kind,
+        "architecture": config.network.kind,
+        "self_interaction": config.network.self_interaction,
+        "nonlinearity": config.network.nonlinearity.kind,
+        "tau": f"{tau.tau:g}" if isinstance(tau, FixedTau) else tau.kind,
+        "hidden": config.network.hidden,
+        "seed": config.seed,
+        "config": config.to_json(),
+    }
+
+
+def outcomes_row(
+    config: RunConfig, outcome: Outcome, progress: Progress | None = None, device: str | None = None
+) -> Row:
+    """Return a network's row of `outcomes`; without `progress`, how far it came is left empty."""
+    return {
+        "network_id": config.network_id,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "max_n": progress and progress.max_n,
+        "epochs": progress and progress.epoch,
+        "steps": progress and progress.steps,
+        "operations": progress and progress.operations,
+        "wall_s": progress and progress.wall_s,
+        "device": device,
+        "versions": json.dumps(
+            {"tsrnn": version("tsrnn"), "torch": torch.__version__, "python": platform.python_version()}
+        ),
+    }
+
+
+def epochs_row(report: EpochReport) -> Row:
+    """Return an epoch's row of `epochs`."""
+    progress = report.checkpoint.progress
+    return {
+        "network_id": report.config.network_id,
+        "epoch": report.epoch,
+        "n_min": min(report.accuracies),
+        "n_max": report.n,
+        "loss": report.loss,
+        "accuracy_newest": report.accuracy,
+        "accuracy_mean": report.accuracy_mean,
+        "grad_norm": report.grad_norm,
+        "tau_mean": report.tau_mean,
+        "tau_sd": report.tau_sd,
+        "steps": progress.steps,
+        "operations": progress.operations,
+        "wall_s": progress.wall_s,
+    }
+
+
+def heads_rows(report: EpochReport) -> list[Row]:
+    """Return an epoch's rows of `heads`, one for each N in training."""
+    key = {"network_id": report.config.network_id, "epoch": report.epoch}
+    return [key | {"n": n, "accuracy": accuracy} for n, accuracy in report.accuracies.items()]
+
+
+def solved_row(report: EpochReport, checkpoint: str) -> Row:
+    """Return the row of `solved` for the newest N; `checkpoint` is where its weights are."""
+    return {
+        "network_id": report.config.network_id,
+        "n": report.n,
+        "epoch": report.epoch,
+        "epochs_taken": report.epochs_taken,
+        "accuracy": report.accuracy,
+        "tau_mean": report.tau_mean,
+        "tau_sd": report.tau_sd,
+        "checkpoint": checkpoint,
+    }
