@@ -135,6 +135,11 @@ class Trainer:
         """The runs that have not ended."""
         return tuple(self._configs)
 
+    @property
+    def population(self) -> Population:
+        """The networks in training, as they are now; training changes them in place."""
+        return self._population
+
     def _checkpoints(self) -> list[Checkpoint]:
         return [
             Checkpoint(*parts)
@@ -146,6 +151,34 @@ class Trainer:
                 strict=True,
             )
         ]
+
+    def step(self, batch: TaskBatch, initial: Tensor) -> tuple[Tensor, Tensor]:
+        """Take one optimiser step on a given batch; `run_epoch` draws its own.
+
+        Args:
+            batch: sequences and labels for the heads in training.
+            initial: [R, B, H] states before the first time step.
+
+        Returns:
+            Each network's loss (nats, sum over heads) and its gradient norm before clipping, [R] each.
+        """
+        people, training = self._population, self._configs[0].training
+        leaves = {name: people.parameters[name].detach().requires_grad_() for name in people.trained}
+        people.parameters.update(leaves)
+        state = people.last_states(batch.inputs, batch.lengths, initial)
+        per_head = losses(people.logits(state), batch.labels) * (people.head_table > 0)
+        gradients = dict(zip(leaves, torch.autograd.grad(per_head.sum(), list(leaves.values())), strict=True))
+        with torch.no_grad():
+            counts_diagonal = training.clip is not None and training.clip.counts == "parameters_and_diagonal"
+            if not counts_diagonal:
+                people.remove_untrained_gradients_(gradients)
+            norms = gradient_norms(gradients)
+            if counts_diagonal:
+                people.remove_untrained_gradients_(gradients)
+            people.parameters.update({name: leaf.detach() for name, leaf in leaves.items()})
+            self._optimizer.update_(people.parameters, gradients, clip_scale(norms, training.clip))
+            people.project_()
+        return per_head.detach().sum(1), norms
 
     def run_epoch(self) -> list[EpochReport]:
         """Train and test one epoch; step the curricula; let go of the networks that ended.
@@ -201,31 +234,11 @@ class Trainer:
         norm_sum = torch.zeros_like(loss_sum)
         time_steps = [0] * people.replicates
         for batch, initial in batches(config.task, people, addresses, steps, config.training.batch_size):
-            loss, norm = self._step(batch, initial)
+            loss, norm = self.step(batch, initial)
             loss_sum += loss
             norm_sum += norm
             time_steps = [total + m for total, m in zip(time_steps, batch.lengths, strict=True)]
         return (loss_sum / steps).tolist(), (norm_sum / steps).tolist(), time_steps
-
-    def _step(self, batch: TaskBatch, initial: Tensor) -> tuple[Tensor, Tensor]:
-        """Take one optimiser step; return each network's loss and gradient norm before clipping, [R]."""
-        people, training = self._population, self._configs[0].training
-        leaves = {name: people.parameters[name].detach().requires_grad_() for name in people.trained}
-        people.parameters.update(leaves)
-        state = people.last_states(batch.inputs, batch.lengths, initial)
-        per_head = losses(people.logits(state), batch.labels) * (people.head_table > 0)
-        gradients = dict(zip(leaves, torch.autograd.grad(per_head.sum(), list(leaves.values())), strict=True))
-        with torch.no_grad():
-            counts_diagonal = training.clip is not None and training.clip.counts == "parameters_and_diagonal"
-            if not counts_diagonal:
-                people.remove_untrained_gradients_(gradients)
-            norms = gradient_norms(gradients)
-            if counts_diagonal:
-                people.remove_untrained_gradients_(gradients)
-            people.parameters.update({name: leaf.detach() for name, leaf in leaves.items()})
-            self._optimizer.update_(people.parameters, gradients, clip_scale(norms, training.clip))
-            people.project_()
-        return per_head.detach().sum(1), norms
 
     def _operations(self, train_steps: Sequence[int]) -> list[float]:
         """Count the useful operations of the epoch: 6 B H^2 a trained time step, 2 B H^2 a tested one.
