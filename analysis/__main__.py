@@ -4,24 +4,21 @@ Exit status 0, 1 where the results cannot be read, 2 where the command is wrong;
 """
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 
 from analysis import measures, tables
 from analysis.frames import ResultsError
+from tsrnn import command_line
 
 app = App(
     name="python -m analysis",
     help="Measure the results of a sweep, finished or still running.",
     version_flags=[],
-    exit_on_error=False,
-    print_error=False,
-    result_action="return_value",
 )
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
@@ -44,23 +41,7 @@ def max_n(results: Path, /, *, as_json: AsJson = False) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command, given as the words after the program's name, and return its exit status."""
-    try:
-        app(arguments)
-        sys.stdout.flush()
-    except CycloptsError as error:
-        return _fail(error, 2)
-    except ResultsError as error:
-        return _fail(error, 1)
-    except BrokenPipeError:
-        # The reader of the pipe, such as `head`, has seen enough; Python's flush at exit must not fail too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0
-
-
-def _fail(error: Exception, status: int) -> int:
-    print("error:", " ".join(str(error).split()), file=sys.stderr)
-    return status
+    return command_line.run(app, arguments, {ResultsError: 1})
 
 
 if __name__ == "__main__":

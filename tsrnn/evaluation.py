@@ -1,13 +1,30 @@
-"""How well a population answers: accuracy of every head at the end of test sequences."""
+"""How well a population answers: accuracy of every head, at the end of sequences or all the time."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from tsrnn.config import Task
 from tsrnn.networks import Population
+from tsrnn.randomness import Streams
 from tsrnn.sampling import Address, batches
+from tsrnn.tasks import draw_bits, running_labels
+
+Protocol = Literal["end", "in-time"]
+
+# Time steps simulated at once: enough to fill the products, few enough to keep the states small.
+_BLOCK = 100
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """An accuracy in 0..1, with its standard error over batches (protocol end) or trials (in-time)."""
+
+    accuracy: float
+    standard_error: float
 
 
 def answers(logits: Tensor) -> Tensor:
@@ -18,8 +35,8 @@ def answers(logits: Tensor) -> Tensor:
 @torch.no_grad()
 def end_accuracy(
     population: Population, task: Task, addresses: Sequence[Address], count: int, batch: int
-) -> list[dict[int, float]]:
-    """Test every head at the end of sequences drawn as in training.
+) -> list[dict[int, Accuracy]]:
+    """Test every head at the end of sequences drawn as in training: one length a batch.
 
     Args:
         population: R networks.
@@ -29,11 +46,64 @@ def end_accuracy(
         batch: sequences a batch.
 
     Returns:
-        [R] accuracies in 0..1, by the head's N, each over `count` x `batch` sequences.
+        [R] accuracies by the head's N, each over `count` x `batch` sequences.
     """
-    right = torch.zeros(population.head_table.shape, dtype=torch.int64, device=population.device)
+    right = []
     for drawn, initial in batches(task, population, addresses, count, batch):
         state = population.last_states(drawn.inputs, drawn.lengths, initial)
-        right += (answers(population.logits(state)) == drawn.labels).sum(2)
-    fractions = (right.double() / (count * batch)).tolist()
-    return [dict(zip(heads, row, strict=False)) for heads, row in zip(population.heads, fractions, strict=True)]
+        right.append((answers(population.logits(state)) == drawn.labels).double().mean(2))
+    return _accuracies(population, torch.stack(right))
+
+
+@torch.no_grad()
+def in_time_accuracy(
+    population: Population,
+    task: Task,
+    addresses: Sequence[Address],
+    *,
+    warm_up: int = 100,
+    steps: int = 1000,
+    trials: int = 10,
+) -> list[dict[int, Accuracy]]:
+    """Ask every head after every step of one long sequence a trial (section 5, appendix L).
+
+    Args:
+        population: R networks.
+        task: its input probability draws the bits; for interventions it should be 0.5.
+        addresses: [R] where each network's sequences come from.
+        warm_up: steps before the first answer counts.
+        steps: answers that count, a trial.
+        trials: sequences a network.
+
+    Returns:
+        [R] accuracies by the head's N, each over `trials` x `steps` answers.
+
+    Raises:
+        ValueError: if `warm_up` is shorter than the largest N: early labels would miss bits.
+    """
+    largest = int(population.head_table.max())
+    if warm_up < largest:
+        raise ValueError(f"warm_up = {warm_up}: allowed are numbers from the largest N, {largest}, on")
+    bits = Streams.named([(*address, "bits") for address in addresses], population.device)
+    states = Streams.named([(*address, "state") for address in addresses], population.device)
+    state = states.uniform(trials, population.network.hidden).mul_(population.network.initial_state)
+    state = state.to(population.dtype)
+    inputs = draw_bits(task, [warm_up + steps] * population.replicates, trials, bits)
+    right = torch.zeros(trials, *population.head_table.shape, dtype=torch.float64, device=population.device)
+    for start in range(0, warm_up + steps, _BLOCK):
+        block = population.all_states(inputs[start : start + _BLOCK], state)
+        state = block[-1]
+        for t in range(max(start, warm_up), start + len(block)):
+            said = answers(population.logits(block[t - start]))
+            right += (said == running_labels(task, inputs, t, population.head_table)).double().permute(2, 0, 1)
+    return _accuracies(population, right / steps)
+
+
+def _accuracies(population: Population, samples: Tensor) -> list[dict[int, Accuracy]]:
+    """Average [S, R, K] accuracies of S batches or trials; their spread gives the standard error."""
+    mean = samples.mean(0).tolist()
+    spread = samples.std(0, correction=1) if len(samples) > 1 else torch.full_like(samples[0], float("nan"))
+    error = (spread / len(samples) ** 0.5).tolist()
+    return [
+        {n: Accuracy(mean[r][k], error[r][k]) for k, n in enumerate(heads)} for r, heads in enumerate(population.heads)
+    ]

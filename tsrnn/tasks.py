@@ -75,10 +75,19 @@ def final_labels(task: Task, inputs: Tensor, heads: Tensor) -> Tensor:
     Raises:
         ValueError: if a head's N exceeds T.
     """
+    return running_labels(task, inputs, inputs.shape[0] - 1, heads)
+
+
+def running_labels(task: Task, inputs: Tensor, t: int, heads: Tensor) -> Tensor:
+    """Return every head's label at step `t` of the inputs, counted from 0; see `final_labels`.
+
+    Raises:
+        ValueError: if a head's N exceeds t + 1: it asks for bits before the first.
+    """
     largest = int(heads.max())
-    if largest > inputs.shape[0]:
-        raise ValueError(f"heads: N = {largest} needs sequences of at least {largest} steps, got {inputs.shape[0]}")
-    latest_first = inputs[inputs.shape[0] - largest :].flip(0)
+    if largest > t + 1:
+        raise ValueError(f"heads: N = {largest} needs sequences of at least {largest} steps, got {t + 1}")
+    latest_first = inputs[t + 1 - largest : t + 1].flip(0)
     match task:
         case Parity():
             by_n = latest_first.cumsum(0) % 2 == 1

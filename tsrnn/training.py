@@ -215,7 +215,8 @@ class Trainer:
             )
             for progress, own in zip(self._progress, operations, strict=True)
         ]
-        return self._conclude(loss, norm, accuracies)
+        by_n = [{n: head.accuracy for n, head in heads.items()} for heads in accuracies]
+        return self._conclude(loss, norm, by_n)
 
     def _stack(self, starts: Sequence[Checkpoint]) -> None:
         self._configs = [start.config for start in starts]

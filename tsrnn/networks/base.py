@@ -165,6 +165,18 @@ class Population(ABC):
         """
 
     @abstractmethod
+    def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:
+        """Run the networks over sequences of one length and return every state, without a gradient.
+
+        Args:
+            inputs: [T, R, B] bits.
+            initial: [R, B, H] states before the first step.
+
+        Returns:
+            [T, R, B, H] the states after each step.
+        """
+
+    @abstractmethod
     def remove_untrained_gradients_(self, gradients: Stack) -> None:
         """Zero, in place, the gradients of entries that no step may change."""
 

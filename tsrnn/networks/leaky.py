@@ -58,21 +58,28 @@ class LeakyPopulation(Population):
 
     def last_states(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor) -> Tensor:
         """Run the networks over their sequences; see `Population.last_states`."""
+        return recurrence.last_states(
+            **self._dynamics(), inputs=inputs.to(self.dtype), initial=initial, lengths=lengths
+        )
+
+    def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:
+        """Run the networks and return every state; see `Population.all_states`."""
+        return recurrence.all_states(**self._dynamics(), inputs=inputs.to(self.dtype), initial=initial)
+
+    def _dynamics(self) -> recurrence.Dynamics:
+        """Return what the recurrence needs: alpha from the tau in effect, and the two biases' sum."""
         parameters = self.parameters
         tau = parameters[TAU]
         if isinstance(self.network.tau, TrainedTau) and self.network.tau.constraint == "clamp_forward":
             tau = tau.clamp(min=1.0)
-        return recurrence.last_states(
-            weight=parameters[WEIGHT],
-            alpha=1.0 / tau,
-            input_weight=parameters[INPUT_WEIGHT],
-            bias=parameters[BIAS] + parameters[INPUT_BIAS],
-            inputs=inputs.to(self.dtype),
-            initial=initial,
-            lengths=lengths,
-            nonlinearity=self.network.nonlinearity,
-            self_interaction=self.network.self_interaction,
-        )
+        return {
+            "weight": parameters[WEIGHT],
+            "alpha": 1.0 / tau,
+            "input_weight": parameters[INPUT_WEIGHT],
+            "bias": parameters[BIAS] + parameters[INPUT_BIAS],
+            "nonlinearity": self.network.nonlinearity,
+            "self_interaction": self.network.self_interaction,
+        }
 
     def remove_untrained_gradients_(self, gradients: Stack) -> None:
         """Zero the gradient of the diagonal of W: there are no self-connections."""

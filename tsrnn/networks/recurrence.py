@@ -7,7 +7,7 @@ tests/oracles/plain.py is the same mathematics as one would write it first.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,26 @@ from tsrnn.config import LeakyReLU, Nonlinearity, ReLU, Tanh
 
 # Weights of the networks stepped together stay in a core's own cache (bytes). Measured in benchmarks/README.md.
 _CACHE = 1 << 19
+
+
+class Dynamics(TypedDict):
+    """What defines the dynamics of R networks.
+
+    Attributes:
+        weight: [R, H, H] recurrent weights, row i into neuron i.
+        alpha: [R, H] dt / tau.
+        input_weight: [R, H].
+        bias: [R, H] the sum of all biases.
+        nonlinearity: phi.
+        self_interaction: "inside" (equation 1) or "outside" (equation 5).
+    """
+
+    weight: Tensor
+    alpha: Tensor
+    input_weight: Tensor
+    bias: Tensor
+    nonlinearity: Nonlinearity
+    self_interaction: Literal["inside", "outside"]
 
 
 @dataclass(frozen=True)
@@ -97,11 +117,11 @@ class _Leaky(torch.autograd.Function):
         nonlinearity: Nonlinearity,
         self_interaction: Literal["inside", "outside"],
     ) -> Tensor:
-        kernel = _Inside if self_interaction == "inside" else _Outside
+        kernel = _kernel(self_interaction)
         last = torch.empty_like(initial)
         ctx.kernels = []
         for chunk in _chunks(lengths, weight):
-            at = _places(chunk, len(lengths))
+            at = _places(chunk)
             run = kernel(
                 chunk, nonlinearity, weight[at], alpha[at], input_weight[at], bias[at],
                 inputs[inputs.shape[0] - chunk.steps :, at], initial[at],
@@ -124,12 +144,16 @@ class _Leaky(torch.autograd.Function):
         return *grads, None, None, None, None, None
 
 
-def _places(chunk: _Chunk, replicates: int) -> Any:
+def _places(chunk: _Chunk) -> Any:
     """Index the chunk's networks: a slice, which copies nothing, where they stand in order."""
     first = chunk.networks[0]
     if chunk.networks == tuple(range(first, first + len(chunk.networks))):
         return slice(first, first + len(chunk.networks))
     return list(chunk.networks)
+
+
+def _kernel(self_interaction: Literal["inside", "outside"]) -> "type[_Inside] | type[_Outside]":
+    return _Inside if self_interaction == "inside" else _Outside
 
 
 class _Kernel:
@@ -259,33 +283,17 @@ class _Outside(_Kernel):
         )
 
 
-def last_states(
-    *,
-    weight: Tensor,
-    alpha: Tensor,
-    input_weight: Tensor,
-    bias: Tensor,
-    inputs: Tensor,
-    initial: Tensor,
-    lengths: Sequence[int],
-    nonlinearity: Nonlinearity,
-    self_interaction: Literal["inside", "outside"],
-) -> Tensor:
+def last_states(*, inputs: Tensor, initial: Tensor, lengths: Sequence[int], **dynamics: Unpack[Dynamics]) -> Tensor:
     """Run R leaky networks over their sequences and return where they end, differentiably.
 
     Gradients reach `weight` (its diagonal included), `alpha`, `input_weight` and `bias`; not the inputs and
     not the initial state. Not twice differentiable.
 
     Args:
-        weight: [R, H, H] recurrent weights, row i into neuron i.
-        alpha: [R, H] dt / tau.
-        input_weight: [R, H].
-        bias: [R, H] the sum of all biases.
         inputs: [T, R, B] aligned at their end.
         initial: [R, B, H] state before each sequence's first step.
         lengths: [R] steps; T is the longest.
-        nonlinearity: phi.
-        self_interaction: "inside" (equation 1) or "outside" (equation 5).
+        dynamics: see `Dynamics`.
 
     Returns:
         [R, B, H] states after the last step.
@@ -293,6 +301,46 @@ def last_states(
     Source: section 2, equations 1 and 5; the gradient by hand from them.
     """
     result: Tensor = _Leaky.apply(  # type: ignore[no-untyped-call]
-        weight, alpha, input_weight, bias, inputs, initial, tuple(lengths), nonlinearity, self_interaction
+        dynamics["weight"],
+        dynamics["alpha"],
+        dynamics["input_weight"],
+        dynamics["bias"],
+        inputs,
+        initial,
+        tuple(lengths),
+        dynamics["nonlinearity"],
+        dynamics["self_interaction"],
     )
     return result
+
+
+@torch.no_grad()
+def all_states(*, inputs: Tensor, initial: Tensor, **dynamics: Unpack[Dynamics]) -> Tensor:
+    """Run R leaky networks over sequences of one length and return every state, without a gradient.
+
+    Args:
+        inputs: [T, R, B].
+        initial: [R, B, H] state before the first step.
+        dynamics: see `Dynamics`.
+
+    Returns:
+        [T, R, B, H] the states after each step.
+
+    Source: section 2, equations 1 and 5.
+    """
+    parts = []
+    for chunk in _chunks([inputs.shape[0]] * len(initial), dynamics["weight"]):
+        at = _places(chunk)
+        run = _kernel(dynamics["self_interaction"])(
+            chunk,
+            dynamics["nonlinearity"],
+            dynamics["weight"][at],
+            dynamics["alpha"][at],
+            dynamics["input_weight"][at],
+            dynamics["bias"][at],
+            inputs[:, at],
+            initial[at],
+        )
+        run.forward()
+        parts.append(run.states[1:])
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

@@ -1,0 +1,125 @@
+"""The command line: `python -m tsrnn COMMAND`, for single networks.
+
+Exit status 0, 1 where a file cannot be read or written, 2 where the command is wrong; an error is one line.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from tsrnn import command_line
+from tsrnn.checkpoint import CheckpointError, CheckpointFolder, load
+from tsrnn.config import DMS, MultiHead, Parity, SingleHead
+from tsrnn.evaluation import Protocol, end_accuracy, in_time_accuracy
+from tsrnn.records import RUNS, SOLVED
+from tsrnn.reference import read_reference
+from tsrnn.store import Store, StoreError
+from tsrnn.tabulate import runs_row
+
+app = App(name="python -m tsrnn", help="Look at single networks.", version_flags=[])
+
+AtLeastTwo = Annotated[int, Parameter(validator=lambda _, value: _require(value >= 2, "allowed are numbers from 2 on"))]
+Seed = Annotated[int, Parameter(validator=lambda _, value: _require(value >= 0, "allowed are numbers from 0 on"))]
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)
+
+
+@app.command
+def import_reference(
+    file: Path,
+    /,
+    *,
+    curriculum: Literal["single", "multi"],
+    n: AtLeastTwo,
+    out: Path,
+    task: Literal["parity", "dms"] = "parity",
+    network: Seed = 0,
+) -> None:
+    """Turn a checkpoint the authors published into one of ours, in a folder the analysis can read.
+
+    Args:
+        file: Their checkpoint: .safetensors, or the file their torch.save wrote.
+        curriculum: What it was trained under: its file does not say.
+        n: The largest N it was trained for.
+        out: A results folder; several checkpoints may go into one.
+        task: What it was trained on.
+        network: Which of their networks it is: tells apart those of one curriculum and task.
+    """
+    found = read_reference(
+        file, {"parity": Parity, "dms": DMS}[task](), {"single": SingleHead, "multi": MultiHead}[curriculum](), n
+    )
+    found = dataclasses.replace(found, config=dataclasses.replace(found.config, seed=network))
+    key = found.config.network_id
+    store = Store(out)
+    store.create()
+    path = CheckpointFolder(out, key).save_solved(found, n)
+    store.write(RUNS, key, [runs_row(found.config, sweep="reference", scale="paper")])
+    tau = found.network["tau"].clamp(min=1.0).double()
+    row = {
+        "network_id": key,
+        "n": n,
+        "epoch": None,
+        "epochs_taken": None,
+        "accuracy": None,
+        "tau_mean": float(tau.mean()),
+        "tau_sd": float(tau.std(correction=0)),
+        "checkpoint": path,
+    }
+    store.write(SOLVED, key, [*(old for old in store.read(SOLVED, key) if old["n"] != n), row])
+    print(out / path)
+
+
+@app.command
+def evaluate(
+    checkpoint: Path,
+    /,
+    *,
+    protocol: Protocol = "end",
+    seed: Seed = 0,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Print the accuracy of every head of a checkpoint, with its standard error.
+
+    Args:
+        checkpoint: A .safetensors file of ours.
+        protocol: end: one answer a sequence, drawn as in training, over the batches of its own test. in-time: an
+            answer at each of 1000 steps after 100 steps of warm-up, 10 sequences, P(bit = 1) = 0.5.
+        seed: Of the test data; training never draws from it.
+        as_json: Print {"heads": [{"n", "accuracy", "standard_error"}, ...]}.
+    """
+    found = load(checkpoint)
+    population, task, training = found.population(), found.config.task, found.config.training
+    addresses = [(seed, "evaluate", 0)]
+    if protocol == "end":
+        (heads,) = end_accuracy(population, task, addresses, training.test_batches, training.batch_size)
+    else:
+        (heads,) = in_time_accuracy(population, dataclasses.replace(task, input_probability=0.5), addresses)
+    if as_json:
+        print(json.dumps({"heads": [{"n": n} | dataclasses.asdict(head) for n, head in heads.items()]}))
+        return
+    table = Table(box=SIMPLE_HEAD, title=f"{protocol} accuracy", title_justify="left")
+    for name in ("N", "accuracy", "standard error"):
+        table.add_column(name, justify="right")
+    for n, head in heads.items():
+        table.add_row(str(n), f"{head.accuracy:.4f}", f"{head.standard_error:.4f}")
+    Console().print(table)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command, given as the words after the program's name, and return its exit status."""
+    return command_line.run(app, arguments, {CheckpointError: 1, StoreError: 1, OSError: 1, ValueError: 2})
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,43 @@
+"""How every command of the project ends: a result, or one line that says what is wrong."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from cyclopts import App, CycloptsError
+from pydantic import ValidationError
+
+from tsrnn.config import explain
+
+
+def run(app: App, arguments: Sequence[str], failures: Mapping[type[Exception], int]) -> int:
+    """Run a command and return its exit status; an error is printed as one line, without a traceback.
+
+    Args:
+        app: the command.
+        arguments: the words after the program's name.
+        failures: errors the command may end with, and the exit status of each.
+
+    Returns:
+        What the command returned (0 for nothing), 2 where an argument is not allowed, or a failure's status.
+    """
+    try:
+        status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return fail(str(error), 2)
+    except ValidationError as error:
+        return fail(explain(error), 2)
+    except BrokenPipeError:
+        # The reader of the pipe, such as `head`, has seen enough; Python's flush at exit must not fail too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except tuple(failures) as error:
+        return fail(str(error), next(code for kind, code in failures.items() if isinstance(error, kind)))
+    return status if isinstance(status, int) else 0
+
+
+def fail(message: str, status: int) -> int:
+    """Print an error as one line on standard error, and return its exit status."""
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return status
