@@ -20,6 +20,7 @@ from tsrnn.config import (
     TrainedTau,
     Training,
 )
+from tsrnn.presets import with_preset
 from tsrnn.training import EpochReport, Trainer, train
 
 __version__ = version("tsrnn")
@@ -45,4 +46,5 @@ __all__ = [
     "Training",
     "__version__",
     "train",
+    "with_preset",
 ]

@@ -180,6 +180,24 @@ class Trainer:
             people.project_()
         return per_head.detach().sum(1), norms
 
+    def train_steps(self, steps: int) -> tuple[list[float], list[float], list[int]]:
+        """Take `steps` optimiser steps on batches drawn from the coming epoch's streams, from their start.
+
+        Returns:
+            Each network's mean loss and mean gradient norm before clipping, and the time steps it has seen.
+        """
+        config, people = self._configs[0], self._population
+        addresses = [(c.seed, "train", p.epoch + 1) for c, p in zip(self._configs, self._progress, strict=True)]
+        loss_sum = torch.zeros(people.replicates, dtype=torch.float64, device=people.device)
+        norm_sum = torch.zeros_like(loss_sum)
+        time_steps = [0] * people.replicates
+        for batch, initial in batches(config.task, people, addresses, steps, config.training.batch_size):
+            loss, norm = self.step(batch, initial)
+            loss_sum += loss
+            norm_sum += norm
+            time_steps = [total + m for total, m in zip(time_steps, batch.lengths, strict=True)]
+        return (loss_sum / steps).tolist(), (norm_sum / steps).tolist(), time_steps
+
     def run_epoch(self) -> list[EpochReport]:
         """Train and test one epoch; step the curricula; let go of the networks that ended.
 
@@ -193,7 +211,7 @@ class Trainer:
             raise ValueError("networks: all have ended")
         began = time.perf_counter()
         training = self._configs[0].training
-        loss, norm, steps_of = self._train(training.steps_per_epoch)
+        loss, norm, steps_of = self.train_steps(training.steps_per_epoch)
         accuracies = end_accuracy(
             self._population,
             self._configs[0].task,
@@ -226,20 +244,6 @@ class Trainer:
         heads = [progress.heads for progress in self._progress]
         self._population = population(self._configs[0].network, networks, heads)
         self._optimizer = StackedSGD.from_states(self._configs[0].training.optimizer, momenta, networks, heads)
-
-    def _train(self, steps: int) -> tuple[list[float], list[float], list[int]]:
-        """Take `steps` steps; return mean loss, mean gradient norm and time steps seen, of each network."""
-        config, people = self._configs[0], self._population
-        addresses = [(c.seed, "train", p.epoch + 1) for c, p in zip(self._configs, self._progress, strict=True)]
-        loss_sum = torch.zeros(people.replicates, dtype=torch.float64, device=people.device)
-        norm_sum = torch.zeros_like(loss_sum)
-        time_steps = [0] * people.replicates
-        for batch, initial in batches(config.task, people, addresses, steps, config.training.batch_size):
-            loss, norm = self.step(batch, initial)
-            loss_sum += loss
-            norm_sum += norm
-            time_steps = [total + m for total, m in zip(time_steps, batch.lengths, strict=True)]
-        return (loss_sum / steps).tolist(), (norm_sum / steps).tolist(), time_steps
 
     def _operations(self, train_steps: Sequence[int]) -> list[float]:
         """Count the useful operations of the epoch: 6 B H^2 a trained time step, 2 B H^2 a tested one.
