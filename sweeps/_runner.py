@@ -22,6 +22,7 @@ from sweeps._estimate import Estimate, estimate, operations
 from sweeps._folder import Record, SweepFolder, require_same_base
 from sweeps._options import Options
 from sweeps._progress import title
+from sweeps._readings import Finding, readings
 from sweeps._scales import SCALES, base_config
 from tsrnn.config import RunConfig, explain, stacking_key
 from tsrnn.store import StoreError
@@ -37,11 +38,13 @@ class Sweep:
         name: also the name of its results folder.
         doc: what it asks, varies and expects; shown by --help.
         grid: yields one configuration a combination, from what all share and the options.
+        findings: what the paper found, to hold the table against.
     """
 
     name: str
     doc: str | None
     grid: Grid
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def _run(sweep: Sweep, options: Options, console: Console) -> int:
                 folder.fail(network, failed[network.network_id])
     else:
         console.print(f"{sweep.name}: all {total} networks have ended already, in {folder.path}", soft_wrap=True)
-    return _conclude(folder, plan, failed, options, console)
+    return _conclude(sweep, folder, plan, failed, options, console)
 
 
 def _plan(sweep: Sweep, options: Options, folder: SweepFolder) -> _Plan:
@@ -166,12 +169,16 @@ def _groups(networks: Sequence[RunConfig]) -> list[list[RunConfig]]:
     return list(groups.values())
 
 
-def _conclude(folder: SweepFolder, plan: _Plan, failed: dict[str, str], options: Options, console: Console) -> int:
+def _conclude(
+    sweep: Sweep, folder: SweepFolder, plan: _Plan, failed: dict[str, str], options: Options, console: Console
+) -> int:
     table = max_n(folder.path)
     if options.json:
         print(json.dumps({"sweep": plan.record.sweep, "folder": str(folder.path), "rows": json_rows(table)}))
     else:
         print_max_n(table)
+        for line in readings(table, sweep.findings):
+            print(line)
     unfinished = folder.unfinished(plan.networks)
     for network_id, reason in failed.items():
         console.print(f"failed: {network_id}: {reason}", highlight=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from itertools import product
 
 from sweeps._grid import with_curriculum, with_network, with_task, with_tau
 from sweeps._options import Options
+from sweeps._readings import Finding
 from sweeps._runner import Sweep, main
 from tsrnn.config import RunConfig
 
@@ -28,7 +29,12 @@ def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
         yield with_tau(with_network(config, self_interaction=self_interaction), tau)
 
 
-SWEEP = Sweep(name="fixed_tau", doc=__doc__, grid=grid)
+FINDINGS = (
+    Finding("trained taus get further than any fixed one", "single", above=("trained",), below=("1", "2", "3")),
+    Finding("tau = 1 and trained get further than tau = 2 and 3", "multi", above=("1", "trained"), below=("2", "3")),
+)
+
+SWEEP = Sweep(name="fixed_tau", doc=__doc__, grid=grid, findings=FINDINGS)
 
 if __name__ == "__main__":
     main(SWEEP)
