@@ -102,8 +102,8 @@ class TrainedTau:
     """
 
     kind: Literal["trained"] = "trained"
-    low: Annotated[float, Field(ge=1)] = 1.0
-    high: Annotated[float, Field(ge=1)] = 2.0
+    low: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    high: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
     constraint: Literal["project", "clamp_forward"] = "project"
 
     @model_validator(mode="after")

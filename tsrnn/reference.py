@@ -11,7 +11,7 @@ from torch import Tensor
 from tsrnn.checkpoint import Checkpoint, CheckpointError, Progress
 from tsrnn.config import Curriculum, MultiHead, RunConfig, Task
 from tsrnn.networks import NetworkState
-from tsrnn.networks.leaky import BIAS, INPUT_BIAS, INPUT_WEIGHT, TAU, WEIGHT
+from tsrnn.networks.leaky import BIAS, INPUT_BIAS, INPUT_WEIGHT, TAU, WEIGHT, LeakyPopulation
 from tsrnn.presets import with_preset
 
 # Their names: list positions of input layer, recurrent layer and heads in one module list, and tau.
@@ -54,11 +54,14 @@ def read_reference(path: Path, task: Task, curriculum: Curriculum, n: int) -> Ch
     network: NetworkState = {ours: tensors[theirs].float() for ours, theirs in names.items()}
     hidden = network[TAU].numel()
     network[INPUT_WEIGHT] = network[INPUT_WEIGHT].flatten()
-    if network[WEIGHT].shape != (hidden, hidden) or network[INPUT_WEIGHT].shape != (hidden,):
+    config = with_preset(RunConfig(task=task, curriculum=curriculum), "authors").with_hidden(hidden)
+    shapes = LeakyPopulation.shapes(config.network)
+    for head in heads:
+        shapes |= {f"heads.{head}.weight": (2, hidden), f"heads.{head}.bias": (2,)}
+    if any(tuple(tensor.shape) != shapes[name] for name, tensor in network.items()):
         raise CheckpointError(f"{path}: not an authors' network: its tensors do not fit {hidden} neurons")
     # Their forward pass zeroes the diagonal; before the first one it is not yet zero.
     network[WEIGHT] = network[WEIGHT].clone().fill_diagonal_(0.0)
-    config = with_preset(RunConfig(task=task, curriculum=curriculum), "authors").with_hidden(hidden)
     return Checkpoint(config, Progress(heads=heads, max_n=n), network)
 
 

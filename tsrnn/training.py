@@ -264,12 +264,15 @@ class Trainer:
         tau = self._population.tau()
         for r, current in enumerate(self._checkpoints()):
             config, progress = current.config, current.progress
-            solved = curriculum.is_solved(progress.curriculum, accuracies[r], config.training.solved_accuracy)
+            finite = math.isfinite(loss[r])
+            solved = finite and curriculum.is_solved(
+                progress.curriculum, accuracies[r], config.training.solved_accuracy
+            )
             newest, taken, following = max(progress.heads), progress.epochs_on_newest, current
             if solved:
                 progress = dataclasses.replace(progress, max_n=newest)
                 following = dataclasses.replace(current, progress=progress)
-            outcome = ended(config, progress) if math.isfinite(loss[r]) else _diverged(progress, loss[r])
+            outcome = ended(config, progress) if finite else _diverged(progress, loss[r])
             if solved and outcome is None:
                 following = _advanced(following)
                 changed = True
@@ -310,14 +313,15 @@ def _advanced(current: Checkpoint) -> Checkpoint:
                     rest[f"heads.{n}.{part}"] = state[f"heads.{old}.{part}"]
         return rest
 
-    network = carried(current.network)
+    network, momentum = carried(current.network), carried(current.momentum)
     example = next(iter(network.values()))
     for n in step.state.heads:
         if f"heads.{n}.weight" not in network:
             head = initial_head(current.config.network.hidden, n, current.config.seed)
             network |= {name: tensor.to(example) for name, tensor in head.items()}
+            momentum |= {name: torch.zeros_like(network[name]) for name in head}
     progress = dataclasses.replace(current.progress, heads=step.state.heads, epochs_on_newest=0)
-    return Checkpoint(current.config, progress, network, carried(current.momentum))
+    return Checkpoint(current.config, progress, network, momentum)
 
 
 def _diverged(progress: Progress, loss: float) -> Outcome:

@@ -1,0 +1,37 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+REFERENCE = Path(__file__).resolve().parents[1] / ".." / "shared" / "reference"
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The folder of the authors' networks and of what their code computed with them."""
+    if not REFERENCE.is_dir():
+        pytest.skip("the authors' networks are not here: no folder ../shared/reference beside the repository")
+    return REFERENCE
+
+
+@pytest.fixture(autouse=True)
+def global_state() -> Iterator[None]:
+    """Give every test torch's global settings as they were, and fail it if global randomness was used.
+
+    One thread: small tensors are faster so, and tests do not wait for each other's threads on a busy machine.
+    """
+    torch.set_flush_denormal(False)
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    torch.set_num_threads(1)
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_default_dtype(dtype)
+    torch_used = not torch.equal(torch.get_rng_state(), torch_state)
+    numpy_used = any(np.any(now != then) for now, then in zip(np.random.get_state(), numpy_state, strict=True))
+    torch.set_rng_state(torch_state)
+    np.random.set_state(numpy_state)
+    assert not torch_used, "torch's global random state was changed"
+    assert not numpy_used, "numpy's global random state was changed"

@@ -1,0 +1,324 @@
+import dataclasses
+import json
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tsrnn.config import (
+    DMS,
+    SGD,
+    EndRules,
+    FixedTau,
+    GradientClip,
+    Leaky,
+    LeakyReLU,
+    Lengths,
+    MultiHead,
+    Parity,
+    ReLU,
+    RunConfig,
+    SingleHead,
+    Tanh,
+    TrainedTau,
+    Training,
+    explain,
+    stacking_key,
+)
+from tsrnn.presets import with_preset
+
+OTHER = RunConfig(
+    task=DMS(),
+    network=Leaky(hidden=64, nonlinearity=Tanh(), self_interaction="outside", tau=FixedTau(tau=2)),
+    curriculum=SingleHead(start=3),
+    training=Training(clip=None, precision="float64"),
+    end=EndRules(max_n=50),
+    seed=7,
+)
+
+
+def floats(low: float, high: float) -> st.SearchStrategy[float]:
+    return st.floats(low, high, allow_subnormal=False)
+
+
+probabilities = floats(0, 1) | st.just("uniform")
+lengths = st.builds(
+    Lengths, shortest_beyond=st.integers(0, 6), longest_factor=st.integers(4, 9), longest_beyond=st.integers(0, 9)
+)
+tasks = st.builds(Parity, input_probability=probabilities, lengths=lengths) | st.builds(
+    DMS, input_probability=probabilities, lengths=lengths
+)
+taus = st.builds(FixedTau, tau=floats(1, 1e6)) | st.builds(
+    TrainedTau, low=floats(1, 5), high=floats(5, 50), constraint=st.sampled_from(["project", "clamp_forward"])
+)
+networks = st.builds(
+    Leaky,
+    hidden=st.integers(1, 10_000),
+    nonlinearity=st.builds(LeakyReLU, slope=floats(1e-9, 0.999)) | st.builds(ReLU) | st.builds(Tanh),
+    self_interaction=st.sampled_from(["inside", "outside"]),
+    tau=taus,
+    initial_state=floats(0, 1e9),
+)
+clips = st.none() | st.builds(
+    GradientClip, max_norm=floats(1e-9, 1e9), counts=st.sampled_from(["parameters", "parameters_and_diagonal"])
+)
+trainings = st.builds(
+    Training,
+    batch_size=st.integers(1, 10_000),
+    steps_per_epoch=st.integers(1, 10_000),
+    test_batches=st.integers(1, 10_000),
+    optimizer=st.builds(SGD, learning_rate=floats(1e-9, 1e9), momentum=floats(0, 0.999)),
+    clip=clips,
+    solved_accuracy=floats(1e-9, 0.999),
+    precision=st.sampled_from(["float32", "float64"]),
+)
+ends = st.builds(
+    EndRules, max_n=st.integers(50, 200), max_epochs=st.integers(1, 10**6), max_seconds=floats(1e-9, 1e300)
+)
+curricula = st.builds(SingleHead, start=st.integers(2, 50)) | st.builds(MultiHead, start=st.integers(2, 50))
+configs = st.builds(
+    RunConfig,
+    task=tasks,
+    network=networks,
+    curriculum=curricula,
+    training=trainings,
+    end=ends,
+    seed=st.integers(0, 2**63 - 1),
+)
+
+
+def shuffled(value: Any, randomness: random.Random) -> Any:
+    """Return JSON data with the fields of every object in another order."""
+    if not isinstance(value, dict):
+        return value
+    items = [(name, shuffled(item, randomness)) for name, item in value.items()]
+    randomness.shuffle(items)
+    return dict(items)
+
+
+class TestJson:
+    @given(configs)
+    def test_round_trip(self, config: RunConfig):
+        again = RunConfig.from_json(config.to_json())
+        assert again == config
+        assert again.network_id == config.network_id
+
+    def test_what_is_left_out_is_the_default(self):
+        assert RunConfig.from_json("{}") == RunConfig()
+        assert RunConfig.from_json('{"task": {"kind": "dms"}, "seed": 3}') == RunConfig(task=DMS(), seed=3)
+
+    def test_the_defaults_are_written(self):
+        written = json.loads(RunConfig().to_json())
+        assert written["training"]["optimizer"] == {"kind": "sgd", "learning_rate": 0.05, "momentum": 0.1}
+        assert written["network"]["nonlinearity"] == {"kind": "leaky_relu", "slope": 0.1}
+        assert written["end"] == {"max_n": 101, "max_epochs": 1000, "max_seconds": 3 * 24 * 3600}
+
+
+class TestFrozen:
+    @pytest.mark.parametrize("part", [OTHER, OTHER.task, OTHER.network, OTHER.network.tau, OTHER.training])
+    def test_every_part(self, part):
+        name = dataclasses.fields(part)[0].name
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part, name, getattr(part, name))
+
+    def test_configurations_are_dictionary_keys(self):
+        assert {OTHER: 1}[dataclasses.replace(OTHER)] == 1
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [
+            ('{"colour": 1}', "colour = 1: Unexpected keyword argument"),
+            ('{"network": {"hiden": 1}}', "network.hiden = 1: Unexpected keyword argument"),
+            ('{"network": {"tau": {"kind": "fixed", "low": 2}}}', "network.tau.fixed.low = 2: Unexpected"),
+            ('{"seed": -1}', "seed = -1: Input should be greater than or equal to 0"),
+            ('{"seed": 9223372036854775808}', "seed = 9223372036854775808: Input should be less than"),
+            ('{"seed": 1.5}', "seed = 1.5: Input should be a valid integer"),
+            ('{"task": {"kind": "sines"}}', "task: Input tag 'sines' .* expected tags: 'parity', 'dms'"),
+            ('{"task": {}}', "task: Unable to extract tag using discriminator 'kind'"),
+            ('{"task": {"kind": "dms", "input_probability": 1.5}}', "_probability.* = 1.5: .* equal to 1; .*'uniform'"),
+            ('{"task": {"kind": "dms", "lengths": {"longest_factor": 1}}}', "longest_factor = 1: .* equal to 2"),
+            ('{"task": {"kind": "dms", "lengths": {"shortest_beyond": 7}}}', "task.dms.lengths: at N = 2 .*9, 8"),
+            ('{"network": {"hidden": 0}}', "network.hidden = 0: Input should be greater than or equal to 1"),
+            ('{"network": {"initial_state": -0.1}}', "network.initial_state = -0.1: .* equal to 0"),
+            ('{"network": {"nonlinearity": {"kind": "leaky_relu", "slope": 1}}}', "slope = 1: .* less than 1"),
+            ('{"network": {"self_interaction": "beside"}}', "= 'beside': Input should be 'inside' or 'outside'"),
+            ('{"network": {"tau": {"kind": "fixed", "tau": 0.5}}}', "network.tau.fixed.tau = 0.5: .* equal to 1"),
+            ('{"network": {"tau": {"kind": "fixed", "tau": 1e999}}}', "network.tau.fixed.tau = inf: .* finite"),
+            ('{"network": {"tau": {"kind": "trained", "high": 1e999}}}', "network.tau.trained.high = inf: .* finite"),
+            (
+                '{"network": {"tau": {"kind": "trained", "low": 3}}}',
+                "network.tau.trained: low = 3.0 exceeds high = 2.0",
+            ),
+            ('{"curriculum": {"kind": "multi", "start": 1}}', "curriculum.multi.start = 1: .* equal to 2"),
+            ('{"curriculum": {"kind": "multi", "start": 102}}', "curriculum.start = 102 is beyond end.max_n = 101"),
+            ('{"training": {"optimizer": {"learning_rate": 0}}}', "optimizer.learning_rate = 0: .* greater than 0"),
+            ('{"training": {"optimizer": {"momentum": 1}}}', "training.optimizer.momentum = 1: .* less than 1"),
+            ('{"training": {"clip": {"max_norm": 0}}}', "training.clip.max_norm = 0: .* greater than 0"),
+            ('{"training": {"precision": "float16"}}', "precision = 'float16': .* 'float32' or 'float64'"),
+            ('{"training": {"solved_accuracy": 1}}', "training.solved_accuracy = 1: .* less than 1"),
+            ('{"end": {"max_epochs": 0}}', "end.max_epochs = 0: .* equal to 1"),
+            ('{"end": {"max_seconds": 1e999}}', "end.max_seconds = inf: .* finite"),
+            ('{"network": {"hidden": "two\\nlines"}}', r"network.hidden = 'two\\nlines': .* valid integer"),
+            ('{"seed": -1, "end": {"max_n": 1}}', "end.max_n = 1: .*; seed = -1: "),
+            ('{"seed"', "Invalid JSON"),
+            ("[]", "RunConfig: Input should be an object"),
+        ],
+    )  # fmt: skip
+    def test_one_line_names_the_field_the_value_and_what_is_allowed(self, text: str, line: str):
+        with pytest.raises(ValidationError) as caught:
+            RunConfig.from_json(text)
+        told = explain(caught.value)
+        assert "\n" not in told
+        assert pytest.RaisesExc(ValueError, match=line).matches(ValueError(told)), told
+
+    @pytest.mark.parametrize("make", [lambda: Leaky(hiden=3), lambda: RunConfig(sed=3), lambda: ReLU(slope=0.1)])
+    def test_an_unknown_name_in_a_constructor(self, make):
+        with pytest.raises(ValidationError, match="Unexpected keyword argument"):
+            make()
+
+    def test_replacing_validates(self):
+        with pytest.raises(ValidationError, match="greater than or equal to 1"):
+            RunConfig().with_hidden(0)
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda value: FixedTau(tau=value),
+            lambda value: TrainedTau(low=value, high=value),
+            lambda value: TrainedTau(high=value),
+            lambda value: LeakyReLU(slope=value),
+            lambda value: Leaky(initial_state=value),
+            lambda value: SGD(learning_rate=value),
+            lambda value: SGD(momentum=value),
+            lambda value: GradientClip(max_norm=value),
+            lambda value: Training(solved_accuracy=value),
+            lambda value: EndRules(max_seconds=value),
+            lambda value: Parity(input_probability=value),
+        ],
+    )
+    def test_numbers_are_finite(self, make, value: float):
+        with pytest.raises(ValidationError):
+            make(value)
+
+
+class TestNetworkId:
+    @pytest.mark.parametrize(
+        ("config", "network_id"), [(RunConfig(), "n44136fa355b3678a"), (OTHER, "nfdf9fb3e4c93c0c7")]
+    )
+    def test_is_the_same_for_ever(self, config: RunConfig, network_id: str):
+        assert config.network_id == network_id
+
+    @given(configs, st.randoms(use_true_random=False))
+    def test_does_not_depend_on_the_order_of_fields(self, config: RunConfig, randomness: random.Random):
+        text = json.dumps(shuffled(json.loads(config.to_json()), randomness))
+        assert RunConfig.from_json(text).network_id == config.network_id
+
+    @pytest.mark.parametrize("config", [RunConfig(), OTHER])
+    def test_does_not_depend_on_how_numbers_are_spelled(self, config: RunConfig):
+        as_floats = json.loads(config.to_json(), parse_int=float)
+        assert RunConfig.from_json(json.dumps(as_floats)).network_id == config.network_id
+        some, others = (RunConfig(network=Leaky(tau=FixedTau(tau=tau))) for tau in (2, 2.0))
+        assert some.network_id == others.network_id
+
+    def test_does_not_depend_on_defaults_being_spelled_out(self):
+        spelled = RunConfig(
+            task=Parity(kind="parity", input_probability="uniform", lengths=Lengths(shortest_beyond=2)),
+            network=Leaky(hidden=500, tau=TrainedTau(low=1.0, high=2.0)),
+            curriculum=MultiHead(start=2),
+            training=Training(clip=GradientClip(max_norm=2.0)),
+            seed=0,
+        )
+        assert spelled.network_id == RunConfig().network_id
+
+    def test_changes_with_every_setting(self):
+        def run(**parts: Any) -> RunConfig:
+            return RunConfig(**parts)
+
+        def training(**settings: Any) -> RunConfig:
+            return RunConfig(training=Training(**settings))
+
+        changed = [
+            RunConfig(),
+            OTHER,
+            run(seed=1),
+            run(task=DMS()),
+            run(task=DMS(input_probability="uniform")),
+            run(task=Parity(input_probability=0.5)),
+            run(task=Parity(lengths=Lengths(shortest_beyond=3))),
+            run(task=Parity(lengths=Lengths(longest_factor=5))),
+            run(task=Parity(lengths=Lengths(longest_beyond=1))),
+            run(network=Leaky(hidden=499)),
+            run(network=Leaky(self_interaction="outside")),
+            run(network=Leaky(initial_state=0.2)),
+            run(network=Leaky(nonlinearity=LeakyReLU(slope=0.01))),
+            run(network=Leaky(nonlinearity=ReLU())),
+            run(network=Leaky(nonlinearity=Tanh())),
+            run(network=Leaky(tau=TrainedTau(low=1.5))),
+            run(network=Leaky(tau=TrainedTau(high=3))),
+            run(network=Leaky(tau=TrainedTau(constraint="clamp_forward"))),
+            run(network=Leaky(tau=FixedTau())),
+            run(network=Leaky(tau=FixedTau(tau=2))),
+            run(curriculum=SingleHead()),
+            run(curriculum=SingleHead(start=3)),
+            run(curriculum=MultiHead(start=3)),
+            training(batch_size=64),
+            training(steps_per_epoch=601),
+            training(test_batches=51),
+            training(optimizer=SGD(learning_rate=0.01)),
+            training(optimizer=SGD(momentum=0.9)),
+            training(clip=None),
+            training(clip=GradientClip(max_norm=1)),
+            training(clip=GradientClip(counts="parameters_and_diagonal")),
+            training(solved_accuracy=0.9),
+            training(precision="float64"),
+            run(end=EndRules(max_n=100)),
+            run(end=EndRules(max_epochs=10)),
+            run(end=EndRules(max_seconds=10)),
+        ]
+        assert len({config.network_id for config in changed}) == len(changed)
+
+    def test_replicates_have_seeds_and_ids_of_their_own(self):
+        runs = dataclasses.replace(OTHER, seed=5).replicates(3)
+        assert [run.seed for run in runs] == [5, 6, 7]
+        assert len({run.network_id for run in runs}) == 3
+        assert {stacking_key(run) for run in runs} == {stacking_key(OTHER)}
+
+
+class TestStackingKey:
+    def test_seed_and_a_fixed_taus_value_may_differ_and_nothing_else(self):
+        fixed = RunConfig(network=Leaky(tau=FixedTau(tau=1)))
+        slow = RunConfig(network=Leaky(tau=FixedTau(tau=3)), seed=9)
+        assert stacking_key(fixed) == stacking_key(slow)
+        others = [RunConfig(), fixed.with_hidden(9), RunConfig(network=Leaky(tau=TrainedTau(high=3)))]
+        assert len({stacking_key(config) for config in [fixed, *others]}) == 4
+
+
+class TestPresets:
+    @given(configs)
+    def test_paper_changes_nothing(self, config: RunConfig):
+        assert with_preset(config, "paper") == config
+
+    @given(configs)
+    def test_authors_changes_what_it_says(self, config: RunConfig):
+        found = with_preset(config, "authors")
+        assert found.task.lengths.range_for(5) == (7, 21)
+        assert found.network.nonlinearity == LeakyReLU(slope=0.01)
+        assert getattr(found.network.tau, "constraint", "clamp_forward") == "clamp_forward"
+        assert (found.training.clip is None) == (config.training.clip is None)
+        assert getattr(found.training.clip, "counts", None) in (None, "parameters_and_diagonal")
+        kept = dataclasses.replace(
+            found,
+            task=dataclasses.replace(found.task, lengths=config.task.lengths),
+            network=dataclasses.replace(
+                found.network, nonlinearity=config.network.nonlinearity, tau=config.network.tau
+            ),
+            training=dataclasses.replace(found.training, clip=config.training.clip),
+        )
+        assert kept == config
+        assert with_preset(found, "authors") == found

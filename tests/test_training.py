@@ -1,0 +1,391 @@
+"""The training loop: networks do not touch each other, interruptions leave no trace, runs end when they should."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.oracles import plain
+from tests.tolerances import TOLERANCES, distance
+from tsrnn.checkpoint import Checkpoint, Progress, load, new, save
+from tsrnn.config import (
+    DMS,
+    SGD,
+    EndRules,
+    FixedTau,
+    GradientClip,
+    Leaky,
+    MultiHead,
+    Parity,
+    RunConfig,
+    SingleHead,
+    TrainedTau,
+    Training,
+)
+from tsrnn.networks import NetworkState, initial_head, initial_network
+from tsrnn.presets import with_preset
+from tsrnn.sampling import batches
+from tsrnn.training import EpochReport, Trainer, ended, train
+
+TINY = RunConfig(
+    network=Leaky(hidden=9),
+    # With an accuracy of about one half, the curriculum steps in some epochs and in others not.
+    training=Training(batch_size=6, steps_per_epoch=4, test_batches=3, solved_accuracy=0.5, precision="float64"),
+    end=EndRules(max_epochs=8),
+)
+SOLVES_ALWAYS = dataclasses.replace(TINY, training=dataclasses.replace(TINY.training, solved_accuracy=1e-9))
+SOLVES_NEVER = dataclasses.replace(TINY, training=dataclasses.replace(TINY.training, solved_accuracy=1 - 1e-9))
+
+CURRICULA = {"single": SingleHead(), "multi": MultiHead()}
+
+
+@pytest.fixture(params=CURRICULA)
+def curriculum(request):
+    return CURRICULA[request.param]
+
+
+def start(config: RunConfig, heads: tuple[int, ...], **progress) -> Checkpoint:
+    return Checkpoint(config, Progress(heads=heads, **progress), initial_network(config, heads))
+
+
+def starts(config: RunConfig) -> list[Checkpoint]:
+    """Four networks, each at another place of the curriculum."""
+    if isinstance(config.curriculum, SingleHead):
+        heads = [(2,), (7,), (3,), (3,)]
+    else:
+        heads = [(2,), (2, 3, 4), (2, 3, 4, 5, 6), (2, 3)]
+    return [start(c, ns, epoch=i) for i, (c, ns) in enumerate(zip(config.replicates(4), heads, strict=True))]
+
+
+def run(trainer: Trainer) -> list[EpochReport]:
+    reports = []
+    while trainer.networks:
+        reports += trainer.run_epoch()
+    return reports
+
+
+def of(reports: Sequence[EpochReport], config: RunConfig) -> list[EpochReport]:
+    return [report for report in reports if report.config == config]
+
+
+def assert_same(some: NetworkState, others: NetworkState) -> None:
+    assert some.keys() == others.keys()
+    for name, tensor in some.items():
+        assert torch.equal(tensor, others[name]), name
+
+
+def assert_close(some: NetworkState, others: NetworkState) -> None:
+    assert some.keys() == others.keys()
+    for name, tensor in some.items():
+        assert distance(tensor, others[name]) < TOLERANCES[torch.float64].training, name
+
+
+def without_time(report: EpochReport) -> dict[str, object]:
+    """Return a report's numbers and texts, the wall clock apart; the tensors are compared on their own."""
+    numbers = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
+    del numbers["checkpoint"], numbers["solved"]
+    return numbers | {
+        "config": report.config,
+        "progress": dataclasses.replace(report.checkpoint.progress, wall_s=0.0),
+        "solved": report.solved is not None,
+    }
+
+
+class TestPopulations:
+    @pytest.mark.parametrize(
+        "config",
+        [TINY, dataclasses.replace(TINY, task=DMS()), with_preset(TINY, "authors")],
+        ids=["parity", "dms", "authors"],
+    )
+    def test_twenty_steps_are_those_of_single_networks(self, config, curriculum):
+        alike = starts(dataclasses.replace(config, curriculum=curriculum))
+        together = Trainer(alike)
+        losses, norms, time_steps = together.train_steps(20)
+        for r, one in enumerate(alike):
+            alone = Trainer([one])
+            loss, norm, steps = alone.train_steps(20)
+            assert losses[r] == pytest.approx(loss[0], rel=TOLERANCES[torch.float64].training)
+            assert norms[r] == pytest.approx(norm[0], rel=TOLERANCES[torch.float64].training)
+            assert time_steps[r] == steps[0]
+            assert_close(together.population.states()[r], alone.population.states()[0])
+
+    @pytest.mark.parametrize("tau", [TrainedTau(), TrainedTau(constraint="clamp_forward"), FixedTau(tau=2)])
+    @pytest.mark.parametrize("clip", [None, GradientClip(max_norm=0.3), GradientClip(counts="parameters_and_diagonal")])
+    def test_twenty_steps_are_the_oracles(self, tau, clip):
+        training = dataclasses.replace(TINY.training, clip=clip, optimizer=SGD(learning_rate=0.3, momentum=0.6))
+        config = dataclasses.replace(TINY, network=dataclasses.replace(TINY.network, tau=tau), training=training)
+        alike = starts(config)
+        trainer = Trainer(alike)
+        addresses = [(one.config.seed, "train", one.progress.epoch + 1) for one in alike]
+        drawn = list(batches(config.task, trainer.population, addresses, 20, training.batch_size))
+        losses, norms, _ = trainer.train_steps(20)
+        for r, one in enumerate(alike):
+            own = [
+                (
+                    batch.inputs[len(batch.inputs) - batch.lengths[r] :, r].double(),
+                    initial[r],
+                    {n: batch.labels[r, k] for k, n in enumerate(one.progress.heads)},
+                )
+                for batch, initial in drawn
+            ]
+            expected, oracle_losses, oracle_norms = plain.train(config, one.network, own)
+            assert losses[r] == pytest.approx(np.mean(oracle_losses), rel=TOLERANCES[torch.float64].training)
+            assert norms[r] == pytest.approx(np.mean(oracle_norms), rel=TOLERANCES[torch.float64].training)
+            assert_close(trainer.population.states()[r], expected)
+
+    def test_whole_runs_are_those_of_single_networks(self, curriculum):
+        alike = starts(dataclasses.replace(TINY, curriculum=curriculum))
+        together = run(Trainer(alike))
+        assert len({report.n for report in together}) > 3
+        for one in alike:
+            own = run(Trainer([one]))
+            assert len(of(together, one.config)) == len(own) == 8 - one.progress.epoch
+            for a, b in zip(of(together, one.config), own, strict=True):
+                assert (a.epoch, a.accuracies, a.outcome) == (b.epoch, b.accuracies, b.outcome)
+                assert a.loss == pytest.approx(b.loss, rel=TOLERANCES[torch.float64].training)
+                assert_close(a.checkpoint.network, b.checkpoint.network)
+                assert_close(a.checkpoint.momentum, b.checkpoint.momentum)
+
+    def test_fixed_taus_may_differ(self):
+        configs = [
+            dataclasses.replace(TINY, network=dataclasses.replace(TINY.network, tau=FixedTau(tau=tau)))
+            for tau in (1, 2, 3)
+        ]
+        together = list(train(configs))
+        assert [report.tau_mean for report in together[:3]] == [1.0, 2.0, 3.0]
+        assert {report.tau_sd for report in together} == {0.0}
+        for config in configs:
+            last, alone = of(together, config)[-1], list(train(config))[-1]
+            assert_close(last.checkpoint.network, alone.checkpoint.network)
+
+    def test_what_cannot_be_stacked_is_an_error(self):
+        with pytest.raises(ValueError, match="at least one network"):
+            Trainer([])
+        with pytest.raises(ValueError, match="seed and in a fixed tau's value only"):
+            Trainer([new(TINY), new(dataclasses.replace(TINY, task=DMS()))])
+
+
+class TestInterruption:
+    @pytest.mark.parametrize("epochs", [1, 3, 5])
+    def test_a_run_in_two_parts_is_the_run_bit_for_bit(self, curriculum, tmp_path: Path, epochs: int):
+        alike = starts(dataclasses.replace(TINY, curriculum=curriculum))
+        whole = run(Trainer(alike))
+        assert sum(report.solved is not None for report in whole) > 4  # the curricula step
+        assert any(report.solved is None for report in whole)
+
+        first, latest = Trainer(alike), {}
+        parts = []
+        for _ in range(epochs):
+            parts += first.run_epoch()
+        for i, config in enumerate(first.networks):
+            save(of(parts, config)[-1].checkpoint, tmp_path / str(i))
+            latest[config] = load(tmp_path / str(i))
+        parts += run(Trainer(list(latest.values())))
+
+        assert len(parts) == len(whole)
+        for a, b in zip(parts, whole, strict=True):
+            assert without_time(a) == without_time(b)
+            assert_same(a.checkpoint.network, b.checkpoint.network)
+            assert_same(a.checkpoint.momentum, b.checkpoint.momentum)
+
+    def test_solved_checkpoints_can_be_saved(self, tmp_path: Path):
+        for report in train(SOLVES_ALWAYS):
+            save(report.solved, tmp_path / "file")
+            assert_same(load(tmp_path / "file").network, report.solved.network)
+
+
+class TestEnds:
+    def test_the_rules_in_order(self):
+        config = dataclasses.replace(TINY, end=EndRules(max_n=5, max_epochs=10, max_seconds=100))
+        before = Progress(heads=(5,), max_n=4, epoch=9, wall_s=99.0)
+        assert ended(config, before) is None
+        late = dataclasses.replace(before, wall_s=100.0)
+        assert (ended(config, late).status, ended(config, late).reason) == ("time", "100 s of computing were used")
+        late = dataclasses.replace(late, epoch=10)
+        assert (ended(config, late).status, ended(config, late).reason) == ("epochs", "10 epochs were trained")
+        late = dataclasses.replace(late, max_n=5)
+        assert (ended(config, late).status, ended(config, late).reason) == ("solved_all", "N = 5 was solved")
+
+    def test_solved_all(self, curriculum):
+        config = dataclasses.replace(SOLVES_ALWAYS, curriculum=curriculum, end=EndRules(max_n=4))
+        reports = list(train(config))
+        assert [report.n for report in reports] == [2, 3, 4]
+        assert [report.outcome and report.outcome.status for report in reports] == [None, None, "solved_all"]
+        assert [report.solved.progress.max_n for report in reports] == [2, 3, 4]
+        assert [report.epochs_taken for report in reports] == [1, 1, 1]
+        # The last checkpoint stays with the N that was solved.
+        heads = [report.checkpoint.progress.heads for report in reports]
+        assert heads == ([(3,), (4,), (4,)] if curriculum == SingleHead() else [(2, 3), (2, 3, 4), (2, 3, 4)])
+
+    def test_epochs(self):
+        config = dataclasses.replace(SOLVES_NEVER, end=EndRules(max_epochs=3))
+        reports = list(train(config))
+        assert [report.epoch for report in reports] == [1, 2, 3]
+        assert [report.epochs_taken for report in reports] == [1, 2, 3]
+        assert [report.outcome and report.outcome.status for report in reports] == [None, None, "epochs"]
+        assert {report.solved for report in reports} == {None}
+        assert reports[-1].checkpoint.progress.max_n == 0
+        assert reports[-1].checkpoint.progress.steps == 12
+
+    def test_time_is_the_networks_own(self):
+        config = dataclasses.replace(SOLVES_NEVER, end=EndRules(max_seconds=1000))
+        old, young = start(config, (2,), wall_s=1000.0), start(dataclasses.replace(config, seed=1), (2,))
+        trainer = Trainer([old, young])
+        first, second = trainer.run_epoch()
+        assert first.outcome.status == "time"
+        assert second.outcome is None
+        assert trainer.networks == (young.config,)
+        assert first.checkpoint.progress.wall_s > 1000
+        assert 0 < second.checkpoint.progress.wall_s < 1000
+
+    def test_one_that_ends_leaves_the_others_as_they_are(self):
+        alike = starts(TINY)  # they have trained 0, 1, 2 and 3 of 8 epochs
+        trainer = Trainer(alike)
+        sizes = []
+        while trainer.networks:
+            sizes.append(len(trainer.run_epoch()))
+        assert sizes == [4, 4, 4, 4, 4, 3, 2, 1]
+        with pytest.raises(ValueError, match="all have ended"):
+            trainer.run_epoch()
+
+    @pytest.mark.parametrize("sick", [0, 1, 3])
+    def test_a_diverged_network_ends_and_harms_no_other(self, sick: int):
+        alike = starts(TINY)
+        healthy = run(Trainer(alike))
+        alike[sick].network["recurrent.bias"][0] = torch.nan
+        reports = run(Trainer(alike))
+        (last,) = of(reports, alike[sick].config)
+        assert last.outcome.status == "diverged"
+        assert last.outcome.reason == f"the loss became nan in epoch {sick + 1}"
+        for i, one in enumerate(alike):
+            if i != sick:
+                for a, b in zip(of(reports, one.config), of(healthy, one.config), strict=True):
+                    assert (a.accuracies, a.outcome) == (b.accuracies, b.outcome)
+                    assert_close(a.checkpoint.network, b.checkpoint.network)
+
+    def test_a_diverged_network_has_solved_nothing(self):
+        # Without finite answers it says "no" everywhere, which is right about half the time.
+        one = start(SOLVES_ALWAYS, (2,))
+        one.network["recurrent.bias"].fill_(torch.nan)
+        (report,) = Trainer([one]).run_epoch()
+        assert report.outcome.status == "diverged"
+        assert report.solved is None
+        assert report.checkpoint.progress.max_n == 0
+
+
+class TestHeads:
+    def test_a_new_head_is_drawn_from_its_own_stream(self):
+        config = dataclasses.replace(SOLVES_ALWAYS, curriculum=MultiHead(), seed=5)
+        trainer = Trainer([new(config)])
+        for n in (3, 4, 5):
+            (report,) = trainer.run_epoch()
+            expected = {name: tensor.double() for name, tensor in initial_head(9, n, 5).items()}
+            assert_same({name: report.checkpoint.network[name] for name in expected}, expected)
+            assert trainer.population.heads == (tuple(range(2, n + 1)),)
+            assert_same(trainer.population.states()[0], report.checkpoint.network)
+            assert f"heads.{n}.weight" not in report.solved.network
+
+    def test_a_new_head_has_no_momentum_and_the_others_keep_theirs(self):
+        config = dataclasses.replace(SOLVES_ALWAYS, curriculum=MultiHead())
+        trainer = Trainer([new(config)])
+        (report,) = trainer.run_epoch()
+        momentum = report.checkpoint.momentum
+        assert not any(momentum[name].any() for name in momentum if name.startswith("heads.3."))
+        assert all(momentum[name].any() for name in momentum if not name.startswith("heads.3."))
+
+    def test_a_single_head_is_handed_on_with_its_momentum(self):
+        config = dataclasses.replace(SOLVES_ALWAYS, curriculum=SingleHead())
+        trainer = Trainer([new(config)])
+        (report,) = trainer.run_epoch()
+        following = report.checkpoint
+        assert following.progress.heads == (3,)
+        assert torch.equal(following.network["heads.3.weight"], report.solved.network["heads.2.weight"])
+        assert torch.equal(following.network["heads.3.bias"], report.solved.network["heads.2.bias"])
+        assert following.momentum["heads.3.weight"].any()
+        assert "heads.2.weight" not in following.network
+        assert "heads.2.weight" not in following.momentum
+        assert_same(trainer.population.states()[0], following.network)
+
+    def test_an_unsolved_epoch_changes_no_heads(self):
+        reports = list(train(SOLVES_NEVER))
+        assert {report.checkpoint.progress.heads for report in reports} == {(2,)}
+
+
+class TestReports:
+    def test_an_epoch_is_its_steps(self):
+        alike = starts(TINY)
+        losses, norms, time_steps = Trainer(alike).train_steps(4)
+        reports = Trainer(alike).run_epoch()
+        assert [report.loss for report in reports] == losses
+        assert [report.grad_norm for report in reports] == norms
+        assert [report.checkpoint.progress.steps for report in reports] == [4] * 4
+        for report, one, steps in zip(reports, alike, time_steps, strict=True):
+            assert report.epoch == one.progress.epoch + 1
+            assert tuple(report.accuracies) == one.progress.heads
+            assert report.n == max(one.progress.heads)
+            assert report.accuracy == report.accuracies[report.n]
+            assert report.accuracy_mean == pytest.approx(np.mean(list(report.accuracies.values())))
+            # A product of [B, H] and [H, H] is 2 B H^2 operations: three for each step, one for each tested.
+            tested = 3 * (report.n + 2 + 4 * report.n) / 2
+            assert report.checkpoint.progress.operations == (6 * steps + 2 * tested) * 6 * 9**2
+
+    def test_tau_is_that_of_the_epochs_end(self):
+        (report,) = Trainer([new(SOLVES_NEVER)]).run_epoch()
+        tau = report.checkpoint.network["tau"].numpy()
+        assert report.tau_mean == pytest.approx(tau.mean())
+        assert report.tau_sd == pytest.approx(tau.std())
+
+    def test_solved_holds_the_weights_that_were_tested(self):
+        trainer = Trainer([new(SOLVES_ALWAYS)])
+        (report,) = trainer.run_epoch()
+        body = {name: t for name, t in report.checkpoint.network.items() if not name.startswith("heads.3.")}
+        assert_same(report.solved.network, body)
+        assert report.solved.progress.heads == (2,)
+        assert not report.solved.momentum
+
+    def test_reports_are_not_changed_by_later_training(self):
+        trainer = Trainer([new(SOLVES_NEVER)])
+        (report,) = trainer.run_epoch()
+        before = {name: tensor.clone() for name, tensor in report.checkpoint.network.items()}
+        momentum = {name: tensor.clone() for name, tensor in report.checkpoint.momentum.items()}
+        trainer.run_epoch()
+        assert_same(report.checkpoint.network, before)
+        assert_same(report.checkpoint.momentum, momentum)
+
+    def test_a_start_is_not_changed_by_training(self):
+        one = new(TINY)
+        Trainer([one]).run_epoch()
+        assert_same(one.network, new(TINY).network)
+
+
+def test_a_small_network_learns():
+    config = RunConfig(
+        task=Parity(input_probability=0.5),
+        network=Leaky(hidden=24),
+        training=Training(
+            batch_size=32, steps_per_epoch=300, test_batches=8, optimizer=SGD(learning_rate=0.1, momentum=0.5)
+        ),
+        end=EndRules(max_n=2, max_epochs=6),
+    )
+    reports = list(train(config.replicates(2)))
+    assert all(of(reports, one)[-1].outcome.status == "solved_all" for one in config.replicates(2))
+    assert reports[-1].accuracy > 0.98
+
+
+def test_global_random_states_are_left_alone():
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()
+    list(train(SOLVES_ALWAYS))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(np.array_equal(a, b) for a, b in zip(np.random.get_state(), numpy_before, strict=True))
+
+
+def test_global_random_states_change_nothing():
+    results = []
+    for seed in (1, 2):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            results.append(list(train(SOLVES_ALWAYS))[-1].checkpoint.network)
+    assert_same(*results)
