@@ -82,11 +82,11 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
 
 def _require_answer(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise UsageError(f"address = {address!r}: allowed are auto, local and HOST:PORT")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise SweepError(f"address = {address}: no Ray cluster answers there ({error}); try --address local") from None
 
 

@@ -4,10 +4,6 @@
 class SweepError(Exception):
     """The sweep cannot go on; the message is one line that says what to do. Exit status 1."""
 
-    status = 1
-
 
 class UsageError(SweepError):
     """An option's value is not allowed; the message names the option, the value and what is. Exit status 2."""
-
-    status = 2

@@ -72,6 +72,7 @@ class Progress(tune.Callback):
         self._console = console
         self._total = sum(network.end.max_epochs for group in groups for network in group)
         self._running: dict[str, _Trial] = {}
+        self._warned: set[str] = set()
         self._done_epochs = 0
         self._done_networks = 0
         self._began = time.monotonic()
@@ -104,6 +105,10 @@ class Progress(tune.Callback):
     ) -> None:
         """Take up an epoch."""
         self._running[trial.trial_id].latest = result["networks"]
+        for warning in result["warnings"]:
+            if warning not in self._warned:
+                self._warned.add(warning)
+                self._console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
         self._show()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

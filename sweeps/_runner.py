@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Final, NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
@@ -24,10 +24,12 @@ from sweeps._options import Options
 from sweeps._progress import title
 from sweeps._readings import Finding, readings
 from sweeps._scales import SCALES, base_config
-from tsrnn.config import RunConfig, explain, stacking_key
+from tsrnn.command_line import fail, run
+from tsrnn.config import RunConfig, stacking_key
 from tsrnn.store import StoreError
 
 Grid = Callable[[RunConfig, Options], Iterable[RunConfig]]
+_FAILURES: Final = {UsageError: 2, SweepError: 1, StoreError: 1, ResultsError: 1}
 
 
 @dataclass(frozen=True)
@@ -67,22 +69,9 @@ def main(sweep: Sweep) -> NoReturn:
         return _run(sweep, options, Console(stderr=True))
 
     try:
-        status = app(exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as error:
-        _fail(" ".join(str(error).split()), 2)
-    except ValidationError as error:
-        _fail(explain(error), 2)
-    except SweepError as error:
-        _fail(str(error), error.status)
-    except (StoreError, ResultsError) as error:
-        _fail(str(error), 1)
+        status = run(app, sys.argv[1:], _FAILURES)
     except KeyboardInterrupt:
-        _fail("interrupted; the same command continues where it stopped", 130)
-    sys.exit(status)
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+        status = fail("interrupted; the same command continues where it stopped", 130)
     sys.exit(status)
 
 
@@ -99,8 +88,8 @@ def _run(sweep: Sweep, options: Options, console: Console) -> int:
         # Ray takes seconds to import: not for --help, a dry run or a mistake.
         from sweeps import _cluster
 
-        console.print(f"{sweep.name}: {len(waiting)} of {total} networks to train, in {folder.path}", soft_wrap=True)
         resources = _cluster.connect(options.address, options.cpus_per_trial, options.gpus_per_trial, console)
+        console.print(f"{sweep.name}: {len(waiting)} of {total} networks to train, in {folder.path}", soft_wrap=True)
         folder.write(plan.record)
         failed = _cluster.run(_groups(waiting), folder.path, resources, console)
         for network in waiting:

@@ -38,14 +38,14 @@ class PopulationTrainable(tune.Trainable):
         self._folders: dict[str, CheckpointFolder] = {}
         self._tables: dict[str, NetworkTables] = {}
         self._last: dict[str, dict[str, Any]] = {}
+        self._warnings: list[str] = []
         starts = []
         for text in config["networks"]:
             run = RunConfig.from_json(text)
             key = run.network_id
             self._folders[key] = CheckpointFolder(Path(config["folder"]), key)
             start, warnings = self._folders[key].newest(run)
-            for warning in warnings:
-                print(f"warning: {warning}; continuing from epoch {start.progress.epoch}")
+            self._warnings += [f"{warning}; continuing from epoch {start.progress.epoch}" for warning in warnings]
             self._tables[key] = NetworkTables(self._store, key, through_epoch=start.progress.epoch)
             outcome = ended(run, start.progress)
             if outcome is None:
@@ -69,7 +69,11 @@ class PopulationTrainable(tune.Trainable):
                 "accuracy": report.accuracy,
                 "ended": report.outcome.status if report.outcome else "",
             }
-        return {"networks": self._last, "done": not (self._trainer and self._trainer.networks)}
+        return {
+            "networks": self._last,
+            "warnings": self._warnings,
+            "done": not (self._trainer and self._trainer.networks),
+        }
 
     def _keep(self, report: EpochReport) -> None:
         """Write an epoch in the order that a crash at any point leaves nothing lost and nothing doubled.
