@@ -17,6 +17,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 from ray import tune
+from ray._private.utils import read_ray_address
 from rich.console import Console
 
 from sweeps._errors import SweepError, UsageError
@@ -54,19 +55,16 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
     """
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "auto":
-        try:
-            ray.init(address="auto", **settings)
-        except ConnectionError:
-            address = "local"
-    elif address != "local":
+        address = _cluster_here()
+    if address == "local":
+        ray.init(address="local", **settings)
+    else:
         _require_answer(address)
         try:
             ray.init(address=address, **settings)
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise SweepError(f"address = {address}: not a Ray cluster this program can join ({reason})") from None
-    if address == "local":
-        ray.init(address="local", **settings)
     have = ray.cluster_resources()
     where = "local Ray" if address == "local" else f"Ray cluster of {len(ray.nodes())} nodes"
     console.print(f"{where}: {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs", highlight=False)
@@ -78,6 +76,24 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
                 f"{name.lower()}s-per-trial = {needed:g}: this cluster has {have.get(name, 0):g} {name}s in all"
             )
     return Resources(cpus, gpus)
+
+
+def _cluster_here() -> str:
+    """Return RAY_ADDRESS, else the address of the cluster `ray start` made this machine a part of, else local.
+
+    Ray's own "auto" would also join the private Ray of any other program here, and be killed at that program's end.
+    """
+    named = os.environ.get("RAY_ADDRESS", "auto")
+    if named not in ("", "auto"):
+        return named
+    started: str | None = read_ray_address()
+    if started is None:
+        return "local"
+    try:
+        _require_answer(started)
+    except SweepError:
+        return "local"  # it was killed, and left its address behind
+    return started
 
 
 def _require_answer(address: str) -> None:

@@ -108,7 +108,7 @@ class Progress(tune.Callback):
         for warning in result["warnings"]:
             if warning not in self._warned:
                 self._warned.add(warning)
-                self._console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
+                self._console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
         self._show()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

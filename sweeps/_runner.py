@@ -66,7 +66,7 @@ def main(sweep: Sweep) -> NoReturn:
 
     @app.default
     def command(options: Options = Options()) -> int:  # noqa: B008
-        return _run(sweep, options, Console(stderr=True))
+        return _run(sweep, options, Console(stderr=True, markup=False, emoji=False))
 
     try:
         status = run(app, sys.argv[1:], _FAILURES)
