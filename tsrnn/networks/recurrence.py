@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from tsrnn.config import LeakyReLU, Nonlinearity, ReLU, Tanh
 
-# Weights of the networks stepped together stay in a core's own cache (bytes). Measured in benchmarks/README.md.
+# Weights of the networks stepped together stay in a core's own cache (bytes): bmm over more of them runs slower.
 _CACHE = 1 << 19
 
 
