@@ -5,6 +5,7 @@ a sweep that was cut off can be finished from the folder alone.
 """
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,16 @@ class SweepFolder:
                 f"storage = {self.path}: holds the sweep {record.sweep}, not {self.sweep}; choose another --storage"
             )
         return record
+
+    def require_writable(self) -> None:
+        """Refuse a folder that cannot be made or written, before seconds are spent on starting Ray.
+
+        Raises:
+            SweepError: names the folder or file that is in the way.
+        """
+        nearest = next(path for path in (self.path, *self.path.parents) if os.path.exists(path))
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+            raise SweepError(f"storage = {self.path}: {nearest} cannot be written; choose another --storage")
 
     def write(self, record: Record) -> None:
         """Make the folder and its empty tables, then write the record and the `runs` rows.

@@ -85,6 +85,7 @@ def _run(sweep: Sweep, options: Options, console: Console) -> int:
     waiting, total = folder.unfinished(plan.networks), len(plan.networks)
     failed: dict[str, str] = {}
     if waiting:
+        folder.require_writable()
         # Ray takes seconds to import: not for --help, a dry run or a mistake.
         from sweeps import _cluster
 

@@ -16,7 +16,7 @@ from tsrnn.config import DMS, Leaky, Lengths, Parity, RunConfig
 from tsrnn.networks import initial_network, population
 from tsrnn.randomness import Streams
 from tsrnn.sampling import batches
-from tsrnn.tasks import draw_batch, draw_bits, draw_lengths, final_labels
+from tsrnn.tasks import draw_batch, draw_bits, draw_lengths, final_labels, running_labels
 
 TASKS = [Parity(), DMS()]
 CPU = torch.device("cpu")
@@ -62,6 +62,14 @@ class TestLabels:
         for r in range(R):
             for k, n in enumerate(heads[r]):
                 assert labels[r, k].tolist() == [plain.label(task, sequence, n) for sequence in bits[r]]
+
+    def test_running_labels_are_those_of_the_sequence_so_far(self, task):
+        inputs, heads = bits_of(task, [9, 9], 20), torch.tensor([[2, 5], [3, 0]])
+        for t in range(4, 9):
+            running, so_far = running_labels(task, inputs, t, heads), final_labels(task, inputs[: t + 1], heads)
+            assert torch.equal(running, so_far)
+        with pytest.raises(ValueError, match="N = 5 needs sequences of at least 5 steps, got 4"):
+            running_labels(task, inputs, 3, heads)
 
     def test_a_head_beyond_the_sequence_is_an_error(self, task):
         with pytest.raises(ValueError, match="N = 4 needs sequences of at least 4 steps, got 3"):
