@@ -59,12 +59,16 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
     if address == "local":
         ray.init(address="local", **settings)
     else:
-        _require_answer(address)
+        if address != "auto":
+            _require_answer(address)
         try:
             ray.init(address=address, **settings)
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise SweepError(f"address = {address}: not a Ray cluster this program can join ({reason})") from None
+            raise SweepError(
+                f"address = {address}: not a Ray cluster this program can join ({reason}); "
+                f"if it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+            ) from None
     have = ray.cluster_resources()
     where = "local Ray" if address == "local" else f"Ray cluster of {len(ray.nodes())} nodes"
     console.print(f"{where}: {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs", highlight=False)
@@ -79,9 +83,10 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
 
 
 def _cluster_here() -> str:
-    """Return RAY_ADDRESS, else the address of the cluster `ray start` made this machine a part of, else local.
+    """Return RAY_ADDRESS, else auto if `ray start` made this machine part of a cluster that answers, else local.
 
-    Ray's own "auto" would also join the private Ray of any other program here, and be killed at that program's end.
+    Without a started cluster Ray's "auto" would join the private Ray of any other program here, and end with it.
+    With one it must be "auto": Ray finds the cluster's token by itself then, and not for an address.
     """
     named = os.environ.get("RAY_ADDRESS", "auto")
     if named not in ("", "auto"):
@@ -93,7 +98,7 @@ def _cluster_here() -> str:
         _require_answer(started)
     except SweepError:
         return "local"  # it was killed, and left its address behind
-    return started
+    return "auto"
 
 
 def _require_answer(address: str) -> None:

@@ -1,20 +1,33 @@
 """Sweeps as their user runs them: real processes, a real Ray, real kills."""
 
+import io
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
+from sweeps._errors import SweepError
 from sweeps._estimate import operations
-from sweeps._folder import SweepFolder
+from sweeps._folder import Record, SweepFolder, require_same_base
 from sweeps._grid import with_tau
-from tsrnn.config import FixedTau, RunConfig
+from sweeps._progress import Progress
+from sweeps._runner import main
+from sweeps._trainable import PopulationTrainable
+from sweeps.fixed_tau import SWEEP as SWEEP_OF_TAUS
+from tsrnn.config import EndRules, FixedTau, Leaky, RunConfig, Training
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEP = [sys.executable, "sweeps/fixed_tau.py"]
@@ -22,22 +35,30 @@ QUICK = ["--scale", "quick", "--tasks", "parity", "--curricula", "multi"]
 TINY = [*QUICK, "--hidden", "8"]
 GRID = [*TINY, "--taus", "1", "trained", "--replicates", "2"]
 TABLES = ("runs", "outcomes", "epochs", "solved", "heads")
+STARTED: list[subprocess.Popen[str]] = []
 CLOCKS = ("wall_s", "device", "versions")
 
 
+def command(options: tuple[str | Path, ...]) -> list[str]:
+    """A sweep's command line, on a Ray of its own: a test must not run on a cluster that happens to be here."""
+    return [*SWEEP, *map(str, options), *([] if "--address" in options else ["--address", "local"])]
+
+
 def sweep(*options: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*SWEEP, *map(str, options)], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command(options), cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 def start(*options: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*SWEEP, *map(str, options)],
+    process = subprocess.Popen(
+        command(options),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+    STARTED.append(process)
+    return process
 
 
 def tables(folder: Path) -> dict[str, pd.DataFrame]:
@@ -69,13 +90,46 @@ def wait_for(folder: Path, epochs: int) -> None:
     raise TimeoutError(f"{folder}: fewer than {epochs} epochs after two minutes")
 
 
-def ray_processes() -> set[int]:
-    found = set()
+def descendants(pid: int) -> dict[int, str]:
+    """A process's children, their children and so on, with their command lines: no other program's."""
+    children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
-        command = entry / "cmdline"
-        if command.exists() and any(word in command.read_bytes() for word in (b"raylet", b"ray::", b"gcs_server")):
-            found.add(int(entry.name))
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.name))
+    found, todo = {}, [pid]
+    while todo:
+        for child in children.get(todo.pop(), ()):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found[child] = (Path("/proc") / str(child) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                todo.append(child)
     return found
+
+
+def kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def kill_everything(process: subprocess.Popen[str]) -> None:
+    """Kill a sweep's driver, its Ray and its workers at once, as a power cut would."""
+    kill([process.pid, *descendants(process.pid)])
+    process.communicate()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """End what a failed test started and did not see end."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            kill_everything(process)
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +187,11 @@ class TestRun:
         assert [row["tau"] for row in json.loads(result.stdout)["rows"]] == ["1", "trained"]
 
     def test_another_size_in_the_same_folder_is_refused(self, finished):
-        before = tables(finished[0] / "fixed_tau")
+        before = contents(finished[0])
         result = sweep(*QUICK, "--hidden", "9", "--storage", finished[0])
         assert result.returncode == 1
         assert "network.hidden (8, now 9)" in one_line(result)
-        after = tables(finished[0] / "fixed_tau")
-        assert all(before[name].equals(after[name]) for name in TABLES)
+        assert contents(finished[0]) == before
 
 
 class TestDryRun:
@@ -182,8 +235,10 @@ def test_help_explains_every_option():
     ("options", "status", "says"),
     [
         (["--bogus", "1"], 2, "--bogus"),
+        (["stray"], 2, "stray"),
         (["--taus", "0.5"], 2, "tau = 0.5: Input should be greater than or equal to 1"),
         (["--taus", "nan"], 2, "tau = nan"),
+        (["--taus", "inf"], 2, "tau = inf"),
         (["--taus", "long"], 2, "taus = 'long'"),
         (["--taus"], 2, "taus"),
         (["--preset", "copy"], 2, '"paper", "authors"'),
@@ -191,17 +246,42 @@ def test_help_explains_every_option():
         (["--hidden", "0"], 2, "hidden = 0"),
         (["--seed", "-1"], 2, "seed = -1"),
         (["--cpus-per-trial", "0"], 2, "cpus-per-trial = 0"),
+        (["--cpus-per-trial", "nan"], 2, "cpus-per-trial = nan"),
+        (["--gpus-per-trial", "-1"], 2, "gpus-per-trial = -1"),
         (["--address", "nowhere"], 2, "HOST:PORT"),
+        (["--address", "127.0.0.1:99999"], 2, "HOST:PORT"),
         (["--address", "127.0.0.1:1"], 1, "no Ray cluster answers"),
         (["--resume"], 1, "nothing to resume"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path, options, status, says):
-    storage = tmp_path / "storage"
-    result = sweep(*QUICK, *options, "--storage", storage)
-    assert result.returncode == status
-    assert says in one_line(result)
-    assert not storage.exists()
+def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, options, status, says):
+    monkeypatch.setattr(
+        sys, "argv", ["fixed_tau.py", "--scale", "quick", *options, "--storage", str(tmp_path / "storage")]
+    )
+    with pytest.raises(SystemExit) as end:
+        main(SWEEP_OF_TAUS)
+    output, errors = capsys.readouterr()
+    assert end.value.code == status
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert says in errors
+    assert output == ""
+    assert not (tmp_path / "storage").exists()
+
+
+def test_bad_input_in_a_real_process(tmp_path):
+    result = sweep(*TINY, "--taus", "0.5", "--storage", tmp_path / "storage")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: tau = 0.5: Input should be greater than or equal to 1\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--cpus-per-trial", "--gpus-per-trial"])
+def test_more_than_the_machine_has(tmp_path, option):
+    result = sweep(*GRID, option, "10000", "--storage", tmp_path / "storage")
+    assert result.returncode == 1
+    assert f"{option.removeprefix('--')} = 10000: this cluster has" in one_line(result)
+    assert not (tmp_path / "storage").exists()
 
 
 class TestStorage:
@@ -239,12 +319,9 @@ class TestStorage:
 @pytest.mark.slow
 class TestKills:
     def test_everything_killed_then_resumed_is_the_undisturbed_sweep(self, finished, tmp_path):
-        before = ray_processes()
         process = start(*GRID, "--storage", tmp_path)
         wait_for(tmp_path / "fixed_tau", 40)
-        for victim in [process.pid, *(ray_processes() - before)]:
-            os.kill(victim, signal.SIGKILL)
-        process.communicate()
+        kill_everything(process)
         assert not (tmp_path / "fixed_tau" / "outcomes").exists() or len(tables(tmp_path / "fixed_tau")["outcomes"]) < 4
         result = sweep("--resume", "--storage", tmp_path)
         assert result.returncode == 0, result.stderr
@@ -253,22 +330,51 @@ class TestKills:
             pd.testing.assert_frame_equal(found[name], expected[name], check_exact=True)
 
     def test_a_damaged_checkpoint_costs_an_epoch_and_is_reported(self, finished, tmp_path):
-        before = ray_processes()
         process = start(*GRID, "--storage", tmp_path)
         wait_for(tmp_path / "fixed_tau", 40)
-        for victim in [process.pid, *(ray_processes() - before)]:
-            os.kill(victim, signal.SIGKILL)
-        process.communicate()
+        kill_everything(process)
         newest = max((tmp_path / "fixed_tau" / "checkpoints").glob("*/epoch-*"), key=lambda path: path.name)
         content = bytearray(newest.read_bytes())
         content[-5] ^= 0xFF
         newest.write_bytes(content)
         result = sweep("--resume", "--storage", tmp_path)
         assert result.returncode == 0, result.stderr
-        assert "damaged" in result.stderr
+        assert result.stderr.count("warning: ") == 1
+        assert "damaged (its contents do not match its checksum); continuing from epoch" in result.stderr
         expected, found = tables(finished[0] / "fixed_tau"), tables(tmp_path / "fixed_tau")
         for name in TABLES:
             pd.testing.assert_frame_equal(found[name], expected[name], check_exact=True)
+
+    def test_a_killed_worker_is_replaced(self, finished, tmp_path):
+        process = start(*GRID, "--storage", tmp_path)
+        wait_for(tmp_path / "fixed_tau", 10)
+        workers = [pid for pid, command in descendants(process.pid).items() if re.match("ray::.*Trainable", command)]
+        assert workers
+        kill(workers[:1])
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        expected, found = tables(finished[0] / "fixed_tau"), tables(tmp_path / "fixed_tau")
+        for name in TABLES:
+            pd.testing.assert_frame_equal(found[name], expected[name], check_exact=True)
+
+    def test_auto_does_not_join_the_private_ray_of_another_program(self, tmp_path):
+        other = start(*GRID, "--storage", tmp_path / "other")
+        wait_for(tmp_path / "other" / "fixed_tau", 1)
+        mine = start(*GRID, "--storage", tmp_path / "mine", "--address", "auto")
+        wait_for(tmp_path / "mine" / "fixed_tau", 1)
+        kill_everything(other)
+        _, errors = mine.communicate(timeout=300)
+        assert mine.returncode == 0, errors
+        assert "local Ray: " in errors
+
+    def test_an_extension_leaves_the_files_of_others_alone(self, finished, tmp_path):
+        shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+        before = contents(tmp_path)
+        assert sweep(*TINY, "--taus", "1", "3", "--replicates", "3", "--storage", tmp_path).returncode == 0
+        after = contents(tmp_path)
+        changed = {name for name in before if after[name] != before[name]}
+        assert changed == {"fixed_tau/sweep.json"}
+        assert len(pd.read_parquet(tmp_path / "fixed_tau" / "outcomes")) == 4 + 1 + 3
 
     def test_interrupted_then_extended(self, tmp_path):
         process = start(*GRID, "--storage", tmp_path)
@@ -276,6 +382,7 @@ class TestKills:
         os.kill(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         assert process.returncode in (1, 130)
+        assert "continue" in errors
         assert "Traceback" not in errors
         result = sweep(*TINY, "--taus", "1", "3", "--replicates", "3", "--storage", tmp_path)
         assert result.returncode == 0, result.stderr
@@ -313,3 +420,59 @@ class TestParts:
         folder = SweepFolder(str(tmp_path), "fixed_tau")
         assert folder.read() is None
         assert folder.unfinished([RunConfig()]) == [RunConfig()]
+
+    def test_another_base_is_named(self, tmp_path):
+        base = RunConfig()
+        record = Record("fixed_tau", "paper", "paper", base, ())
+        folder = SweepFolder(str(tmp_path), "fixed_tau")
+        require_same_base(folder, record, RunConfig())
+        with pytest.raises(SweepError, match=r"network.hidden \(default, now 9\)"):
+            require_same_base(folder, record, base.with_hidden(9))
+
+
+def seen(epoch: int, n: int, ended: str = "") -> dict[str, object]:
+    return {"epoch": epoch, "n": n, "accuracy": 0.9, "ended": ended}
+
+
+class TestProgress:
+    def test_headline_and_summary(self):
+        networks = RunConfig().replicates(2)
+        console = Console(file=io.StringIO(), markup=False)
+        progress = Progress([networks], console)
+        trial = SimpleNamespace(trial_id="a", config={"trial": {"index": 0}})
+        progress.on_trial_start(0, [], trial)
+        assert progress._running["a"].summary() == ("starting", "", "")
+        latest = {one.network_id: seen(100 + i, 4 + i) for i, one in enumerate(networks)}
+        for _ in range(2):
+            progress.on_trial_result(0, [], trial, {"networks": latest, "warnings": ["epoch-7: damaged [/x]"]})
+        assert progress._running["a"].summary() == ("101/1000", "4-5", "90.0 %")
+        assert progress._headline().startswith("0 of 2 networks done, 2 running, 0:00 passed, about 0:00 left")
+        assert console.file.getvalue().count("warning: epoch-7: damaged [/x]") == 1
+        latest[networks[1].network_id] = seen(101, 5, "epochs")
+        assert progress._running["a"].summary() == ("100/1000", "4", "90.0 %")
+        progress.on_trial_complete(0, [], trial)
+        assert progress._headline().startswith("2 of 2 networks done, 0 running")
+
+
+def test_a_reused_process_gives_the_numbers_of_a_fresh_one(tmp_path):
+    training = Training(batch_size=4, steps_per_epoch=2, test_batches=1)
+    small = RunConfig(network=Leaky(hidden=4), training=training, end=EndRules(max_epochs=2))
+
+    def trial(folder: str, seed: int) -> dict[str, object]:
+        SweepFolder(str(tmp_path / folder), "fixed_tau").store.create()
+        networks = [one.to_json() for one in replace(small, seed=seed).replicates(2)]
+        where = str(tmp_path / folder / "fixed_tau")
+        return {"trial": {"index": 0, "networks": networks, "folder": where, "device": "cpu", "threads": 1}}
+
+    reused = PopulationTrainable(trial("reused", 0))
+    while not reused.step()["done"]:
+        pass
+    assert reused.reset_config(trial("reused", 7))
+    fresh = PopulationTrainable(trial("fresh", 7))
+    for trainable in (reused, fresh):
+        while not trainable.step()["done"]:
+            pass
+    expected, found = tables(tmp_path / "fresh" / "fixed_tau"), tables(tmp_path / "reused" / "fixed_tau")
+    for name in ("outcomes", "epochs", "solved", "heads"):
+        own = found[name][found[name]["network_id"].isin(expected["outcomes"]["network_id"])].reset_index(drop=True)
+        pd.testing.assert_frame_equal(own, expected[name], check_exact=True)
