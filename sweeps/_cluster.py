@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +22,8 @@ from ray._private.utils import read_ray_address
 from rich.console import Console
 
 from sweeps._errors import SweepError, UsageError
-from sweeps._progress import Progress, title
+from sweeps._grid import title
+from sweeps._progress import Progress
 from sweeps._trainable import PopulationTrainable
 from tsrnn.config import RunConfig
 from tsrnn.files import write_atomically
@@ -69,15 +71,19 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
                 f"address = {address}: not a Ray cluster this program can join ({reason}); "
                 f"if it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
             ) from None
+    # A batch system ends a job with SIGTERM: stop as for Ctrl-C. Ray's own handler aborts the process.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     have = ray.cluster_resources()
-    where = "local Ray" if address == "local" else f"Ray cluster of {len(ray.nodes())} nodes"
+    where = "local Ray" if address == "local" else f"Ray cluster of {len(nodes)} nodes"
     console.print(f"{where}: {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs", highlight=False)
     if gpus is None:
         gpus = _GPU_SHARE if have.get("GPU", 0) else 0.0
     for name, needed in (("CPU", cpus), ("GPU", gpus)):
-        if needed > have.get(name, 0):
+        largest = max((node.get(name, 0) for node in nodes), default=0)
+        if needed > largest:
             raise SweepError(
-                f"{name.lower()}s-per-trial = {needed:g}: this cluster has {have.get(name, 0):g} {name}s in all"
+                f"{name.lower()}s-per-trial = {needed:g}: this cluster has no node of more than {largest:g} {name}s"
             )
     return Resources(cpus, gpus)
 
@@ -119,6 +125,9 @@ def run(groups: Sequence[Sequence[RunConfig]], folder: Path, resources: Resource
         folder: the sweep's folder.
         resources: of each trial.
         console: shows progress.
+
+    Raises:
+        SweepError: if a trial failed, and its traceback cannot be written down.
     """
     trials = [
         {
@@ -138,6 +147,7 @@ def run(groups: Sequence[Sequence[RunConfig]], folder: Path, resources: Resource
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
                 trial_name_creator=lambda trial: title(groups[trial.config["trial"]["index"]][0]).replace(" ", "_"),
+                trial_dirname_creator=lambda trial: str(trial.config["trial"]["index"]),
             ),
             run_config=tune.RunConfig(
                 storage_path=scratch,
@@ -151,9 +161,16 @@ def run(groups: Sequence[Sequence[RunConfig]], folder: Path, resources: Resource
     failed = {}
     for result in results:
         if result.error is not None:
-            for network in groups[result.config["trial"]["index"]]:
+            # Its folder says which trial it is: of one that never reported, `result.config` is empty, or, where
+            # a process was reused, that of the process's last trial.
+            for network in groups[int(Path(result.path).name)]:
                 log = folder / "errors" / f"{network.network_id}.txt"
-                write_atomically(log, str(result.error).encode())
+                try:
+                    write_atomically(log, str(result.error).encode())
+                except OSError as error:
+                    raise SweepError(
+                        f"{log}: cannot be written ({error}), and would say: {_reason(result.error)}"
+                    ) from None
                 failed[network.network_id] = f"{_reason(result.error)} (all of it: {log})"
     return failed
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from sweeps._errors import SweepError
 from tsrnn.checkpoint import new
 from tsrnn.config import RunConfig
 from tsrnn.training import Trainer
@@ -42,12 +43,20 @@ def estimate(groups: Sequence[Sequence[RunConfig]], typical_n: int) -> Estimate:
     """Estimate a sweep's cost on this machine.
 
     The time comes from a few training steps of throw-away networks, shaped like the first group's.
+
+    Raises:
+        SweepError: if they do not fit this machine.
     """
     total = sum(operations(config, typical_n) for group in groups for config in group)
     if not groups:
         return Estimate(0.0, 0.0)
+    try:
+        rate = _rate(groups[0], typical_n)
+    except (MemoryError, RuntimeError) as error:
+        hidden = groups[0][0].network.hidden
+        raise SweepError(f"hidden = {hidden}: such networks cannot be tried on this machine ({error})") from None
     limit = sum(config.end.max_seconds for group in groups for config in group)
-    return Estimate(total, min(total / _rate(groups[0], typical_n), limit))
+    return Estimate(total, min(total / rate, limit))
 
 
 def _rate(group: Sequence[RunConfig], typical_n: int) -> float:

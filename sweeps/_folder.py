@@ -9,11 +9,11 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 
-from sweeps._errors import SweepError
+from sweeps._errors import SweepError, UsageError
 from sweeps._scales import ScaleName
 from tsrnn.config import RunConfig, explain, non_defaults
 from tsrnn.files import write_atomically
@@ -46,8 +46,17 @@ class SweepFolder:
     """Reads and writes the record, and knows which networks have ended."""
 
     def __init__(self, storage: str, sweep: str) -> None:
-        """Address the folder; nothing is written yet."""
-        self.path = Path(storage).expanduser().absolute() / sweep
+        """Address the folder; nothing is written yet.
+
+        Raises:
+            UsageError: if `storage` cannot be a folder of this file system.
+        """
+        if "://" in storage:
+            raise UsageError(f"storage = {storage}: allowed are folders of a file system that every node sees")
+        try:
+            self.path = Path(storage).expanduser().absolute() / sweep
+        except RuntimeError:
+            raise UsageError(f"storage = {storage}: there is no such user here, or no home folder") from None
         self.sweep = sweep
         self.store = Store(self.path)
 
@@ -64,8 +73,8 @@ class SweepFolder:
             found = json.loads(file.read_text())
             record = Record(
                 sweep=found["sweep"],
-                scale=found["scale"],
-                preset=found["preset"],
+                scale=_one_of(get_args(ScaleName), found["scale"]),
+                preset=_one_of(get_args(PresetName), found["preset"]),
                 base=RunConfig.from_json(json.dumps(found["base"])),
                 networks=tuple(RunConfig.from_json(json.dumps(network)) for network in found["networks"]),
             )
@@ -120,10 +129,8 @@ class SweepFolder:
             raise SweepError(f"storage = {self.path}: cannot be written ({error}); choose another --storage") from None
 
     def fail(self, network: RunConfig, reason: str) -> None:
-        """Record that an error ended a network's run, unless the network had ended before."""
-        if self.unfinished([network]):
-            row = outcomes_row(network, Outcome("failed", reason))
-            self.store.write(OUTCOMES, network.network_id, [row])
+        """Record that an error ended a network's run."""
+        self.store.write(OUTCOMES, network.network_id, [outcomes_row(network, Outcome("failed", reason))])
 
     def unfinished(self, networks: Sequence[RunConfig]) -> list[RunConfig]:
         """Return the networks that have not ended; those that failed are among them."""
@@ -148,6 +155,12 @@ def require_same_base(folder: SweepFolder, record: Record, base: RunConfig) -> N
         f"storage = {folder.path}: holds this sweep at scale {record.scale}, preset {record.preset}, which "
         f"differs in {differing}; use those settings or another --storage"
     )
+
+
+def _one_of(allowed: tuple[str, ...], found: object) -> Any:
+    if found not in allowed:
+        raise ValueError(f"{found!r} is not one of {', '.join(allowed)}")
+    return found
 
 
 def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:

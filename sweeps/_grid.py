@@ -1,9 +1,33 @@
 """Building blocks of grids: one choice applied to a configuration, the rest kept."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from tsrnn.config import DMS, FixedTau, MultiHead, Parity, RunConfig, SingleHead, TrainedTau
+
+
+def axes(networks: Sequence[RunConfig]) -> dict[str, list[str]]:
+    """Return the values that the grid's options have in these networks, by the options' names."""
+    found: dict[str, list[str]] = {"tasks": [], "curricula": [], "taus": [], "self_interactions": []}
+    for network in networks:
+        tau = network.network.tau
+        found["tasks"].append(network.task.kind)
+        found["curricula"].append(network.curriculum.kind)
+        found["taus"].append(str(tau.tau) if isinstance(tau, FixedTau) else tau.kind)
+        found["self_interactions"].append(network.network.self_interaction)
+    return {name: list(dict.fromkeys(values)) for name, values in found.items()}
+
+
+def title(config: RunConfig) -> str:
+    """Return a combination in words, such as "parity multi tau 2"."""
+    tau = config.network.tau
+    words = [
+        config.task.kind,
+        config.curriculum.kind,
+        f"tau {tau.tau:g}" if isinstance(tau, FixedTau) else "tau trained",
+    ]
+    return " ".join([*words, *(["outside"] if config.network.self_interaction == "outside" else [])])
 
 
 def with_task(config: RunConfig, name: str) -> RunConfig:

@@ -11,7 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tsrnn.config import FixedTau, RunConfig
+from sweeps._grid import title
+from tsrnn.config import RunConfig
 
 _ROWS = 12
 _LINE_EVERY = 15.0
@@ -49,17 +50,6 @@ def _span(values: Sequence[int]) -> str:
     return f"{min(values)}" if min(values) == max(values) else f"{min(values)}-{max(values)}"
 
 
-def title(config: RunConfig) -> str:
-    """Return a combination in words, such as "parity multi tau 2"."""
-    tau = config.network.tau
-    words = [
-        config.task.kind,
-        config.curriculum.kind,
-        f"tau {tau.tau:g}" if isinstance(tau, FixedTau) else "tau trained",
-    ]
-    return " ".join([*words, *(["outside"] if config.network.self_interaction == "outside" else [])])
-
-
 class Progress(tune.Callback):
     """Shows runs done and running, each one's epoch, N and accuracy, and the time left.
 
@@ -73,6 +63,7 @@ class Progress(tune.Callback):
         self._total = sum(network.end.max_epochs for group in groups for network in group)
         self._running: dict[str, _Trial] = {}
         self._warned: set[str] = set()
+        self._before: dict[str, int] = {}
         self._done_epochs = 0
         self._done_networks = 0
         self._began = time.monotonic()
@@ -105,6 +96,8 @@ class Progress(tune.Callback):
     ) -> None:
         """Take up an epoch."""
         self._running[trial.trial_id].latest = result["networks"]
+        for network_id, seen in result["networks"].items():
+            self._before.setdefault(network_id, seen["epoch"] - 1)
         for warning in result["warnings"]:
             if warning not in self._warned:
                 self._warned.add(warning)
@@ -130,7 +123,9 @@ class Progress(tune.Callback):
         networks = sum(len(group) for group in self._groups)
         running = sum(len(trial.networks) for trial in self._running.values())
         epochs = self._done_epochs + sum(trial.epochs for trial in self._running.values())
-        elapsed, share = time.monotonic() - self._began, epochs / self._total
+        # Epochs that an earlier run trained cost this one no time.
+        before = sum(self._before.values())
+        elapsed, share = time.monotonic() - self._began, (epochs - before) / (self._total - before)
         left = f", about {_clock(elapsed * (1 - share) / share)} left" if share > 0.02 else ""
         return f"{self._done_networks} of {networks} networks done, {running} running, {_clock(elapsed)} passed{left}"
 

@@ -20,8 +20,8 @@ from analysis.tables import json_rows, print_max_n
 from sweeps._errors import SweepError, UsageError
 from sweeps._estimate import Estimate, estimate, operations
 from sweeps._folder import Record, SweepFolder, require_same_base
+from sweeps._grid import axes, title
 from sweeps._options import Options
-from sweeps._progress import title
 from sweeps._readings import Finding, readings
 from sweeps._scales import SCALES, base_config
 from tsrnn.command_line import fail, run
@@ -29,6 +29,8 @@ from tsrnn.config import RunConfig, stacking_key
 from tsrnn.store import StoreError
 
 Grid = Callable[[RunConfig, Options], Iterable[RunConfig]]
+# Ray counts resources in ten-thousandths.
+_SMALLEST_SHARE: Final = 0.0001
 _FAILURES: Final = {UsageError: 2, SweepError: 1, StoreError: 1, ResultsError: 1}
 
 
@@ -62,7 +64,13 @@ def main(sweep: Sweep) -> NoReturn:
 
     Exit status: 0 all is done, 1 something failed or is unfinished, 2 an option is not allowed.
     """
-    app = App(name=f"sweeps/{sweep.name}.py", help=sweep.doc, version=tsrnn.__version__, help_format="plaintext")
+    app = App(
+        name=f"sweeps/{sweep.name}.py",
+        help=sweep.doc,
+        version=tsrnn.__version__,
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+    )
 
     @app.default
     def command(options: Options = Options()) -> int:  # noqa: B008
@@ -92,10 +100,12 @@ def _run(sweep: Sweep, options: Options, console: Console) -> int:
         resources = _cluster.connect(options.address, options.cpus_per_trial, options.gpus_per_trial, console)
         console.print(f"{sweep.name}: {len(waiting)} of {total} networks to train, in {folder.path}", soft_wrap=True)
         folder.write(plan.record)
-        failed = _cluster.run(_groups(waiting), folder.path, resources, console)
-        for network in waiting:
-            if network.network_id in failed:
-                folder.fail(network, failed[network.network_id])
+        reasons = _cluster.run(_groups(waiting), folder.path, resources, console)
+        # A network that had ended before its trial's error stays as it is.
+        for network in folder.unfinished(waiting):
+            if network.network_id in reasons:
+                failed[network.network_id] = reasons[network.network_id]
+                folder.fail(network, reasons[network.network_id])
     else:
         console.print(f"{sweep.name}: all {total} networks have ended already, in {folder.path}", soft_wrap=True)
     return _conclude(sweep, folder, plan, failed, options, console)
@@ -117,6 +127,7 @@ def _plan(sweep: Sweep, options: Options, folder: SweepFolder) -> _Plan:
         require_same_base(folder, record, base)
     networks: tuple[RunConfig, ...] = recorded.networks if recorded else ()
     if not recorded or _asks_for_a_grid(options):
+        options = _as_recorded(options, networks)
         networks = (*networks, *_expand(sweep, options, base, SCALES[scale].replicates))
     networks = tuple(dict.fromkeys(networks))
     if not networks:
@@ -126,8 +137,17 @@ def _plan(sweep: Sweep, options: Options, folder: SweepFolder) -> _Plan:
 
 
 def _asks_for_a_grid(options: Options) -> bool:
-    axes = (options.tasks, options.curricula, options.taus, options.self_interactions)
-    return any(axis is not None for axis in (*axes, options.replicates, options.seed))
+    given = (options.tasks, options.curricula, options.taus, options.self_interactions)
+    return any(axis is not None for axis in (*given, options.replicates, options.seed))
+
+
+def _as_recorded(options: Options, networks: Sequence[RunConfig]) -> Options:
+    """Give the grid's options that were left out the values that the recorded networks have, if there are any."""
+    if not networks:
+        return options
+    seeds = {network.seed for network in networks}
+    recorded = {**axes(networks), "replicates": len(seeds), "seed": min(seeds)}
+    return dataclasses.replace(options, **{k: v for k, v in recorded.items() if getattr(options, k) is None})
 
 
 def _expand(sweep: Sweep, options: Options, base: RunConfig, replicates: int) -> list[RunConfig]:
@@ -145,10 +165,13 @@ def _expand(sweep: Sweep, options: Options, base: RunConfig, replicates: int) ->
 
 
 def _check_resources(options: Options) -> None:
-    if not options.cpus_per_trial > 0:
-        raise UsageError(f"cpus-per-trial = {options.cpus_per_trial:g}: allowed are numbers above 0")
-    if options.gpus_per_trial is not None and not options.gpus_per_trial >= 0:
-        raise UsageError(f"gpus-per-trial = {options.gpus_per_trial:g}: allowed are 0 and above")
+    cpus, gpus = options.cpus_per_trial, options.gpus_per_trial
+    if not cpus >= _SMALLEST_SHARE:
+        raise UsageError(f"cpus-per-trial = {cpus:g}: allowed are numbers from {_SMALLEST_SHARE:g} on")
+    if gpus is not None and not (gpus == 0 or _SMALLEST_SHARE <= gpus <= 1 or (gpus.is_integer() and gpus > 1)):
+        raise UsageError(
+            f"gpus-per-trial = {gpus:g}: allowed are 0, shares of one from {_SMALLEST_SHARE:g} on, and whole numbers"
+        )
 
 
 def _groups(networks: Sequence[RunConfig]) -> list[list[RunConfig]]:
@@ -162,6 +185,8 @@ def _groups(networks: Sequence[RunConfig]) -> list[list[RunConfig]]:
 def _conclude(
     sweep: Sweep, folder: SweepFolder, plan: _Plan, failed: dict[str, str], options: Options, console: Console
 ) -> int:
+    for network_id, reason in failed.items():
+        console.print(f"failed: {network_id}: {reason}", highlight=False, soft_wrap=True)
     table = max_n(folder.path)
     if options.json:
         print(json.dumps({"sweep": plan.record.sweep, "folder": str(folder.path), "rows": json_rows(table)}))
@@ -170,8 +195,6 @@ def _conclude(
         for line in readings(table, sweep.findings):
             print(line)
     unfinished = folder.unfinished(plan.networks)
-    for network_id, reason in failed.items():
-        console.print(f"failed: {network_id}: {reason}", highlight=False, soft_wrap=True)
     if unfinished:
         console.print(
             f"{len(unfinished)} of {len(plan.networks)} networks are unfinished; the same command, or "

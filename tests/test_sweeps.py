@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +19,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from sweeps import _cluster
 from sweeps._errors import SweepError
-from sweeps._estimate import operations
+from sweeps._estimate import estimate, operations
 from sweeps._folder import Record, SweepFolder, require_same_base
-from sweeps._grid import with_tau
+from sweeps._grid import axes, with_tau
 from sweeps._progress import Progress
 from sweeps._runner import main
 from sweeps._trainable import PopulationTrainable
@@ -122,6 +123,19 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line in this process; returns exit status, output and errors."""
+
+    def run(*options: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fixed_tau.py", *map(str, options)])
+        with pytest.raises(SystemExit) as end:
+            main(SWEEP_OF_TAUS)
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_running() -> Iterator[None]:
     """End what a failed test started and did not see end."""
@@ -186,6 +200,21 @@ class TestRun:
         assert "Ray" not in result.stderr
         assert [row["tau"] for row in json.loads(result.stdout)["rows"]] == ["1", "trained"]
 
+    @pytest.mark.parametrize(
+        ("options", "runs"),
+        [
+            ([], [("tau 1", 2), ("tau trained", 2)]),
+            (["--replicates", "3"], [("tau 1", 3), ("tau trained", 3)]),
+            (["--taus", "3"], [("tau 1", 2), ("tau trained", 2), ("tau 3", 2)]),
+            (["--seed", "7"], [("tau 1", 4), ("tau trained", 4)]),
+        ],
+    )
+    def test_resume_takes_what_is_not_given_from_the_folder(self, finished, here, options, runs):
+        status, output, _ = here("--resume", *options, "--dry-run", "--json", "--storage", finished[0])
+        assert status == 0
+        found = [(run["title"], len(run["network_ids"])) for run in json.loads(output)["runs"]]
+        assert found == [(f"parity multi {tau}", count) for tau, count in runs]
+
     def test_another_size_in_the_same_folder_is_refused(self, finished):
         before = contents(finished[0])
         result = sweep(*QUICK, "--hidden", "9", "--storage", finished[0])
@@ -247,26 +276,49 @@ def test_help_explains_every_option():
         (["--seed", "-1"], 2, "seed = -1"),
         (["--cpus-per-trial", "0"], 2, "cpus-per-trial = 0"),
         (["--cpus-per-trial", "nan"], 2, "cpus-per-trial = nan"),
+        (["--cpus-per-trial", "0.00001"], 2, "cpus-per-trial = 1e-05: allowed are numbers from 0.0001 on"),
         (["--gpus-per-trial", "-1"], 2, "gpus-per-trial = -1"),
+        (["--gpus-per-trial", "1.5"], 2, "gpus-per-trial = 1.5"),
+        (["--taus", "-1"], 2, "tau = -1"),
+        (["--seed", str(2**63 - 1), "--replicates", "2"], 2, f"seed = {2**63}"),
         (["--address", "nowhere"], 2, "HOST:PORT"),
         (["--address", "127.0.0.1:99999"], 2, "HOST:PORT"),
         (["--address", "127.0.0.1:1"], 1, "no Ray cluster answers"),
         (["--resume"], 1, "nothing to resume"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, options, status, says):
-    monkeypatch.setattr(
-        sys, "argv", ["fixed_tau.py", "--scale", "quick", *options, "--storage", str(tmp_path / "storage")]
-    )
-    with pytest.raises(SystemExit) as end:
-        main(SWEEP_OF_TAUS)
-    output, errors = capsys.readouterr()
-    assert end.value.code == status
+def test_bad_input_is_one_line(tmp_path, here, options, status, says):
+    found, output, errors = here("--scale", "quick", *options, "--storage", tmp_path / "storage")
+    assert found == status
     assert errors.startswith("error: ")
     assert errors.count("\n") == 1
     assert says in errors
     assert output == ""
     assert not (tmp_path / "storage").exists()
+
+
+@pytest.mark.parametrize("storage", ["s3://bucket/results", "~nobody-of-this-name/results"])
+def test_a_storage_that_is_no_folder(tmp_path, monkeypatch, here, storage):
+    monkeypatch.chdir(tmp_path)
+    status, output, errors = here("--dry-run", "--storage", storage)
+    assert (status, output) == (2, "")
+    assert errors.startswith(f"error: storage = {storage}: ")
+    assert errors.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_needs_no_ray_does_not_wait_for_it():
+    code = "import sys, sweeps.fixed_tau; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+
+
+def test_an_interrupt_at_any_time_says_how_to_continue(tmp_path, monkeypatch, here):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweeps._runner.SweepFolder", interrupted)
+    status, _, errors = here("--storage", tmp_path)
+    assert (status, errors) == (130, "error: interrupted; the same command continues where it stopped\n")
 
 
 def test_bad_input_in_a_real_process(tmp_path):
@@ -293,7 +345,7 @@ class TestStorage:
         assert "choose another --storage" in one_line(result)
         assert [p.name for p in (tmp_path / "fixed_tau").iterdir()] == ["thesis.txt"]
 
-    @pytest.mark.parametrize("text", ["{", "[]", '{"sweep": "fixed_tau"}'])
+    @pytest.mark.parametrize("text", ["{", "[]", '{"sweep": "fixed_tau"}', '{"sweep": "fixed_tau", "scale": "huge"}'])
     def test_a_damaged_record_is_named(self, tmp_path, text):
         (tmp_path / "fixed_tau").mkdir()
         (tmp_path / "fixed_tau" / "sweep.json").write_text(text)
@@ -376,6 +428,34 @@ class TestKills:
         assert changed == {"fixed_tau/sweep.json"}
         assert len(pd.read_parquet(tmp_path / "fixed_tau" / "outcomes")) == 4 + 1 + 3
 
+    def test_a_failure_is_told_of_the_networks_that_failed(self, finished, tmp_path):
+        """Of a trial that never reported, Tune knows no config, or that of another trial."""
+        shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+        folder = tmp_path / "fixed_tau"
+        runs = pd.read_parquet(folder / "runs").set_index("network_id")
+        for network_id in runs.index:
+            (folder / "outcomes" / f"{network_id}.parquet").unlink()
+        broken = set(runs.index[runs["tau"] == "trained"])
+        for network_id in broken:
+            (folder / "epochs" / f"{network_id}.parquet").unlink()
+        for process in ("reused", "fresh"):
+            result = sweep("--resume", "--cpus-per-trial", "2", "--storage", tmp_path)
+            assert result.returncode == 1, process
+            assert "Traceback" not in result.stderr
+            assert set(re.findall("failed: (n[0-9a-f]{16})", result.stderr)) == broken
+            outcomes = pd.read_parquet(folder / "outcomes").set_index("network_id")
+            assert set(outcomes.index[outcomes["status"] == "failed"]) == broken
+            assert set(outcomes["status"].drop(list(broken))) == {"epochs"}
+
+    def test_sigterm_stops_a_sweep_as_an_interrupt_does(self, tmp_path):
+        process = start(*GRID, "--storage", tmp_path)
+        wait_for(tmp_path / "fixed_tau", 10)
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "continues them" in errors
+        assert "SIGTERM" not in errors
+
     def test_interrupted_then_extended(self, tmp_path):
         process = start(*GRID, "--storage", tmp_path)
         wait_for(tmp_path / "fixed_tau", 10)
@@ -411,6 +491,31 @@ class TestParts:
         assert with_tau(RunConfig(), "2").network.tau == FixedTau(tau=2)
         assert with_tau(RunConfig(), "trained") == RunConfig()
 
+    def test_axes_give_the_grid_back(self):
+        networks = [with_tau(RunConfig(), tau) for tau in ("1", "1.2345678", "trained")]
+        found = axes([*networks, networks[0]])
+        assert (found["tasks"], found["curricula"], found["self_interactions"]) == (["parity"], ["multi"], ["inside"])
+        assert [with_tau(RunConfig(), tau) for tau in found["taus"]] == networks
+
+    def test_networks_too_large_for_this_machine(self, monkeypatch):
+        def allocate(config: RunConfig) -> None:
+            raise RuntimeError("not enough memory")
+
+        monkeypatch.setattr("sweeps._estimate.new", allocate)
+        with pytest.raises(SweepError, match=r"hidden = 500: .*\(not enough memory\)"):
+            estimate([[RunConfig()]], 5)
+
+    def test_a_trial_must_fit_one_node(self, monkeypatch):
+        """Two nodes of one CPU do not run a trial of two: Tune would wait for ever."""
+        nodes = [{"Alive": alive, "Resources": {"CPU": cpus}} for alive, cpus in ((True, 1), (True, 1), (False, 8))]
+        cluster = SimpleNamespace(init=lambda **_: None, nodes=lambda: nodes, cluster_resources=lambda: {"CPU": 2})
+        monkeypatch.setattr(_cluster, "ray", cluster)
+        monkeypatch.setattr(_cluster.signal, "signal", lambda *_: None)
+        console = Console(file=io.StringIO())
+        assert _cluster.connect("local", 1, None, console) == _cluster.Resources(1, 0)
+        with pytest.raises(SweepError, match="cpus-per-trial = 2: this cluster has no node of more than 1 CPUs"):
+            _cluster.connect("local", 2, None, console)
+
     def test_operations_of_the_papers_epoch(self):
         # 1000 epochs of 600 steps and 50 tests, M = 13.5 on average at N = 5.
         expected = 1000 * (6 * 600 + 2 * 50) * 13.5 * 256 * 500**2
@@ -445,9 +550,15 @@ class TestProgress:
         latest = {one.network_id: seen(100 + i, 4 + i) for i, one in enumerate(networks)}
         for _ in range(2):
             progress.on_trial_result(0, [], trial, {"networks": latest, "warnings": ["epoch-7: damaged [/x]"]})
+        # The epochs of an earlier run say nothing about the time that this one takes.
+        assert progress._headline() == "0 of 2 networks done, 2 running, 0:00 passed"
         assert progress._running["a"].summary() == ("101/1000", "4-5", "90.0 %")
-        assert progress._headline().startswith("0 of 2 networks done, 2 running, 0:00 passed, about 0:00 left")
         assert console.file.getvalue().count("warning: epoch-7: damaged [/x]") == 1
+        halfway = {one.network_id: seen(550 + i, 8) for i, one in enumerate(networks)}
+        progress._began = time.monotonic() - 60
+        progress.on_trial_result(0, [], trial, {"networks": halfway, "warnings": []})
+        assert progress._headline() == "0 of 2 networks done, 2 running, 1:00 passed, about 1:00 left"
+        progress.on_trial_result(0, [], trial, {"networks": latest, "warnings": []})
         latest[networks[1].network_id] = seen(101, 5, "epochs")
         assert progress._running["a"].summary() == ("100/1000", "4", "90.0 %")
         progress.on_trial_complete(0, [], trial)
