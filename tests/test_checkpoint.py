@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import safetensors
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from tsrnn.checkpoint import Checkpoint, CheckpointError, CheckpointFolder, Progress, load, new, save
-from tsrnn.config import DMS, FixedTau, Leaky, RunConfig, Training
+from tsrnn.config import DMS, FixedTau, Leaky, RunConfig, Training, explain
 from tsrnn.networks import NetworkState
 from tsrnn.training import Trainer, train
 
@@ -223,10 +224,13 @@ class TestRefusals:
         change_header(path, progress=None)
         refusal(path)
 
-    @pytest.mark.parametrize("heads", [[], [3], [2, 3]])
-    def test_heads_that_are_not_the_tensors(self, path: Path, heads: list[int]):
+    @pytest.mark.parametrize(
+        ("heads", "says"),
+        [([], "heads = []"), ([3], "missing or unknown tensors"), ([2, 3], "missing or unknown tensors")],
+    )
+    def test_heads_that_are_not_the_tensors(self, path: Path, heads: list[int], says: str):
         change_header(path, progress=json.loads(contents(path)[0])["progress"] | {"heads": heads})
-        assert "missing or unknown tensors" in refusal(path)
+        assert says in refusal(path)
 
     def test_another_configuration_than_the_tensors(self, path: Path):
         config = json.loads(contents(path)[0])["config"]
@@ -281,6 +285,13 @@ class Refusals:
             assert str(error).startswith(f"{self.path}: ")
             assert "\n" not in str(error)
         return self.seen
+
+
+@pytest.mark.parametrize("heads", [(), (2, 2), (3, 2), (1,)])
+def test_impossible_heads(heads):
+    with pytest.raises(ValidationError) as caught:
+        Progress(heads=heads)
+    assert "heads" in explain(caught.value)
 
 
 class TestFolder:

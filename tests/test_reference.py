@@ -291,6 +291,10 @@ class TestImport:
         save_file(small() | {name: torch.ones(3, 5)}, tmp_path / "theirs.safetensors")
         assert "do not fit" in self.one_line(tmp_path / "theirs.safetensors")
 
+    def test_no_neurons(self, tmp_path: Path):
+        save_file(small() | {"parameterlist.0": torch.ones(0)}, tmp_path / "theirs.safetensors")
+        assert "it has no neurons" in self.one_line(tmp_path / "theirs.safetensors")
+
 
 class TestRecordedRun:
     """docs/fidelity/epochs: benchmarks/authors_start.py on the authors' initial network, four seeds of the data."""

@@ -73,6 +73,13 @@ def tables(folder: Path) -> dict[str, pd.DataFrame]:
     }
 
 
+def assert_same_tables(folder: Path, expected: Path) -> None:
+    """Hold a sweep's tables against another's, bit for bit but for what tells the time and the machine."""
+    ours, theirs = tables(folder), tables(expected)
+    for name in TABLES:
+        pd.testing.assert_frame_equal(ours[name], theirs[name], check_exact=True)
+
+
 def one_line(result: subprocess.CompletedProcess[str]) -> str:
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, result.stderr
@@ -144,6 +151,12 @@ def nothing_left_running() -> Iterator[None]:
         process = STARTED.pop()
         if process.poll() is None:
             kill_everything(process)
+
+
+def start_and_kill_half_way(storage: Path) -> None:
+    process = start(*GRID, "--storage", storage)
+    wait_for(storage / "fixed_tau", 40)
+    kill_everything(process)
 
 
 @pytest.fixture(scope="module")
@@ -371,20 +384,14 @@ class TestStorage:
 @pytest.mark.slow
 class TestKills:
     def test_everything_killed_then_resumed_is_the_undisturbed_sweep(self, finished, tmp_path):
-        process = start(*GRID, "--storage", tmp_path)
-        wait_for(tmp_path / "fixed_tau", 40)
-        kill_everything(process)
+        start_and_kill_half_way(tmp_path)
         assert not (tmp_path / "fixed_tau" / "outcomes").exists() or len(tables(tmp_path / "fixed_tau")["outcomes"]) < 4
         result = sweep("--resume", "--storage", tmp_path)
         assert result.returncode == 0, result.stderr
-        expected, found = tables(finished[0] / "fixed_tau"), tables(tmp_path / "fixed_tau")
-        for name in TABLES:
-            pd.testing.assert_frame_equal(found[name], expected[name], check_exact=True)
+        assert_same_tables(tmp_path / "fixed_tau", finished[0] / "fixed_tau")
 
     def test_a_damaged_checkpoint_costs_an_epoch_and_is_reported(self, finished, tmp_path):
-        process = start(*GRID, "--storage", tmp_path)
-        wait_for(tmp_path / "fixed_tau", 40)
-        kill_everything(process)
+        start_and_kill_half_way(tmp_path)
         newest = max((tmp_path / "fixed_tau" / "checkpoints").glob("*/epoch-*"), key=lambda path: path.name)
         content = bytearray(newest.read_bytes())
         content[-5] ^= 0xFF
@@ -393,9 +400,7 @@ class TestKills:
         assert result.returncode == 0, result.stderr
         assert result.stderr.count("warning: ") == 1
         assert "damaged (its contents do not match its checksum); continuing from epoch" in result.stderr
-        expected, found = tables(finished[0] / "fixed_tau"), tables(tmp_path / "fixed_tau")
-        for name in TABLES:
-            pd.testing.assert_frame_equal(found[name], expected[name], check_exact=True)
+        assert_same_tables(tmp_path / "fixed_tau", finished[0] / "fixed_tau")
 
     def test_a_killed_worker_is_replaced(self, finished, tmp_path):
         process = start(*GRID, "--storage", tmp_path)
@@ -405,9 +410,7 @@ class TestKills:
         kill(workers[:1])
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-        expected, found = tables(finished[0] / "fixed_tau"), tables(tmp_path / "fixed_tau")
-        for name in TABLES:
-            pd.testing.assert_frame_equal(found[name], expected[name], check_exact=True)
+        assert_same_tables(tmp_path / "fixed_tau", finished[0] / "fixed_tau")
 
     def test_auto_does_not_join_the_private_ray_of_another_program(self, tmp_path):
         other = start(*GRID, "--storage", tmp_path / "other")

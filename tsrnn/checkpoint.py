@@ -9,19 +9,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from tsrnn import curriculum
-from tsrnn.config import RunConfig, explain
+from tsrnn.config import MemoryN, RunConfig, explain
 from tsrnn.curriculum import CurriculumState
 from tsrnn.files import write_atomically
-from tsrnn.networks import NetworkState, Population, initial_network, population, population_class
+from tsrnn.networks import NetworkState, Population, initial_network, population, shapes
 
 FORMAT: Final = "tsrnn-1"
 
@@ -44,13 +44,20 @@ class Progress:
         wall_s: its own computing time in seconds: its share of its population's.
     """
 
-    heads: tuple[int, ...]
+    heads: Annotated[tuple[MemoryN, ...], Field(min_length=1)]
     epoch: int = 0
     epochs_on_newest: int = 0
     max_n: int = 0
     steps: int = 0
     operations: float = 0.0
     wall_s: float = 0.0
+
+    @field_validator("heads")
+    @classmethod
+    def _ascending(cls, heads: tuple[int, ...]) -> tuple[int, ...]:
+        if list(heads) != sorted(set(heads)):
+            raise ValueError(f"heads = {heads}: allowed are different N in ascending order")
+        return heads
 
     @property
     def curriculum(self) -> CurriculumState:
@@ -153,14 +160,12 @@ def _about(path: Path, text: str) -> tuple[RunConfig, Progress]:
 
 def _check(path: Path, config: RunConfig, progress: Progress, state: NetworkState, part: str) -> None:
     """Hold the tensors against what the configuration says they are."""
-    shapes = population_class(config.network).shapes(config.network)
-    for n in progress.heads:
-        shapes |= {f"heads.{n}.weight": (2, config.network.hidden), f"heads.{n}.bias": (2,)}
-    if shapes.keys() != state.keys():
-        wrong = sorted(shapes.keys() ^ state.keys())
+    expected = shapes(config.network, progress.heads)
+    if expected.keys() != state.keys():
+        wrong = sorted(expected.keys() ^ state.keys())
         raise CheckpointError(f"{path}: {part}: missing or unknown tensors: {', '.join(wrong)}")
     dtype = getattr(torch, config.training.precision)
-    for name, shape in shapes.items():
+    for name, shape in expected.items():
         tensor = state[name]
         if tuple(tensor.shape) != shape or tensor.dtype != dtype:
             raise CheckpointError(

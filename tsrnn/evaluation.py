@@ -10,8 +10,8 @@ from torch import Tensor
 from tsrnn.config import Task
 from tsrnn.networks import Population
 from tsrnn.randomness import Streams
-from tsrnn.sampling import Address, batches
-from tsrnn.tasks import draw_bits, running_labels
+from tsrnn.sampling import Address, batches, initial_states
+from tsrnn.tasks import draw_bits, labels
 
 Protocol = Literal["end", "in-time"]
 
@@ -86,16 +86,18 @@ def in_time_accuracy(
         raise ValueError(f"warm_up = {warm_up}: allowed are numbers from the largest N, {largest}, on")
     bits = Streams.named([(*address, "bits") for address in addresses], population.device)
     states = Streams.named([(*address, "state") for address in addresses], population.device)
-    state = states.uniform(trials, population.network.hidden).mul_(population.network.initial_state)
-    state = state.to(population.dtype)
+    state = initial_states(population, states, trials)
     inputs = draw_bits(task, [warm_up + steps] * population.replicates, trials, bits)
     right = torch.zeros(trials, *population.head_table.shape, dtype=torch.float64, device=population.device)
     for start in range(0, warm_up + steps, _BLOCK):
         block = population.all_states(inputs[start : start + _BLOCK], state)
         state = block[-1]
-        for t in range(max(start, warm_up), start + len(block)):
-            said = answers(population.logits(block[t - start]))
-            right += (said == running_labels(task, inputs, t, population.head_table)).double().permute(2, 0, 1)
+        asked = range(max(start, warm_up), start + len(block))
+        if asked:
+            # All steps and trials as one batch: [R, S B, H] states, [R, K, S B] answers.
+            said = answers(population.logits(block[asked.start - start :].transpose(0, 1).flatten(1, 2)))
+            asked_of = labels(task, inputs, population.head_table, asked).permute(1, 2, 0, 3)
+            right += (said.view(asked_of.shape) == asked_of).sum(2).double().permute(2, 0, 1)
     return _accuracies(population, right / steps)
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tsrnn.checkpoint import Checkpoint, CheckpointError, Progress
 from tsrnn.config import Curriculum, MultiHead, RunConfig, Task
-from tsrnn.networks import NetworkState
-from tsrnn.networks.leaky import BIAS, INPUT_BIAS, INPUT_WEIGHT, TAU, WEIGHT, LeakyPopulation
+from tsrnn.networks import NetworkState, shapes
+from tsrnn.networks.leaky import BIAS, INPUT_BIAS, INPUT_WEIGHT, TAU, WEIGHT
 from tsrnn.presets import with_preset
 
 # Their names: list positions of input layer, recurrent layer and heads in one module list, and tau.
@@ -53,12 +53,12 @@ def read_reference(path: Path, task: Task, curriculum: Curriculum, n: int) -> Ch
         raise CheckpointError(f"{path}: not an authors' network for N = {n}: it lacks {', '.join(missing)}")
     network: NetworkState = {ours: tensors[theirs].float() for ours, theirs in names.items()}
     hidden = network[TAU].numel()
+    if hidden == 0:
+        raise CheckpointError(f"{path}: not an authors' network: it has no neurons")
     network[INPUT_WEIGHT] = network[INPUT_WEIGHT].flatten()
     config = with_preset(RunConfig(task=task, curriculum=curriculum), "authors").with_hidden(hidden)
-    shapes = LeakyPopulation.shapes(config.network)
-    for head in heads:
-        shapes |= {f"heads.{head}.weight": (2, hidden), f"heads.{head}.bias": (2,)}
-    if any(tuple(tensor.shape) != shapes[name] for name, tensor in network.items()):
+    expected = shapes(config.network, heads)
+    if any(tuple(tensor.shape) != expected[name] for name, tensor in network.items()):
         raise CheckpointError(f"{path}: not an authors' network: its tensors do not fit {hidden} neurons")
     # Their forward pass zeroes the diagonal; before the first one it is not yet zero.
     network[WEIGHT] = network[WEIGHT].clone().fill_diagonal_(0.0)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor
 
 from tsrnn.config import Task
@@ -29,7 +28,7 @@ def batches(
     Yields:
         the batch, and initial states [R, B, H] ~ U(0, network.initial_state).
     """
-    network, device = population.network, population.device
+    device = population.device
     lengths = [
         draw_lengths(task, max(heads), count, *address, "length")
         for heads, address in zip(population.heads, addresses, strict=True)
@@ -38,5 +37,10 @@ def batches(
     states = Streams.named([(*address, "state") for address in addresses], device)
     for i in range(count):
         drawn = draw_batch(task, population.head_table, [m[i] for m in lengths], batch, bits)
-        initial = states.uniform(batch, network.hidden, dtype=torch.float32)
-        yield drawn, initial.mul_(network.initial_state).to(population.dtype)
+        yield drawn, initial_states(population, states, batch)
+
+
+def initial_states(population: Population, streams: Streams, batch: int) -> Tensor:
+    """Draw initial states [R, B, H] ~ U(0, network.initial_state), each network's from its own stream."""
+    network = population.network
+    return streams.uniform(batch, network.hidden).mul_(network.initial_state).to(population.dtype)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tsrnn.config import DMS, Parity, Task
@@ -61,42 +63,43 @@ def draw_bits(task: Task, lengths: Sequence[int], batch: int, streams: Streams) 
     return (streams.uniform_at_end(lengths, batch, before=1.0) < probability).float()
 
 
-def final_labels(task: Task, inputs: Tensor, heads: Tensor) -> Tensor:
-    """Return every head's label at the last step.
+def labels(task: Task, inputs: Tensor, heads: Tensor, steps: range) -> Tensor:
+    """Return every head's label at each of some steps.
 
     Args:
         task: parity or DMS.
         inputs: [T, R, B] bits as 0.0 and 1.0.
         heads: [R, K] each head's N; 0 marks an unused place, whose labels mean nothing.
+        steps: S consecutive steps, counted from 0.
 
     Returns:
-        [R, K, B] bool.
+        [S, R, K, B] bool.
 
     Raises:
-        ValueError: if a head's N exceeds T.
+        ValueError: if a head's N exceeds the bits there are at the first step.
     """
-    return running_labels(task, inputs, inputs.shape[0] - 1, heads)
-
-
-def running_labels(task: Task, inputs: Tensor, t: int, heads: Tensor) -> Tensor:
-    """Return every head's label at step `t` of the inputs, counted from 0; see `final_labels`.
-
-    Raises:
-        ValueError: if a head's N exceeds t + 1: it asks for bits before the first.
-    """
-    largest = int(heads.max())
-    if largest > t + 1:
-        raise ValueError(f"heads: N = {largest} needs sequences of at least {largest} steps, got {t + 1}")
-    latest_first = inputs[t + 1 - largest : t + 1].flip(0)
+    largest, first, batch = int(heads.max()), steps.start, inputs.shape[2]
+    if largest > first + 1:
+        raise ValueError(f"heads: N = {largest} needs sequences of at least {largest} steps, got {first + 1}")
+    # What no head at these steps looks back to is left out; `ends` counts the bits up to each step, itself included.
+    window = inputs[first + 1 - largest : steps.stop]
+    ends = torch.arange(largest, largest + len(steps), device=inputs.device)
+    starts = ends[:, None, None] - heads.clamp(min=1)
     match task:
         case Parity():
-            by_n = latest_first.cumsum(0) % 2 == 1
+            counts = F.pad(window.cumsum(0), (0, 0, 0, 0, 1, 0))
+            return (counts[ends][:, :, None] - _at(counts, starts, batch)) % 2 == 1
         case DMS():
-            by_n = latest_first == latest_first[:1]
+            return window[ends - 1][:, :, None] == _at(window, starts, batch)
         case _:
             assert_never(task)
-    index = (heads.clamp(min=1) - 1)[:, :, None].expand(-1, -1, inputs.shape[2])
-    return by_n.transpose(0, 1).gather(1, index)
+
+
+def _at(values: Tensor, steps: Tensor, batch: int) -> Tensor:
+    """Look up [T, R, B] values at steps [S, R, K]; return [S, R, K, B]."""
+    S, R, K = steps.shape
+    index = steps.transpose(1, 2).reshape(S * K, R, 1).expand(-1, -1, batch)
+    return values.gather(0, index).view(S, K, R, batch).transpose(1, 2)
 
 
 def draw_batch(task: Task, heads: Tensor, lengths: Sequence[int], batch: int, streams: Streams) -> TaskBatch:
@@ -110,4 +113,5 @@ def draw_batch(task: Task, heads: Tensor, lengths: Sequence[int], batch: int, st
         streams: one stream a network.
     """
     inputs = draw_bits(task, lengths, batch, streams)
-    return TaskBatch(inputs=inputs, lengths=tuple(lengths), labels=final_labels(task, inputs, heads))
+    last = range(len(inputs) - 1, len(inputs))
+    return TaskBatch(inputs=inputs, lengths=tuple(lengths), labels=labels(task, inputs, heads, last)[0])

@@ -16,7 +16,7 @@ from tsrnn.config import DMS, Leaky, Lengths, Parity, RunConfig
 from tsrnn.networks import initial_network, population
 from tsrnn.randomness import Streams
 from tsrnn.sampling import batches
-from tsrnn.tasks import draw_batch, draw_bits, draw_lengths, final_labels, running_labels
+from tsrnn.tasks import draw_batch, draw_bits, draw_lengths, labels
 
 TASKS = [Parity(), DMS()]
 CPU = torch.device("cpu")
@@ -30,6 +30,10 @@ def task(request):
 def bits_of(task, lengths, batch, seed=0):
     streams = Streams.named([(seed, "test", r) for r in range(len(lengths))], CPU)
     return draw_bits(task, lengths, batch, streams)
+
+
+def final_labels(task, inputs, heads):
+    return labels(task, inputs, heads, range(len(inputs) - 1, len(inputs)))[0]
 
 
 def assert_share(share, count, expected):
@@ -57,19 +61,24 @@ class TestLabels:
         for r, length in enumerate(lengths):
             inputs[T - length :, r] = torch.tensor(bits[r]).T
             table[r, : len(heads[r])] = torch.tensor(heads[r])
-        labels = final_labels(task, inputs, table)
-        assert (labels.shape, labels.dtype) == ((R, table.shape[1], B), torch.bool)
+        found = final_labels(task, inputs, table)
+        assert (found.shape, found.dtype) == ((R, table.shape[1], B), torch.bool)
         for r in range(R):
             for k, n in enumerate(heads[r]):
-                assert labels[r, k].tolist() == [plain.label(task, sequence, n) for sequence in bits[r]]
+                assert found[r, k].tolist() == [plain.label(task, sequence, n) for sequence in bits[r]]
 
-    def test_running_labels_are_those_of_the_sequence_so_far(self, task):
-        inputs, heads = bits_of(task, [9, 9], 20), torch.tensor([[2, 5], [3, 0]])
-        for t in range(4, 9):
-            running, so_far = running_labels(task, inputs, t, heads), final_labels(task, inputs[: t + 1], heads)
-            assert torch.equal(running, so_far)
+    def test_at_several_steps_are_the_definitions_of_the_sequence_so_far(self, task):
+        inputs, table = bits_of(task, [9, 9], 20), [[2, 5], [3, 0]]
+        heads = torch.tensor(table)
+        found = labels(task, inputs, heads, range(5, 9))
+        assert found.shape == (4, 2, 2, 20)
+        for s, t in enumerate(range(5, 9)):
+            assert torch.equal(found[s], final_labels(task, inputs[: t + 1], heads))
+            for r, k in ((0, 0), (0, 1), (1, 0)):
+                sequences = inputs[: t + 1, r].T.int().tolist()
+                assert found[s, r, k].tolist() == [plain.label(task, bits, table[r][k]) for bits in sequences]
         with pytest.raises(ValueError, match="N = 5 needs sequences of at least 5 steps, got 4"):
-            running_labels(task, inputs, 3, heads)
+            labels(task, inputs, heads, range(3, 9))
 
     def test_a_head_beyond_the_sequence_is_an_error(self, task):
         with pytest.raises(ValueError, match="N = 4 needs sequences of at least 4 steps, got 3"):

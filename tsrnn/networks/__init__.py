@@ -9,12 +9,20 @@ from tsrnn.config import Network, RunConfig
 from tsrnn.networks.base import NetworkState, Population, initial_head
 from tsrnn.networks.leaky import LeakyPopulation
 
-__all__ = ["NetworkState", "Population", "initial_head", "initial_network", "population", "population_class"]
+__all__ = ["NetworkState", "Population", "initial_head", "initial_network", "population", "population_class", "shapes"]
 
 
 def population_class(network: Network) -> type[LeakyPopulation]:
     """Return the class that implements an architecture."""
     return LeakyPopulation
+
+
+def shapes(network: Network, heads: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of one network with these heads."""
+    result = population_class(network).shapes(network)
+    for n in heads:
+        result |= {f"heads.{n}.weight": (2, network.hidden), f"heads.{n}.bias": (2,)}
+    return result
 
 
 def initial_network(config: RunConfig, heads: Sequence[int]) -> NetworkState:
