@@ -21,8 +21,8 @@ from cyclopts import App, Parameter
 from torch import nn
 
 from tsrnn.checkpoint import Checkpoint, Progress
-from tsrnn.config import Leaky, MultiHead, Parity, RunConfig, Training
-from tsrnn.networks import initial_network
+from tsrnn.config import Leaky, MultiHead, Parity, Precision, RunConfig, Training
+from tsrnn.networks import initial_network, product_dtype
 from tsrnn.tasks import draw_lengths
 from tsrnn.training import Trainer
 
@@ -82,10 +82,10 @@ def trainer_steps(trainer: Trainer, hidden: int, batch: int, steps: int) -> Call
     return run
 
 
-def products(hidden: int, batch: int, count: int) -> Callable[[], float]:
+def products(hidden: int, batch: int, count: int, dtype: torch.dtype) -> Callable[[], float]:
     """Return a function that multiplies a batch of states by a weight matrix `count` times."""
-    state, weight = torch.randn(batch, hidden), torch.randn(hidden, hidden)
-    out = torch.empty(batch, hidden)
+    state, weight = torch.randn(batch, hidden, dtype=dtype), torch.randn(hidden, hidden, dtype=dtype)
+    out = torch.empty(batch, hidden, dtype=dtype)
 
     def run() -> float:
         for _ in range(count):
@@ -112,6 +112,7 @@ def main(
     n: Annotated[list[int] | None, Parameter(consume_multiple=True)] = None,
     replicates: int = 1,
     threads: int = 1,
+    precision: Precision = "float32",
     heads: Literal["one", "all"] = "one",
     self_interaction: Literal["inside", "outside"] = "inside",
     rounds: int = 7,
@@ -127,6 +128,7 @@ def main(
         n: N of the networks; several make a mixed population of `replicates` networks in all.
         replicates: R.
         threads: of PyTorch.
+        precision: of the products; the plain implementation is in float32, or float64.
         heads: one, or all from N = 2 on.
         self_interaction: inside or outside.
         rounds: how often a, b and c take turns; at least 5.
@@ -139,7 +141,7 @@ def main(
     config = RunConfig(
         network=Leaky(hidden=hidden, self_interaction=self_interaction),
         curriculum=MultiHead(),
-        training=Training(batch_size=batch),
+        training=Training(batch_size=batch, precision=precision),
     )
     starts = []
     for i, run in enumerate(config.replicates(max(replicates, len(ns)))):
@@ -151,9 +153,10 @@ def main(
     once()
     steps = max(2, round(seconds / (once() / _rate(once)) * 2))
     train = trainer_steps(trainer, hidden, batch, steps)
-    one = products(hidden, batch, 20)
+    dtype = product_dtype(config.training)
+    one = products(hidden, batch, 20, dtype)
     count = max(20, round(20 * seconds / (one() / _rate(one))))
-    bare = products(hidden, batch, count)
+    bare = products(hidden, batch, count, dtype)
     rates: dict[str, list[float]] = {"train": [], "bare": [], "plain": []}
     plain_lengths = [length for own in ns for length in draw_lengths(Parity(), own, max(1, 4 // len(ns)), 0, "plain")]
     trained = (ns[0],) if heads == "one" else tuple(range(2, ns[0] + 1))
@@ -175,7 +178,7 @@ def main(
     if as_json:
         print(json.dumps(result))
         return
-    print(f"H = {hidden}, B = {batch}, N = {ns}, R = {len(starts)}, {threads} thread(s)")
+    print(f"H = {hidden}, B = {batch}, N = {ns}, R = {len(starts)}, {threads} thread(s), {precision}")
     for name, values in result.items():
         print(f"{name:20} min {values['min']:7.2f}  median {values['median']:7.2f}  max {values['max']:7.2f}")
 

@@ -21,7 +21,7 @@ from tsrnn import curriculum
 from tsrnn.config import MemoryN, RunConfig, explain
 from tsrnn.curriculum import CurriculumState
 from tsrnn.files import write_atomically
-from tsrnn.networks import NetworkState, Population, initial_network, population, shapes
+from tsrnn.networks import NetworkState, Population, initial_network, parameter_dtype, population, shapes
 
 FORMAT: Final = "tsrnn-1"
 
@@ -85,7 +85,7 @@ class Checkpoint:
     momentum: NetworkState = field(default_factory=dict)
 
     def population(self) -> Population:
-        """Return the network as a population of one."""
+        """Return the network as a population of one, whose products are those of its parameters' dtype."""
         return population(self.config.network, [self.network], [self.progress.heads])
 
 
@@ -164,7 +164,7 @@ def _check(path: Path, config: RunConfig, progress: Progress, state: NetworkStat
     if expected.keys() != state.keys():
         wrong = sorted(expected.keys() ^ state.keys())
         raise CheckpointError(f"{path}: {part}: missing or unknown tensors: {', '.join(wrong)}")
-    dtype = getattr(torch, config.training.precision)
+    dtype = parameter_dtype(config.training)
     for name, shape in expected.items():
         tensor = state[name]
         if tuple(tensor.shape) != shape or tensor.dtype != dtype:

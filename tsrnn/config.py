@@ -20,6 +20,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 MemoryN = Annotated[int, Field(ge=2)]
+Precision = Literal["float32", "bfloat16", "float64"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -193,7 +194,8 @@ class Training:
 
     An epoch is `steps_per_epoch` optimiser steps, then a test on `test_batches` batches. An N is solved when
     both the newest head's accuracy and the mean over heads exceed `solved_accuracy`.
-    `precision` is the dtype of parameters and states.
+    `precision` is the dtype of parameters, states and products; "bfloat16" is float32 with the products of the
+    recurrence, and of its gradient, taken of bfloat16 numbers: about twice as fast where the processor has them.
     """
 
     batch_size: Count = 256
@@ -202,7 +204,7 @@ class Training:
     optimizer: Optimizer = SGD()
     clip: GradientClip | None = GradientClip()
     solved_accuracy: Annotated[float, Field(gt=0, lt=1)] = 0.98
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -19,7 +19,7 @@ from tsrnn import curriculum
 from tsrnn.checkpoint import Checkpoint, Progress, new
 from tsrnn.config import RunConfig, stacking_key
 from tsrnn.evaluation import end_accuracy
-from tsrnn.networks import Population, initial_head, population
+from tsrnn.networks import Population, initial_head, population, product_dtype
 from tsrnn.optimizers import StackedSGD, clip_scale, gradient_norms
 from tsrnn.sampling import batches
 from tsrnn.tasks import TaskBatch
@@ -242,8 +242,9 @@ class Trainer:
         networks = [{k: v.to(self._device) for k, v in start.network.items()} for start in starts]
         momenta = [{k: v.to(self._device) for k, v in start.momentum.items()} for start in starts]
         heads = [progress.heads for progress in self._progress]
-        self._population = population(self._configs[0].network, networks, heads)
-        self._optimizer = StackedSGD.from_states(self._configs[0].training.optimizer, momenta, networks, heads)
+        training = self._configs[0].training
+        self._population = population(self._configs[0].network, networks, heads, product_dtype(training))
+        self._optimizer = StackedSGD.from_states(training.optimizer, momenta, networks, heads)
 
     def _operations(self, train_steps: Sequence[int]) -> list[float]:
         """Count the useful operations of the epoch: 6 B H^2 a trained time step, 2 B H^2 a tested one.

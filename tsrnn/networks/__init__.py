@@ -5,11 +5,21 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tsrnn.config import Network, RunConfig
+from tsrnn.config import Network, RunConfig, Training
 from tsrnn.networks.base import NetworkState, Population, initial_head
 from tsrnn.networks.leaky import LeakyPopulation
 
-__all__ = ["NetworkState", "Population", "initial_head", "initial_network", "population", "population_class", "shapes"]
+__all__ = [
+    "NetworkState",
+    "Population",
+    "initial_head",
+    "initial_network",
+    "parameter_dtype",
+    "population",
+    "population_class",
+    "product_dtype",
+    "shapes",
+]
 
 
 def population_class(network: Network) -> type[LeakyPopulation]:
@@ -26,14 +36,29 @@ def shapes(network: Network, heads: Sequence[int]) -> dict[str, tuple[int, ...]]
 
 
 def initial_network(config: RunConfig, heads: Sequence[int]) -> NetworkState:
-    """Return a new network with fresh heads for every N in `heads`, on the CPU, in the config's precision."""
+    """Return a new network with fresh heads for every N in `heads`, on the CPU, in the config's dtype."""
     state = population_class(config.network).initial_state_of(config.network, config.seed)
     for n in heads:
         state |= initial_head(config.network.hidden, n, config.seed)
-    dtype = getattr(torch, config.training.precision)
-    return {name: tensor.to(dtype) for name, tensor in state.items()}
+    return {name: tensor.to(parameter_dtype(config.training)) for name, tensor in state.items()}
 
 
-def population(network: Network, states: Sequence[Mapping[str, Tensor]], heads: Sequence[Sequence[int]]) -> Population:
-    """Stack R networks of one architecture; `heads` gives each one's N."""
-    return population_class(network).from_states(network, states, heads)
+def parameter_dtype(training: Training) -> torch.dtype:
+    """Return the dtype of parameters and states."""
+    return torch.float64 if training.precision == "float64" else torch.float32
+
+
+def product_dtype(training: Training) -> torch.dtype:
+    """Return the dtype whose products the recurrence takes."""
+    dtype: torch.dtype = getattr(torch, training.precision)
+    return dtype
+
+
+def population(
+    network: Network,
+    states: Sequence[Mapping[str, Tensor]],
+    heads: Sequence[Sequence[int]],
+    products: torch.dtype | None = None,
+) -> Population:
+    """Stack R networks of one architecture; `heads` gives each one's N, `products` is as in `Population`."""
+    return population_class(network).from_states(network, states, heads, products)

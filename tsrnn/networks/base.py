@@ -85,9 +85,16 @@ class Population(ABC):
         network: the architecture.
         parameters: tensors [R, ...] by name.
         heads: [R] each network's N, in the order of "readout.weight".
+        products: dtype whose products the recurrence takes, the parameters' unless said otherwise.
     """
 
-    def __init__(self, network: Network, parameters: Stack, heads: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        parameters: Stack,
+        heads: Sequence[Sequence[int]],
+        products: torch.dtype | None = None,
+    ) -> None:
         """Hold the tensors as they are, without a copy."""
         self.network = network
         self.parameters = parameters
@@ -96,13 +103,18 @@ class Population(ABC):
         for r, ns in enumerate(self.heads):
             self.head_table[r, : len(ns)] = torch.tensor(ns)
         self.head_table = self.head_table.to(self.device)
+        self.products = products or self.dtype
 
     @classmethod
     def from_states(
-        cls, network: Network, states: Sequence[Mapping[str, Tensor]], heads: Sequence[Sequence[int]]
+        cls,
+        network: Network,
+        states: Sequence[Mapping[str, Tensor]],
+        heads: Sequence[Sequence[int]],
+        products: torch.dtype | None = None,
     ) -> Self:
         """Stack R networks; see `stack`."""
-        return cls(network, stack(states, heads), heads)
+        return cls(network, stack(states, heads), heads, products)
 
     def states(self) -> list[NetworkState]:
         """Return copies of the R networks' tensors; see `unstack`."""
@@ -166,7 +178,7 @@ class Population(ABC):
 
     @abstractmethod
     def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:
-        """Run the networks over sequences of one length and return every state, without a gradient.
+        """Run the networks over sequences of one length and return every state, differentiably.
 
         Args:
             inputs: [T, R, B] bits.

@@ -79,6 +79,7 @@ class LeakyPopulation(Population):
             "bias": parameters[BIAS] + parameters[INPUT_BIAS],
             "nonlinearity": self.network.nonlinearity,
             "self_interaction": self.network.self_interaction,
+            "products": self.products,
         }
 
     def remove_untrained_gradients_(self, gradients: Stack) -> None:

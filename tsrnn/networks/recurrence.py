@@ -1,12 +1,14 @@
 """The fast path: back-propagation through time for a stack of leaky networks.
 
 Everything a training step spends its time on is here. One time step costs one matrix product a network
-forward and two backward, and at most a few pointwise operations; nothing is allocated per step.
-tests/oracles/plain.py is the same mathematics as one would write it first.
+forward and two backward, and a few pointwise operations. tests/oracles/plain.py is the same mathematics as one
+would write it first.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, TypedDict, Unpack
 
 import torch
@@ -18,6 +20,11 @@ from tsrnn.config import LeakyReLU, Nonlinearity, ReLU, Tanh
 
 # Weights of the networks stepped together stay in a core's own cache (bytes): bmm over more of them runs slower.
 _CACHE = 1 << 19
+# States kept for the gradient of one run (bytes). A longer run keeps the state at the start of each segment of
+# that size, and computes the segment again when its gradient is due.
+_KEPT = 1 << 29
+# States held at once where no gradient is wanted (bytes).
+_PASSING = 1 << 24
 
 
 class Dynamics(TypedDict):
@@ -30,6 +37,8 @@ class Dynamics(TypedDict):
         bias: [R, H] the sum of all biases.
         nonlinearity: phi.
         self_interaction: "inside" (equation 1) or "outside" (equation 5).
+        products: the dtype whose products are taken: the weight's own, or torch.bfloat16. Sums, states, the leak
+            and its gradient stay in the weight's.
     """
 
     weight: Tensor
@@ -38,6 +47,7 @@ class Dynamics(TypedDict):
     bias: Tensor
     nonlinearity: Nonlinearity
     self_interaction: Literal["inside", "outside"]
+    products: torch.dtype
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,14 @@ class _Chunk:
             total += count
             counts[t] = total
         return counts
+
+    @property
+    def at(self) -> Any:
+        """Index the networks in the population: a slice, which copies nothing, where they stand in order."""
+        first = self.networks[0]
+        if self.networks == tuple(range(first, first + len(self.networks))):
+            return slice(first, first + len(self.networks))
+        return list(self.networks)
 
 
 def _chunks(lengths: Sequence[int], weight: Tensor) -> list[_Chunk]:
@@ -101,8 +119,329 @@ def _slope_into(nonlinearity: Nonlinearity, grad: Tensor, activity: Tensor, out:
             torch.ops.aten.tanh_backward.grad_input(grad, activity, grad_input=out)
 
 
-class _Leaky(torch.autograd.Function):
-    """States of R leaky networks at their last step; see `last_states`."""
+class _Products(ABC):
+    """The matrix products of one chunk's run, and the gradient of their matrix.
+
+    `forward` [r, H, H] multiplies states, `backward` [r, H, H] (the same, or its rows scaled) multiplies what comes
+    back. Steps t are counted from the start of the segment in work; every tensor [r, B, H] holds the networks
+    that have started.
+    """
+
+    gradient: Tensor
+
+    @abstractmethod
+    def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
+        """Add forward . before to `out`."""
+
+    @abstractmethod
+    def add_gradient(self, t: int, delta: Tensor, before: Tensor) -> None:
+        """Count delta . before^T, a gradient at the product, towards `gradient`; before `write_backward`."""
+
+    @abstractmethod
+    def write_backward(self, t: int, delta: Tensor, out: Tensor, beta: Literal[0, 1]) -> None:
+        """Write backward^T . delta + beta * out to `out`."""
+
+    @abstractmethod
+    def end_segment(self, first: Sequence[int], steps: int) -> None:
+        """Count what `add_gradient` put off: network r of the segment's `steps` took part from step first[r] on."""
+
+
+class _OwnProducts(_Products):
+    """Products in the parameters' own dtype."""
+
+    def __init__(self, forward: Tensor, backward: Tensor) -> None:
+        self._forward, self._backward = forward.transpose(1, 2), backward
+
+    def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
+        torch.baddbmm(out, before, self._forward[: len(out)], out=out)
+
+    def add_gradient(self, t: int, delta: Tensor, before: Tensor) -> None:
+        self.gradient[: len(delta)].baddbmm_(delta.transpose(1, 2), before)
+
+    def write_backward(self, t: int, delta: Tensor, out: Tensor, beta: Literal[0, 1]) -> None:
+        torch.baddbmm(out, delta, self._backward[: len(out)], beta=beta, out=out)
+
+    def end_segment(self, first: Sequence[int], steps: int) -> None:
+        """Nothing was put off."""
+
+
+class _BFloat16Products(_Products):
+    """Products of bfloat16 copies, added to the parameters' own dtype.
+
+    A CPU's bfloat16 product gives bfloat16, so the gradient, a sum over all steps, is one long product a segment
+    that is rounded once.
+    """
+
+    def __init__(self, forward: Tensor, backward: Tensor, steps: int, batch: int) -> None:
+        self._forward = forward.bfloat16()
+        self._backward = self._forward if backward is forward else backward.bfloat16()
+        self._steps = steps
+        # [r, S, B, H]: a network's steps lie side by side, as its gradient's long product wants them.
+        self._states = self._forward.new_empty(len(forward), steps, batch, forward.shape[2])
+        self._deltas = self._states[:0]
+        self._product = self._forward.new_empty(len(forward), batch, forward.shape[2])
+
+    def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
+        r = len(out)
+        copy = self._states[:r, t % self._steps].copy_(before)
+        out.add_(torch.bmm(copy, self._forward[:r].transpose(1, 2), out=self._product[:r]))
+
+    def add_gradient(self, t: int, delta: Tensor, before: Tensor) -> None:
+        if not len(self._deltas):
+            self._deltas = torch.empty_like(self._states)
+        self._deltas[: len(delta), t].copy_(delta)
+
+    def write_backward(self, t: int, delta: Tensor, out: Tensor, beta: Literal[0, 1]) -> None:
+        r = len(out)
+        torch.bmm(self._deltas[:r, t], self._backward[:r], out=self._product[:r])
+        if beta:
+            out.add_(self._product[:r])
+        else:
+            out.copy_(self._product[:r])
+
+    def end_segment(self, first: Sequence[int], steps: int) -> None:
+        for r, begin in enumerate(first):
+            if begin < steps:
+                deltas, states = self._deltas[r, begin:steps].flatten(0, 1), self._states[r, begin:steps].flatten(0, 1)
+                self.gradient[r] += deltas.T @ states
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What is the same for all networks of a population."""
+
+    nonlinearity: Nonlinearity
+    self_interaction: Literal["inside", "outside"]
+    products: torch.dtype
+    gradient: bool
+
+
+class _Run(ABC):
+    """One chunk's way through its sequences and back: what both locations of the self-interaction share.
+
+    Time is cut into segments of `span` steps. The buffers hold one segment; where a gradient is wanted, the states
+    at the starts of all segments are kept, and going back computes a segment again.
+    """
+
+    buffers: int
+    """How many buffers [T, r, B, H] a segment needs."""
+    products: _Products
+
+    def __init__(
+        self,
+        chunk: _Chunk,
+        form: _Form,
+        weight: Tensor,
+        alpha: Tensor,
+        input_weight: Tensor,
+        bias: Tensor,
+        inputs: Tensor,
+        initial: Tensor,
+        states: Tensor | None,
+    ) -> None:
+        self.form, self.nonlinearity = form, form.nonlinearity
+        self.weight, self.alpha, self.input_weight, self.bias = weight, alpha, input_weight, bias
+        self.inputs, self.initial = inputs, initial
+        self.started, self.steps = chunk.started, chunk.steps
+        self.begins = [chunk.steps - length for length in chunk.lengths]
+        size = initial.numel() * initial.element_size() * self.buffers
+        self.span = min(chunk.steps, max(1, (_KEPT if form.gradient else _PASSING) // size))
+        if states is not None:
+            self.span = chunk.steps
+        self.states = initial.new_empty(self.span + 1, *initial.shape) if states is None else states
+        self.kept: list[Tensor] = []
+
+    def _products(self, forward: Tensor, backward: Tensor) -> _Products:
+        if self.form.products == self.weight.dtype:
+            return _OwnProducts(forward, backward)
+        return _BFloat16Products(forward, backward, self.span if self.form.gradient else 1, self.initial.shape[1])
+
+    def _segments(self) -> list[range]:
+        return [range(t, min(t + self.span, self.steps)) for t in range(0, self.steps, self.span)]
+
+    def forward(self) -> Tensor:
+        """Return the states [r, B, H] after the last step."""
+        for segment in self._segments():
+            if segment.start:
+                self.states[0].copy_(self.states[self.span])
+                if self.form.gradient:
+                    self.kept.append(self.states[0].clone())
+            self._advance(segment)
+        return self.states[len(segment)]
+
+    def backward(self, grad_last: Tensor | None, grads: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the gradients of weight, alpha, input weight and bias.
+
+        Args:
+            grad_last: [r, B, H] gradient at the last states, or
+            grads: [T, r, B, H] at all states.
+        """
+        self.products.gradient = torch.zeros_like(self.weight)
+        self.drive_grad = self.alpha.new_zeros(len(self.alpha), 2, self.initial.shape[2])
+        self.carry = torch.zeros_like(self.initial) if grad_last is None else grad_last.clone()
+        self.spare = torch.empty_like(self.carry)
+        self.leak_grad = torch.zeros_like(self.carry)
+        # [T, r, 2, B]: the input and a constant 1, whose product with a gradient sums it.
+        self.drives = torch.stack((self.inputs, torch.ones_like(self.inputs)), dim=2)
+        segments = self._segments()
+        for number, segment in reversed(list(enumerate(segments))):
+            if segment is not segments[-1]:
+                if number:
+                    self.states[0].copy_(self.kept[number - 1])
+                self._advance(segment)
+            self._retreat(segment, grads)
+            self.products.end_segment([max(0, begin - segment.start) for begin in self.begins], len(segment))
+        return self._gradients()
+
+    def _start(self, segment: range) -> None:
+        """Write the initial states of the networks whose sequences start in the segment."""
+        for r, begin in enumerate(self.begins):
+            if begin in segment:
+                self.states[begin - segment.start, r] = self.initial[r]
+
+    @abstractmethod
+    def _advance(self, segment: range) -> None:
+        """Fill the buffers for a segment, from the states before it."""
+
+    @abstractmethod
+    def _retreat(self, segment: range, grads: Tensor | None) -> None:
+        """Bring the gradient `carry` from after the segment to before it, and add up the parameters' gradients."""
+
+    @abstractmethod
+    def _gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Turn the sums over time into the gradients of weight, alpha, input weight and bias."""
+
+
+class _Inside(_Run):
+    """h(t) = phi(A h(t-1) + v(t)), A = diag(1 - alpha) + diag(alpha) W (equation 1).
+
+    The leak is part of the matrix. Where products are rounded it is not: 1 - 1/tau of a long tau would be lost.
+    """
+
+    buffers = 1
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        transition = self.alpha[:, :, None] * self.weight
+        self.leak = None
+        if self.form.products == self.weight.dtype:
+            transition.diagonal(dim1=1, dim2=2).add_(1 - self.alpha)
+        else:
+            self.leak = 1 - self.alpha[:, None]
+        self.products = self._products(transition, transition)
+
+    def _advance(self, segment: range) -> None:
+        states = self.states[: len(segment) + 1]
+        torch.addcmul(
+            (self.alpha * self.bias)[:, None],
+            self.inputs[segment.start : segment.stop, ..., None],
+            (self.alpha * self.input_weight)[:, None],
+            out=states[1:],
+        )
+        self._start(segment)
+        for t, (before, now) in enumerate(pairwise(states.unbind())):
+            r = self.started[segment.start + t]
+            before, now = before[:r], now[:r]
+            if self.leak is not None:
+                now.addcmul_(before, self.leak[:r])
+            self.products.add_forward(t, before, now)
+            _activate_(self.nonlinearity, now)
+
+    def _retreat(self, segment: range, grads: Tensor | None) -> None:
+        states, drives = self.states.unbind(), self.drives.unbind()
+        for t in reversed(range(len(segment))):
+            step = segment.start + t
+            r = self.started[step]
+            delta, before = self.carry[:r], states[t][:r]
+            if grads is not None:
+                delta.add_(grads[step, :r])
+            _slope_into(self.nonlinearity, delta, states[t + 1][:r], out=delta)
+            self.products.add_gradient(t, delta, before)
+            self.drive_grad[:r].baddbmm_(drives[step][:r], delta)
+            if self.leak is not None:
+                self.leak_grad[:r].addcmul_(delta, before)
+            if step:
+                if self.leak is None:
+                    self.products.write_backward(t, delta, self.spare[:r], beta=0)
+                else:
+                    torch.mul(delta, self.leak[:r], out=self.spare[:r])
+                    self.products.write_backward(t, delta, self.spare[:r], beta=1)
+                self.carry, self.spare = self.spare, self.carry
+
+    def _gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        product_grad, alpha = self.products.gradient, self.alpha
+        input_sum, delta_sum = self.drive_grad.unbind(1)
+        leak_grad = product_grad.diagonal(dim1=1, dim2=2) if self.leak is None else self.leak_grad.sum(1)
+        alpha_grad = (
+            torch.linalg.vecdot(product_grad, self.weight)
+            - leak_grad
+            + self.bias * delta_sum
+            + self.input_weight * input_sum
+        )
+        return product_grad.mul_(alpha[:, :, None]), alpha_grad, alpha * input_sum, alpha * delta_sum
+
+
+class _Outside(_Run):
+    """h(t) = (1 - alpha) h(t-1) + alpha p(t), p(t) = phi(W h(t-1) + b + u x(t)) (equation 5)."""
+
+    buffers = 2
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # p(t) is kept for the gradient: its sign gives phi', its value the gradient of alpha.
+        self.targets = self.initial.new_empty(self.span, *self.initial.shape)
+        self.products = self._products(self.weight, self.alpha[:, :, None] * self.weight)
+
+    def _advance(self, segment: range) -> None:
+        states, targets = self.states[: len(segment) + 1], self.targets[: len(segment)]
+        torch.addcmul(
+            self.bias[:, None],
+            self.inputs[segment.start : segment.stop, ..., None],
+            self.input_weight[:, None],
+            out=targets,
+        )
+        self._start(segment)
+        alpha = self.alpha[:, None]
+        for t, (target, (before, now)) in enumerate(zip(targets, pairwise(states.unbind()), strict=True)):
+            r = self.started[segment.start + t]
+            target, before = target[:r], before[:r]
+            self.products.add_forward(t, before, target)
+            _activate_(self.nonlinearity, target)
+            # Where a shorter sequence starts at t + 1, its initial state must stay: it is beyond [:r] here.
+            torch.lerp(before, target, alpha[:r], out=now[:r])
+
+    def _retreat(self, segment: range, grads: Tensor | None) -> None:
+        leak = 1 - self.alpha[:, None]
+        pull = self.spare  # gradient at phi's argument, without the factor alpha
+        states, targets, drives = self.states.unbind(), self.targets.unbind(), self.drives.unbind()
+        for t in reversed(range(len(segment))):
+            step = segment.start + t
+            r = self.started[step]
+            delta, carry, before, target = pull[:r], self.carry[:r], states[t][:r], targets[t][:r]
+            if grads is not None:
+                carry.add_(grads[step, :r])
+            torch.sub(target, before, out=delta)
+            self.leak_grad[:r].addcmul_(carry, delta)
+            _slope_into(self.nonlinearity, carry, target, out=delta)
+            self.products.add_gradient(t, delta, before)
+            self.drive_grad[:r].baddbmm_(drives[step][:r], delta)
+            if step:
+                carry.mul_(leak[:r])
+                self.products.write_backward(t, delta, carry, beta=1)
+
+    def _gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        alpha = self.alpha
+        input_sum, delta_sum = self.drive_grad.unbind(1)
+        return (
+            self.products.gradient.mul_(alpha[:, :, None]),
+            self.leak_grad.sum(1),
+            alpha * input_sum,
+            alpha * delta_sum,
+        )
+
+
+class _BackPropagation(torch.autograd.Function):
+    """A forward pass that a gradient follows; see `last_states` and `all_states`."""
 
     @staticmethod
     def forward(
@@ -111,176 +450,70 @@ class _Leaky(torch.autograd.Function):
         alpha: Tensor,
         input_weight: Tensor,
         bias: Tensor,
-        inputs: Tensor,
-        initial: Tensor,
-        lengths: tuple[int, ...],
-        nonlinearity: Nonlinearity,
-        self_interaction: Literal["inside", "outside"],
+        sequences: "_Sequences",
+        form: _Form,
     ) -> Tensor:
-        kernel = _kernel(self_interaction)
-        last = torch.empty_like(initial)
-        ctx.kernels = []
-        for chunk in _chunks(lengths, weight):
-            at = _places(chunk)
-            run = kernel(
-                chunk, nonlinearity, weight[at], alpha[at], input_weight[at], bias[at],
-                inputs[inputs.shape[0] - chunk.steps :, at], initial[at],
-            )  # fmt: skip
-            last[at] = run.forward()
-            if any(ctx.needs_input_grad):
-                ctx.kernels.append((at, run))
-        ctx.save_for_backward(weight, alpha, input_weight, bias)
-        return last
+        result, ctx.runs = sequences.run(form, (weight, alpha, input_weight, bias))
+        ctx.every = sequences.every
+        # Of the result only all states are needed again.
+        ctx.save_for_backward(weight, alpha, input_weight, bias, *([result] if ctx.every else []))
+        return result
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_last: Tensor) -> tuple[Tensor | None, ...]:
-        # Reading the saved tensors raises if a parameter was changed between forward and backward.
-        grads = [torch.empty_like(tensor) for tensor in ctx.saved_tensors]
-        for at, run in ctx.kernels:
-            for grad, part in zip(grads, run.backward(grad_last[at]), strict=True):
-                grad[at] = part
-        ctx.kernels = []
-        return *grads, None, None, None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        # Reading the saved tensors raises if one of them was changed between forward and backward.
+        parameters = ctx.saved_tensors[:4]
+        grads = [torch.empty_like(tensor) for tensor in parameters]
+        for at, run in ctx.runs:
+            found = run.backward(None, grad[:, at]) if ctx.every else run.backward(grad[at], None)
+            for whole, part in zip(grads, found, strict=True):
+                whole[at] = part
+        ctx.runs = []
+        return *grads, None, None
 
 
-def _places(chunk: _Chunk) -> Any:
-    """Index the chunk's networks: a slice, which copies nothing, where they stand in order."""
-    first = chunk.networks[0]
-    if chunk.networks == tuple(range(first, first + len(chunk.networks))):
-        return slice(first, first + len(chunk.networks))
-    return list(chunk.networks)
+@dataclass(frozen=True)
+class _Sequences:
+    """What R networks are run over, and whether every state is wanted or the last alone."""
+
+    inputs: Tensor
+    initial: Tensor
+    lengths: tuple[int, ...]
+    every: bool
+
+    def run(self, form: _Form, parameters: Sequence[Tensor]) -> tuple[Tensor, list[tuple[Any, _Run]]]:
+        """Return the states, and each chunk's place in the population with its run where a gradient will follow."""
+        steps = self.inputs.shape[0]
+        kind = _Inside if form.self_interaction == "inside" else _Outside
+        last = torch.empty_like(self.initial)
+        runs: list[tuple[Any, _Run]] = []
+        states = self.initial.new_empty(steps + 1, *self.initial.shape) if self.every else None
+        for chunk in _chunks(self.lengths, parameters[0]):
+            at = chunk.at
+            run = kind(
+                chunk,
+                form,
+                *(tensor[at] for tensor in parameters),
+                self.inputs[steps - chunk.steps :, at],
+                self.initial[at],
+                # All sequences are of one length here, so that the chunk is a slice.
+                None if states is None else states[:, at],
+            )
+            last[at] = run.forward()
+            if form.gradient:
+                runs.append((at, run))
+        return last if states is None else states[1:], runs
 
 
-def _kernel(self_interaction: Literal["inside", "outside"]) -> "type[_Inside] | type[_Outside]":
-    return _Inside if self_interaction == "inside" else _Outside
-
-
-class _Kernel:
-    """What both locations of the self-interaction share: the buffers of one chunk's run."""
-
-    def __init__(
-        self,
-        chunk: _Chunk,
-        nonlinearity: Nonlinearity,
-        weight: Tensor,
-        alpha: Tensor,
-        input_weight: Tensor,
-        bias: Tensor,
-        inputs: Tensor,
-        initial: Tensor,
-    ) -> None:
-        self.chunk, self.nonlinearity = chunk, nonlinearity
-        self.weight, self.alpha, self.input_weight, self.bias = weight, alpha, input_weight, bias
-        self.inputs, self.initial = inputs, initial
-        self.states = weight.new_empty(chunk.steps + 1, *initial.shape)
-
-    def _start(self) -> None:
-        """Write every network's initial state where its sequence starts."""
-        for r, length in enumerate(self.chunk.lengths):
-            self.states[self.chunk.steps - length, r] = self.initial[r]
-
-    def _drives(self) -> Tensor:
-        """Return [T, r, 2, B]: the input and a constant 1, whose product with a gradient sums it."""
-        return torch.stack((self.inputs, torch.ones_like(self.inputs)), dim=2)
-
-
-class _Inside(_Kernel):
-    """h(t) = phi(A h(t-1) + v(t)), A = diag(1 - alpha) + diag(alpha) W (equation 1)."""
-
-    def forward(self) -> Tensor:
-        alpha = self.alpha
-        self.transition = alpha[:, :, None] * self.weight
-        self.transition.diagonal(dim1=1, dim2=2).add_(1 - alpha)
-        torch.addcmul(
-            (alpha * self.bias)[:, None], self.inputs[..., None], (alpha * self.input_weight)[:, None],
-            out=self.states[1:],
-        )  # fmt: skip
-        self._start()
-        states, transition = self.states.unbind(), self.transition.transpose(1, 2)
-        for t, r in enumerate(self.chunk.started):
-            now = states[t + 1][:r]
-            torch.baddbmm(now, states[t][:r], transition[:r], out=now)
-            _activate_(self.nonlinearity, now)
-        return states[-1]
-
-    def backward(self, grad_last: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        delta, spare = grad_last.clone(), torch.empty_like(grad_last)
-        transition_grad, drive_grad = (
-            torch.zeros_like(self.weight),
-            self.alpha.new_zeros(len(delta), 2, delta.shape[2]),
-        )
-        states, drives = self.states.unbind(), self._drives().unbind()
-        started = self.chunk.started
-        for t in reversed(range(self.chunk.steps)):
-            r = started[t]
-            now = delta[:r]
-            _slope_into(self.nonlinearity, now, states[t + 1][:r], out=now)
-            transition_grad[:r].baddbmm_(now.transpose(1, 2), states[t][:r])
-            drive_grad[:r].baddbmm_(drives[t][:r], now)
-            if t:
-                torch.bmm(now, self.transition[:r], out=spare[:r])
-                delta, spare = spare, delta
-        input_sum, delta_sum = drive_grad.unbind(1)
-        alpha_grad = (
-            torch.linalg.vecdot(transition_grad, self.weight)
-            - transition_grad.diagonal(dim1=1, dim2=2)
-            + self.bias * delta_sum
-            + self.input_weight * input_sum
-        )
-        alpha = self.alpha
-        return transition_grad.mul_(alpha[:, :, None]), alpha_grad, alpha * input_sum, alpha * delta_sum
-
-
-class _Outside(_Kernel):
-    """h(t) = (1 - alpha) h(t-1) + alpha p(t), p(t) = phi(W h(t-1) + b + u x(t)) (equation 5)."""
-
-    def forward(self) -> Tensor:
-        # p(t) is kept for the gradient: its sign gives phi', its value the gradient of alpha.
-        self.targets = torch.addcmul(
-            self.bias[:, None], self.inputs[..., None], self.input_weight[:, None]
-        )  # [T, r, B, H]
-        self._start()
-        states, targets = self.states.unbind(), self.targets.unbind()
-        weight, alpha = self.weight.transpose(1, 2), self.alpha[:, None]
-        for t, r in enumerate(self.chunk.started):
-            target, before = targets[t][:r], states[t][:r]
-            torch.baddbmm(target, before, weight[:r], out=target)
-            _activate_(self.nonlinearity, target)
-            # Where a shorter sequence starts at t + 1, its initial state must stay: it is beyond [:r] here.
-            torch.lerp(before, target, alpha[:r], out=states[t + 1][:r])
-        return states[-1]
-
-    def backward(self, grad_last: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        keep = 1 - self.alpha[:, None]
-        carry, change = grad_last.clone(), torch.empty_like(grad_last)
-        pull = torch.empty_like(grad_last)  # gradient at phi's argument, without the factor alpha
-        alpha_grad = torch.zeros_like(grad_last)
-        weight_grad, drive_grad = (
-            torch.zeros_like(self.weight),
-            self.alpha.new_zeros(len(carry), 2, carry.shape[2]),
-        )
-        scaled = self.alpha[:, :, None] * self.weight
-        states, targets, drives = self.states.unbind(), self.targets.unbind(), self._drives().unbind()
-        started = self.chunk.started
-        for t in reversed(range(self.chunk.steps)):
-            r = started[t]
-            now, before = pull[:r], states[t][:r]
-            torch.sub(targets[t][:r], before, out=change[:r])
-            alpha_grad[:r].addcmul_(carry[:r], change[:r])
-            _slope_into(self.nonlinearity, carry[:r], targets[t][:r], out=now)
-            weight_grad[:r].baddbmm_(now.transpose(1, 2), before)
-            drive_grad[:r].baddbmm_(drives[t][:r], now)
-            if t:
-                carry[:r].mul_(keep[:r]).baddbmm_(now, scaled[:r])
-        input_sum, pull_sum = drive_grad.unbind(1)
-        alpha_flat = self.alpha
-        return (
-            weight_grad.mul_(alpha_flat[:, :, None]),
-            alpha_grad.sum(1),
-            alpha_flat * input_sum,
-            alpha_flat * pull_sum,
-        )
+def _states(sequences: _Sequences, dynamics: Dynamics) -> Tensor:
+    parameters = (dynamics["weight"], dynamics["alpha"], dynamics["input_weight"], dynamics["bias"])
+    gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in parameters)
+    form = _Form(dynamics["nonlinearity"], dynamics["self_interaction"], dynamics["products"], gradient)
+    if not gradient:
+        return sequences.run(form, [tensor.detach() for tensor in parameters])[0]
+    result: Tensor = _BackPropagation.apply(*parameters, sequences, form)  # type: ignore[no-untyped-call]
+    return result
 
 
 def last_states(*, inputs: Tensor, initial: Tensor, lengths: Sequence[int], **dynamics: Unpack[Dynamics]) -> Tensor:
@@ -300,23 +533,11 @@ def last_states(*, inputs: Tensor, initial: Tensor, lengths: Sequence[int], **dy
 
     Source: section 2, equations 1 and 5; the gradient by hand from them.
     """
-    result: Tensor = _Leaky.apply(  # type: ignore[no-untyped-call]
-        dynamics["weight"],
-        dynamics["alpha"],
-        dynamics["input_weight"],
-        dynamics["bias"],
-        inputs,
-        initial,
-        tuple(lengths),
-        dynamics["nonlinearity"],
-        dynamics["self_interaction"],
-    )
-    return result
+    return _states(_Sequences(inputs, initial, tuple(lengths), every=False), dynamics)
 
 
-@torch.no_grad()
 def all_states(*, inputs: Tensor, initial: Tensor, **dynamics: Unpack[Dynamics]) -> Tensor:
-    """Run R leaky networks over sequences of one length and return every state, without a gradient.
+    """Run R leaky networks over sequences of one length and return every state, as differentiable as the last.
 
     Args:
         inputs: [T, R, B].
@@ -328,19 +549,5 @@ def all_states(*, inputs: Tensor, initial: Tensor, **dynamics: Unpack[Dynamics])
 
     Source: section 2, equations 1 and 5.
     """
-    parts = []
-    for chunk in _chunks([inputs.shape[0]] * len(initial), dynamics["weight"]):
-        at = _places(chunk)
-        run = _kernel(dynamics["self_interaction"])(
-            chunk,
-            dynamics["nonlinearity"],
-            dynamics["weight"][at],
-            dynamics["alpha"][at],
-            dynamics["input_weight"][at],
-            dynamics["bias"][at],
-            inputs[:, at],
-            initial[at],
-        )
-        run.forward()
-        parts.append(run.states[1:])
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    steps, replicates = inputs.shape[:2]
+    return _states(_Sequences(inputs, initial, (steps,) * replicates, every=True), dynamics)
