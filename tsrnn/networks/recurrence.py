@@ -122,88 +122,122 @@ def _slope_into(nonlinearity: Nonlinearity, grad: Tensor, activity: Tensor, out:
 class _Products(ABC):
     """The matrix products of one chunk's run, and the gradient of their matrix.
 
-    `forward` [r, H, H] multiplies states, `backward` [r, H, H] (the same, or its rows scaled) multiplies what comes
-    back. Steps t are counted from the start of the segment in work; every tensor [r, B, H] holds the networks
-    that have started.
+    `forward` [r, H, H] multiplies states; its transpose, or that of `backward`, multiplies what comes back. `leak`
+    [r, 1, H], if any, stands on the diagonal of `forward` beside what is there. Steps t are counted from the start
+    of the segment in work; every tensor [r, B, H] holds the networks that have started.
     """
 
     gradient: Tensor
+    leak_gradient: Tensor
 
     @abstractmethod
     def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
-        """Add forward . before to `out`."""
+        """Add forward . before + leak * before to `out`."""
+
+    @abstractmethod
+    def write_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
+        """Write backward^T . delta + leak * delta to `out`, after `add_gradient`."""
+
+    @abstractmethod
+    def add_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
+        """Add backward^T . delta to `out`, after `add_gradient`."""
+
+    @abstractmethod
+    def start_gradient(self) -> None:
+        """Begin a gradient at zero."""
 
     @abstractmethod
     def add_gradient(self, t: int, delta: Tensor, before: Tensor) -> None:
-        """Count delta . before^T, a gradient at the product, towards `gradient`; before `write_backward`."""
-
-    @abstractmethod
-    def write_backward(self, t: int, delta: Tensor, out: Tensor, beta: Literal[0, 1]) -> None:
-        """Write backward^T . delta + beta * out to `out`."""
+        """Count delta, a gradient at the product, and the state before it."""
 
     @abstractmethod
     def end_segment(self, first: Sequence[int], steps: int) -> None:
-        """Count what `add_gradient` put off: network r of the segment's `steps` took part from step first[r] on."""
+        """Sum up a segment of `steps`, in which network r took part from step first[r] on.
+
+        Then `gradient` [r, H, H] is the sum of delta . before^T so far, and `leak_gradient` [r, H] of delta * before.
+        """
 
 
 class _OwnProducts(_Products):
-    """Products in the parameters' own dtype."""
+    """Products in the parameters' own dtype: the leak is part of the matrix, and costs nothing."""
 
-    def __init__(self, forward: Tensor, backward: Tensor) -> None:
+    def __init__(self, forward: Tensor, backward: Tensor, leak: Tensor | None) -> None:
+        if leak is not None:
+            forward.diagonal(dim1=1, dim2=2).add_(leak[:, 0])
         self._forward, self._backward = forward.transpose(1, 2), backward
 
     def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
         torch.baddbmm(out, before, self._forward[: len(out)], out=out)
 
+    def write_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
+        torch.bmm(delta, self._backward[: len(out)], out=out)
+
+    def add_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
+        torch.baddbmm(out, delta, self._backward[: len(out)], out=out)
+
+    def start_gradient(self) -> None:
+        self.gradient = torch.zeros_like(self._backward)
+        self.leak_gradient = self.gradient.diagonal(dim1=1, dim2=2)
+
     def add_gradient(self, t: int, delta: Tensor, before: Tensor) -> None:
         self.gradient[: len(delta)].baddbmm_(delta.transpose(1, 2), before)
 
-    def write_backward(self, t: int, delta: Tensor, out: Tensor, beta: Literal[0, 1]) -> None:
-        torch.baddbmm(out, delta, self._backward[: len(out)], beta=beta, out=out)
-
     def end_segment(self, first: Sequence[int], steps: int) -> None:
-        """Nothing was put off."""
+        pass
 
 
 class _BFloat16Products(_Products):
-    """Products of bfloat16 copies, added to the parameters' own dtype.
+    """Products of bfloat16 copies. All sums, and the leak, stay in the parameters' dtype.
 
-    A CPU's bfloat16 product gives bfloat16, so the gradient, a sum over all steps, is one long product a segment
-    that is rounded once.
+    1 - 1 / tau of a long tau would be lost in bfloat16. A CPU's product of bfloat16 matrices is rounded to bfloat16:
+    the gradient is therefore one long product a segment, which is rounded once.
     """
 
-    def __init__(self, forward: Tensor, backward: Tensor, steps: int, batch: int) -> None:
-        self._forward = forward.bfloat16()
+    def __init__(self, forward: Tensor, backward: Tensor, leak: Tensor | None, steps: int, batch: int) -> None:
+        self._forward, self._leak = forward.bfloat16(), leak
         self._backward = self._forward if backward is forward else backward.bfloat16()
-        self._steps = steps
+        replicates, hidden = forward.shape[:2]
         # [r, S, B, H]: a network's steps lie side by side, as its gradient's long product wants them.
-        self._states = self._forward.new_empty(len(forward), steps, batch, forward.shape[2])
-        self._deltas = self._states[:0]
-        self._product = self._forward.new_empty(len(forward), batch, forward.shape[2])
+        self._states = self._forward.new_empty(replicates, steps, batch, hidden)
+        self._steps = steps
+        self._product = self._forward.new_empty(replicates, batch, hidden)
+        self._sum = forward.new_empty(replicates, batch, hidden)
 
     def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
         r = len(out)
         copy = self._states[:r, t % self._steps].copy_(before)
-        out.add_(torch.bmm(copy, self._forward[:r].transpose(1, 2), out=self._product[:r]))
+        total = self._sum[:r].copy_(torch.bmm(copy, self._forward[:r].transpose(1, 2), out=self._product[:r]))
+        if self._leak is not None:
+            total.addcmul_(before, self._leak[:r])
+        out.add_(total)
+
+    def _multiply_back(self, t: int, r: int) -> Tensor:
+        return self._sum[:r].copy_(torch.bmm(self._deltas[:r, t], self._backward[:r], out=self._product[:r]))
+
+    def write_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
+        product = self._multiply_back(t, len(out))
+        torch.addcmul(product, delta, self._leak[: len(out)], out=out) if self._leak is not None else out.copy_(product)
+
+    def add_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
+        out.add_(self._multiply_back(t, len(out)))
+
+    def start_gradient(self) -> None:
+        self._deltas = torch.empty_like(self._states)
+        self.gradient = torch.zeros_like(self._forward, dtype=self._sum.dtype)
+        self.leak_gradient = torch.zeros_like(self._sum[:, 0])
+        self._leak_sum = torch.zeros_like(self._sum)
 
     def add_gradient(self, t: int, delta: Tensor, before: Tensor) -> None:
-        if not len(self._deltas):
-            self._deltas = torch.empty_like(self._states)
         self._deltas[: len(delta), t].copy_(delta)
-
-    def write_backward(self, t: int, delta: Tensor, out: Tensor, beta: Literal[0, 1]) -> None:
-        r = len(out)
-        torch.bmm(self._deltas[:r, t], self._backward[:r], out=self._product[:r])
-        if beta:
-            out.add_(self._product[:r])
-        else:
-            out.copy_(self._product[:r])
+        if self._leak is not None:
+            self._leak_sum[: len(delta)].addcmul_(delta, before)
 
     def end_segment(self, first: Sequence[int], steps: int) -> None:
         for r, begin in enumerate(first):
             if begin < steps:
                 deltas, states = self._deltas[r, begin:steps].flatten(0, 1), self._states[r, begin:steps].flatten(0, 1)
                 self.gradient[r] += deltas.T @ states
+        self.leak_gradient = self._leak_sum.sum(1)
 
 
 @dataclass(frozen=True)
@@ -251,10 +285,11 @@ class _Run(ABC):
         self.states = initial.new_empty(self.span + 1, *initial.shape) if states is None else states
         self.kept: list[Tensor] = []
 
-    def _products(self, forward: Tensor, backward: Tensor) -> _Products:
+    def _products(self, forward: Tensor, backward: Tensor, leak: Tensor | None) -> _Products:
         if self.form.products == self.weight.dtype:
-            return _OwnProducts(forward, backward)
-        return _BFloat16Products(forward, backward, self.span if self.form.gradient else 1, self.initial.shape[1])
+            return _OwnProducts(forward, backward, leak)
+        steps = self.span if self.form.gradient else 1
+        return _BFloat16Products(forward, backward, leak, steps, self.initial.shape[1])
 
     def _segments(self) -> list[range]:
         return [range(t, min(t + self.span, self.steps)) for t in range(0, self.steps, self.span)]
@@ -276,11 +311,10 @@ class _Run(ABC):
             grad_last: [r, B, H] gradient at the last states, or
             grads: [T, r, B, H] at all states.
         """
-        self.products.gradient = torch.zeros_like(self.weight)
+        self.products.start_gradient()
         self.drive_grad = self.alpha.new_zeros(len(self.alpha), 2, self.initial.shape[2])
         self.carry = torch.zeros_like(self.initial) if grad_last is None else grad_last.clone()
         self.spare = torch.empty_like(self.carry)
-        self.leak_grad = torch.zeros_like(self.carry)
         # [T, r, 2, B]: the input and a constant 1, whose product with a gradient sums it.
         self.drives = torch.stack((self.inputs, torch.ones_like(self.inputs)), dim=2)
         segments = self._segments()
@@ -313,37 +347,25 @@ class _Run(ABC):
 
 
 class _Inside(_Run):
-    """h(t) = phi(A h(t-1) + v(t)), A = diag(1 - alpha) + diag(alpha) W (equation 1).
-
-    The leak is part of the matrix. Where products are rounded it is not: 1 - 1/tau of a long tau would be lost.
-    """
+    """h(t) = phi(A h(t-1) + v(t)), A = diag(1 - alpha) + diag(alpha) W (equation 1)."""
 
     buffers = 1
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        transition = self.alpha[:, :, None] * self.weight
-        self.leak = None
-        if self.form.products == self.weight.dtype:
-            transition.diagonal(dim1=1, dim2=2).add_(1 - self.alpha)
-        else:
-            self.leak = 1 - self.alpha[:, None]
-        self.products = self._products(transition, transition)
+        scaled = self.alpha[:, :, None] * self.weight
+        self.products = self._products(scaled, scaled, leak=1 - self.alpha[:, None])
 
     def _advance(self, segment: range) -> None:
-        states = self.states[: len(segment) + 1]
-        torch.addcmul(
-            (self.alpha * self.bias)[:, None],
-            self.inputs[segment.start : segment.stop, ..., None],
-            (self.alpha * self.input_weight)[:, None],
-            out=states[1:],
-        )
         self._start(segment)
-        for t, (before, now) in enumerate(pairwise(states.unbind())):
-            r = self.started[segment.start + t]
+        states, inputs = self.states[: len(segment) + 1].unbind(), self.inputs[..., None].unbind()
+        bias, input_weight = (self.alpha * self.bias)[:, None], (self.alpha * self.input_weight)[:, None]
+        for t, (before, now) in enumerate(pairwise(states)):
+            step = segment.start + t
+            r = self.started[step]
+            # Where a shorter sequence starts at the next step, its initial state must stay: it is beyond [:r] here.
             before, now = before[:r], now[:r]
-            if self.leak is not None:
-                now.addcmul_(before, self.leak[:r])
+            torch.addcmul(bias[:r], inputs[step][:r], input_weight[:r], out=now)
             self.products.add_forward(t, before, now)
             _activate_(self.nonlinearity, now)
 
@@ -358,23 +380,16 @@ class _Inside(_Run):
             _slope_into(self.nonlinearity, delta, states[t + 1][:r], out=delta)
             self.products.add_gradient(t, delta, before)
             self.drive_grad[:r].baddbmm_(drives[step][:r], delta)
-            if self.leak is not None:
-                self.leak_grad[:r].addcmul_(delta, before)
             if step:
-                if self.leak is None:
-                    self.products.write_backward(t, delta, self.spare[:r], beta=0)
-                else:
-                    torch.mul(delta, self.leak[:r], out=self.spare[:r])
-                    self.products.write_backward(t, delta, self.spare[:r], beta=1)
+                self.products.write_backward(t, delta, self.spare[:r])
                 self.carry, self.spare = self.spare, self.carry
 
     def _gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         product_grad, alpha = self.products.gradient, self.alpha
         input_sum, delta_sum = self.drive_grad.unbind(1)
-        leak_grad = product_grad.diagonal(dim1=1, dim2=2) if self.leak is None else self.leak_grad.sum(1)
         alpha_grad = (
             torch.linalg.vecdot(product_grad, self.weight)
-            - leak_grad
+            - self.products.leak_gradient
             + self.bias * delta_sum
             + self.input_weight * input_sum
         )
@@ -390,24 +405,20 @@ class _Outside(_Run):
         super().__init__(*args)
         # p(t) is kept for the gradient: its sign gives phi', its value the gradient of alpha.
         self.targets = self.initial.new_empty(self.span, *self.initial.shape)
-        self.products = self._products(self.weight, self.alpha[:, :, None] * self.weight)
+        self.alpha_grad = torch.zeros_like(self.initial)
+        self.products = self._products(self.weight, self.alpha[:, :, None] * self.weight, leak=None)
 
     def _advance(self, segment: range) -> None:
-        states, targets = self.states[: len(segment) + 1], self.targets[: len(segment)]
-        torch.addcmul(
-            self.bias[:, None],
-            self.inputs[segment.start : segment.stop, ..., None],
-            self.input_weight[:, None],
-            out=targets,
-        )
         self._start(segment)
-        alpha = self.alpha[:, None]
-        for t, (target, (before, now)) in enumerate(zip(targets, pairwise(states.unbind()), strict=True)):
-            r = self.started[segment.start + t]
+        states, inputs = self.states[: len(segment) + 1].unbind(), self.inputs[..., None].unbind()
+        alpha, bias, input_weight = self.alpha[:, None], self.bias[:, None], self.input_weight[:, None]
+        for t, (target, (before, now)) in enumerate(zip(self.targets, pairwise(states), strict=False)):
+            step = segment.start + t
+            r = self.started[step]
             target, before = target[:r], before[:r]
+            torch.addcmul(bias[:r], inputs[step][:r], input_weight[:r], out=target)
             self.products.add_forward(t, before, target)
             _activate_(self.nonlinearity, target)
-            # Where a shorter sequence starts at t + 1, its initial state must stay: it is beyond [:r] here.
             torch.lerp(before, target, alpha[:r], out=now[:r])
 
     def _retreat(self, segment: range, grads: Tensor | None) -> None:
@@ -421,20 +432,20 @@ class _Outside(_Run):
             if grads is not None:
                 carry.add_(grads[step, :r])
             torch.sub(target, before, out=delta)
-            self.leak_grad[:r].addcmul_(carry, delta)
+            self.alpha_grad[:r].addcmul_(carry, delta)
             _slope_into(self.nonlinearity, carry, target, out=delta)
             self.products.add_gradient(t, delta, before)
             self.drive_grad[:r].baddbmm_(drives[step][:r], delta)
             if step:
                 carry.mul_(leak[:r])
-                self.products.write_backward(t, delta, carry, beta=1)
+                self.products.add_backward(t, delta, carry)
 
     def _gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         alpha = self.alpha
         input_sum, delta_sum = self.drive_grad.unbind(1)
         return (
             self.products.gradient.mul_(alpha[:, :, None]),
-            self.leak_grad.sum(1),
+            self.alpha_grad.sum(1),
             alpha * input_sum,
             alpha * delta_sum,
         )
