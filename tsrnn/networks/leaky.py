@@ -1,6 +1,7 @@
 """The leaky RNN (section 2): recurrent weights without self-connections, and one tau a neuron."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -26,6 +27,10 @@ class LeakyPopulation(Population):
     """
 
     network: Leaky
+
+    @cached_property
+    def _workspace(self) -> recurrence.Workspace:
+        return recurrence.Workspace()
 
     @staticmethod
     def shapes(network: Leaky) -> dict[str, tuple[int, ...]]:
@@ -80,6 +85,7 @@ class LeakyPopulation(Population):
             "nonlinearity": self.network.nonlinearity,
             "self_interaction": self.network.self_interaction,
             "products": self.products,
+            "workspace": self._workspace,
         }
 
     def remove_untrained_gradients_(self, gradients: Stack) -> None:

@@ -5,6 +5,7 @@ forward and two backward, and a few pointwise operations. tests/oracles/plain.py
 would write it first.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,31 @@ _KEPT = 1 << 29
 _PASSING = 1 << 24
 
 
+class Workspace:
+    """Memory that goes from one run's large buffers to the next one's: fresh memory costs a page fault every 4 kB."""
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._free: list[Tensor] = []
+
+    def take(self, *shape: int, like: Tensor) -> Tensor:
+        """Return an uninitialised tensor of the dtype and on the device of `like`."""
+        size = math.prod(shape) * like.element_size()
+        fitting = [i for i, flat in enumerate(self._free) if len(flat) >= size and flat.device == like.device]
+        if fitting:
+            flat = self._free.pop(min(fitting, key=lambda i: len(self._free[i])))
+        else:
+            # One that is too small makes room: lengthening sequences pile up nothing.
+            del self._free[:1]
+            flat = torch.empty(size, dtype=torch.uint8, device=like.device)
+        return flat[:size].view(like.dtype).view(shape)
+
+    def give(self, *tensors: Tensor) -> None:
+        """Take tensors back; nobody may use them any more."""
+        for tensor in tensors:
+            self._free.append(torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage()))
+
+
 class Dynamics(TypedDict):
     """What defines the dynamics of R networks.
 
@@ -39,6 +65,7 @@ class Dynamics(TypedDict):
         self_interaction: "inside" (equation 1) or "outside" (equation 5).
         products: the dtype whose products are taken: the weight's own, or torch.bfloat16. Sums, states, the leak
             and its gradient stay in the weight's.
+        workspace: where large buffers come from.
     """
 
     weight: Tensor
@@ -48,6 +75,7 @@ class Dynamics(TypedDict):
     nonlinearity: Nonlinearity
     self_interaction: Literal["inside", "outside"]
     products: torch.dtype
+    workspace: Workspace
 
 
 @dataclass(frozen=True)
@@ -67,16 +95,14 @@ class _Chunk:
         return self.lengths[0]
 
     @property
-    def started(self) -> list[int]:
-        """[steps] how many of the networks have started at each step: always the first ones."""
-        counts = [0] * self.steps
-        for length in self.lengths:
-            counts[self.steps - length] += 1
-        total = 0
-        for t, count in enumerate(counts):
-            total += count
-            counts[t] = total
-        return counts
+    def begins(self) -> list[int]:
+        """[r] the step at which each sequence starts."""
+        return [self.steps - length for length in self.lengths]
+
+    def stages(self, segment: range) -> list[tuple[range, int]]:
+        """Cut a segment of time where sequences start: (steps, how many networks take part: always the first)."""
+        cuts = sorted({segment.start, *(begin for begin in self.begins if begin in segment), segment.stop})
+        return [(range(*cut), sum(begin <= cut[0] for begin in self.begins)) for cut in pairwise(cuts)]
 
     @property
     def at(self) -> Any:
@@ -124,15 +150,20 @@ class _Products(ABC):
 
     `forward` [r, H, H] multiplies states; its transpose, or that of `backward`, multiplies what comes back. `leak`
     [r, 1, H], if any, stands on the diagonal of `forward` beside what is there. Steps t are counted from the start
-    of the segment in work; every tensor [r, B, H] holds the networks that have started.
+    of the segment in work; every tensor [r, B, H] holds the networks that take part.
     """
 
-    gradient: Tensor
-    leak_gradient: Tensor
+    @abstractmethod
+    def among(self, r: int) -> None:
+        """Let the first r networks take part from now on."""
 
     @abstractmethod
     def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
         """Add forward . before + leak * before to `out`."""
+
+    @abstractmethod
+    def add_gradient(self, t: int, delta: Tensor, before: Tensor) -> None:
+        """Count delta, a gradient at the product, and the state before it."""
 
     @abstractmethod
     def write_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
@@ -143,19 +174,16 @@ class _Products(ABC):
         """Add backward^T . delta to `out`, after `add_gradient`."""
 
     @abstractmethod
-    def start_gradient(self) -> None:
-        """Begin a gradient at zero."""
-
-    @abstractmethod
-    def add_gradient(self, t: int, delta: Tensor, before: Tensor) -> None:
-        """Count delta, a gradient at the product, and the state before it."""
-
-    @abstractmethod
     def end_segment(self, first: Sequence[int], steps: int) -> None:
-        """Sum up a segment of `steps`, in which network r took part from step first[r] on.
+        """Sum up a segment of `steps`, in which network r took part from step first[r] on."""
 
-        Then `gradient` [r, H, H] is the sum of delta . before^T so far, and `leak_gradient` [r, H] of delta * before.
-        """
+    @abstractmethod
+    def gradients(self) -> tuple[Tensor, Tensor]:
+        """Return the sums of delta . before^T [r, H, H] and, with a leak, of delta * before [r, H]."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Give the large buffers back."""
 
 
 class _OwnProducts(_Products):
@@ -164,25 +192,30 @@ class _OwnProducts(_Products):
     def __init__(self, forward: Tensor, backward: Tensor, leak: Tensor | None) -> None:
         if leak is not None:
             forward.diagonal(dim1=1, dim2=2).add_(leak[:, 0])
-        self._forward, self._backward = forward.transpose(1, 2), backward
+        self._all = (forward.transpose(1, 2), backward, torch.zeros_like(backward))
+
+    def among(self, r: int) -> None:
+        self._forward, self._backward, self._gradient = (tensor[:r] for tensor in self._all)
 
     def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
-        torch.baddbmm(out, before, self._forward[: len(out)], out=out)
-
-    def write_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
-        torch.bmm(delta, self._backward[: len(out)], out=out)
-
-    def add_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
-        torch.baddbmm(out, delta, self._backward[: len(out)], out=out)
-
-    def start_gradient(self) -> None:
-        self.gradient = torch.zeros_like(self._backward)
-        self.leak_gradient = self.gradient.diagonal(dim1=1, dim2=2)
+        torch.baddbmm(out, before, self._forward, out=out)
 
     def add_gradient(self, t: int, delta: Tensor, before: Tensor) -> None:
-        self.gradient[: len(delta)].baddbmm_(delta.transpose(1, 2), before)
+        self._gradient.baddbmm_(delta.transpose(1, 2), before)
+
+    def write_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
+        torch.bmm(delta, self._backward, out=out)
+
+    def add_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
+        torch.baddbmm(out, delta, self._backward, out=out)
 
     def end_segment(self, first: Sequence[int], steps: int) -> None:
+        pass
+
+    def gradients(self) -> tuple[Tensor, Tensor]:
+        return self._all[2], self._all[2].diagonal(dim1=1, dim2=2)
+
+    def release(self) -> None:
         pass
 
 
@@ -193,51 +226,59 @@ class _BFloat16Products(_Products):
     the gradient is therefore one long product a segment, which is rounded once.
     """
 
-    def __init__(self, forward: Tensor, backward: Tensor, leak: Tensor | None, steps: int, batch: int) -> None:
-        self._forward, self._leak = forward.bfloat16(), leak
-        self._backward = self._forward if backward is forward else backward.bfloat16()
-        replicates, hidden = forward.shape[:2]
+    def __init__(
+        self, forward: Tensor, backward: Tensor, leak: Tensor | None, steps: int, batch: int, workspace: Workspace
+    ) -> None:
+        size, matrix = (len(forward), batch, forward.shape[2]), forward.bfloat16()
+        self._workspace = workspace
         # [r, S, B, H]: a network's steps lie side by side, as its gradient's long product wants them.
-        self._states = self._forward.new_empty(replicates, steps, batch, hidden)
-        self._steps = steps
-        self._product = self._forward.new_empty(replicates, batch, hidden)
-        self._sum = forward.new_empty(replicates, batch, hidden)
+        shape = (size[0], steps, *size[1:])
+        self._copies = [workspace.take(*shape, like=matrix), workspace.take(*shape, like=matrix)]
+        self._weight_sum = torch.zeros_like(forward)
+        self._all = (
+            matrix.transpose(1, 2),
+            matrix if backward is forward else backward.bfloat16(),
+            forward.new_zeros(len(forward), 1, forward.shape[2]) if leak is None else leak,
+            matrix.new_empty(size),
+            forward.new_empty(size),
+            forward.new_zeros(size),
+        )
+
+    def among(self, r: int) -> None:
+        self._forward, self._backward, self._leak, self._product, self._sum, self._leak_sum = (
+            tensor[:r] for tensor in self._all
+        )
+        self._states, self._deltas = (copies[:r].unbind(1) for copies in self._copies)
 
     def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
-        r = len(out)
-        copy = self._states[:r, t % self._steps].copy_(before)
-        total = self._sum[:r].copy_(torch.bmm(copy, self._forward[:r].transpose(1, 2), out=self._product[:r]))
-        if self._leak is not None:
-            total.addcmul_(before, self._leak[:r])
-        out.add_(total)
-
-    def _multiply_back(self, t: int, r: int) -> Tensor:
-        return self._sum[:r].copy_(torch.bmm(self._deltas[:r, t], self._backward[:r], out=self._product[:r]))
-
-    def write_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
-        product = self._multiply_back(t, len(out))
-        torch.addcmul(product, delta, self._leak[: len(out)], out=out) if self._leak is not None else out.copy_(product)
-
-    def add_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
-        out.add_(self._multiply_back(t, len(out)))
-
-    def start_gradient(self) -> None:
-        self._deltas = torch.empty_like(self._states)
-        self.gradient = torch.zeros_like(self._forward, dtype=self._sum.dtype)
-        self.leak_gradient = torch.zeros_like(self._sum[:, 0])
-        self._leak_sum = torch.zeros_like(self._sum)
+        # Without a gradient there is one place for all steps.
+        copy = self._states[t % len(self._states)].copy_(before)
+        self._sum.copy_(torch.bmm(copy, self._forward, out=self._product))
+        out.add_(self._sum.addcmul_(before, self._leak))
 
     def add_gradient(self, t: int, delta: Tensor, before: Tensor) -> None:
-        self._deltas[: len(delta), t].copy_(delta)
-        if self._leak is not None:
-            self._leak_sum[: len(delta)].addcmul_(delta, before)
+        self._deltas[t].copy_(delta)
+        self._leak_sum.addcmul_(delta, before)
+
+    def write_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
+        self._sum.copy_(torch.bmm(self._deltas[t], self._backward, out=self._product))
+        torch.addcmul(self._sum, delta, self._leak, out=out)
+
+    def add_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
+        out.add_(self._sum.copy_(torch.bmm(self._deltas[t], self._backward, out=self._product)))
 
     def end_segment(self, first: Sequence[int], steps: int) -> None:
+        states, deltas = self._copies
         for r, begin in enumerate(first):
             if begin < steps:
-                deltas, states = self._deltas[r, begin:steps].flatten(0, 1), self._states[r, begin:steps].flatten(0, 1)
-                self.gradient[r] += deltas.T @ states
-        self.leak_gradient = self._leak_sum.sum(1)
+                part = deltas[r, begin:steps].flatten(0, 1).T @ states[r, begin:steps].flatten(0, 1)
+                self._weight_sum[r] += part
+
+    def gradients(self) -> tuple[Tensor, Tensor]:
+        return self._weight_sum, self._all[-1].sum(1)
+
+    def release(self) -> None:
+        self._workspace.give(*self._copies)
 
 
 @dataclass(frozen=True)
@@ -248,6 +289,7 @@ class _Form:
     self_interaction: Literal["inside", "outside"]
     products: torch.dtype
     gradient: bool
+    workspace: Workspace
 
 
 class _Run(ABC):
@@ -273,26 +315,27 @@ class _Run(ABC):
         initial: Tensor,
         states: Tensor | None,
     ) -> None:
-        self.form, self.nonlinearity = form, form.nonlinearity
+        self.chunk, self.form, self.nonlinearity = chunk, form, form.nonlinearity
         self.weight, self.alpha, self.input_weight, self.bias = weight, alpha, input_weight, bias
         self.inputs, self.initial = inputs, initial
-        self.started, self.steps = chunk.started, chunk.steps
-        self.begins = [chunk.steps - length for length in chunk.lengths]
-        size = initial.numel() * initial.element_size() * self.buffers
-        self.span = min(chunk.steps, max(1, (_KEPT if form.gradient else _PASSING) // size))
-        if states is not None:
-            self.span = chunk.steps
-        self.states = initial.new_empty(self.span + 1, *initial.shape) if states is None else states
         self.kept: list[Tensor] = []
+        if states is None:
+            size = initial.numel() * initial.element_size() * self.buffers
+            self.span = min(chunk.steps, max(1, (_KEPT if form.gradient else _PASSING) // size))
+            self.taken = [form.workspace.take(self.span + 1, *initial.shape, like=initial)]
+            self.states = self.taken[0]
+        else:
+            self.span, self.taken, self.states = chunk.steps, [], states
 
     def _products(self, forward: Tensor, backward: Tensor, leak: Tensor | None) -> _Products:
         if self.form.products == self.weight.dtype:
             return _OwnProducts(forward, backward, leak)
         steps = self.span if self.form.gradient else 1
-        return _BFloat16Products(forward, backward, leak, steps, self.initial.shape[1])
+        return _BFloat16Products(forward, backward, leak, steps, self.initial.shape[1], self.form.workspace)
 
     def _segments(self) -> list[range]:
-        return [range(t, min(t + self.span, self.steps)) for t in range(0, self.steps, self.span)]
+        steps = self.chunk.steps
+        return [range(t, min(t + self.span, steps)) for t in range(0, steps, self.span)]
 
     def forward(self) -> Tensor:
         """Return the states [r, B, H] after the last step."""
@@ -301,6 +344,7 @@ class _Run(ABC):
                 self.states[0].copy_(self.states[self.span])
                 if self.form.gradient:
                     self.kept.append(self.states[0].clone())
+            self._start(segment)
             self._advance(segment)
         return self.states[len(segment)]
 
@@ -311,25 +355,30 @@ class _Run(ABC):
             grad_last: [r, B, H] gradient at the last states, or
             grads: [T, r, B, H] at all states.
         """
-        self.products.start_gradient()
-        self.drive_grad = self.alpha.new_zeros(len(self.alpha), 2, self.initial.shape[2])
         self.carry = torch.zeros_like(self.initial) if grad_last is None else grad_last.clone()
         self.spare = torch.empty_like(self.carry)
         # [T, r, 2, B]: the input and a constant 1, whose product with a gradient sums it.
         self.drives = torch.stack((self.inputs, torch.ones_like(self.inputs)), dim=2)
+        self.drive_grad = self.alpha.new_zeros(len(self.alpha), 2, self.initial.shape[2])
         segments = self._segments()
         for number, segment in reversed(list(enumerate(segments))):
-            if segment is not segments[-1]:
+            if number < len(segments) - 1:
                 if number:
                     self.states[0].copy_(self.kept[number - 1])
+                self._start(segment)
                 self._advance(segment)
             self._retreat(segment, grads)
-            self.products.end_segment([max(0, begin - segment.start) for begin in self.begins], len(segment))
+            self.products.end_segment([max(0, begin - segment.start) for begin in self.chunk.begins], len(segment))
         return self._gradients()
 
+    def release(self) -> None:
+        """Give the large buffers back."""
+        self.form.workspace.give(*self.taken)
+        self.products.release()
+
     def _start(self, segment: range) -> None:
-        """Write the initial states of the networks whose sequences start in the segment."""
-        for r, begin in enumerate(self.begins):
+        """Write the initial states of the sequences that start in the segment."""
+        for r, begin in enumerate(self.chunk.begins):
             if begin in segment:
                 self.states[begin - segment.start, r] = self.initial[r]
 
@@ -357,43 +406,46 @@ class _Inside(_Run):
         self.products = self._products(scaled, scaled, leak=1 - self.alpha[:, None])
 
     def _advance(self, segment: range) -> None:
-        self._start(segment)
-        states, inputs = self.states[: len(segment) + 1].unbind(), self.inputs[..., None].unbind()
         bias, input_weight = (self.alpha * self.bias)[:, None], (self.alpha * self.input_weight)[:, None]
-        for t, (before, now) in enumerate(pairwise(states)):
-            step = segment.start + t
-            r = self.started[step]
-            # Where a shorter sequence starts at the next step, its initial state must stay: it is beyond [:r] here.
-            before, now = before[:r], now[:r]
-            torch.addcmul(bias[:r], inputs[step][:r], input_weight[:r], out=now)
-            self.products.add_forward(t, before, now)
-            _activate_(self.nonlinearity, now)
+        for steps, r in self.chunk.stages(segment):
+            self.products.among(r)
+            first = steps.start - segment.start
+            states = self.states[first : first + len(steps) + 1, :r].unbind()
+            inputs = self.inputs[steps.start : steps.stop, :r, :, None].unbind()
+            for i, (before, now) in enumerate(pairwise(states)):
+                torch.addcmul(bias[:r], inputs[i], input_weight[:r], out=now)
+                self.products.add_forward(first + i, before, now)
+                _activate_(self.nonlinearity, now)
 
     def _retreat(self, segment: range, grads: Tensor | None) -> None:
-        states, drives = self.states.unbind(), self.drives.unbind()
-        for t in reversed(range(len(segment))):
-            step = segment.start + t
-            r = self.started[step]
-            delta, before = self.carry[:r], states[t][:r]
-            if grads is not None:
-                delta.add_(grads[step, :r])
-            _slope_into(self.nonlinearity, delta, states[t + 1][:r], out=delta)
-            self.products.add_gradient(t, delta, before)
-            self.drive_grad[:r].baddbmm_(drives[step][:r], delta)
-            if step:
-                self.products.write_backward(t, delta, self.spare[:r])
-                self.carry, self.spare = self.spare, self.carry
+        for steps, r in reversed(self.chunk.stages(segment)):
+            self.products.among(r)
+            first = steps.start - segment.start
+            states = self.states[first : first + len(steps) + 1, :r].unbind()
+            drives, drive_grad = self.drives[steps.start : steps.stop, :r].unbind(), self.drive_grad[:r]
+            delta, spare = self.carry[:r], self.spare[:r]
+            for i in reversed(range(len(steps))):
+                if grads is not None:
+                    delta.add_(grads[steps[i], :r])
+                _slope_into(self.nonlinearity, delta, states[i + 1], out=delta)
+                self.products.add_gradient(first + i, delta, states[i])
+                drive_grad.baddbmm_(drives[i], delta)
+                if steps[i]:
+                    self.products.write_backward(first + i, delta, spare)
+                    delta, spare = spare, delta
+                    self.carry, self.spare = self.spare, self.carry
 
     def _gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        product_grad, alpha = self.products.gradient, self.alpha
-        input_sum, delta_sum = self.drive_grad.unbind(1)
+        alpha, (weight_sum, leak_sum), (input_sum, delta_sum) = (
+            self.alpha, self.products.gradients(), self.drive_grad.unbind(1),
+        )  # fmt: skip
         alpha_grad = (
-            torch.linalg.vecdot(product_grad, self.weight)
-            - self.products.leak_gradient
+            torch.linalg.vecdot(weight_sum, self.weight)
+            - leak_sum
             + self.bias * delta_sum
             + self.input_weight * input_sum
         )
-        return product_grad.mul_(alpha[:, :, None]), alpha_grad, alpha * input_sum, alpha * delta_sum
+        return weight_sum.mul_(alpha[:, :, None]), alpha_grad, alpha * input_sum, alpha * delta_sum
 
 
 class _Outside(_Run):
@@ -404,51 +456,56 @@ class _Outside(_Run):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         # p(t) is kept for the gradient: its sign gives phi', its value the gradient of alpha.
-        self.targets = self.initial.new_empty(self.span, *self.initial.shape)
+        self.targets = self.form.workspace.take(self.span, *self.initial.shape, like=self.initial)
+        self.taken.append(self.targets)
         self.alpha_grad = torch.zeros_like(self.initial)
         self.products = self._products(self.weight, self.alpha[:, :, None] * self.weight, leak=None)
 
     def _advance(self, segment: range) -> None:
-        self._start(segment)
-        states, inputs = self.states[: len(segment) + 1].unbind(), self.inputs[..., None].unbind()
-        alpha, bias, input_weight = self.alpha[:, None], self.bias[:, None], self.input_weight[:, None]
-        for t, (target, (before, now)) in enumerate(zip(self.targets, pairwise(states), strict=False)):
-            step = segment.start + t
-            r = self.started[step]
-            target, before = target[:r], before[:r]
-            torch.addcmul(bias[:r], inputs[step][:r], input_weight[:r], out=target)
-            self.products.add_forward(t, before, target)
-            _activate_(self.nonlinearity, target)
-            torch.lerp(before, target, alpha[:r], out=now[:r])
+        for steps, r in self.chunk.stages(segment):
+            self.products.among(r)
+            first = steps.start - segment.start
+            states = self.states[first : first + len(steps) + 1, :r].unbind()
+            targets = self.targets[first : first + len(steps), :r].unbind()
+            inputs = self.inputs[steps.start : steps.stop, :r, :, None].unbind()
+            alpha, bias, input_weight = (x[:r, None] for x in (self.alpha, self.bias, self.input_weight))
+            for i, (before, now) in enumerate(pairwise(states)):
+                torch.addcmul(bias, inputs[i], input_weight, out=targets[i])
+                self.products.add_forward(first + i, before, targets[i])
+                _activate_(self.nonlinearity, targets[i])
+                torch.lerp(before, targets[i], alpha, out=now)
 
     def _retreat(self, segment: range, grads: Tensor | None) -> None:
-        leak = 1 - self.alpha[:, None]
-        pull = self.spare  # gradient at phi's argument, without the factor alpha
-        states, targets, drives = self.states.unbind(), self.targets.unbind(), self.drives.unbind()
-        for t in reversed(range(len(segment))):
-            step = segment.start + t
-            r = self.started[step]
-            delta, carry, before, target = pull[:r], self.carry[:r], states[t][:r], targets[t][:r]
-            if grads is not None:
-                carry.add_(grads[step, :r])
-            torch.sub(target, before, out=delta)
-            self.alpha_grad[:r].addcmul_(carry, delta)
-            _slope_into(self.nonlinearity, carry, target, out=delta)
-            self.products.add_gradient(t, delta, before)
-            self.drive_grad[:r].baddbmm_(drives[step][:r], delta)
-            if step:
-                carry.mul_(leak[:r])
-                self.products.add_backward(t, delta, carry)
+        for steps, r in reversed(self.chunk.stages(segment)):
+            self.products.among(r)
+            first = steps.start - segment.start
+            states = self.states[first : first + len(steps), :r].unbind()
+            targets = self.targets[first : first + len(steps), :r].unbind()
+            drives, drive_grad = self.drives[steps.start : steps.stop, :r].unbind(), self.drive_grad[:r]
+            # delta is the gradient at phi's argument, without the factor alpha.
+            carry, delta, alpha_grad, leak = (
+                self.carry[:r],
+                self.spare[:r],
+                self.alpha_grad[:r],
+                1 - self.alpha[:r, None],
+            )
+            for i in reversed(range(len(steps))):
+                if grads is not None:
+                    carry.add_(grads[steps[i], :r])
+                torch.sub(targets[i], states[i], out=delta)
+                alpha_grad.addcmul_(carry, delta)
+                _slope_into(self.nonlinearity, carry, targets[i], out=delta)
+                self.products.add_gradient(first + i, delta, states[i])
+                drive_grad.baddbmm_(drives[i], delta)
+                if steps[i]:
+                    carry.mul_(leak)
+                    self.products.add_backward(first + i, delta, carry)
 
     def _gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        alpha = self.alpha
-        input_sum, delta_sum = self.drive_grad.unbind(1)
-        return (
-            self.products.gradient.mul_(alpha[:, :, None]),
-            self.alpha_grad.sum(1),
-            alpha * input_sum,
-            alpha * delta_sum,
-        )
+        alpha, (weight_sum, _), (input_sum, delta_sum) = (
+            self.alpha, self.products.gradients(), self.drive_grad.unbind(1),
+        )  # fmt: skip
+        return weight_sum.mul_(alpha[:, :, None]), self.alpha_grad.sum(1), alpha * input_sum, alpha * delta_sum
 
 
 class _BackPropagation(torch.autograd.Function):
@@ -475,11 +532,14 @@ class _BackPropagation(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         # Reading the saved tensors raises if one of them was changed between forward and backward.
         parameters = ctx.saved_tensors[:4]
+        if not ctx.runs:
+            raise RuntimeError("the gradient of a recurrence can be taken once: its buffers are used again")
         grads = [torch.empty_like(tensor) for tensor in parameters]
         for at, run in ctx.runs:
             found = run.backward(None, grad[:, at]) if ctx.every else run.backward(grad[at], None)
             for whole, part in zip(grads, found, strict=True):
                 whole[at] = part
+            run.release()
         ctx.runs = []
         return *grads, None, None
 
@@ -514,13 +574,21 @@ class _Sequences:
             last[at] = run.forward()
             if form.gradient:
                 runs.append((at, run))
+            else:
+                run.release()
         return last if states is None else states[1:], runs
 
 
 def _states(sequences: _Sequences, dynamics: Dynamics) -> Tensor:
     parameters = (dynamics["weight"], dynamics["alpha"], dynamics["input_weight"], dynamics["bias"])
     gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in parameters)
-    form = _Form(dynamics["nonlinearity"], dynamics["self_interaction"], dynamics["products"], gradient)
+    form = _Form(
+        dynamics["nonlinearity"],
+        dynamics["self_interaction"],
+        dynamics["products"],
+        gradient,
+        dynamics["workspace"],
+    )
     if not gradient:
         return sequences.run(form, [tensor.detach() for tensor in parameters])[0]
     result: Tensor = _BackPropagation.apply(*parameters, sequences, form)  # type: ignore[no-untyped-call]
