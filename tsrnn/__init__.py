@@ -3,16 +3,13 @@
 from importlib.metadata import version
 
 from tsrnn.config import (
-    DMS,
     SGD,
     EndRules,
     FixedTau,
     GradientClip,
     Leaky,
     LeakyReLU,
-    Lengths,
     MultiHead,
-    Parity,
     ReLU,
     RunConfig,
     SingleHead,
@@ -21,6 +18,7 @@ from tsrnn.config import (
     Training,
 )
 from tsrnn.presets import with_preset
+from tsrnn.tasks import DMS, BitTask, Lengths, Parity, Sines, Task, register_task
 from tsrnn.training import EpochReport, Trainer, train
 
 __version__ = version("tsrnn")
@@ -28,6 +26,7 @@ __version__ = version("tsrnn")
 __all__ = [
     "DMS",
     "SGD",
+    "BitTask",
     "EndRules",
     "EpochReport",
     "FixedTau",
@@ -39,12 +38,15 @@ __all__ = [
     "Parity",
     "ReLU",
     "RunConfig",
+    "Sines",
     "SingleHead",
     "Tanh",
+    "Task",
     "TrainedTau",
     "Trainer",
     "Training",
     "__version__",
+    "register_task",
     "train",
     "with_preset",
 ]

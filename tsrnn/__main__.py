@@ -17,12 +17,13 @@ from rich.table import Table
 
 from tsrnn import command_line
 from tsrnn.checkpoint import CheckpointError, CheckpointFolder, load
-from tsrnn.config import DMS, MultiHead, Parity, SingleHead
+from tsrnn.config import MultiHead, SingleHead
 from tsrnn.evaluation import Protocol, end_accuracy, in_time_accuracy
 from tsrnn.records import RUNS, SOLVED
 from tsrnn.reference import read_reference
 from tsrnn.store import Store, StoreError
 from tsrnn.tabulate import runs_row
+from tsrnn.tasks import DMS, Parity
 
 app = App(name="python -m tsrnn", help="Look at single networks.", version_flags=[])
 
@@ -104,7 +105,7 @@ def evaluate(
     if protocol == "end":
         (heads,) = end_accuracy(population, task, addresses, training.test_batches, training.batch_size)
     else:
-        (heads,) = in_time_accuracy(population, dataclasses.replace(task, input_probability=0.5), addresses)
+        (heads,) = in_time_accuracy(population, task.balanced(), addresses)
     if as_json:
         print(json.dumps({"heads": [{"n": n} | dataclasses.asdict(head) for n, head in heads.items()]}))
         return

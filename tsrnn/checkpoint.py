@@ -18,9 +18,10 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_vali
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from tsrnn import curriculum
-from tsrnn.config import MemoryN, RunConfig, explain
+from tsrnn.config import RunConfig, explain
 from tsrnn.curriculum import CurriculumState
 from tsrnn.files import write_atomically
+from tsrnn.kinds import MemoryN
 from tsrnn.networks import NetworkState, Population, initial_network, parameter_dtype, population, shapes
 
 FORMAT: Final = "tsrnn-1"
@@ -160,7 +161,7 @@ def _about(path: Path, text: str) -> tuple[RunConfig, Progress]:
 
 def _check(path: Path, config: RunConfig, progress: Progress, state: NetworkState, part: str) -> None:
     """Hold the tensors against what the configuration says they are."""
-    expected = shapes(config.network, progress.heads)
+    expected = shapes(config.network, progress.heads, config.task.head_width)
     if expected.keys() != state.keys():
         wrong = sorted(expected.keys() ^ state.keys())
         raise CheckpointError(f"{path}: {part}: missing or unknown tensors: {', '.join(wrong)}")

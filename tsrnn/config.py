@@ -8,65 +8,20 @@ Every union is tagged by `kind`, so that the JSON form says which class it was.
 import dataclasses
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, cast, dataclass_transform
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-STRICT: Final = ConfigDict(extra="forbid")
+from tsrnn.kinds import STRICT, Count, Kinds, MemoryN, NonNegative, Positive
+from tsrnn.tasks import DMS as DMS
+from tsrnn.tasks import TASKS, Task
+from tsrnn.tasks import Lengths as Lengths
+from tsrnn.tasks import Parity as Parity
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-MemoryN = Annotated[int, Field(ge=2)]
 Precision = Literal["float32", "bfloat16", "float64"]
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Lengths:
-    """Sequence length M: uniform on the integers [N + shortest_beyond, longest_factor N + longest_beyond].
-
-    Source: section 3.1; the authors' code draws to 4 N + 1 (`longest_beyond=1`).
-    """
-
-    shortest_beyond: Annotated[int, Field(ge=0)] = 2
-    longest_factor: Annotated[int, Field(ge=2)] = 4
-    longest_beyond: Annotated[int, Field(ge=0)] = 0
-
-    @model_validator(mode="after")
-    def _ordered_at_the_smallest_n(self) -> Self:
-        if self.range_for(2)[0] > self.range_for(2)[1]:
-            raise ValueError(f"at N = 2 the shortest length exceeds the longest: {self.range_for(2)}")
-        return self
-
-    def range_for(self, n: int) -> tuple[int, int]:
-        """Return the shortest and the longest length in time steps, both inclusive, for largest N `n`."""
-        return n + self.shortest_beyond, self.longest_factor * n + self.longest_beyond
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Parity:
-    """N-parity: is the number of ones among the last N bits odd? (section 3.1).
-
-    `input_probability` is P(bit = 1), or "uniform" for a p ~ U(0, 1) drawn for each sequence (the code's).
-    """
-
-    kind: Literal["parity"] = "parity"
-    input_probability: Probability | Literal["uniform"] = "uniform"
-    lengths: Lengths = Lengths()
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class DMS:
-    """N-delayed-match-to-sample: does the last bit equal the one N - 1 steps before it? (section 3.1)."""
-
-    kind: Literal["dms"] = "dms"
-    input_probability: Probability | Literal["uniform"] = 0.5
-    lengths: Lengths = Lengths()
-
-
-Task = Annotated[Parity | DMS, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -126,23 +81,56 @@ Tau = Annotated[TrainedTau | FixedTau, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Leaky:
+class Network(ABC):
+    """What every architecture has: H = `hidden` neurons, and sequences that start in states U(0, initial_state)."""
+
+    hidden: Count = 500
+    initial_state: NonNegative = 0.1
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The architecture's name: a field `kind: Literal["name"] = "name"`."""
+
+    def stacking(self) -> Self:
+        """Return what networks must share to be stacked in one population: here, everything."""
+        return self
+
+
+NETWORKS: Final[Kinds[Network]] = Kinds("network")
+N = TypeVar("N", bound=Network)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
+def register_network(cls: type[N]) -> type[N]:
+    """Make a class a frozen, checked dataclass, known by its `kind` wherever a network is named.
+
+    `tsrnn.networks.implements` names the population that implements it.
+
+    Raises:
+        TypeError: if it lacks its kind.
+        ValueError: if its kind is another network's.
+    """
+    checked = cast(type[N], dataclass(frozen=True, kw_only=True, config=STRICT)(cls))
+    NETWORKS.add(checked)
+    return checked
+
+
+@register_network
+class Leaky(Network):
     """Leaky RNN (section 2).
 
     `self_interaction` "inside" the nonlinearity is equation 1, "outside" equation 5 (appendix A).
-    The initial state of every sequence is U(0, initial_state), per neuron.
     """
 
     kind: Literal["leaky"] = "leaky"
-    hidden: Count = 500
     nonlinearity: Nonlinearity = LeakyReLU()
     self_interaction: Literal["inside", "outside"] = "inside"
     tau: Tau = TrainedTau()
-    initial_state: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
 
-
-# One architecture today; a union tagged by `kind` as soon as there is a second.
-Network = Leaky
+    def stacking(self) -> Self:
+        """Return all but a fixed tau's value."""
+        return dataclasses.replace(self, tau=FixedTau()) if isinstance(self.tau, FixedTau) else self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -224,8 +212,8 @@ class RunConfig:
         pydantic.ValidationError: (a ValueError) names the field, the value and what is allowed.
     """
 
-    task: Task = Parity()
-    network: Network = Leaky()
+    task: Annotated[Task, TASKS] = Parity()
+    network: Annotated[Network, NETWORKS] = Leaky()
     curriculum: Curriculum = MultiHead()
     training: Training = Training()
     end: EndRules = EndRules()
@@ -306,7 +294,4 @@ def explain(error: ValidationError) -> str:
 
 def stacking_key(config: RunConfig) -> RunConfig:
     """Return what networks must share to be stacked in one population: all but the seed and a fixed tau's value."""
-    network = config.network
-    if isinstance(network.tau, FixedTau):
-        network = dataclasses.replace(network, tau=FixedTau())
-    return dataclasses.replace(config, network=network, seed=0)
+    return dataclasses.replace(config, network=config.network.stacking(), seed=0)

@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Literal, assert_never
 
-from tsrnn.config import LeakyReLU, Lengths, RunConfig, TrainedTau
+from tsrnn.config import Leaky, LeakyReLU, RunConfig, TrainedTau
+from tsrnn.tasks import BitTask, Lengths
 
 PresetName = Literal["paper", "authors"]
 
@@ -19,15 +20,20 @@ def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
         case "paper":
             return config
         case "authors":
-            tau, clip = config.network.tau, config.training.clip
-            if isinstance(tau, TrainedTau):
-                tau = dataclasses.replace(tau, constraint="clamp_forward")
+            task, network, clip = config.task, config.network, config.training.clip
+            if isinstance(task, BitTask):
+                task = dataclasses.replace(task, lengths=Lengths(longest_beyond=1))
+            if isinstance(network, Leaky):
+                tau = network.tau
+                if isinstance(tau, TrainedTau):
+                    tau = dataclasses.replace(tau, constraint="clamp_forward")
+                network = dataclasses.replace(network, nonlinearity=LeakyReLU(slope=0.01), tau=tau)
             if clip is not None:
                 clip = dataclasses.replace(clip, counts="parameters_and_diagonal")
             return dataclasses.replace(
                 config,
-                task=dataclasses.replace(config.task, lengths=Lengths(longest_beyond=1)),
-                network=dataclasses.replace(config.network, nonlinearity=LeakyReLU(slope=0.01), tau=tau),
+                task=task,
+                network=network,
                 training=dataclasses.replace(config.training, clip=clip),
             )
         case _:

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from tsrnn.config import Task
 from tsrnn.networks import Population
 from tsrnn.randomness import Streams
-from tsrnn.tasks import TaskBatch, draw_batch, draw_lengths
+from tsrnn.tasks import Task, TaskBatch, draw_batch, draw_lengths
 
 Address = tuple[int, str, int]
 """(seed, purpose, epoch): where in a network's randomness its batches come from."""
@@ -19,7 +18,7 @@ def batches(
     """Draw `count` batches and initial states for every network.
 
     Args:
-        task: what the labels are.
+        task: what is shown and asked.
         population: whose heads are asked, and whose initial states are drawn.
         addresses: [R] one a network.
         count: batches.

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tsrnn import curriculum
@@ -44,8 +43,8 @@ class EpochReport:
 
     Attributes:
         checkpoint: everything needed to continue the run from here, after the curriculum's step if there was one.
-        accuracies: test accuracy in 0..1 by head N, of the heads trained in this epoch.
-        loss: sum over heads of the mean cross-entropy (nats), mean over the epoch's steps.
+        accuracies: test accuracy (the task's score, at most 1) by head N, of the heads trained in this epoch.
+        loss: the task's (cross-entropy in nats, or squared error), sum over heads, mean over the epoch's steps.
         grad_norm: gradient norm before clipping, mean over the epoch's steps.
         tau_mean: mean of tau over neurons, in time steps; None for architectures without tau.
         tau_sd: their standard deviation.
@@ -88,20 +87,6 @@ class EpochReport:
     def accuracy_mean(self) -> float:
         """Test accuracy, mean over heads."""
         return sum(self.accuracies.values()) / len(self.accuracies)
-
-
-def losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return each head's mean cross-entropy.
-
-    Args:
-        logits: [R, B, K, 2].
-        labels: [R, K, B] bool.
-
-    Returns:
-        [R, K] in nats. Of two logits only the difference matters, so this is the binary cross-entropy of it.
-    """
-    difference = (logits[..., 1] - logits[..., 0]).transpose(1, 2)
-    return F.binary_cross_entropy_with_logits(difference, labels.to(logits.dtype), reduction="none").mean(2)
 
 
 class Trainer:
@@ -156,17 +141,17 @@ class Trainer:
         """Take one optimiser step on a given batch; `run_epoch` draws its own.
 
         Args:
-            batch: sequences and labels for the heads in training.
+            batch: sequences and targets for the heads in training.
             initial: [R, B, H] states before the first time step.
 
         Returns:
-            Each network's loss (nats, sum over heads) and its gradient norm before clipping, [R] each.
+            Each network's loss (sum over heads) and its gradient norm before clipping, [R] each.
         """
-        people, training = self._population, self._configs[0].training
+        people, task, training = self._population, self._configs[0].task, self._configs[0].training
         leaves = {name: people.parameters[name].detach().requires_grad_() for name in people.trained}
         people.parameters.update(leaves)
-        state = people.last_states(batch.inputs, batch.lengths, initial)
-        per_head = losses(people.logits(state), batch.labels) * (people.head_table > 0)
+        answers = people.answers(batch.inputs, batch.lengths, initial, len(batch.targets))
+        per_head = task.loss(answers, batch.targets) * (people.head_table > 0)
         gradients = dict(zip(leaves, torch.autograd.grad(per_head.sum(), list(leaves.values())), strict=True))
         with torch.no_grad():
             counts_diagonal = training.clip is not None and training.clip.counts == "parameters_and_diagonal"
@@ -253,7 +238,7 @@ class Trainer:
         """
         counts = []
         for config, heads, steps in zip(self._configs, self._population.heads, train_steps, strict=True):
-            shortest, longest = config.task.lengths.range_for(max(heads))
+            shortest, longest = config.task.lengths_for(max(heads))
             tested = config.training.test_batches * (shortest + longest) / 2
             counts.append((6.0 * steps + 2.0 * tested) * config.training.batch_size * config.network.hidden**2)
         return counts
@@ -318,7 +303,8 @@ def _advanced(current: Checkpoint) -> Checkpoint:
     example = next(iter(network.values()))
     for n in step.state.heads:
         if f"heads.{n}.weight" not in network:
-            head = initial_head(current.config.network.hidden, n, current.config.seed)
+            config = current.config
+            head = initial_head(config.network.hidden, n, config.seed, config.task.head_width)
             network |= {name: tensor.to(example) for name, tensor in head.items()}
             momentum |= {name: torch.zeros_like(network[name]) for name in head}
     progress = dataclasses.replace(current.progress, heads=step.state.heads, epochs_on_newest=0)

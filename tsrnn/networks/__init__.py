@@ -1,17 +1,20 @@
 """Populations of networks, one class an architecture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
 import torch
 from torch import Tensor
 
-from tsrnn.config import Network, RunConfig, Training
-from tsrnn.networks.base import NetworkState, Population, initial_head
+from tsrnn.config import Leaky, Network, RunConfig, Training
+from tsrnn.networks.base import NetworkState, Population, SteppedPopulation, head_shapes, initial_head, uniform
 from tsrnn.networks.leaky import LeakyPopulation
 
 __all__ = [
     "NetworkState",
     "Population",
+    "SteppedPopulation",
+    "implements",
     "initial_head",
     "initial_network",
     "parameter_dtype",
@@ -19,19 +22,39 @@ __all__ = [
     "population_class",
     "product_dtype",
     "shapes",
+    "uniform",
 ]
 
-
-def population_class(network: Network) -> type[LeakyPopulation]:
-    """Return the class that implements an architecture."""
-    return LeakyPopulation
+_POPULATIONS: Final[dict[type[Network], type[Population]]] = {Leaky: LeakyPopulation}
+P = TypeVar("P", bound=Population)
 
 
-def shapes(network: Network, heads: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of one network with these heads."""
-    result = population_class(network).shapes(network)
+def implements(architecture: type[Network]) -> Callable[[type[P]], type[P]]:
+    """Say which population implements the networks of a configuration class."""
+
+    def decorate(cls: type[P]) -> type[P]:
+        _POPULATIONS[architecture] = cls
+        return cls
+
+    return decorate
+
+
+def population_class(network: Network) -> type[Population]:
+    """Return the class that implements an architecture.
+
+    Raises:
+        TypeError: if none does.
+    """
+    if type(network) not in _POPULATIONS:
+        raise TypeError(f"network kind {network.kind!r}: nothing implements it; decorate a Population with @implements")
+    return _POPULATIONS[type(network)]
+
+
+def shapes(network: Network, heads: Sequence[int], width: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of one network with these heads, of `width` outputs each."""
+    result = dict(population_class(network).shapes(network))
     for n in heads:
-        result |= {f"heads.{n}.weight": (2, network.hidden), f"heads.{n}.bias": (2,)}
+        result |= head_shapes(network.hidden, n, width)
     return result
 
 
@@ -39,8 +62,9 @@ def initial_network(config: RunConfig, heads: Sequence[int]) -> NetworkState:
     """Return a new network with fresh heads for every N in `heads`, on the CPU, in the config's dtype."""
     state = population_class(config.network).initial_state_of(config.network, config.seed)
     for n in heads:
-        state |= initial_head(config.network.hidden, n, config.seed)
-    return {name: tensor.to(parameter_dtype(config.training)) for name, tensor in state.items()}
+        state |= initial_head(config.network.hidden, n, config.seed, config.task.head_width)
+    dtype = getattr(torch, config.training.precision)
+    return {name: tensor.to(dtype) for name, tensor in state.items()}
 
 
 def parameter_dtype(training: Training) -> torch.dtype:
