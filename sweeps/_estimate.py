@@ -33,7 +33,7 @@ def operations(config: RunConfig, typical_n: int) -> float:
 
     A time step of a training batch takes 6 B H^2, of a test batch 2 B H^2. Networks that end early take less.
     """
-    shortest, longest = config.task.lengths.range_for(typical_n)
+    shortest, longest = config.task.lengths_for(typical_n)
     training = config.training
     time_steps = (6 * training.steps_per_epoch + 2 * training.test_batches) * (shortest + longest) / 2
     return config.end.max_epochs * time_steps * training.batch_size * config.network.hidden**2

@@ -25,8 +25,8 @@ class Options:
     preset: PresetName | None = None
     """Where paper and authors' code differ: paper, or authors to follow their code. [default: paper]"""
 
-    tasks: Annotated[list[Literal["parity", "dms"]] | None, Many] = None
-    """Tasks to train. [default: parity dms]"""
+    tasks: Annotated[list[str] | None, Many] = None
+    """Tasks to train: parity, dms, sines, or one that the sweep's file defines. [default: parity dms]"""
 
     curricula: Annotated[list[Literal["single", "multi"]] | None, Many] = None
     """Curricula to train under. [default: single multi]"""

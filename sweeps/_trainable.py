@@ -13,6 +13,7 @@ from ray import tune
 
 from tsrnn.checkpoint import Checkpoint, CheckpointFolder
 from tsrnn.config import RunConfig
+from tsrnn.plugins import import_file
 from tsrnn.records import OUTCOMES
 from tsrnn.store import NetworkTables, Store
 from tsrnn.tabulate import epochs_row, heads_rows, outcomes_row, solved_row
@@ -22,8 +23,8 @@ from tsrnn.training import EpochReport, Outcome, Trainer, ended
 class PopulationTrainable(tune.Trainable):
     """One step is one epoch of the population.
 
-    Its Tune config holds one entry "trial": "networks" (RunConfigs as JSON), "folder" (the sweep's), "device"
-    and "threads".
+    Its Tune config holds one entry "trial": "networks" (RunConfigs as JSON), "plugins" (the files with their
+    tasks and networks that tsrnn has not), "folder" (the sweep's), "device" and "threads".
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -39,6 +40,8 @@ class PopulationTrainable(tune.Trainable):
         self._tables: dict[str, NetworkTables] = {}
         self._last: dict[str, dict[str, Any]] = {}
         self._warnings: list[str] = []
+        for file in config["plugins"]:
+            import_file(file)
         starts = []
         for text in config["networks"]:
             run = RunConfig.from_json(text)

@@ -127,7 +127,7 @@ class TestPopulations:
                 (
                     batch.inputs[len(batch.inputs) - batch.lengths[r] :, r].double(),
                     initial[r],
-                    {n: batch.labels[r, k] for k, n in enumerate(one.progress.heads)},
+                    {n: batch.targets[:, r, k] for k, n in enumerate(one.progress.heads)},
                 )
                 for batch, initial in drawn
             ]

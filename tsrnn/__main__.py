@@ -88,17 +88,20 @@ def evaluate(
     *,
     protocol: Protocol = "end",
     seed: Seed = 0,
+    plugin: command_line.Plugins = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Print the accuracy of every head of a checkpoint, with its standard error.
 
     Args:
         checkpoint: A .safetensors file of ours.
-        protocol: end: one answer a sequence, drawn as in training, over the batches of its own test. in-time: an
+        protocol: end: sequences drawn and asked as in training, over the batches of its own test. in-time: an
             answer at each of 1000 steps after 100 steps of warm-up, 10 sequences, P(bit = 1) = 0.5.
         seed: Of the test data; training never draws from it.
+        plugin: Python files that define the task or the network, where tsrnn has them not.
         as_json: Print {"heads": [{"n", "accuracy", "standard_error"}, ...]}.
     """
+    command_line.import_plugins(plugin)
     found = load(checkpoint)
     population, task, training = found.population(), found.config.task, found.config.training
     addresses = [(seed, "evaluate", 0)]

@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 from tsrnn.config import RunConfig
 from tsrnn.kinds import source_file
@@ -27,7 +28,7 @@ def import_file(path: str | Path) -> None:
     path = Path(path).resolve()
     if path.suffix != ".py" or not path.is_file():
         raise PluginError(f"plugin = {path}: no such Python file")
-    if any(getattr(module, "__file__", None) and _same(module.__file__, path) for module in list(sys.modules.values())):
+    if any(_is_file_of(module, path) for module in list(sys.modules.values())):
         return
     root, name = path.parent, path.stem
     while (root / "__init__.py").exists():
@@ -41,7 +42,8 @@ def import_file(path: str | Path) -> None:
     if name in sys.modules:
         name = f"{name} at {path}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -51,8 +53,9 @@ def import_file(path: str | Path) -> None:
         raise
 
 
-def _same(file: str, path: Path) -> bool:
-    return Path(file).name == path.name and Path(file).resolve() == path
+def _is_file_of(module: ModuleType, path: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and Path(file).name == path.name and Path(file).resolve() == path
 
 
 def files_of(configs: Iterable[RunConfig]) -> list[str]:

@@ -42,9 +42,9 @@ RUNS = Table(
         _NETWORK,
         Column("sweep", "string", "", "the sweep that trained it"),
         Column("scale", "string", "", "quick, laptop or paper"),
-        Column("task", "string", "", "parity or dms"),
+        Column("task", "string", "", "the task's kind: parity, dms, sines or a user's own"),
         Column("curriculum", "string", "", "single or multi"),
-        Column("architecture", "string", "", "leaky"),
+        Column("architecture", "string", "", "the network's kind: leaky or a user's own"),
         Column("self_interaction", "string", "", "inside or outside the nonlinearity"),
         Column("nonlinearity", "string", "", "leaky_relu, relu or tanh"),
         Column("tau", "string", "", "the tau constraint: trained, or the fixed value in time steps"),
@@ -79,8 +79,15 @@ EPOCHS = Table(
         _EPOCH,
         Column("n_min", "int64", "time steps", "smallest N in training"),
         Column("n_max", "int64", "time steps", "newest N in training"),
-        Column("loss", "float64", "nats", "training loss: sum over heads, mean over the epoch's steps"),
-        Column("accuracy_newest", "float64", "", "test accuracy of the newest head, in 0..1"),
+        Column(
+            "loss",
+            "float64",
+            "",
+            "training loss (cross-entropy in nats; sines: squared error): sum over heads, mean over the epoch's steps",
+        ),
+        Column(
+            "accuracy_newest", "float64", "", "test accuracy of the newest head: share of right answers; sines: R^2"
+        ),
         Column("accuracy_mean", "float64", "", "test accuracy, mean over heads"),
         Column("grad_norm", "float64", "", "gradient norm before clipping, mean over the epoch's steps"),
         Column("tau_mean", "float64", "time steps", "mean of tau over neurons"),
@@ -113,7 +120,7 @@ HEADS = Table(
         _NETWORK,
         _EPOCH,
         Column("n", "int64", "time steps", "the head's N", key=True),
-        Column("accuracy", "float64", "", "test accuracy, in 0..1"),
+        Column("accuracy", "float64", "", "test accuracy: share of right answers; sines: R^2"),
     ),
 )
 

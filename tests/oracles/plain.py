@@ -4,13 +4,15 @@ Nothing here is stacked, aligned or fast. A network is its tensors by name ("rec
 as in `tsrnn.networks.NetworkState`; nothing else of tsrnn but its configuration is used.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsrnn.config import DMS, Leaky, LeakyReLU, Parity, ReLU, RunConfig, Tanh
+from tsrnn.config import Leaky, LeakyReLU, ReLU, RunConfig, Tanh
+from tsrnn.tasks import DMS, Parity, Sines, Task
 
 
 def phi(nonlinearity: LeakyReLU | ReLU | Tanh, z: Tensor) -> Tensor:
@@ -59,10 +61,23 @@ def label(task: Parity | DMS, bits: Sequence[int], n: int) -> bool:
             return bits[-1] == bits[-n]
 
 
+def pattern(task: Sines, n: int, t: int) -> float:
+    """Return what the head for N should say after t steps."""
+    return sum(math.sin(2 * math.pi * t / (wave * task.period)) for wave in range(1, n + 1))
+
+
+def head_loss(task: Task, tensors: Mapping[str, Tensor], n: int, states: list[Tensor], targets: Tensor) -> Tensor:
+    """Return the loss of the head for N, from all states [B, H] and targets [S, B] of the last S of them."""
+    if isinstance(task, Sines):
+        outputs = torch.stack([logits(tensors, n, state)[:, 0] for state in states[-len(targets) :]])
+        return F.mse_loss(outputs, targets)
+    return F.cross_entropy(logits(tensors, n, states[-1]), targets[-1].long())
+
+
 def train(
     config: RunConfig, tensors: Mapping[str, Tensor], batches: Iterable[tuple[Tensor, Tensor, Mapping[int, Tensor]]]
 ) -> tuple[dict[str, Tensor], list[float], list[float]]:
-    """Train one network on given batches: inputs [M, B], initial states [B, H] and labels [B] by N.
+    """Train one network on given batches: inputs [M, B], initial states [B, H] and, by N, targets [S, B] of the end.
 
     Returns:
         the parameters, and each step's loss and gradient norm before clipping.
@@ -77,8 +92,8 @@ def train(
     losses, norms = [], []
     for inputs, initial, labels in batches:
         optimizer.zero_grad()
-        last = states(config.network, parameters, inputs, initial)[-1]
-        loss = sum(F.cross_entropy(logits(parameters, n, last), answer.long()) for n, answer in labels.items())
+        said = states(config.network, parameters, inputs, initial)
+        loss = sum(head_loss(config.task, parameters, n, said, right) for n, right in labels.items())
         loss.backward()
         if clip is None or clip.counts == "parameters":
             weight.grad.fill_diagonal_(0.0)

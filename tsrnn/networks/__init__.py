@@ -63,8 +63,7 @@ def initial_network(config: RunConfig, heads: Sequence[int]) -> NetworkState:
     state = population_class(config.network).initial_state_of(config.network, config.seed)
     for n in heads:
         state |= initial_head(config.network.hidden, n, config.seed, config.task.head_width)
-    dtype = getattr(torch, config.training.precision)
-    return {name: tensor.to(dtype) for name, tensor in state.items()}
+    return {name: tensor.to(parameter_dtype(config.training)) for name, tensor in state.items()}
 
 
 def parameter_dtype(training: Training) -> torch.dtype:

@@ -243,6 +243,22 @@ class SteppedPopulation(Population):
     The short way to a new architecture, several times slower than a gradient by hand.
     """
 
+    def __init__(
+        self,
+        network: Network,
+        parameters: Stack,
+        heads: Sequence[Sequence[int]],
+        products: torch.dtype | None = None,
+    ) -> None:
+        """Hold the tensors as they are, without a copy.
+
+        Raises:
+            ValueError: if products of another dtype are asked for: a step takes them in the parameters'.
+        """
+        super().__init__(network, parameters, heads, products)
+        if self.products != self.dtype:
+            raise ValueError(f"precision: a {network.kind} has no {self.products} products; allowed is {self.dtype}")
+
     @abstractmethod
     def step(self, inputs: Tensor, state: Tensor) -> Tensor:
         """Return the states after one time step, differentiably, changing nothing in place.
