@@ -29,6 +29,7 @@ from tsrnn.config import (
     stacking_key,
 )
 from tsrnn.presets import with_preset
+from tsrnn.tasks import BitTask, Sines
 
 OTHER = RunConfig(
     task=DMS(),
@@ -48,9 +49,13 @@ probabilities = floats(0, 1) | st.just("uniform")
 lengths = st.builds(
     Lengths, shortest_beyond=st.integers(0, 6), longest_factor=st.integers(4, 9), longest_beyond=st.integers(0, 9)
 )
-tasks = st.builds(Parity, input_probability=probabilities, lengths=lengths) | st.builds(
+bit_tasks = st.builds(Parity, input_probability=probabilities, lengths=lengths) | st.builds(
     DMS, input_probability=probabilities, lengths=lengths
 )
+patterns = st.builds(
+    Sines, period=floats(2.1, 99), steps=st.integers(9, 999), warm_up=st.integers(0, 8), noise=floats(0, 9)
+)
+tasks = bit_tasks | patterns
 taus = st.builds(FixedTau, tau=floats(1, 1e6)) | st.builds(
     TrainedTau, low=floats(1, 5), high=floats(5, 50), constraint=st.sampled_from(["project", "clamp_forward"])
 )
@@ -133,26 +138,32 @@ class TestRefusals:
         ("text", "line"),
         [
             ('{"colour": 1}', "colour = 1: Unexpected keyword argument"),
-            ('{"network": {"hiden": 1}}', "network.hiden = 1: Unexpected keyword argument"),
-            ('{"network": {"tau": {"kind": "fixed", "low": 2}}}', "network.tau.fixed.low = 2: Unexpected"),
+            ('{"network": {KIND, "hiden": 1}}', "network.leaky.hiden = 1: Unexpected keyword argument"),
+            ('{"network": {KIND, "tau": {"kind": "fixed", "low": 2}}}', "network.leaky.tau.fixed.low = 2: Unexpected"),
             ('{"seed": -1}', "seed = -1: Input should be greater than or equal to 0"),
             ('{"seed": 9223372036854775808}', "seed = 9223372036854775808: Input should be less than"),
             ('{"seed": 1.5}', "seed = 1.5: Input should be a valid integer"),
-            ('{"task": {"kind": "sines"}}', "task: Input tag 'sines' .* expected tags: 'parity', 'dms'"),
+            ('{"task": {"kind": "sin"}}', "task: unknown kind 'sin'; known are 'parity', 'dms', 'sines'.*; import the"),
+            ('{"task": {"kind": ["dms"]}}', "task: Input tag '\\['dms'\\]' found using 'kind'"),
+            ('{"task": "dms"}', "task = 'dms': Input should be a registered task or an object with its kind"),
+            ('{"network": {"kind": "rnn"}}', "network: unknown kind 'rnn'; known are 'leaky'.*; import the module"),
+            ('{"task": {"kind": "sines", "period": 2}}', "task.sines.period = 2: .* greater than 2"),
+            ('{"task": {"kind": "sines", "noise": -1}}', "task.sines.noise = -1: .* equal to 0"),
+            ('{"task": {"kind": "sines", "warm_up": 50}}', "task.sines: warm_up = 50: .* below steps = 50"),
             ('{"task": {}}', "task: Unable to extract tag using discriminator 'kind'"),
             ('{"task": {"kind": "dms", "input_probability": 1.5}}', "_probability.* = 1.5: .* equal to 1; .*'uniform'"),
             ('{"task": {"kind": "dms", "lengths": {"longest_factor": 1}}}', "longest_factor = 1: .* equal to 2"),
             ('{"task": {"kind": "dms", "lengths": {"shortest_beyond": 7}}}', "task.dms.lengths: at N = 2 .*9, 8"),
-            ('{"network": {"hidden": 0}}', "network.hidden = 0: Input should be greater than or equal to 1"),
-            ('{"network": {"initial_state": -0.1}}', "network.initial_state = -0.1: .* equal to 0"),
-            ('{"network": {"nonlinearity": {"kind": "leaky_relu", "slope": 1}}}', "slope = 1: .* less than 1"),
-            ('{"network": {"self_interaction": "beside"}}', "= 'beside': Input should be 'inside' or 'outside'"),
-            ('{"network": {"tau": {"kind": "fixed", "tau": 0.5}}}', "network.tau.fixed.tau = 0.5: .* equal to 1"),
-            ('{"network": {"tau": {"kind": "fixed", "tau": 1e999}}}', "network.tau.fixed.tau = inf: .* finite"),
-            ('{"network": {"tau": {"kind": "trained", "high": 1e999}}}', "network.tau.trained.high = inf: .* finite"),
+            ('{"network": {KIND, "hidden": 0}}', "network.leaky.hidden = 0: .* equal to 1"),
+            ('{"network": {KIND, "initial_state": -0.1}}', "network.leaky.initial_state = -0.1: .* equal to 0"),
+            ('{"network": {KIND, "nonlinearity": {"kind": "leaky_relu", "slope": 1}}}', "slope = 1: .* less than 1"),
+            ('{"network": {KIND, "self_interaction": "beside"}}', "= 'beside': Input should be 'inside' or 'outside'"),
+            ('{"network": {KIND, "tau": {"kind": "fixed", "tau": 0.5}}}', "tau.fixed.tau = 0.5: .* equal to 1"),
+            ('{"network": {KIND, "tau": {"kind": "fixed", "tau": 1e999}}}', "tau.fixed.tau = inf: .* finite"),
+            ('{"network": {KIND, "tau": {"kind": "trained", "high": 1e999}}}', "tau.trained.high = inf: .* finite"),
             (
-                '{"network": {"tau": {"kind": "trained", "low": 3}}}',
-                "network.tau.trained: low = 3.0 exceeds high = 2.0",
+                '{"network": {KIND, "tau": {"kind": "trained", "low": 3}}}',
+                "network.leaky.tau.trained: low = 3.0 exceeds high = 2.0",
             ),
             ('{"curriculum": {"kind": "multi", "start": 1}}', "curriculum.multi.start = 1: .* equal to 2"),
             ('{"curriculum": {"kind": "multi", "start": 102}}', "curriculum.start = 102 is beyond end.max_n = 101"),
@@ -163,7 +174,7 @@ class TestRefusals:
             ('{"training": {"solved_accuracy": 1}}', "training.solved_accuracy = 1: .* less than 1"),
             ('{"end": {"max_epochs": 0}}', "end.max_epochs = 0: .* equal to 1"),
             ('{"end": {"max_seconds": 1e999}}', "end.max_seconds = inf: .* finite"),
-            ('{"network": {"hidden": "two\\nlines"}}', r"network.hidden = 'two\\nlines': .* valid integer"),
+            ('{"network": {KIND, "hidden": "two\\nlines"}}', r"network.leaky.hidden = 'two\\nlines': .* valid integer"),
             ('{"seed": -1, "end": {"max_n": 1}}', "end.max_n = 1: .*; seed = -1: "),
             ('{"seed"', "Invalid JSON"),
             ("[]", "RunConfig: Input should be an object"),
@@ -171,7 +182,7 @@ class TestRefusals:
     )  # fmt: skip
     def test_one_line_names_the_field_the_value_and_what_is_allowed(self, text: str, line: str):
         with pytest.raises(ValidationError) as caught:
-            RunConfig.from_json(text)
+            RunConfig.from_json(text.replace("KIND", '"kind": "leaky"'))
         told = explain(caught.value)
         assert "\n" not in told
         assert pytest.RaisesExc(ValueError, match=line).matches(ValueError(told)), told
@@ -253,6 +264,11 @@ class TestNetworkId:
             run(task=Parity(lengths=Lengths(shortest_beyond=3))),
             run(task=Parity(lengths=Lengths(longest_factor=5))),
             run(task=Parity(lengths=Lengths(longest_beyond=1))),
+            run(task=Sines()),
+            run(task=Sines(period=6)),
+            run(task=Sines(steps=60)),
+            run(task=Sines(warm_up=1)),
+            run(task=Sines(noise=0.1)),
             run(network=Leaky(hidden=499)),
             run(network=Leaky(self_interaction="outside")),
             run(network=Leaky(initial_state=0.2)),
@@ -307,14 +323,17 @@ class TestPresets:
     @given(configs)
     def test_authors_changes_what_it_says(self, config: RunConfig):
         found = with_preset(config, "authors")
-        assert found.task.lengths.range_for(5) == (7, 21)
+        if isinstance(config.task, BitTask):
+            assert found.task == dataclasses.replace(config.task, lengths=Lengths(longest_beyond=1))
+        else:
+            assert found.task == config.task
         assert found.network.nonlinearity == LeakyReLU(slope=0.01)
         assert getattr(found.network.tau, "constraint", "clamp_forward") == "clamp_forward"
         assert (found.training.clip is None) == (config.training.clip is None)
         assert getattr(found.training.clip, "counts", None) in (None, "parameters_and_diagonal")
         kept = dataclasses.replace(
             found,
-            task=dataclasses.replace(found.task, lengths=config.task.lengths),
+            task=config.task,
             network=dataclasses.replace(
                 found.network, nonlinearity=config.network.nonlinearity, tau=config.network.tau
             ),

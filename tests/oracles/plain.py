@@ -52,7 +52,7 @@ def logits(tensors: Mapping[str, Tensor], n: int, state: Tensor) -> Tensor:
     return state @ tensors[f"heads.{n}.weight"].T + tensors[f"heads.{n}.bias"]
 
 
-def label(task: Parity | DMS, bits: Sequence[int], n: int) -> bool:
+def label(task: Parity | DMS, bits: Sequence[float], n: int) -> bool:
     """Return what the head for N should say after these bits, oldest first."""
     match task:
         case Parity():
@@ -64,6 +64,18 @@ def label(task: Parity | DMS, bits: Sequence[int], n: int) -> bool:
 def pattern(task: Sines, n: int, t: int) -> float:
     """Return what the head for N should say after t steps."""
     return sum(math.sin(2 * math.pi * t / (wave * task.period)) for wave in range(1, n + 1))
+
+
+def target(task: Task, inputs: Sequence[float], n: int) -> float:
+    """Return what the head for N should say after these inputs, oldest first."""
+    return pattern(task, n, len(inputs)) if isinstance(task, Sines) else float(label(task, inputs, n))
+
+
+def score(task: Task, n: int, outputs: Sequence[float], right: float) -> float:
+    """Return how good one answer of the head for N is; its mean is the accuracy."""
+    if isinstance(task, Sines):
+        return 1 - (outputs[0] - right) ** 2 / (n / 2)
+    return float((outputs[1] > outputs[0]) == bool(right))
 
 
 def head_loss(task: Task, tensors: Mapping[str, Tensor], n: int, states: list[Tensor], targets: Tensor) -> Tensor:
