@@ -259,6 +259,14 @@ class SteppedPopulation(Population):
         if self.products != self.dtype:
             raise ValueError(f"precision: a {network.kind} has no {self.products} products; allowed is {self.dtype}")
 
+    @classmethod
+    def initial_state_of(cls, network: Any, seed: int) -> NetworkState:
+        """Return a new network without heads: U(-k, k), k = 1/sqrt(H), for every tensor of `shapes`."""
+        return {
+            name: uniform(network.hidden**-0.5, shape, seed, "init", name)
+            for name, shape in cls.shapes(network).items()
+        }
+
     @abstractmethod
     def step(self, inputs: Tensor, state: Tensor) -> Tensor:
         """Return the states after one time step, differentiably, changing nothing in place.
