@@ -283,6 +283,7 @@ def test_help_explains_every_option():
         (["--taus", "inf"], 2, "tau = inf"),
         (["--taus", "long"], 2, "taus = 'long'"),
         (["--taus"], 2, "taus"),
+        (["--tasks", "sums"], 2, "tasks = 'sums': allowed are parity, dms, sines"),
         (["--preset", "copy"], 2, '"paper", "authors"'),
         (["--replicates", "0"], 2, "replicates = 0"),
         (["--hidden", "0"], 2, "hidden = 0"),
@@ -576,7 +577,8 @@ def test_a_reused_process_gives_the_numbers_of_a_fresh_one(tmp_path):
         SweepFolder(str(tmp_path / folder), "fixed_tau").store.create()
         networks = [one.to_json() for one in replace(small, seed=seed).replicates(2)]
         where = str(tmp_path / folder / "fixed_tau")
-        return {"trial": {"index": 0, "networks": networks, "folder": where, "device": "cpu", "threads": 1}}
+        settings = {"plugins": [], "folder": where, "device": "cpu", "threads": 1}
+        return {"trial": {"index": 0, "networks": networks, **settings}}
 
     reused = PopulationTrainable(trial("reused", 0))
     while not reused.step()["done"]:
