@@ -4,6 +4,8 @@ from importlib.metadata import version
 
 from tsrnn.config import (
     DMS,
+    GRU,
+    LSTM,
     SGD,
     EndRules,
     FixedTau,
@@ -27,6 +29,8 @@ __version__ = version("tsrnn")
 
 __all__ = [
     "DMS",
+    "GRU",
+    "LSTM",
     "SGD",
     "EndRules",
     "EpochReport",

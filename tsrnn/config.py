@@ -141,8 +141,31 @@ class Leaky:
     initial_state: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
 
 
-# One architecture today; a union tagged by `kind` as soon as there is a second.
-Network = Leaky
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GRU:
+    """Gated recurrent unit (appendix G): `hidden` units, bits given as -1 and 1.
+
+    The initial state of every sequence is U(0, initial_state), per unit.
+    """
+
+    kind: Literal["gru"] = "gru"
+    hidden: Count = 500
+    initial_state: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class LSTM:
+    """Long short-term memory (appendix G): `hidden` units, bits given as -1 and 1.
+
+    The initial hidden state of every sequence is U(0, initial_state), per unit; its initial cell state is 0.
+    """
+
+    kind: Literal["lstm"] = "lstm"
+    hidden: Count = 500
+    initial_state: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+
+
+Network = Annotated[Leaky | GRU | LSTM, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -237,6 +260,16 @@ class RunConfig:
             raise ValueError(f"curriculum.start = {self.curriculum.start} is beyond end.max_n = {self.end.max_n}")
         return self
 
+    @model_validator(mode="after")
+    def _has_the_diagonal_that_is_counted(self) -> Self:
+        clip = self.training.clip
+        if clip is not None and clip.counts == "parameters_and_diagonal" and not isinstance(self.network, Leaky):
+            raise ValueError(
+                f"training.clip.counts = {clip.counts!r}: a {self.network.kind} has no weights that are kept zero; "
+                "allowed is 'parameters'"
+            )
+        return self
+
     @property
     def network_id(self) -> str:
         """The key of this network's rows and checkpoints: "n" and 16 hexadecimal digits.
@@ -307,6 +340,6 @@ def explain(error: ValidationError) -> str:
 def stacking_key(config: RunConfig) -> RunConfig:
     """Return what networks must share to be stacked in one population: all but the seed and a fixed tau's value."""
     network = config.network
-    if isinstance(network.tau, FixedTau):
+    if isinstance(network, Leaky) and isinstance(network.tau, FixedTau):
         network = dataclasses.replace(network, tau=FixedTau())
     return dataclasses.replace(config, network=network, seed=0)

@@ -94,7 +94,7 @@ def in_time_accuracy(
         state = block[-1]
         asked = range(max(start, warm_up), start + len(block))
         if asked:
-            # All steps and trials as one batch: [R, S B, H] states, [R, K, S B] answers.
+            # All steps and trials as one batch: the states in a row a network, its answers [R, K, -1].
             said = answers(population.logits(block[asked.start - start :].transpose(0, 1).flatten(1, 2)))
             asked_of = labels(task, inputs, population.head_table, asked).permute(1, 2, 0, 3)
             right += (said.view(asked_of.shape) == asked_of).sum(2).double().permute(2, 0, 1)

@@ -7,25 +7,29 @@ from importlib.metadata import version
 import torch
 
 from tsrnn.checkpoint import Progress
-from tsrnn.config import FixedTau, RunConfig
+from tsrnn.config import FixedTau, Leaky, RunConfig
 from tsrnn.records import Row
 from tsrnn.training import EpochReport, Outcome
 
 
 def runs_row(config: RunConfig, sweep: str, scale: str) -> Row:
     """Return a network's row of `runs`."""
-    tau = config.network.tau
+    network = config.network
+    self_interaction = nonlinearity = tau = None
+    if isinstance(network, Leaky):
+        self_interaction, nonlinearity = network.self_interaction, network.nonlinearity.kind
+        tau = f"{network.tau.tau:g}" if isinstance(network.tau, FixedTau) else network.tau.kind
     return {
         "network_id": config.network_id,
         "sweep": sweep,
         "scale": scale,
         "task": config.task.kind,
         "curriculum": config.curriculum.kind,
-        "architecture": config.network.kind,
-        "self_interaction": config.network.self_interaction,
-        "nonlinearity": config.network.nonlinearity.kind,
-        "tau": f"{tau.tau:g}" if isinstance(tau, FixedTau) else tau.kind,
-        "hidden": config.network.hidden,
+        "architecture": network.kind,
+        "self_interaction": self_interaction,
+        "nonlinearity": nonlinearity,
+        "tau": tau,
+        "hidden": network.hidden,
         "seed": config.seed,
         "config": config.to_json(),
     }

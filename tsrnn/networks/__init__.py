@@ -1,19 +1,23 @@
 """Populations of networks, one class an architecture."""
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import assert_never
 
 import torch
 from torch import Tensor
 
-from tsrnn.config import Network, RunConfig, Training
+from tsrnn.config import GRU, LSTM, Leaky, Network, RunConfig, Training
 from tsrnn.networks.base import NetworkState, Population, initial_head
-from tsrnn.networks.leaky import LeakyPopulation
+from tsrnn.networks.gated import GRUPopulation, LSTMPopulation
+from tsrnn.networks.leaky import WEIGHT, LeakyPopulation
 
 __all__ = [
     "NetworkState",
     "Population",
     "initial_head",
     "initial_network",
+    "operations",
     "parameter_dtype",
     "population",
     "population_class",
@@ -22,9 +26,32 @@ __all__ = [
 ]
 
 
-def population_class(network: Network) -> type[LeakyPopulation]:
+def population_class(network: Network) -> type[Population]:
     """Return the class that implements an architecture."""
-    return LeakyPopulation
+    match network:
+        case Leaky():
+            return LeakyPopulation
+        case GRU():
+            return GRUPopulation
+        case LSTM():
+            return LSTMPopulation
+        case _:
+            assert_never(network)
+
+
+def operations(network: Network, trained: float, tested: float) -> float:
+    """Count the useful floating-point operations of a network's recurrent products.
+
+    A recurrent weight takes 2 a time step of a sequence, and 4 more where the gradient is computed. There are
+    H^2 recurrent weights in a leaky network, 3 H^2 in a GRU and 4 H^2 in an LSTM.
+
+    Args:
+        network: the architecture.
+        trained: time steps that are trained on, summed over sequences.
+        tested: time steps that are only run, summed over sequences.
+    """
+    weights = math.prod(population_class(network).shapes(network)[WEIGHT])
+    return (6.0 * trained + 2.0 * tested) * weights
 
 
 def shapes(network: Network, heads: Sequence[int]) -> dict[str, tuple[int, ...]]:

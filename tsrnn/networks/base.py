@@ -81,6 +81,10 @@ def initial_head(hidden: int, n: int, seed: int) -> NetworkState:
 class Population(ABC):
     """R networks of one architecture.
 
+    A state is what a network needs to go on from one step to the next: S numbers a sequence, of which the first
+    H are the neurons' activities, the part that heads read and that is recorded (`activity`). S is H except
+    where an architecture remembers more: an LSTM's state is its hidden state, then its cell state.
+
     Attributes:
         network: the architecture.
         parameters: tensors [R, ...] by name.
@@ -135,17 +139,22 @@ class Population(ABC):
         """The parameters' and states' dtype."""
         return self.parameters[READOUT_WEIGHT].dtype
 
+    def activity(self, states: Tensor) -> Tensor:
+        """Return the neurons' activities, a view of the first H of states [..., S]."""
+        return states[..., : self.network.hidden]
+
     def logits(self, state: Tensor) -> Tensor:
         """Read every head.
 
         Args:
-            state: [R, B, H].
+            state: [R, B, S].
 
         Returns:
             [R, B, K, 2]; zero for places without a head.
         """
+        activity = self.activity(state)
         weight, bias = self.parameters[READOUT_WEIGHT], self.parameters[READOUT_BIAS]
-        flat = torch.baddbmm(bias.flatten(1)[:, None], state, weight.flatten(1, 2).transpose(1, 2))
+        flat = torch.baddbmm(bias.flatten(1)[:, None], activity, weight.flatten(1, 2).transpose(1, 2))
         return flat.view(*flat.shape[:2], *weight.shape[1:3])
 
     @staticmethod
@@ -160,6 +169,11 @@ class Population(ABC):
 
     @property
     @abstractmethod
+    def state_size(self) -> int:
+        """S, the numbers a network remembers of a sequence from one step to the next."""
+
+    @property
+    @abstractmethod
     def trained(self) -> tuple[str, ...]:
         """The names of the parameters that training changes."""
 
@@ -170,22 +184,24 @@ class Population(ABC):
         Args:
             inputs: [T, R, B] bits, aligned at their end.
             lengths: [R] steps; T is the longest.
-            initial: [R, B, H] states before the first step.
+            initial: [R, B, S] states before the first step.
 
         Returns:
-            [R, B, H].
+            [R, B, S].
         """
 
     @abstractmethod
     def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:
         """Run the networks over sequences of one length and return every state, differentiably.
 
+        Going on from the last state gives what one run over all of the sequence would.
+
         Args:
             inputs: [T, R, B] bits.
-            initial: [R, B, H] states before the first step.
+            initial: [R, B, S] states before the first step.
 
         Returns:
-            [T, R, B, H] the states after each step.
+            [T, R, B, S] the states after each step.
         """
 
     @abstractmethod
