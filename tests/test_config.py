@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from tsrnn.config import (
     DMS,
+    GRU,
+    LSTM,
     SGD,
     EndRules,
     FixedTau,
@@ -54,7 +56,7 @@ tasks = st.builds(Parity, input_probability=probabilities, lengths=lengths) | st
 taus = st.builds(FixedTau, tau=floats(1, 1e6)) | st.builds(
     TrainedTau, low=floats(1, 5), high=floats(5, 50), constraint=st.sampled_from(["project", "clamp_forward"])
 )
-networks = st.builds(
+leaky_networks = st.builds(
     Leaky,
     hidden=st.integers(1, 10_000),
     nonlinearity=st.builds(LeakyReLU, slope=floats(1e-9, 0.999)) | st.builds(ReLU) | st.builds(Tanh),
@@ -62,32 +64,35 @@ networks = st.builds(
     tau=taus,
     initial_state=floats(0, 1e9),
 )
-clips = st.none() | st.builds(
-    GradientClip, max_norm=floats(1e-9, 1e9), counts=st.sampled_from(["parameters", "parameters_and_diagonal"])
+gated_networks = st.builds(GRU, hidden=st.integers(1, 10_000), initial_state=floats(0, 1e9)) | st.builds(
+    LSTM, hidden=st.integers(1, 10_000), initial_state=floats(0, 1e9)
 )
-trainings = st.builds(
-    Training,
-    batch_size=st.integers(1, 10_000),
-    steps_per_epoch=st.integers(1, 10_000),
-    test_batches=st.integers(1, 10_000),
-    optimizer=st.builds(SGD, learning_rate=floats(1e-9, 1e9), momentum=floats(0, 0.999)),
-    clip=clips,
-    solved_accuracy=floats(1e-9, 0.999),
-    precision=st.sampled_from(["float32", "float64"]),
-)
+
+
+def trainings(*counts: str) -> st.SearchStrategy[Training]:
+    """Training whose clip, where there is one, counts one of these."""
+    return st.builds(
+        Training,
+        batch_size=st.integers(1, 10_000),
+        steps_per_epoch=st.integers(1, 10_000),
+        test_batches=st.integers(1, 10_000),
+        optimizer=st.builds(SGD, learning_rate=floats(1e-9, 1e9), momentum=floats(0, 0.999)),
+        clip=st.none() | st.builds(GradientClip, max_norm=floats(1e-9, 1e9), counts=st.sampled_from(counts)),
+        solved_accuracy=floats(1e-9, 0.999),
+        precision=st.sampled_from(["float32", "float64"]),
+    )
+
+
 ends = st.builds(
     EndRules, max_n=st.integers(50, 200), max_epochs=st.integers(1, 10**6), max_seconds=floats(1e-9, 1e300)
 )
 curricula = st.builds(SingleHead, start=st.integers(2, 50)) | st.builds(MultiHead, start=st.integers(2, 50))
-configs = st.builds(
-    RunConfig,
-    task=tasks,
-    network=networks,
-    curriculum=curricula,
-    training=trainings,
-    end=ends,
-    seed=st.integers(0, 2**63 - 1),
+rest = {"task": tasks, "curriculum": curricula, "end": ends, "seed": st.integers(0, 2**63 - 1)}
+leaky_configs = st.builds(
+    RunConfig, network=leaky_networks, training=trainings("parameters", "parameters_and_diagonal"), **rest
 )
+gated_configs = st.builds(RunConfig, network=gated_networks, training=trainings("parameters"), **rest)
+configs = leaky_configs | gated_configs
 
 
 def shuffled(value: Any, randomness: random.Random) -> Any:
@@ -133,8 +138,8 @@ class TestRefusals:
         ("text", "line"),
         [
             ('{"colour": 1}', "colour = 1: Unexpected keyword argument"),
-            ('{"network": {"hiden": 1}}', "network.hiden = 1: Unexpected keyword argument"),
-            ('{"network": {"tau": {"kind": "fixed", "low": 2}}}', "network.tau.fixed.low = 2: Unexpected"),
+            ('{"network": {"kind": "leaky", "hiden": 1}}', "network.leaky.hiden = 1: Unexpected keyword argument"),
+            ('{"network": {"kind": "leaky", "tau": {"kind": "fixed", "low": 2}}}', "network.leaky.tau.fixed.low = 2: Unexpected"),
             ('{"seed": -1}', "seed = -1: Input should be greater than or equal to 0"),
             ('{"seed": 9223372036854775808}', "seed = 9223372036854775808: Input should be less than"),
             ('{"seed": 1.5}', "seed = 1.5: Input should be a valid integer"),
@@ -143,16 +148,23 @@ class TestRefusals:
             ('{"task": {"kind": "dms", "input_probability": 1.5}}', "_probability.* = 1.5: .* equal to 1; .*'uniform'"),
             ('{"task": {"kind": "dms", "lengths": {"longest_factor": 1}}}', "longest_factor = 1: .* equal to 2"),
             ('{"task": {"kind": "dms", "lengths": {"shortest_beyond": 7}}}', "task.dms.lengths: at N = 2 .*9, 8"),
-            ('{"network": {"hidden": 0}}', "network.hidden = 0: Input should be greater than or equal to 1"),
-            ('{"network": {"initial_state": -0.1}}', "network.initial_state = -0.1: .* equal to 0"),
-            ('{"network": {"nonlinearity": {"kind": "leaky_relu", "slope": 1}}}', "slope = 1: .* less than 1"),
-            ('{"network": {"self_interaction": "beside"}}', "= 'beside': Input should be 'inside' or 'outside'"),
-            ('{"network": {"tau": {"kind": "fixed", "tau": 0.5}}}', "network.tau.fixed.tau = 0.5: .* equal to 1"),
-            ('{"network": {"tau": {"kind": "fixed", "tau": 1e999}}}', "network.tau.fixed.tau = inf: .* finite"),
-            ('{"network": {"tau": {"kind": "trained", "high": 1e999}}}', "network.tau.trained.high = inf: .* finite"),
+            ('{"network": {"kind": "leaky", "hidden": 0}}', "network.leaky.hidden = 0: Input should be greater than or equal to 1"),
+            ('{"network": {"kind": "leaky", "initial_state": -0.1}}', "network.leaky.initial_state = -0.1: .* equal to 0"),
+            ('{"network": {"kind": "leaky", "nonlinearity": {"kind": "leaky_relu", "slope": 1}}}', "slope = 1: .* less than 1"),
+            ('{"network": {"kind": "leaky", "self_interaction": "beside"}}', "= 'beside': Input should be 'inside' or 'outside'"),
+            ('{"network": {"kind": "leaky", "tau": {"kind": "fixed", "tau": 0.5}}}', "network.leaky.tau.fixed.tau = 0.5: .* equal to 1"),
+            ('{"network": {"kind": "leaky", "tau": {"kind": "fixed", "tau": 1e999}}}', "network.leaky.tau.fixed.tau = inf: .* finite"),
+            ('{"network": {"kind": "leaky", "tau": {"kind": "trained", "high": 1e999}}}', "network.leaky.tau.trained.high = inf: .* finite"),
             (
-                '{"network": {"tau": {"kind": "trained", "low": 3}}}',
-                "network.tau.trained: low = 3.0 exceeds high = 2.0",
+                '{"network": {"kind": "leaky", "tau": {"kind": "trained", "low": 3}}}',
+                "network.leaky.tau.trained: low = 3.0 exceeds high = 2.0",
+            ),
+            ('{"network": {"kind": "gru", "tau": 1}}', "network.gru.tau = 1: Unexpected keyword argument"),
+            ('{"network": {"kind": "lstm", "nonlinearity": 1}}', "network.lstm.nonlinearity = 1: Unexpected keyword"),
+            ('{"network": {"kind": "rnn"}}', "network: Input tag 'rnn' .* expected tags: 'leaky', 'gru', 'lstm'"),
+            (
+                '{"network": {"kind": "gru"}, "training": {"clip": {"counts": "parameters_and_diagonal"}}}',
+                "training.clip.counts = 'parameters_and_diagonal': a gru has no .*; allowed is 'parameters'",
             ),
             ('{"curriculum": {"kind": "multi", "start": 1}}', "curriculum.multi.start = 1: .* equal to 2"),
             ('{"curriculum": {"kind": "multi", "start": 102}}', "curriculum.start = 102 is beyond end.max_n = 101"),
@@ -163,7 +175,7 @@ class TestRefusals:
             ('{"training": {"solved_accuracy": 1}}', "training.solved_accuracy = 1: .* less than 1"),
             ('{"end": {"max_epochs": 0}}', "end.max_epochs = 0: .* equal to 1"),
             ('{"end": {"max_seconds": 1e999}}', "end.max_seconds = inf: .* finite"),
-            ('{"network": {"hidden": "two\\nlines"}}', r"network.hidden = 'two\\nlines': .* valid integer"),
+            ('{"network": {"kind": "leaky", "hidden": "two\\nlines"}}', r"network.leaky.hidden = 'two\\nlines': .* valid integer"),
             ('{"seed": -1, "end": {"max_n": 1}}', "end.max_n = 1: .*; seed = -1: "),
             ('{"seed"', "Invalid JSON"),
             ("[]", "RunConfig: Input should be an object"),
@@ -264,6 +276,12 @@ class TestNetworkId:
             run(network=Leaky(tau=TrainedTau(constraint="clamp_forward"))),
             run(network=Leaky(tau=FixedTau())),
             run(network=Leaky(tau=FixedTau(tau=2))),
+            run(network=GRU()),
+            run(network=GRU(hidden=499)),
+            run(network=GRU(initial_state=0)),
+            run(network=LSTM()),
+            run(network=LSTM(hidden=499)),
+            run(network=LSTM(initial_state=0)),
             run(curriculum=SingleHead()),
             run(curriculum=SingleHead(start=3)),
             run(curriculum=MultiHead(start=3)),
@@ -296,7 +314,9 @@ class TestStackingKey:
         slow = RunConfig(network=Leaky(tau=FixedTau(tau=3)), seed=9)
         assert stacking_key(fixed) == stacking_key(slow)
         others = [RunConfig(), fixed.with_hidden(9), RunConfig(network=Leaky(tau=TrainedTau(high=3)))]
-        assert len({stacking_key(config) for config in [fixed, *others]}) == 4
+        gated = [RunConfig(network=network) for network in (GRU(), GRU(hidden=9), LSTM())]
+        assert len({stacking_key(config) for config in [fixed, *others, *gated]}) == 7
+        assert {stacking_key(one) for one in RunConfig(network=GRU()).replicates(3)} == {RunConfig(network=GRU())}
 
 
 class TestPresets:
@@ -304,7 +324,14 @@ class TestPresets:
     def test_paper_changes_nothing(self, config: RunConfig):
         assert with_preset(config, "paper") == config
 
-    @given(configs)
+    @given(gated_configs)
+    def test_authors_changes_the_lengths_of_gated_networks(self, config: RunConfig):
+        found = with_preset(config, "authors")
+        assert found.task.lengths.range_for(5) == (7, 21)
+        kept = dataclasses.replace(found, task=dataclasses.replace(found.task, lengths=config.task.lengths))
+        assert kept == config
+
+    @given(leaky_configs)
     def test_authors_changes_what_it_says(self, config: RunConfig):
         found = with_preset(config, "authors")
         assert found.task.lengths.range_for(5) == (7, 21)

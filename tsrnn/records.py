@@ -84,7 +84,9 @@ EPOCHS = Table(
         Column("accuracy_mean", "float64", "", "test accuracy, mean over heads"),
         Column("grad_norm", "float64", "", "gradient norm before clipping, mean over the epoch's steps"),
         Column("tau_mean", "float64", "time steps", "mean of tau over neurons; empty without tau"),
-        Column("tau_sd", "float64", "time steps", "standard deviation of tau over neurons (population); empty without tau"),
+        Column(
+            "tau_sd", "float64", "time steps", "standard deviation of tau over neurons (population); empty without tau"
+        ),
         Column("steps", "int64", "steps", "optimiser steps so far"),
         Column("operations", "float64", "operations", "useful floating-point operations so far"),
         Column("wall_s", "float64", "s", "computing time so far: its share of its population's"),
@@ -101,7 +103,9 @@ SOLVED = Table(
         Column("epochs_taken", "int64", "epochs", "epochs trained with this N as the newest"),
         Column("accuracy", "float64", "", "test accuracy of the newest head"),
         Column("tau_mean", "float64", "time steps", "mean of tau over neurons; empty without tau"),
-        Column("tau_sd", "float64", "time steps", "standard deviation of tau over neurons (population); empty without tau"),
+        Column(
+            "tau_sd", "float64", "time steps", "standard deviation of tau over neurons (population); empty without tau"
+        ),
         Column("checkpoint", "string", "", "the network's weights then: a path below the sweep's folder"),
     ),
 )
