@@ -231,7 +231,7 @@ class TestForward:
         total = mixed.last(people).sum()
         with torch.no_grad():
             weight.mul_(2)
-        with pytest.raises(RuntimeError, match="modified .*inplace"):
+        with pytest.raises(RuntimeError, match=r"modified .*inplace"):
             total.backward()
 
 
