@@ -148,13 +148,13 @@ class TestRefusals:
             ('{"task": {"kind": "dms", "input_probability": 1.5}}', "_probability.* = 1.5: .* equal to 1; .*'uniform'"),
             ('{"task": {"kind": "dms", "lengths": {"longest_factor": 1}}}', "longest_factor = 1: .* equal to 2"),
             ('{"task": {"kind": "dms", "lengths": {"shortest_beyond": 7}}}', "task.dms.lengths: at N = 2 .*9, 8"),
-            ('{"network": {KIND, "hidden": 0}}', "network.leaky.hidden = 0: Input should be greater than or equal to 1"),
+            ('{"network": {KIND, "hidden": 0}}', "network.leaky.hidden = 0: .* equal to 1"),
             ('{"network": {KIND, "initial_state": -0.1}}', "network.leaky.initial_state = -0.1: .* equal to 0"),
             ('{"network": {KIND, "nonlinearity": {"kind": "leaky_relu", "slope": 1}}}', "slope = 1: .* less than 1"),
             ('{"network": {KIND, "self_interaction": "beside"}}', "= 'beside': Input should be 'inside' or 'outside'"),
-            ('{"network": {KIND, "tau": {"kind": "fixed", "tau": 0.5}}}', "network.leaky.tau.fixed.tau = 0.5: .* equal to 1"),
-            ('{"network": {KIND, "tau": {"kind": "fixed", "tau": 1e999}}}', "network.leaky.tau.fixed.tau = inf: .* finite"),
-            ('{"network": {KIND, "tau": {"kind": "trained", "high": 1e999}}}', "network.leaky.tau.trained.high = inf: .* finite"),
+            ('{"network": {KIND, "tau": {"kind": "fixed", "tau": 0.5}}}', "tau.fixed.tau = 0.5: .* equal to 1"),
+            ('{"network": {KIND, "tau": {"kind": "fixed", "tau": 1e999}}}', "tau.fixed.tau = inf: .* finite"),
+            ('{"network": {KIND, "tau": {"kind": "trained", "high": 1e999}}}', "tau.trained.high = inf: .* finite"),
             (
                 '{"network": {KIND, "tau": {"kind": "trained", "low": 3}}}',
                 "network.leaky.tau.trained: low = 3.0 exceeds high = 2.0",
@@ -165,6 +165,10 @@ class TestRefusals:
             (
                 '{"network": {"kind": "gru"}, "training": {"clip": {"counts": "parameters_and_diagonal"}}}',
                 "training.clip.counts = 'parameters_and_diagonal': a gru has no .*; allowed is 'parameters'",
+            ),
+            (
+                '{"network": {"kind": "lstm"}, "training": {"precision": "bfloat16"}}',
+                "training.precision = 'bfloat16': for lstm allowed are 'float32' and 'float64'",
             ),
             ('{"curriculum": {"kind": "multi", "start": 1}}', "curriculum.multi.start = 1: .* equal to 2"),
             ('{"curriculum": {"kind": "multi", "start": 102}}', "curriculum.start = 102 is beyond end.max_n = 101"),

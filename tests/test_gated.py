@@ -77,6 +77,20 @@ class TestTorchsModules:
             for ours, other in zip(gradients, theirs, strict=True):
                 assert distance(ours[r], other.view_as(ours[r])) < TOLERANCES[people.dtype].gradient
 
+    def test_gradients_of_all_states(self, kind: str, precision: str):
+        config, states, bits, initial = self.case(kind, precision)
+        people = population(config.network, states, [(2,)] * len(states))
+        leaves = [people.parameters[name].requires_grad_() for name in NAMES.values()]
+        found = people.activity(people.all_states(bits, initial))
+        weighting = torch.linspace(-1, 1, found[:, 0].numel(), dtype=people.dtype).view_as(found[:, 0])
+        gradients = self.gradients(leaves, sum((hidden * weighting).sum() for hidden in found.unbind(1)))
+        for r, state in enumerate(states):
+            made = module(kind, state)
+            hidden, _ = run(made, bits[:, r], initial[r])
+            theirs = self.gradients([getattr(made, name) for name in NAMES], (hidden * weighting).sum())
+            for ours, other in zip(gradients, theirs, strict=True):
+                assert distance(ours[r], other.view_as(ours[r])) < TOLERANCES[people.dtype].gradient
+
     def gradients(self, parameters: Sequence[Tensor], total: Tensor) -> Sequence[Tensor]:
         return torch.autograd.grad(total, parameters)
 

@@ -261,12 +261,18 @@ class RunConfig:
         return self
 
     @model_validator(mode="after")
-    def _has_the_diagonal_that_is_counted(self) -> Self:
-        clip = self.training.clip
-        if clip is not None and clip.counts == "parameters_and_diagonal" and not isinstance(self.network, Leaky):
+    def _trains_its_architecture(self) -> Self:
+        kind, training = self.network.kind, self.training
+        if isinstance(self.network, Leaky):
+            return self
+        if training.clip is not None and training.clip.counts == "parameters_and_diagonal":
             raise ValueError(
-                f"training.clip.counts = {clip.counts!r}: a {self.network.kind} has no weights that are kept zero; "
+                f"training.clip.counts = {training.clip.counts!r}: a {kind} has no weights that are kept zero; "
                 "allowed is 'parameters'"
+            )
+        if training.precision == "bfloat16":
+            raise ValueError(
+                f"training.precision = {training.precision!r}: for {kind} allowed are 'float32' and 'float64'"
             )
         return self
 

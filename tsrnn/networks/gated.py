@@ -88,7 +88,6 @@ class GRUPopulation(_GatedPopulation):
         runs = zip(lengths, self._networks(inputs, initial), strict=True)
         return torch.stack([self._run(weights, x[len(x) - m :], h)[-1] for m, (weights, x, h) in runs])
 
-    @torch.no_grad()
     def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:
         """Run the networks and return every state; see `Population.all_states`."""
         return torch.stack([self._run(*network) for network in self._networks(inputs, initial)], dim=1)
@@ -140,14 +139,15 @@ class LSTMPopulation(_GatedPopulation):
             last.append(torch.cat((h[0], m[0]), dim=-1))
         return torch.stack(last)
 
-    @torch.no_grad()
     def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:
         """Run the networks and return every state; see `Population.all_states`."""
-        # The layer tells the cell state of the last step only, its cell that of every step.
-        states = initial.new_empty(len(inputs), *initial.shape)
-        for r, (weights, x, state) in enumerate(self._networks(inputs, initial)):
+        # torch's layer tells the cell state of the last step only, its cell that of every step.
+        runs = []
+        for weights, x, state in self._networks(inputs, initial):
+            states = []
             h, m = state.chunk(2, dim=-1)
-            for t, now in enumerate(x):
+            for now in x:
                 h, m = torch.lstm_cell(now, (h, m), *weights)
-                torch.cat((h, m), dim=-1, out=states[t, r])
-        return states
+                states.append(torch.cat((h, m), dim=-1))
+            runs.append(torch.stack(states))
+        return torch.stack(runs, dim=1)
