@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from sweeps._errors import SweepError
+from tsrnn import networks
 from tsrnn.checkpoint import new
 from tsrnn.config import RunConfig
 from tsrnn.training import Trainer
@@ -31,12 +32,14 @@ class Estimate:
 def operations(config: RunConfig, typical_n: int) -> float:
     """Estimate the operations of one network's whole epoch budget if it spends it around N = `typical_n`.
 
-    A time step of a training batch takes 6 B H^2, of a test batch 2 B H^2. Networks that end early take less.
+    Networks that end early take less.
     """
     shortest, longest = config.task.lengths_for(typical_n)
     training = config.training
-    time_steps = (6 * training.steps_per_epoch + 2 * training.test_batches) * (shortest + longest) / 2
-    return config.end.max_epochs * time_steps * training.batch_size * config.network.hidden**2
+    time_steps = training.batch_size * (shortest + longest) / 2  # of a batch
+    return config.end.max_epochs * networks.operations(
+        config.network, training.steps_per_epoch * time_steps, training.test_batches * time_steps
+    )
 
 
 def estimate(groups: Sequence[Sequence[RunConfig]], typical_n: int) -> Estimate:

@@ -54,7 +54,11 @@ def with_curriculum(config: RunConfig, name: str) -> RunConfig:
 
 
 def with_network(config: RunConfig, **changes: Any) -> RunConfig:
-    """Change fields of the network."""
+    """Change fields of the network.
+
+    Raises:
+        pydantic.ValidationError: (a ValueError) names a field that the architecture has not, or a bad value.
+    """
     return dataclasses.replace(config, network=dataclasses.replace(config.network, **changes))
 
 

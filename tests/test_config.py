@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from tsrnn.config import (
     DMS,
+    GRU,
+    LSTM,
     SGD,
     EndRules,
     FixedTau,
@@ -59,7 +61,7 @@ tasks = bit_tasks | patterns
 taus = st.builds(FixedTau, tau=floats(1, 1e6)) | st.builds(
     TrainedTau, low=floats(1, 5), high=floats(5, 50), constraint=st.sampled_from(["project", "clamp_forward"])
 )
-networks = st.builds(
+leaky_networks = st.builds(
     Leaky,
     hidden=st.integers(1, 10_000),
     nonlinearity=st.builds(LeakyReLU, slope=floats(1e-9, 0.999)) | st.builds(ReLU) | st.builds(Tanh),
@@ -67,32 +69,35 @@ networks = st.builds(
     tau=taus,
     initial_state=floats(0, 1e9),
 )
-clips = st.none() | st.builds(
-    GradientClip, max_norm=floats(1e-9, 1e9), counts=st.sampled_from(["parameters", "parameters_and_diagonal"])
+gated_networks = st.builds(GRU, hidden=st.integers(1, 10_000), initial_state=floats(0, 1e9)) | st.builds(
+    LSTM, hidden=st.integers(1, 10_000), initial_state=floats(0, 1e9)
 )
-trainings = st.builds(
-    Training,
-    batch_size=st.integers(1, 10_000),
-    steps_per_epoch=st.integers(1, 10_000),
-    test_batches=st.integers(1, 10_000),
-    optimizer=st.builds(SGD, learning_rate=floats(1e-9, 1e9), momentum=floats(0, 0.999)),
-    clip=clips,
-    solved_accuracy=floats(1e-9, 0.999),
-    precision=st.sampled_from(["float32", "float64"]),
-)
+
+
+def trainings(*counts: str) -> st.SearchStrategy[Training]:
+    """Training whose clip, where there is one, counts one of these."""
+    return st.builds(
+        Training,
+        batch_size=st.integers(1, 10_000),
+        steps_per_epoch=st.integers(1, 10_000),
+        test_batches=st.integers(1, 10_000),
+        optimizer=st.builds(SGD, learning_rate=floats(1e-9, 1e9), momentum=floats(0, 0.999)),
+        clip=st.none() | st.builds(GradientClip, max_norm=floats(1e-9, 1e9), counts=st.sampled_from(counts)),
+        solved_accuracy=floats(1e-9, 0.999),
+        precision=st.sampled_from(["float32", "float64"]),
+    )
+
+
 ends = st.builds(
     EndRules, max_n=st.integers(50, 200), max_epochs=st.integers(1, 10**6), max_seconds=floats(1e-9, 1e300)
 )
 curricula = st.builds(SingleHead, start=st.integers(2, 50)) | st.builds(MultiHead, start=st.integers(2, 50))
-configs = st.builds(
-    RunConfig,
-    task=tasks,
-    network=networks,
-    curriculum=curricula,
-    training=trainings,
-    end=ends,
-    seed=st.integers(0, 2**63 - 1),
+rest = {"task": tasks, "curriculum": curricula, "end": ends, "seed": st.integers(0, 2**63 - 1)}
+leaky_configs = st.builds(
+    RunConfig, network=leaky_networks, training=trainings("parameters", "parameters_and_diagonal"), **rest
 )
+gated_configs = st.builds(RunConfig, network=gated_networks, training=trainings("parameters"), **rest)
+configs = leaky_configs | gated_configs
 
 
 def shuffled(value: Any, randomness: random.Random) -> Any:
@@ -146,7 +151,6 @@ class TestRefusals:
             ('{"task": {"kind": "sin"}}', "task: unknown kind 'sin'; known are 'parity', 'dms', 'sines'.*; import the"),
             ('{"task": {"kind": ["dms"]}}', "task: Input tag '\\['dms'\\]' found using 'kind'"),
             ('{"task": "dms"}', "task = 'dms': Input should be a registered task or an object with its kind"),
-            ('{"network": {"kind": "rnn"}}', "network: unknown kind 'rnn'; known are 'leaky'.*; import the module"),
             ('{"task": {"kind": "sines", "period": 2}}', "task.sines.period = 2: .* greater than 2"),
             ('{"task": {"kind": "sines", "noise": -1}}', "task.sines.noise = -1: .* equal to 0"),
             ('{"task": {"kind": "sines", "warm_up": 50}}', "task.sines: warm_up = 50: .* below steps = 50"),
@@ -165,12 +169,23 @@ class TestRefusals:
                 '{"network": {KIND, "tau": {"kind": "trained", "low": 3}}}',
                 "network.leaky.tau.trained: low = 3.0 exceeds high = 2.0",
             ),
+            ('{"network": {"kind": "gru", "tau": 1}}', "network.gru.tau = 1: Unexpected keyword argument"),
+            ('{"network": {"kind": "lstm", "nonlinearity": 1}}', "network.lstm.nonlinearity = 1: Unexpected keyword"),
+            ('{"network": {"kind": "rnn"}}', "network: unknown kind 'rnn'; known are 'leaky', 'gru', 'lstm'; import"),
+            (
+                '{"network": {"kind": "gru"}, "training": {"clip": {"counts": "parameters_and_diagonal"}}}',
+                "training.clip.counts = 'parameters_and_diagonal': a gru has no .*; allowed is 'parameters'",
+            ),
+            (
+                '{"network": {"kind": "lstm"}, "training": {"precision": "bfloat16"}}',
+                "training.precision = 'bfloat16': for lstm allowed are 'float32' and 'float64'",
+            ),
             ('{"curriculum": {"kind": "multi", "start": 1}}', "curriculum.multi.start = 1: .* equal to 2"),
             ('{"curriculum": {"kind": "multi", "start": 102}}', "curriculum.start = 102 is beyond end.max_n = 101"),
             ('{"training": {"optimizer": {"learning_rate": 0}}}', "optimizer.learning_rate = 0: .* greater than 0"),
             ('{"training": {"optimizer": {"momentum": 1}}}', "training.optimizer.momentum = 1: .* less than 1"),
             ('{"training": {"clip": {"max_norm": 0}}}', "training.clip.max_norm = 0: .* greater than 0"),
-            ('{"training": {"precision": "float16"}}', "precision = 'float16': .* 'bfloat16' or 'float64'"),
+            ('{"training": {"precision": "float16"}}', "precision = 'float16': .* 'float32', 'bfloat16' or 'float64'"),
             ('{"training": {"solved_accuracy": 1}}', "training.solved_accuracy = 1: .* less than 1"),
             ('{"end": {"max_epochs": 0}}', "end.max_epochs = 0: .* equal to 1"),
             ('{"end": {"max_seconds": 1e999}}', "end.max_seconds = inf: .* finite"),
@@ -280,6 +295,12 @@ class TestNetworkId:
             run(network=Leaky(tau=TrainedTau(constraint="clamp_forward"))),
             run(network=Leaky(tau=FixedTau())),
             run(network=Leaky(tau=FixedTau(tau=2))),
+            run(network=GRU()),
+            run(network=GRU(hidden=499)),
+            run(network=GRU(initial_state=0)),
+            run(network=LSTM()),
+            run(network=LSTM(hidden=499)),
+            run(network=LSTM(initial_state=0)),
             run(curriculum=SingleHead()),
             run(curriculum=SingleHead(start=3)),
             run(curriculum=MultiHead(start=3)),
@@ -312,7 +333,9 @@ class TestStackingKey:
         slow = RunConfig(network=Leaky(tau=FixedTau(tau=3)), seed=9)
         assert stacking_key(fixed) == stacking_key(slow)
         others = [RunConfig(), fixed.with_hidden(9), RunConfig(network=Leaky(tau=TrainedTau(high=3)))]
-        assert len({stacking_key(config) for config in [fixed, *others]}) == 4
+        gated = [RunConfig(network=network) for network in (GRU(), GRU(hidden=9), LSTM())]
+        assert len({stacking_key(config) for config in [fixed, *others, *gated]}) == 7
+        assert {stacking_key(one) for one in RunConfig(network=GRU()).replicates(3)} == {RunConfig(network=GRU())}
 
 
 class TestPresets:
@@ -320,7 +343,13 @@ class TestPresets:
     def test_paper_changes_nothing(self, config: RunConfig):
         assert with_preset(config, "paper") == config
 
-    @given(configs)
+    @given(gated_configs)
+    def test_authors_changes_the_lengths_of_gated_networks(self, config: RunConfig):
+        found = with_preset(config, "authors")
+        lengths = {"lengths": Lengths(longest_beyond=1)} if isinstance(config.task, BitTask) else {}
+        assert found == dataclasses.replace(config, task=dataclasses.replace(config.task, **lengths))
+
+    @given(leaky_configs)
     def test_authors_changes_what_it_says(self, config: RunConfig):
         found = with_preset(config, "authors")
         if isinstance(config.task, BitTask):

@@ -13,6 +13,8 @@ from tests.tolerances import TOLERANCES, distance
 from tsrnn.checkpoint import Checkpoint, Progress, load, new, save
 from tsrnn.config import (
     DMS,
+    GRU,
+    LSTM,
     SGD,
     EndRules,
     FixedTau,
@@ -136,8 +138,9 @@ class TestPopulations:
             assert norms[r] == pytest.approx(np.mean(oracle_norms), rel=TOLERANCES[torch.float64].training)
             assert_close(trainer.population.states()[r], expected)
 
-    def test_whole_runs_are_those_of_single_networks(self, curriculum):
-        alike = starts(dataclasses.replace(TINY, curriculum=curriculum))
+    @pytest.mark.parametrize("network", [TINY.network, GRU(hidden=9), LSTM(hidden=9)], ids=lambda one: one.kind)
+    def test_whole_runs_are_those_of_single_networks(self, curriculum, network):
+        alike = starts(dataclasses.replace(TINY, curriculum=curriculum, network=network))
         together = run(Trainer(alike))
         assert len({report.n for report in together}) > 3
         for one in alike:
@@ -331,6 +334,14 @@ class TestReports:
             # A product of [B, H] and [H, H] is 2 B H^2 operations: three for each step, one for each tested.
             tested = 3 * (report.n + 2 + 4 * report.n) / 2
             assert report.checkpoint.progress.operations == (6 * steps + 2 * tested) * 6 * 9**2
+
+    @pytest.mark.parametrize(("network", "times"), [(GRU(hidden=9), 3), (LSTM(hidden=9), 4)])
+    def test_a_gated_network_takes_a_leaky_ones_operations_a_gate(self, network, times):
+        gated, leaky = (
+            next(train(dataclasses.replace(SOLVES_NEVER, network=one))) for one in (network, SOLVES_NEVER.network)
+        )
+        assert gated.checkpoint.progress.operations == times * leaky.checkpoint.progress.operations
+        assert (gated.tau_mean, gated.tau_sd) == (None, None)
 
     def test_tau_is_that_of_the_epochs_end(self):
         (report,) = Trainer([new(SOLVES_NEVER)]).run_epoch()

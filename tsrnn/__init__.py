@@ -3,6 +3,8 @@
 from importlib.metadata import version
 
 from tsrnn.config import (
+    GRU,
+    LSTM,
     SGD,
     EndRules,
     FixedTau,
@@ -25,6 +27,8 @@ __version__ = version("tsrnn")
 
 __all__ = [
     "DMS",
+    "GRU",
+    "LSTM",
     "SGD",
     "BitTask",
     "EndRules",

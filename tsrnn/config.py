@@ -133,6 +133,26 @@ class Leaky(Network):
         return dataclasses.replace(self, tau=FixedTau()) if isinstance(self.tau, FixedTau) else self
 
 
+@register_network
+class GRU(Network):
+    """Gated recurrent unit (appendix G): `hidden` units, bits given as -1 and 1.
+
+    The initial state of every sequence is U(0, initial_state), per unit.
+    """
+
+    kind: Literal["gru"] = "gru"
+
+
+@register_network
+class LSTM(Network):
+    """Long short-term memory (appendix G): `hidden` units, bits given as -1 and 1.
+
+    The initial hidden state of every sequence is U(0, initial_state), per unit; its initial cell state is 0.
+    """
+
+    kind: Literal["lstm"] = "lstm"
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SingleHead:
     """Train one N at a time with one head, from N = `start`; all weights carry over (section 3.2)."""
@@ -223,6 +243,22 @@ class RunConfig:
     def _starts_below_the_end(self) -> Self:
         if self.curriculum.start > self.end.max_n:
             raise ValueError(f"curriculum.start = {self.curriculum.start} is beyond end.max_n = {self.end.max_n}")
+        return self
+
+    @model_validator(mode="after")
+    def _trains_its_architecture(self) -> Self:
+        kind, training = self.network.kind, self.training
+        if isinstance(self.network, Leaky):
+            return self
+        if training.clip is not None and training.clip.counts == "parameters_and_diagonal":
+            raise ValueError(
+                f"training.clip.counts = {training.clip.counts!r}: a {kind} has no weights that are kept zero; "
+                "allowed is 'parameters'"
+            )
+        if training.precision == "bfloat16":
+            raise ValueError(
+                f"training.precision = {training.precision!r}: for {kind} allowed are 'float32' and 'float64'"
+            )
         return self
 
     @property

@@ -44,10 +44,10 @@ RUNS = Table(
         Column("scale", "string", "", "quick, laptop or paper"),
         Column("task", "string", "", "the task's kind: parity, dms, sines or a user's own"),
         Column("curriculum", "string", "", "single or multi"),
-        Column("architecture", "string", "", "the network's kind: leaky or a user's own"),
-        Column("self_interaction", "string", "", "inside or outside the nonlinearity"),
-        Column("nonlinearity", "string", "", "leaky_relu, relu or tanh"),
-        Column("tau", "string", "", "the tau constraint: trained, or the fixed value in time steps"),
+        Column("architecture", "string", "", "the network's kind: leaky, gru, lstm or a user's own"),
+        Column("self_interaction", "string", "", "inside or outside the nonlinearity; empty where there is no leak"),
+        Column("nonlinearity", "string", "", "leaky_relu, relu or tanh; empty where it is not chosen"),
+        Column("tau", "string", "", "the tau constraint: trained, or the fixed value in time steps; empty without tau"),
         Column("hidden", "int64", "neurons", "H"),
         Column("seed", "int64", "", "the network's seed"),
         Column("config", "string", "", "the whole RunConfig as JSON"),
@@ -90,8 +90,10 @@ EPOCHS = Table(
         ),
         Column("accuracy_mean", "float64", "", "test accuracy, mean over heads"),
         Column("grad_norm", "float64", "", "gradient norm before clipping, mean over the epoch's steps"),
-        Column("tau_mean", "float64", "time steps", "mean of tau over neurons"),
-        Column("tau_sd", "float64", "time steps", "standard deviation of tau over neurons (population)"),
+        Column("tau_mean", "float64", "time steps", "mean of tau over neurons; empty without tau"),
+        Column(
+            "tau_sd", "float64", "time steps", "standard deviation of tau over neurons (population); empty without tau"
+        ),
         Column("steps", "int64", "steps", "optimiser steps so far"),
         Column("operations", "float64", "operations", "useful floating-point operations so far"),
         Column("wall_s", "float64", "s", "computing time so far: its share of its population's"),
@@ -107,8 +109,10 @@ SOLVED = Table(
         Column("epoch", "int64", "epochs", "the epoch whose test it passed"),
         Column("epochs_taken", "int64", "epochs", "epochs trained with this N as the newest"),
         Column("accuracy", "float64", "", "test accuracy of the newest head"),
-        Column("tau_mean", "float64", "time steps", "mean of tau over neurons"),
-        Column("tau_sd", "float64", "time steps", "standard deviation of tau over neurons (population)"),
+        Column("tau_mean", "float64", "time steps", "mean of tau over neurons; empty without tau"),
+        Column(
+            "tau_sd", "float64", "time steps", "standard deviation of tau over neurons (population); empty without tau"
+        ),
         Column("checkpoint", "string", "", "the network's weights then: a path below the sweep's folder"),
     ),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from tsrnn.networks import Population
@@ -25,7 +26,7 @@ def batches(
         batch: sequences a network and batch, B.
 
     Yields:
-        the batch, and initial states [R, B, H] ~ U(0, network.initial_state).
+        the batch, and initial states [R, B, S]; see `initial_states`.
     """
     device = population.device
     lengths = [
@@ -40,6 +41,10 @@ def batches(
 
 
 def initial_states(population: Population, streams: Streams, batch: int) -> Tensor:
-    """Draw initial states [R, B, H] ~ U(0, network.initial_state), each network's from its own stream."""
+    """Draw initial states [R, B, S], each network's from its own stream.
+
+    Activities are U(0, network.initial_state); what else a state holds (an LSTM's cell state) is 0.
+    """
     network = population.network
-    return streams.uniform(batch, network.hidden).mul_(network.initial_state).to(population.dtype)
+    activity = streams.uniform(batch, network.hidden).mul_(network.initial_state).to(population.dtype)
+    return F.pad(activity, (0, population.state_size - network.hidden))

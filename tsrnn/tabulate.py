@@ -15,8 +15,10 @@ from tsrnn.training import EpochReport, Outcome
 def runs_row(config: RunConfig, sweep: str, scale: str) -> Row:
     """Return a network's row of `runs`."""
     network = config.network
-    leaky = network if isinstance(network, Leaky) else None
-    tau = leaky and leaky.tau
+    self_interaction = nonlinearity = tau = None
+    if isinstance(network, Leaky):
+        self_interaction, nonlinearity = network.self_interaction, network.nonlinearity.kind
+        tau = f"{network.tau.tau:g}" if isinstance(network.tau, FixedTau) else network.tau.kind
     return {
         "network_id": config.network_id,
         "sweep": sweep,
@@ -24,9 +26,9 @@ def runs_row(config: RunConfig, sweep: str, scale: str) -> Row:
         "task": config.task.kind,
         "curriculum": config.curriculum.kind,
         "architecture": network.kind,
-        "self_interaction": leaky and leaky.self_interaction,
-        "nonlinearity": leaky and leaky.nonlinearity.kind,
-        "tau": f"{tau.tau:g}" if isinstance(tau, FixedTau) else tau and tau.kind,
+        "self_interaction": self_interaction,
+        "nonlinearity": nonlinearity,
+        "tau": tau,
         "hidden": network.hidden,
         "seed": config.seed,
         "config": config.to_json(),

@@ -18,7 +18,7 @@ from tsrnn import curriculum
 from tsrnn.checkpoint import Checkpoint, Progress, new
 from tsrnn.config import RunConfig, stacking_key
 from tsrnn.evaluation import end_accuracy
-from tsrnn.networks import Population, initial_head, population, product_dtype
+from tsrnn.networks import Population, initial_head, operations, population, product_dtype
 from tsrnn.optimizers import StackedSGD, clip_scale, gradient_norms
 from tsrnn.sampling import batches
 from tsrnn.tasks import TaskBatch
@@ -142,7 +142,7 @@ class Trainer:
 
         Args:
             batch: sequences and targets for the heads in training.
-            initial: [R, B, H] states before the first time step.
+            initial: [R, B, S] states before the first time step.
 
         Returns:
             Each network's loss (sum over heads) and its gradient norm before clipping, [R] each.
@@ -204,8 +204,8 @@ class Trainer:
             training.test_batches,
             training.batch_size,
         )
-        operations = self._operations(steps_of)
-        total = sum(operations)
+        operations_of = self._operations(steps_of)
+        total = sum(operations_of)
         wall_s = time.perf_counter() - began
         self._progress = [
             dataclasses.replace(
@@ -216,7 +216,7 @@ class Trainer:
                 operations=progress.operations + own,
                 wall_s=progress.wall_s + wall_s * own / total,
             )
-            for progress, own in zip(self._progress, operations, strict=True)
+            for progress, own in zip(self._progress, operations_of, strict=True)
         ]
         by_n = [{n: head.accuracy for n, head in heads.items()} for heads in accuracies]
         return self._conclude(loss, norm, by_n)
@@ -232,15 +232,13 @@ class Trainer:
         self._optimizer = StackedSGD.from_states(training.optimizer, momenta, networks, heads)
 
     def _operations(self, train_steps: Sequence[int]) -> list[float]:
-        """Count the useful operations of the epoch: 6 B H^2 a trained time step, 2 B H^2 a tested one.
-
-        The mean test length stands for the lengths drawn.
-        """
+        """Count each network's useful operations of the epoch; the mean test length stands for the lengths drawn."""
         counts = []
         for config, heads, steps in zip(self._configs, self._population.heads, train_steps, strict=True):
             shortest, longest = config.task.lengths_for(max(heads))
             tested = config.training.test_batches * (shortest + longest) / 2
-            counts.append((6.0 * steps + 2.0 * tested) * config.training.batch_size * config.network.hidden**2)
+            batch = config.training.batch_size
+            counts.append(operations(config.network, batch * steps, batch * tested))
         return counts
 
     def _conclude(self, loss: list[float], norm: list[float], accuracies: list[dict[int, float]]) -> list[EpochReport]:

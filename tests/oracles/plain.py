@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsrnn.config import Leaky, LeakyReLU, ReLU, RunConfig, Tanh
+from tsrnn.config import GRU, LSTM, Leaky, LeakyReLU, Network, ReLU, RunConfig, Tanh
 from tsrnn.tasks import DMS, Parity, Sines, Task
 
 
@@ -25,8 +25,18 @@ def phi(nonlinearity: LeakyReLU | ReLU | Tanh, z: Tensor) -> Tensor:
             return torch.tanh(z)
 
 
-def states(network: Leaky, tensors: Mapping[str, Tensor], inputs: Tensor, initial: Tensor) -> list[Tensor]:
-    """Return the states [B, H] after each step, from inputs [M, B] and an initial state [B, H]."""
+def states(network: Network, tensors: Mapping[str, Tensor], inputs: Tensor, initial: Tensor) -> list[Tensor]:
+    """Return the states [B, S] after each step, from bits [M, B] and an initial state [B, S]."""
+    match network:
+        case Leaky():
+            return leaky_states(network, tensors, inputs, initial)
+        case GRU():
+            return gru_states(tensors, inputs, initial)
+        case LSTM():
+            return lstm_states(tensors, inputs, initial)
+
+
+def leaky_states(network: Leaky, tensors: Mapping[str, Tensor], inputs: Tensor, initial: Tensor) -> list[Tensor]:
     tau = tensors["tau"]
     if network.tau.kind == "trained" and network.tau.constraint == "clamp_forward":
         tau = torch.clamp(tau, min=1.0)
@@ -47,9 +57,50 @@ def states(network: Leaky, tensors: Mapping[str, Tensor], inputs: Tensor, initia
     return result
 
 
+def logistic(z: Tensor) -> Tensor:
+    return 1 / (1 + torch.exp(-z))
+
+
+def gates(tensors: Mapping[str, Tensor], bits: Tensor, h: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return, for each gate, what it gets from h and from the bits as -1 and 1, each [B, H]."""
+    H = h.shape[1]
+    signs = torch.where(bits > 0.5, 1.0, -1.0).to(h.dtype)
+    result = []
+    for first in range(0, len(tensors["recurrent.bias"]), H):
+        rows = slice(first, first + H)
+        from_state = h @ tensors["recurrent.weight"][rows].T + tensors["recurrent.bias"][rows]
+        from_input = signs[:, None] * tensors["input.weight"][rows] + tensors["input.bias"][rows]
+        result.append((from_state, from_input))
+    return result
+
+
+def gru_states(tensors: Mapping[str, Tensor], inputs: Tensor, initial: Tensor) -> list[Tensor]:
+    h, result = initial, []
+    for bits in inputs:
+        reset, update, new = gates(tensors, bits, h)
+        candidate = torch.tanh(logistic(sum(reset)) * new[0] + new[1])
+        keep = logistic(sum(update))
+        h = keep * h + (1 - keep) * candidate
+        result.append(h)
+    return result
+
+
+def lstm_states(tensors: Mapping[str, Tensor], inputs: Tensor, initial: Tensor) -> list[Tensor]:
+    """The states are the hidden state and the cell state, side by side."""
+    H = initial.shape[1] // 2
+    h, cell, result = initial[:, :H], initial[:, H:], []
+    for bits in inputs:
+        write, keep, value, read = (sum(parts) for parts in gates(tensors, bits, h))
+        cell = logistic(keep) * cell + logistic(write) * torch.tanh(value)
+        h = logistic(read) * torch.tanh(cell)
+        result.append(torch.cat((h, cell), dim=1))
+    return result
+
+
 def logits(tensors: Mapping[str, Tensor], n: int, state: Tensor) -> Tensor:
-    """Return the head for N's logits [B, 2]."""
-    return state @ tensors[f"heads.{n}.weight"].T + tensors[f"heads.{n}.bias"]
+    """Return the head for N's logits [B, 2], from a state [B, S] that starts with the activities."""
+    weight = tensors[f"heads.{n}.weight"]
+    return state[:, : weight.shape[1]] @ weight.T + tensors[f"heads.{n}.bias"]
 
 
 def label(task: Parity | DMS, bits: Sequence[float], n: int) -> bool:
@@ -89,13 +140,14 @@ def head_loss(task: Task, tensors: Mapping[str, Tensor], n: int, states: list[Te
 def train(
     config: RunConfig, tensors: Mapping[str, Tensor], batches: Iterable[tuple[Tensor, Tensor, Mapping[int, Tensor]]]
 ) -> tuple[dict[str, Tensor], list[float], list[float]]:
-    """Train one network on given batches: inputs [M, B], initial states [B, H] and, by N, targets [S, B] of the end.
+    """Train one network on given batches: inputs [M, B], initial states [B, S] and, by N, targets [S, B] of the end.
 
     Returns:
         the parameters, and each step's loss and gradient norm before clipping.
     """
     parameters = {name: tensor.clone().requires_grad_() for name, tensor in tensors.items()}
-    if config.network.tau.kind == "fixed":
+    leaky = config.network if isinstance(config.network, Leaky) else None
+    if leaky and leaky.tau.kind == "fixed":
         parameters["tau"].requires_grad_(False)
     trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
     rate, momentum = config.training.optimizer.learning_rate, config.training.optimizer.momentum
@@ -107,13 +159,14 @@ def train(
         said = states(config.network, parameters, inputs, initial)
         loss = sum(head_loss(config.task, parameters, n, said, right) for n, right in labels.items())
         loss.backward()
-        if clip is None or clip.counts == "parameters":
+        if leaky and (clip is None or clip.counts == "parameters"):
             weight.grad.fill_diagonal_(0.0)
         norm = torch.nn.utils.clip_grad_norm_(trained, float("inf") if clip is None else clip.max_norm)
         optimizer.step()
         with torch.no_grad():
-            weight.fill_diagonal_(0.0)
-            if config.network.tau.kind == "trained" and config.network.tau.constraint == "project":
+            if leaky:
+                weight.fill_diagonal_(0.0)
+            if leaky and leaky.tau.kind == "trained" and leaky.tau.constraint == "project":
                 parameters["tau"].clamp_(min=1.0)
         losses.append(loss.item())
         norms.append(norm.item())

@@ -1,13 +1,15 @@
 """Populations of networks, one class an architecture."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import torch
 from torch import Tensor
 
-from tsrnn.config import Leaky, Network, RunConfig, Training
+from tsrnn.config import GRU, LSTM, Leaky, Network, RunConfig, Training
 from tsrnn.networks.base import NetworkState, Population, SteppedPopulation, head_shapes, initial_head, uniform
+from tsrnn.networks.gated import GRUPopulation, LSTMPopulation
 from tsrnn.networks.leaky import LeakyPopulation
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "implements",
     "initial_head",
     "initial_network",
+    "operations",
     "parameter_dtype",
     "population",
     "population_class",
@@ -25,7 +28,11 @@ __all__ = [
     "uniform",
 ]
 
-_POPULATIONS: Final[dict[type[Network], type[Population]]] = {Leaky: LeakyPopulation}
+_POPULATIONS: Final[dict[type[Network], type[Population]]] = {
+    Leaky: LeakyPopulation,
+    GRU: GRUPopulation,
+    LSTM: LSTMPopulation,
+}
 P = TypeVar("P", bound=Population)
 
 
@@ -48,6 +55,21 @@ def population_class(network: Network) -> type[Population]:
     if type(network) not in _POPULATIONS:
         raise TypeError(f"network kind {network.kind!r}: nothing implements it; decorate a Population with @implements")
     return _POPULATIONS[type(network)]
+
+
+def operations(network: Network, trained: float, tested: float) -> float:
+    """Count the useful floating-point operations of a network's products.
+
+    An element of its matrices takes 2 a time step of a sequence, and 4 more where the gradient is computed. There
+    are H^2 in a leaky network, 3 H^2 in a GRU and 4 H^2 in an LSTM; heads and inputs do not count.
+
+    Args:
+        network: the architecture.
+        trained: time steps that are trained on, summed over sequences.
+        tested: time steps that are only run, summed over sequences.
+    """
+    shapes_of = population_class(network).shapes(network).values()
+    return (6.0 * trained + 2.0 * tested) * sum(math.prod(shape) for shape in shapes_of if len(shape) > 1)
 
 
 def shapes(network: Network, heads: Sequence[int], width: int) -> dict[str, tuple[int, ...]]:

@@ -85,6 +85,10 @@ def initial_head(hidden: int, n: int, seed: int, width: int = 2) -> NetworkState
 class Population(ABC):
     """R networks of one architecture.
 
+    A state is what a network needs to go on from one step to the next: S numbers a sequence, of which the first
+    H are the neurons' activities, the part that heads read and that is recorded (`activity`). S is H except
+    where an architecture remembers more: an LSTM's state is its hidden state, then its cell state.
+
     Attributes:
         network: the architecture.
         parameters: tensors [R, ...] by name.
@@ -139,17 +143,22 @@ class Population(ABC):
         """The parameters' and states' dtype."""
         return self.parameters[READOUT_WEIGHT].dtype
 
+    def activity(self, states: Tensor) -> Tensor:
+        """Return the neurons' activities, a view of the first H of states [..., S]."""
+        return states[..., : self.network.hidden]
+
     def logits(self, state: Tensor) -> Tensor:
         """Read every head.
 
         Args:
-            state: [R, B, H].
+            state: [R, B, S].
 
         Returns:
             [R, B, K, C]; zero for places without a head.
         """
+        activity = self.activity(state)
         weight, bias = self.parameters[READOUT_WEIGHT], self.parameters[READOUT_BIAS]
-        flat = torch.baddbmm(bias.flatten(1)[:, None], state, weight.flatten(1, 2).transpose(1, 2))
+        flat = torch.baddbmm(bias.flatten(1)[:, None], activity, weight.flatten(1, 2).transpose(1, 2))
         return flat.view(*flat.shape[:2], *weight.shape[1:3])
 
     def logits_of(self, states: Tensor) -> Tensor:
@@ -197,6 +206,11 @@ class Population(ABC):
         """Return the shape of every tensor of one network but the heads'."""
 
     @property
+    def state_size(self) -> int:
+        """S, the numbers a network remembers of a sequence from one step to the next: H, unless it says otherwise."""
+        return self.network.hidden
+
+    @property
     def trained(self) -> tuple[str, ...]:
         """The names of the parameters that training changes: all, unless a subclass says otherwise."""
         return tuple(self.parameters)
@@ -208,22 +222,24 @@ class Population(ABC):
         Args:
             inputs: [T, R, B] bits, aligned at their end.
             lengths: [R] steps; T is the longest.
-            initial: [R, B, H] states before the first step.
+            initial: [R, B, S] states before the first step.
 
         Returns:
-            [R, B, H].
+            [R, B, S].
         """
 
     @abstractmethod
     def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:
         """Run the networks over sequences of one length and return every state, differentiably.
 
+        Going on from the last state gives what one run over all of the sequence would.
+
         Args:
             inputs: [T, R, B] bits.
-            initial: [R, B, H] states before the first step.
+            initial: [R, B, S] states before the first step.
 
         Returns:
-            [T, R, B, H] the states after each step.
+            [T, R, B, S] the states after each step.
         """
 
     def remove_untrained_gradients_(self, gradients: Stack) -> None:  # noqa: B027
