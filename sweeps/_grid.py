@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from tsrnn.config import DMS, FixedTau, MultiHead, Parity, RunConfig, SingleHead, TrainedTau
+from tsrnn import curriculum
+from tsrnn.config import DMS, FixedTau, Parity, RunConfig, TrainedTau
 
 
 def axes(networks: Sequence[RunConfig]) -> dict[str, list[str]]:
@@ -13,7 +14,7 @@ def axes(networks: Sequence[RunConfig]) -> dict[str, list[str]]:
     for network in networks:
         tau = network.network.tau
         found["tasks"].append(network.task.kind)
-        found["curricula"].append(network.curriculum.kind)
+        found["curricula"].append(curriculum.name(network.curriculum))
         found["taus"].append(str(tau.tau) if isinstance(tau, FixedTau) else tau.kind)
         found["self_interactions"].append(network.network.self_interaction)
     return {name: list(dict.fromkeys(values)) for name, values in found.items()}
@@ -24,7 +25,7 @@ def title(config: RunConfig) -> str:
     tau = config.network.tau
     words = [
         config.task.kind,
-        config.curriculum.kind,
+        curriculum.name(config.curriculum),
         f"tau {tau.tau:g}" if isinstance(tau, FixedTau) else "tau trained",
     ]
     return " ".join([*words, *(["outside"] if config.network.self_interaction == "outside" else [])])
@@ -37,8 +38,12 @@ def with_task(config: RunConfig, name: str) -> RunConfig:
 
 
 def with_curriculum(config: RunConfig, name: str) -> RunConfig:
-    """Set the curriculum by its name."""
-    return dataclasses.replace(config, curriculum={"single": SingleHead, "multi": MultiHead}[name]())
+    """Set the curriculum by its name.
+
+    Raises:
+        ValueError: see `tsrnn.curriculum.named`.
+    """
+    return dataclasses.replace(config, curriculum=curriculum.named(name))
 
 
 def with_network(config: RunConfig, **changes: Any) -> RunConfig:

@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     ("config", "randomness", "records", "files"),
     ("tasks", "networks", "curriculum", "presets", "store", "command_line"),
-    ("sampling", "optimizers", "checkpoint"),
+    ("sampling", "optimizers"),
+    ("checkpoint",),
     ("evaluation", "reference"),
     ("training",),
     ("tabulate",),

@@ -5,6 +5,8 @@ from importlib.metadata import version
 from tsrnn.config import (
     DMS,
     SGD,
+    Adam,
+    AllHeads,
     EndRules,
     FixedTau,
     GradientClip,
@@ -12,6 +14,7 @@ from tsrnn.config import (
     LeakyReLU,
     Lengths,
     MultiHead,
+    NoCurriculum,
     Parity,
     ReLU,
     RunConfig,
@@ -28,6 +31,8 @@ __version__ = version("tsrnn")
 __all__ = [
     "DMS",
     "SGD",
+    "Adam",
+    "AllHeads",
     "EndRules",
     "EpochReport",
     "FixedTau",
@@ -36,6 +41,7 @@ __all__ = [
     "LeakyReLU",
     "Lengths",
     "MultiHead",
+    "NoCurriculum",
     "Parity",
     "ReLU",
     "RunConfig",
