@@ -96,10 +96,9 @@ def max_n_by_cell(networks: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row a cell, ordered by task, curriculum (single, sliding, multi, none, all; by number) and tau (1, 2,
         3, ..., trained). Columns: those of `CELL`; `n` networks, of which `finished` have ended, and `solved_all`,
-        `out_of_epochs`,
-        `out_of_time`, `diverged`, `failed` count how; `mean`, `median`, `min`, `max` of max N over networks;
-        `low` and `high`, the 95 % interval of the mean (see `interval`); `epochs_mean` and `epochs_max`, the
-        epochs trained.
+        `out_of_epochs`, `out_of_time`, `diverged`, `failed` count how; `mean`, `median`, `min`, `max` of max N
+        over networks; `low` and `high`, the 95 % interval of the mean (see `interval`); `epochs_mean` and
+        `epochs_max`, the epochs trained.
     """
     rows = []
     for cell, group in networks.groupby(list(CELL), sort=False, dropna=False):
