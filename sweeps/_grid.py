@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from tsrnn.config import FixedTau, Leaky, MultiHead, RunConfig, SingleHead, TrainedTau
+from tsrnn import curriculum
+from tsrnn.config import FixedTau, Leaky, RunConfig, TrainedTau
 from tsrnn.tasks import TASKS, BitTask
 
 
@@ -16,7 +17,7 @@ def axes(networks: Sequence[RunConfig]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"tasks": [], "curricula": [], "taus": [], "self_interactions": []}
     for config in networks:
         found["tasks"].append(config.task.kind)
-        found["curricula"].append(config.curriculum.kind)
+        found["curricula"].append(curriculum.name(config.curriculum))
         if isinstance(config.network, Leaky):
             tau = config.network.tau
             found["taus"].append(str(tau.tau) if isinstance(tau, FixedTau) else tau.kind)
@@ -27,7 +28,7 @@ def axes(networks: Sequence[RunConfig]) -> dict[str, list[str]]:
 def title(config: RunConfig) -> str:
     """Return a combination in words, such as "parity multi tau 2" or "parity multi gru"."""
     network = config.network
-    words = [config.task.kind, config.curriculum.kind]
+    words = [config.task.kind, curriculum.name(config.curriculum)]
     if not isinstance(network, Leaky):
         return " ".join([*words, network.kind])
     words.append(f"tau {network.tau.tau:g}" if isinstance(network.tau, FixedTau) else "tau trained")
@@ -49,8 +50,12 @@ def with_task(config: RunConfig, name: str) -> RunConfig:
 
 
 def with_curriculum(config: RunConfig, name: str) -> RunConfig:
-    """Set the curriculum by its name."""
-    return dataclasses.replace(config, curriculum={"single": SingleHead, "multi": MultiHead}[name]())
+    """Set the curriculum by its name.
+
+    Raises:
+        ValueError: see `tsrnn.curriculum.named`.
+    """
+    return dataclasses.replace(config, curriculum=curriculum.named(name))
 
 
 def with_network(config: RunConfig, **changes: Any) -> RunConfig:

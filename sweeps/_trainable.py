@@ -16,7 +16,7 @@ from tsrnn.config import RunConfig
 from tsrnn.plugins import import_file
 from tsrnn.records import OUTCOMES
 from tsrnn.store import NetworkTables, Store
-from tsrnn.tabulate import epochs_row, heads_rows, outcomes_row, solved_row
+from tsrnn.tabulate import epochs_row, heads_rows, outcomes_row, solved_rows
 from tsrnn.training import EpochReport, Outcome, Trainer, ended
 
 
@@ -86,8 +86,8 @@ class PopulationTrainable(tune.Trainable):
         """
         key = report.config.network_id
         folder, tables = self._folders[key], self._tables[key]
-        path = folder.save_solved(report.solved, report.n) if report.solved else None
-        tables.add(epochs_row(report), heads_rows(report), solved_row(report, path) if path else None)
+        paths = {n: folder.save_solved(report.solved, n) for n in report.newly_solved} if report.solved else {}
+        tables.add(epochs_row(report), heads_rows(report), solved_rows(report, paths))
         tables.flush()
         if report.outcome is None or report.outcome.status != "diverged":
             folder.save_resume(report.checkpoint)

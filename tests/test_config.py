@@ -13,6 +13,8 @@ from tsrnn.config import (
     GRU,
     LSTM,
     SGD,
+    Adam,
+    AllHeads,
     EndRules,
     FixedTau,
     GradientClip,
@@ -20,10 +22,12 @@ from tsrnn.config import (
     LeakyReLU,
     Lengths,
     MultiHead,
+    NoCurriculum,
     Parity,
     ReLU,
     RunConfig,
     SingleHead,
+    SlidingWindow,
     Tanh,
     TrainedTau,
     Training,
@@ -72,6 +76,16 @@ leaky_networks = st.builds(
 gated_networks = st.builds(GRU, hidden=st.integers(1, 10_000), initial_state=floats(0, 1e9)) | st.builds(
     LSTM, hidden=st.integers(1, 10_000), initial_state=floats(0, 1e9)
 )
+optimizers = st.builds(
+    SGD, learning_rate=floats(1e-9, 1e9), momentum=floats(0, 0.999), weight_decay=floats(0, 1e9)
+) | st.builds(
+    Adam,
+    learning_rate=floats(1e-9, 1e9),
+    beta1=floats(0, 0.999),
+    beta2=floats(0, 0.999),
+    epsilon=floats(1e-20, 1e9),
+    weight_decay=floats(0, 1e9),
+)
 
 
 def trainings(*counts: str) -> st.SearchStrategy[Training]:
@@ -81,7 +95,7 @@ def trainings(*counts: str) -> st.SearchStrategy[Training]:
         batch_size=st.integers(1, 10_000),
         steps_per_epoch=st.integers(1, 10_000),
         test_batches=st.integers(1, 10_000),
-        optimizer=st.builds(SGD, learning_rate=floats(1e-9, 1e9), momentum=floats(0, 0.999)),
+        optimizer=optimizers,
         clip=st.none() | st.builds(GradientClip, max_norm=floats(1e-9, 1e9), counts=st.sampled_from(counts)),
         solved_accuracy=floats(1e-9, 0.999),
         precision=st.sampled_from(["float32", "float64"]),
@@ -91,7 +105,20 @@ def trainings(*counts: str) -> st.SearchStrategy[Training]:
 ends = st.builds(
     EndRules, max_n=st.integers(50, 200), max_epochs=st.integers(1, 10**6), max_seconds=floats(1e-9, 1e300)
 )
-curricula = st.builds(SingleHead, start=st.integers(2, 50)) | st.builds(MultiHead, start=st.integers(2, 50))
+starts = st.integers(2, 50)
+windows = st.builds(
+    SlidingWindow,
+    width=st.integers(9, 99),
+    shift=st.integers(1, 9),
+    start=starts,
+) | st.builds(SlidingWindow, width=st.integers(1, 40), begins=st.just("full"), start=st.integers(2, 10))
+curricula = (
+    st.builds(SingleHead, start=starts)
+    | st.builds(MultiHead, start=starts)
+    | windows
+    | st.builds(NoCurriculum, n=starts)
+    | st.builds(AllHeads, n=starts)
+)
 rest = {"task": tasks, "curriculum": curricula, "end": ends, "seed": st.integers(0, 2**63 - 1)}
 leaky_configs = st.builds(
     RunConfig, network=leaky_networks, training=trainings("parameters", "parameters_and_diagonal"), **rest
@@ -122,7 +149,12 @@ class TestJson:
 
     def test_the_defaults_are_written(self):
         written = json.loads(RunConfig().to_json())
-        assert written["training"]["optimizer"] == {"kind": "sgd", "learning_rate": 0.05, "momentum": 0.1}
+        assert written["training"]["optimizer"] == {
+            "kind": "sgd",
+            "learning_rate": 0.05,
+            "momentum": 0.1,
+            "weight_decay": 0.0,
+        }
         assert written["network"]["nonlinearity"] == {"kind": "leaky_relu", "slope": 0.1}
         assert written["end"] == {"max_n": 101, "max_epochs": 1000, "max_seconds": 3 * 24 * 3600}
 
@@ -181,9 +213,19 @@ class TestRefusals:
                 "training.precision = 'bfloat16': for lstm allowed are 'float32' and 'float64'",
             ),
             ('{"curriculum": {"kind": "multi", "start": 1}}', "curriculum.multi.start = 1: .* equal to 2"),
-            ('{"curriculum": {"kind": "multi", "start": 102}}', "curriculum.start = 102 is beyond end.max_n = 101"),
-            ('{"training": {"optimizer": {"learning_rate": 0}}}', "optimizer.learning_rate = 0: .* greater than 0"),
-            ('{"training": {"optimizer": {"momentum": 1}}}', "training.optimizer.momentum = 1: .* less than 1"),
+            ('{"curriculum": {"kind": "multi", "start": 102}}', r"start = 102\): .* N = 102; .*_n = 101"),
+            ('{"curriculum": {"kind": "none", "n": 102}}', r"curriculum \(n = 102\): .* N = 102; al"),
+            ('{"curriculum": {"kind": "all", "n": 5}, "end": {"max_n": 4}}', r"n = 5\): .*_n = 4"),
+            ('{"curriculum": {"kind": "sliding", "width": 101, "begins": "full"}}', r"width = 101, .*trains N = 102"),
+            ('{"curriculum": {"kind": "sliding", "width": 3, "shift": 4}}', "m.sliding: shift = 4 .* width = 3"),
+            ('{"curriculum": {"kind": "sliding"}}', "curriculum.sliding.width: Field required"),
+            ('{"curriculum": {"kind": "none", "n": 1}}', "curriculum.none.n = 1: .* equal to 2"),
+            ('{"training": {"optimizer": {"kind": "sgd", "learning_rate": 0}}}', "learning_rate = 0: .* greater"),
+            ('{"training": {"optimizer": {"kind": "sgd", "momentum": 1}}}', "sgd.momentum = 1: .* less than 1"),
+            ('{"training": {"optimizer": {"kind": "sgd", "weight_decay": -1}}}', "weight_decay = -1: .* equal"),
+            ('{"training": {"optimizer": {"kind": "adam", "momentum": 0.1}}}', "adam.momentum = 0.1: Un"),
+            ('{"training": {"optimizer": {"kind": "adam", "beta2": 1}}}', "adam.beta2 = 1: .* less than 1"),
+            ('{"training": {"optimizer": {"kind": "rmsprop"}}}', "optimizer: .* tags: 'sgd', 'adam'"),
             ('{"training": {"clip": {"max_norm": 0}}}', "training.clip.max_norm = 0: .* greater than 0"),
             ('{"training": {"precision": "float16"}}', "precision = 'float16': .* 'float32', 'bfloat16' or 'float64'"),
             ('{"training": {"solved_accuracy": 1}}', "training.solved_accuracy = 1: .* less than 1"),
@@ -222,6 +264,8 @@ class TestRefusals:
             lambda value: Leaky(initial_state=value),
             lambda value: SGD(learning_rate=value),
             lambda value: SGD(momentum=value),
+            lambda value: SGD(weight_decay=value),
+            lambda value: Adam(epsilon=value),
             lambda value: GradientClip(max_norm=value),
             lambda value: Training(solved_accuracy=value),
             lambda value: EndRules(max_seconds=value),
@@ -304,11 +348,26 @@ class TestNetworkId:
             run(curriculum=SingleHead()),
             run(curriculum=SingleHead(start=3)),
             run(curriculum=MultiHead(start=3)),
+            run(curriculum=SlidingWindow(width=3)),
+            run(curriculum=SlidingWindow(width=4)),
+            run(curriculum=SlidingWindow(width=3, shift=2)),
+            run(curriculum=SlidingWindow(width=3, begins="full")),
+            run(curriculum=SlidingWindow(width=3, start=3)),
+            run(curriculum=NoCurriculum(n=2)),
+            run(curriculum=NoCurriculum(n=3)),
+            run(curriculum=AllHeads(n=3)),
             training(batch_size=64),
             training(steps_per_epoch=601),
             training(test_batches=51),
             training(optimizer=SGD(learning_rate=0.01)),
             training(optimizer=SGD(momentum=0.9)),
+            training(optimizer=SGD(weight_decay=1e-5)),
+            training(optimizer=Adam()),
+            training(optimizer=Adam(learning_rate=0.05)),
+            training(optimizer=Adam(beta1=0.8)),
+            training(optimizer=Adam(beta2=0.8)),
+            training(optimizer=Adam(epsilon=1e-6)),
+            training(optimizer=Adam(weight_decay=1e-5)),
             training(clip=None),
             training(clip=GradientClip(max_norm=1)),
             training(clip=GradientClip(counts="parameters_and_diagonal")),

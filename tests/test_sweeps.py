@@ -26,7 +26,7 @@ from sweeps import _cluster
 from sweeps._errors import SweepError
 from sweeps._estimate import estimate, operations
 from sweeps._folder import Record, SweepFolder, require_same_base
-from sweeps._grid import axes, title, with_network, with_tau
+from sweeps._grid import axes, title, with_curriculum, with_network, with_tau
 from sweeps._progress import Progress
 from sweeps._runner import _groups, main
 from sweeps._trainable import PopulationTrainable
@@ -523,6 +523,18 @@ class TestParts:
         assert title(config) == f"parity multi {network.kind}"
         runs = [*RunConfig().replicates(2), *config.replicates(2), with_tau(RunConfig(), "1")]
         assert [[run.seed for run in group] for group in _groups(runs)] == [[0, 1], [0, 1], [0]]
+
+    @pytest.mark.parametrize("name", ["single", "multi", "sliding-5", "sliding-10-by-5-full", "none-12", "all-20"])
+    def test_a_curriculum_by_its_name(self, name: str):
+        config = with_curriculum(RunConfig(), name)
+        assert axes([config])["curricula"] == [name]
+        assert title(config) == f"parity {name} tau trained"
+
+    def test_a_curriculum_of_one_step_is_estimated_at_its_n(self):
+        for name, n in (("none-30", 30), ("all-30", 30), ("sliding-3", 5)):
+            config = with_curriculum(RunConfig(), name)
+            assert operations(config, 5) == operations(RunConfig(), n)
+            assert operations(config, 5) > 0
 
     def test_networks_too_large_for_this_machine(self, monkeypatch):
         def allocate(config: RunConfig) -> None:

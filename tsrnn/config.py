@@ -160,6 +160,11 @@ class SingleHead:
     kind: Literal["single"] = "single"
     start: MemoryN = 2
 
+    @property
+    def first_heads(self) -> tuple[int, ...]:
+        """The N trained in the first step."""
+        return (self.start,)
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class MultiHead:
@@ -168,20 +173,100 @@ class MultiHead:
     kind: Literal["multi"] = "multi"
     start: MemoryN = 2
 
+    @property
+    def first_heads(self) -> tuple[int, ...]:
+        """The N trained in the first step."""
+        return (self.start,)
 
-Curriculum = Annotated[SingleHead | MultiHead, Field(discriminator="kind")]
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SlidingWindow:
+    """Train the N of a window together and move the window on when its newest N is solved (appendix F).
+
+    `begins` "grown": from N = `start` alone the window grows by one fresh head a step to `width` heads, and
+    shifts from then on. "full": with all `width` heads from N = `start` on, as in the authors' code.
+    A shift drops the `shift` smallest N and adds as many; in ascending order, each new N continues the head
+    of one that was dropped. So width 1 is single-head, and a window that never fills is multi-head.
+    """
+
+    kind: Literal["sliding"] = "sliding"
+    width: Count
+    shift: Count = 1
+    begins: Literal["grown", "full"] = "grown"
+    start: MemoryN = 2
+
+    @model_validator(mode="after")
+    def _skips_no_n(self) -> Self:
+        if self.shift > self.width:
+            raise ValueError(f"shift = {self.shift} would skip N: allowed is 1 to width = {self.width}")
+        return self
+
+    @property
+    def first_heads(self) -> tuple[int, ...]:
+        """The N trained in the first step."""
+        return tuple(range(self.start, self.start + (self.width if self.begins == "full" else 1)))
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NoCurriculum:
+    """Train one head on N = `n` from the start, and nothing else (figures 3a, S13)."""
+
+    kind: Literal["none"] = "none"
+    n: MemoryN
+
+    @property
+    def first_heads(self) -> tuple[int, ...]:
+        """The N trained in the first step, the only one."""
+        return (self.n,)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class AllHeads:
+    """Train a head for every N = 2..`n` from the start (appendix I, figure S18)."""
+
+    kind: Literal["all"] = "all"
+    n: MemoryN
+
+    @property
+    def first_heads(self) -> tuple[int, ...]:
+        """The N trained in the first step, the only one."""
+        return tuple(range(2, self.n + 1))
+
+
+Curriculum = Annotated[SingleHead | MultiHead | SlidingWindow | NoCurriculum | AllHeads, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SGD:
-    """Stochastic gradient descent with Nesterov momentum (section 3.2; the numbers are the code's)."""
+    """Stochastic gradient descent with Nesterov momentum (section 3.2; the numbers are the code's).
+
+    `weight_decay` adds that multiple of the weights to their clipped gradient, as torch.optim.SGD does; biases
+    and tau do not decay.
+    """
 
     kind: Literal["sgd"] = "sgd"
     learning_rate: Positive = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
-Optimizer = SGD
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Adam:
+    """Adam as in torch.optim.Adam (appendix G: for GRU and LSTM); `weight_decay` as in `SGD`.
+
+    `beta1` and `beta2` are the decay rates of the gradient's running mean and mean square, `epsilon` is added
+    to the root of the latter.
+    """
+
+    kind: Literal["adam"] = "adam"
+    learning_rate: Positive = 1e-3
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    epsilon: Positive = 1e-8
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+Optimizer = Annotated[SGD | Adam, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -200,8 +285,8 @@ class GradientClip:
 class Training:
     """How one epoch is trained and tested.
 
-    An epoch is `steps_per_epoch` optimiser steps, then a test on `test_batches` batches. An N is solved when
-    both the newest head's accuracy and the mean over heads exceed `solved_accuracy`.
+    An epoch is `steps_per_epoch` optimiser steps, then a test on `test_batches` batches. An N is solved the
+    first time its head's accuracy exceeds `solved_accuracy`; the newest N, if the mean over heads does too.
     `precision` is the dtype of parameters, states and products; "bfloat16" is float32 with the products of the
     recurrence, and of its gradient, taken of bfloat16 numbers: about twice as fast where the processor has them.
     """
@@ -217,7 +302,10 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class EndRules:
-    """A run ends when N = `max_n` is solved, after `max_epochs`, or after `max_seconds` of its own computing."""
+    """A run ends when N = `max_n` is solved, after `max_epochs`, or after `max_seconds` of its own computing.
+
+    Under a curriculum of one step (`NoCurriculum`, `AllHeads`) it ends when all of its N are solved.
+    """
 
     max_n: MemoryN = 101
     max_epochs: Count = 1000
@@ -241,8 +329,13 @@ class RunConfig:
 
     @model_validator(mode="after")
     def _starts_below_the_end(self) -> Self:
-        if self.curriculum.start > self.end.max_n:
-            raise ValueError(f"curriculum.start = {self.curriculum.start} is beyond end.max_n = {self.end.max_n}")
+        first, last = self.curriculum.first_heads[-1], self.end.max_n
+        if first > last:
+            fields = [field.name for field in dataclasses.fields(self.curriculum) if field.name != "kind"]
+            settings = ", ".join(f"{name} = {getattr(self.curriculum, name)}" for name in fields)
+            raise ValueError(
+                f"curriculum ({settings}): its first step trains N = {first}; allowed is up to end.max_n = {last}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -43,7 +43,7 @@ RUNS = Table(
         Column("sweep", "string", "", "the sweep that trained it"),
         Column("scale", "string", "", "quick, laptop or paper"),
         Column("task", "string", "", "the task's kind: parity, dms, sines or a user's own"),
-        Column("curriculum", "string", "", "single or multi"),
+        Column("curriculum", "string", "", "single, multi, sliding-W[-by-SHIFT][-full], none-N or all-N"),
         Column("architecture", "string", "", "the network's kind: leaky, gru, lstm or a user's own"),
         Column("self_interaction", "string", "", "inside or outside the nonlinearity; empty where there is no leak"),
         Column("nonlinearity", "string", "", "leaky_relu, relu or tanh; empty where it is not chosen"),
@@ -102,13 +102,13 @@ EPOCHS = Table(
 
 SOLVED = Table(
     "solved",
-    "One row a network and solved N.",
+    "One row a network and solved N: the first test in which its head was good enough.",
     (
         _NETWORK,
         Column("n", "int64", "time steps", "the N that was solved", key=True),
         Column("epoch", "int64", "epochs", "the epoch whose test it passed"),
-        Column("epochs_taken", "int64", "epochs", "epochs trained with this N as the newest"),
-        Column("accuracy", "float64", "", "test accuracy of the newest head"),
+        Column("epochs_taken", "int64", "epochs", "epochs trained in the curriculum's step that solved it"),
+        Column("accuracy", "float64", "", "test accuracy of its head"),
         Column("tau_mean", "float64", "time steps", "mean of tau over neurons; empty without tau"),
         Column(
             "tau_sd", "float64", "time steps", "standard deviation of tau over neurons (population); empty without tau"

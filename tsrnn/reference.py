@@ -63,7 +63,7 @@ def read_reference(path: Path, task: BitTask, curriculum: Curriculum, n: int) ->
         raise CheckpointError(f"{path}: not an authors' network: its tensors do not fit {hidden} neurons")
     # Their forward pass zeroes the diagonal; before the first one it is not yet zero.
     network[WEIGHT] = network[WEIGHT].clone().fill_diagonal_(0.0)
-    return Checkpoint(config, Progress(heads=heads, max_n=n), network)
+    return Checkpoint(config, Progress(heads=heads, solved=heads, max_n=n), network)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -2,10 +2,12 @@
 
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 
 import torch
 
+from tsrnn import curriculum
 from tsrnn.checkpoint import Progress
 from tsrnn.config import FixedTau, Leaky, RunConfig
 from tsrnn.records import Row
@@ -24,7 +26,7 @@ def runs_row(config: RunConfig, sweep: str, scale: str) -> Row:
         "sweep": sweep,
         "scale": scale,
         "task": config.task.kind,
-        "curriculum": config.curriculum.kind,
+        "curriculum": curriculum.name(config.curriculum),
         "architecture": network.kind,
         "self_interaction": self_interaction,
         "nonlinearity": nonlinearity,
@@ -81,15 +83,15 @@ def heads_rows(report: EpochReport) -> list[Row]:
     return [key | {"n": n, "accuracy": accuracy} for n, accuracy in report.accuracies.items()]
 
 
-def solved_row(report: EpochReport, checkpoint: str) -> Row:
-    """Return the row of `solved` for the newest N; `checkpoint` is where its weights are."""
-    return {
+def solved_rows(report: EpochReport, checkpoints: Mapping[int, str]) -> list[Row]:
+    """Return an epoch's rows of `solved`, one for each N solved in it; `checkpoints` says where its weights are."""
+    shared = {
         "network_id": report.config.network_id,
-        "n": report.n,
         "epoch": report.epoch,
         "epochs_taken": report.epochs_taken,
-        "accuracy": report.accuracy,
         "tau_mean": report.tau_mean,
         "tau_sd": report.tau_sd,
-        "checkpoint": checkpoint,
     }
+    return [
+        shared | {"n": n, "accuracy": report.accuracies[n], "checkpoint": checkpoints[n]} for n in report.newly_solved
+    ]

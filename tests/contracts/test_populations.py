@@ -373,13 +373,13 @@ class TestNetworks:
         for r in mixed.rows:
             config = RunConfig(network=mixed.network, training=training, seed=r)
             heads = tuple(sorted(mixed.sizes.heads[r]))
-            momentum = {name: -tensor for name, tensor in mixed.states[r].items()}
+            momentum = {"momentum": {name: -tensor for name, tensor in mixed.states[r].items()}}
             saved = Checkpoint(config, Progress(heads=heads), mixed.states[r], momentum)
             save(saved, tmp_path / "file")
             loaded = load(tmp_path / "file")
             assert (loaded.config, loaded.progress) == (saved.config, saved.progress)
             assert same(loaded.network, saved.network)
-            assert same(loaded.momentum, saved.momentum)
+            assert same(loaded.optimizer["momentum"], saved.optimizer["momentum"])
             last = mixed.last(mixed.people(r), r)
             assert torch.equal(mixed.last(loaded.population(), r), last)
 
@@ -404,7 +404,7 @@ class TestTraining:
             end=EndRules(max_epochs=10),
         ).with_hidden(13)
         starts = [
-            Checkpoint(c, Progress(heads=heads), initial_network(c, heads))
+            Checkpoint(c, Progress(heads=heads, solved=heads[:-1]), initial_network(c, heads))
             for c, heads in zip(config.replicates(3), [(2,), (2, 3), (2, 3, 4)], strict=True)
         ]
         if trains_tau(network):

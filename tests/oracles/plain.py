@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsrnn.config import GRU, LSTM, Leaky, LeakyReLU, Network, ReLU, RunConfig, Tanh
+from tsrnn.config import GRU, LSTM, SGD, Adam, Leaky, LeakyReLU, Network, ReLU, RunConfig, Tanh
 from tsrnn.tasks import DMS, Parity, Sines, Task
 
 
@@ -137,6 +137,19 @@ def head_loss(task: Task, tensors: Mapping[str, Tensor], n: int, states: list[Te
     return F.cross_entropy(logits(tensors, n, states[-1]), targets[-1].long())
 
 
+def optimizer_of(config: SGD | Adam, parameters: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+    """Return torch's optimiser; weights decay, biases and tau do not."""
+    groups = []
+    for name, parameter in parameters.items():
+        decay = config.weight_decay if name.endswith(".weight") else 0.0
+        groups.append({"params": [parameter] if parameter.requires_grad else [], "weight_decay": decay})
+    match config:
+        case SGD(learning_rate=rate, momentum=momentum):
+            return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
+        case Adam(learning_rate=rate, beta1=beta1, beta2=beta2, epsilon=epsilon):
+            return torch.optim.Adam(groups, lr=rate, betas=(beta1, beta2), eps=epsilon)
+
+
 def train(
     config: RunConfig, tensors: Mapping[str, Tensor], batches: Iterable[tuple[Tensor, Tensor, Mapping[int, Tensor]]]
 ) -> tuple[dict[str, Tensor], list[float], list[float]]:
@@ -150,8 +163,7 @@ def train(
     if leaky and leaky.tau.kind == "fixed":
         parameters["tau"].requires_grad_(False)
     trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
-    rate, momentum = config.training.optimizer.learning_rate, config.training.optimizer.momentum
-    optimizer = torch.optim.SGD(trained, lr=rate, momentum=momentum, nesterov=momentum > 0)
+    optimizer = optimizer_of(config.training.optimizer, parameters)
     clip, weight = config.training.clip, parameters["recurrent.weight"]
     losses, norms = [], []
     for inputs, initial, labels in batches:
