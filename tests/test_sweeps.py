@@ -613,7 +613,8 @@ def test_a_trial_of_gated_networks(tmp_path, network):
     configs = RunConfig(network=network, training=training, end=EndRules(max_epochs=4)).replicates(2)
     SweepFolder(str(tmp_path), "gated").store.create()
     where = tmp_path / "gated"
-    trial = {"index": 0, "networks": [one.to_json() for one in configs], "folder": str(where), "threads": 1}
+    settings = {"plugins": [], "folder": str(where), "threads": 1}
+    trial = {"index": 0, "networks": [one.to_json() for one in configs], **settings}
     first = PopulationTrainable({"trial": trial | {"device": "cpu"}})
     first.step()
     second = PopulationTrainable({"trial": trial | {"device": "cpu"}})
