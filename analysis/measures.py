@@ -41,7 +41,7 @@ RUNNING: Final = "running"
 """The status of a network without an outcome: in training, waiting, or interrupted."""
 
 _TASKS: Final = ("parity", "dms")
-_CURRICULA: Final = ("single", "multi")
+_CURRICULA: Final = ("single", "sliding", "multi", "none", "all")
 
 
 def networks(runs: pd.DataFrame, outcomes: pd.DataFrame, epochs: pd.DataFrame, solved: pd.DataFrame) -> pd.DataFrame:
@@ -94,11 +94,11 @@ def max_n_by_cell(networks: pd.DataFrame) -> pd.DataFrame:
         networks: What `networks` returns.
 
     Returns:
-        One row a cell, ordered by task, curriculum (single, multi) and tau (1, 2, 3, ..., trained). Columns:
-        those of `CELL`; `n` networks, of which `finished` have ended, and `solved_all`, `out_of_epochs`,
-        `out_of_time`, `diverged`, `failed` count how; `mean`, `median`, `min`, `max` of max N over networks;
-        `low` and `high`, the 95 % interval of the mean (see `interval`); `epochs_mean` and `epochs_max`, the
-        epochs trained.
+        One row a cell, ordered by task, curriculum (single, sliding, multi, none, all; by number) and tau (1, 2,
+        3, ..., none, trained). Columns: those of `CELL`, missing where the architecture has no such choice; `n`
+        networks, of which `finished` have ended, and `solved_all`, `out_of_epochs`, `out_of_time`, `diverged`,
+        `failed` count how; `mean`, `median`, `min`, `max` of max N over networks; `low` and `high`, the 95 %
+        interval of the mean (see `interval`); `epochs_mean` and `epochs_max`, the epochs trained.
     """
     rows = []
     for cell, group in networks.groupby(list(CELL), sort=False, dropna=False):
@@ -162,8 +162,11 @@ def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what rows of `max_n_by_cell` are sorted by: named orders first, then numbers before words."""
-    named = (_rank(row["task"], _TASKS), _rank(row["curriculum"], _CURRICULA), _number(row["tau"]))
-    return named + tuple(row[column] for column in CELL)
+    cell = {column: "" if pd.isna(row[column]) else row[column] for column in CELL}
+    kind, *numbers = cell["curriculum"].split("-")
+    curriculum = (_rank(kind, _CURRICULA), _number("".join(numbers[:1])))
+    named = (_rank(cell["task"], _TASKS), *curriculum, _number(cell["tau"]))
+    return named + tuple(cell.values())
 
 
 def _rank(name: str, order: tuple[str, ...]) -> int:

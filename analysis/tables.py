@@ -40,7 +40,7 @@ def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
 
     Args:
         frame: What `analysis.measures.max_n` returns. Beside task, curriculum and tau, columns of the
-            cell that are the same throughout are left out.
+            cell that are the same throughout are left out; "-" where an architecture has no such choice.
         console: Where to print; standard output by default.
     """
     console = console or Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
@@ -52,7 +52,7 @@ def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
         padding=0,
         pad_edge=False,
     )
-    shown = [name for name in CELL if name in _ALWAYS_SHOWN or frame[name].nunique() > 1]
+    shown = [name for name in CELL if name in _ALWAYS_SHOWN or frame[name].nunique(dropna=False) > 1]
     for name in shown:
         table.add_column(name, no_wrap=name in _ALWAYS_SHOWN)
     for name in ("networks", "mean", "95 % interval", "median", "range", "epochs"):
@@ -60,7 +60,7 @@ def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
     for row in frame.to_dict("records"):
         interval = "-" if math.isnan(row["low"]) else f"{row['low']:.1f} to {row['high']:.1f}"
         table.add_row(
-            *(Text(str(row[name])) for name in shown),
+            *(Text("-" if pd.isna(row[name]) else str(row[name])) for name in shown),
             str(row["n"]),
             f"{row['mean']:.1f}",
             interval,

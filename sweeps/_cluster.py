@@ -27,6 +27,7 @@ from sweeps._progress import Progress
 from sweeps._trainable import PopulationTrainable
 from tsrnn.config import RunConfig
 from tsrnn.files import write_atomically
+from tsrnn.plugins import files_of
 
 RETRIES: Final = 2
 # A trial that fails for good is reported at the end, with its traceback in a file.
@@ -128,11 +129,13 @@ def run(groups: Sequence[Sequence[RunConfig]], folder: Path, resources: Resource
 
     Raises:
         SweepError: if a trial failed, and its traceback cannot be written down.
+        PluginError: if a task or a network is defined in no file.
     """
     trials = [
         {
             "index": i,
             "networks": [network.to_json() for network in group],
+            "plugins": files_of(group),
             "folder": str(folder),
             "device": "cuda" if resources.gpus else "cpu",
             "threads": max(1, int(resources.cpus)),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from sweeps._errors import SweepError
+from tsrnn import curriculum, networks
 from tsrnn.checkpoint import new
-from tsrnn.config import RunConfig
+from tsrnn.config import RunConfig, SingleHead
 from tsrnn.training import Trainer
 
 # Seconds until Ray runs, the trials' processes have started, and the table is made.
@@ -31,12 +32,19 @@ class Estimate:
 def operations(config: RunConfig, typical_n: int) -> float:
     """Estimate the operations of one network's whole epoch budget if it spends it around N = `typical_n`.
 
-    A time step of a training batch takes 6 B H^2, of a test batch 2 B H^2. Networks that end early take less.
+    A curriculum of one step spends it at its largest N. Networks that end early take less.
     """
-    shortest, longest = config.task.lengths.range_for(typical_n)
+    shortest, longest = config.task.lengths_for(_largest_n(config, typical_n))
     training = config.training
-    time_steps = (6 * training.steps_per_epoch + 2 * training.test_batches) * (shortest + longest) / 2
-    return config.end.max_epochs * time_steps * training.batch_size * config.network.hidden**2
+    time_steps = training.batch_size * (shortest + longest) / 2  # of a batch
+    return config.end.max_epochs * networks.operations(
+        config.network, training.steps_per_epoch * time_steps, training.test_batches * time_steps
+    )
+
+
+def _largest_n(config: RunConfig, typical_n: int) -> int:
+    state = curriculum.start(config.curriculum)
+    return state.newest if curriculum.advance(config.curriculum, state) is None else typical_n
 
 
 def estimate(groups: Sequence[Sequence[RunConfig]], typical_n: int) -> Estimate:
@@ -63,12 +71,13 @@ def _rate(group: Sequence[RunConfig], typical_n: int) -> float:
     """Measure useful operations a second of training on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    n = _largest_n(group[0], typical_n)
     trials = [
         dataclasses.replace(
             config,
-            curriculum=dataclasses.replace(config.curriculum, start=typical_n),
+            curriculum=SingleHead(start=n),
             training=dataclasses.replace(config.training, steps_per_epoch=2, test_batches=1),
-            end=dataclasses.replace(config.end, max_n=typical_n + 1),
+            end=dataclasses.replace(config.end, max_n=n + 1),
         )
         for config in group
     ]

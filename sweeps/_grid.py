@@ -4,45 +4,66 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from tsrnn.config import DMS, FixedTau, MultiHead, Parity, RunConfig, SingleHead, TrainedTau
+from tsrnn import curriculum
+from tsrnn.config import FixedTau, Leaky, RunConfig, TrainedTau
+from tsrnn.tasks import TASKS, BitTask
 
 
 def axes(networks: Sequence[RunConfig]) -> dict[str, list[str]]:
-    """Return the values that the grid's options have in these networks, by the options' names."""
+    """Return the values that the grid's options have in these networks, by the options' names.
+
+    An option that none of them has (a tau where all are GRUs) is left out.
+    """
     found: dict[str, list[str]] = {"tasks": [], "curricula": [], "taus": [], "self_interactions": []}
-    for network in networks:
-        tau = network.network.tau
-        found["tasks"].append(network.task.kind)
-        found["curricula"].append(network.curriculum.kind)
-        found["taus"].append(str(tau.tau) if isinstance(tau, FixedTau) else tau.kind)
-        found["self_interactions"].append(network.network.self_interaction)
-    return {name: list(dict.fromkeys(values)) for name, values in found.items()}
+    for config in networks:
+        found["tasks"].append(config.task.kind)
+        found["curricula"].append(curriculum.name(config.curriculum))
+        if isinstance(config.network, Leaky):
+            tau = config.network.tau
+            found["taus"].append(str(tau.tau) if isinstance(tau, FixedTau) else tau.kind)
+            found["self_interactions"].append(config.network.self_interaction)
+    return {name: list(dict.fromkeys(values)) for name, values in found.items() if values}
 
 
 def title(config: RunConfig) -> str:
-    """Return a combination in words, such as "parity multi tau 2"."""
-    tau = config.network.tau
-    words = [
-        config.task.kind,
-        config.curriculum.kind,
-        f"tau {tau.tau:g}" if isinstance(tau, FixedTau) else "tau trained",
-    ]
-    return " ".join([*words, *(["outside"] if config.network.self_interaction == "outside" else [])])
+    """Return a combination in words, such as "parity multi tau 2" or "parity multi gru"."""
+    network = config.network
+    words = [config.task.kind, curriculum.name(config.curriculum)]
+    if not isinstance(network, Leaky):
+        return " ".join([*words, network.kind])
+    words.append(f"tau {network.tau.tau:g}" if isinstance(network.tau, FixedTau) else "tau trained")
+    return " ".join([*words, *(["outside"] if network.self_interaction == "outside" else [])])
 
 
 def with_task(config: RunConfig, name: str) -> RunConfig:
-    """Set the task by its name; the rule for sequence lengths stays."""
-    task = {"parity": Parity, "dms": DMS}[name](lengths=config.task.lengths)
-    return dataclasses.replace(config, task=task)
+    """Set the task by its kind; where both are about bits, the rule for sequence lengths stays.
+
+    Raises:
+        ValueError: if no task of this kind is registered.
+    """
+    if name not in TASKS:
+        raise ValueError(f"tasks = {name!r}: allowed are {', '.join(TASKS)}")
+    kind = TASKS[name]
+    if issubclass(kind, BitTask) and isinstance(config.task, BitTask):
+        return dataclasses.replace(config, task=kind(lengths=config.task.lengths))
+    return dataclasses.replace(config, task=kind())
 
 
 def with_curriculum(config: RunConfig, name: str) -> RunConfig:
-    """Set the curriculum by its name."""
-    return dataclasses.replace(config, curriculum={"single": SingleHead, "multi": MultiHead}[name]())
+    """Set the curriculum by its name.
+
+    Raises:
+        ValueError: see `tsrnn.curriculum.named`.
+    """
+    return dataclasses.replace(config, curriculum=curriculum.named(name))
 
 
 def with_network(config: RunConfig, **changes: Any) -> RunConfig:
-    """Change fields of the network."""
+    """Change fields of the network.
+
+    Raises:
+        pydantic.ValidationError: (a ValueError) names a field that the architecture has not, or a bad value.
+    """
     return dataclasses.replace(config, network=dataclasses.replace(config.network, **changes))
 
 
@@ -50,9 +71,11 @@ def with_tau(config: RunConfig, text: str) -> RunConfig:
     """Set the tau constraint: "trained", or a fixed value in time steps.
 
     Raises:
-        ValueError: if the text is neither.
+        ValueError: if the text is neither, or if the architecture has no tau.
         pydantic.ValidationError: (a ValueError) if the value is below 1.
     """
+    if not isinstance(config.network, Leaky):
+        raise ValueError(f"taus = {text!r}: a {config.network.kind} has no tau; allowed is no tau, or network leaky")
     if text == "trained":
         tau = config.network.tau
         return with_network(config, tau=tau if isinstance(tau, TrainedTau) else TrainedTau())

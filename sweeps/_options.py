@@ -25,11 +25,12 @@ class Options:
     preset: PresetName | None = None
     """Where paper and authors' code differ: paper, or authors to follow their code. [default: paper]"""
 
-    tasks: Annotated[list[Literal["parity", "dms"]] | None, Many] = None
-    """Tasks to train. [default: parity dms]"""
+    tasks: Annotated[list[str] | None, Many] = None
+    """Tasks to train: parity, dms, sines, or one that the sweep's file defines. [default: parity dms]"""
 
-    curricula: Annotated[list[Literal["single", "multi"]] | None, Many] = None
-    """Curricula to train under. [default: single multi]"""
+    curricula: Annotated[list[str] | None, Many] = None
+    """Curricula to train under: single, multi, sliding-W (a window of W heads), none-N (N alone), all-N (N = 2..N at
+    once). [default: single multi]"""
 
     taus: Annotated[list[str] | None, Many] = None
     """Tau constraints: fixed values in time steps (1 or more), or trained. [default: 1 2 3 trained]"""

@@ -28,7 +28,7 @@ class Finding:
 
 
 def readings(table: pd.DataFrame, findings: Iterable[Finding]) -> Iterator[str]:
-    """Yield a line for each finding and task that the table has the cells for.
+    """Yield a line for each finding and task that the table has the cells for; they are about leaky networks.
 
     Args:
         table: what `analysis.measures.max_n` returns.

@@ -25,7 +25,7 @@ from sweeps._options import Options
 from sweeps._readings import Finding, readings
 from sweeps._scales import SCALES, base_config
 from tsrnn.command_line import fail, run
-from tsrnn.config import RunConfig, stacking_key
+from tsrnn.config import RunConfig
 from tsrnn.store import StoreError
 
 Grid = Callable[[RunConfig, Options], Iterable[RunConfig]]
@@ -176,9 +176,9 @@ def _check_resources(options: Options) -> None:
 
 def _groups(networks: Sequence[RunConfig]) -> list[list[RunConfig]]:
     """Return the replicates of each combination together: one trial each."""
-    groups: dict[tuple[RunConfig, object], list[RunConfig]] = {}
+    groups: dict[RunConfig, list[RunConfig]] = {}
     for network in networks:
-        groups.setdefault((stacking_key(network), network.network.tau), []).append(network)
+        groups.setdefault(dataclasses.replace(network, seed=0), []).append(network)
     return list(groups.values())
 
 

@@ -13,17 +13,18 @@ from ray import tune
 
 from tsrnn.checkpoint import Checkpoint, CheckpointFolder
 from tsrnn.config import RunConfig
+from tsrnn.plugins import import_file
 from tsrnn.records import OUTCOMES
 from tsrnn.store import NetworkTables, Store
-from tsrnn.tabulate import epochs_row, heads_rows, outcomes_row, solved_row
+from tsrnn.tabulate import epochs_row, heads_rows, outcomes_row, solved_rows
 from tsrnn.training import EpochReport, Outcome, Trainer, ended
 
 
 class PopulationTrainable(tune.Trainable):
     """One step is one epoch of the population.
 
-    Its Tune config holds one entry "trial": "networks" (RunConfigs as JSON), "folder" (the sweep's), "device"
-    and "threads".
+    Its Tune config holds one entry "trial": "networks" (RunConfigs as JSON), "plugins" (the files with their
+    tasks and networks that tsrnn has not), "folder" (the sweep's), "device" and "threads".
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -39,6 +40,8 @@ class PopulationTrainable(tune.Trainable):
         self._tables: dict[str, NetworkTables] = {}
         self._last: dict[str, dict[str, Any]] = {}
         self._warnings: list[str] = []
+        for file in config["plugins"]:
+            import_file(file)
         starts = []
         for text in config["networks"]:
             run = RunConfig.from_json(text)
@@ -83,8 +86,8 @@ class PopulationTrainable(tune.Trainable):
         """
         key = report.config.network_id
         folder, tables = self._folders[key], self._tables[key]
-        path = folder.save_solved(report.solved, report.n) if report.solved else None
-        tables.add(epochs_row(report), heads_rows(report), solved_row(report, path) if path else None)
+        paths = {n: folder.save_solved(report.solved, n) for n in report.newly_solved} if report.solved else {}
+        tables.add(epochs_row(report), heads_rows(report), solved_rows(report, paths))
         tables.flush()
         if report.outcome is None or report.outcome.status != "diverged":
             folder.save_resume(report.checkpoint)

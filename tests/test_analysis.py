@@ -1,3 +1,4 @@
+import io
 import json
 import subprocess
 import sys
@@ -151,6 +152,22 @@ class TestMaxN:
             (3, "training.batch_size=8", 2),
             (7, "", 1),
         ]
+
+    def test_architectures_without_a_choice(self, sweep):
+        none = {"tau": None, "self_interaction": None, "nonlinearity": None}
+        for architecture in ("lstm", "gru", "lstm"):
+            sweep.add(architecture=architecture, solved=[2], epochs=1, status="epochs", **none)
+        for tau in ("trained", "2"):
+            sweep.add(architecture="leaky", tau=tau, solved=[2, 3])
+        frame = sweep.max_n()
+        columns = ["architecture", "n", "max"]
+        assert frame[columns].values.tolist() == [["leaky", 1, 3], ["gru", 1, 2], ["lstm", 2, 2], ["leaky", 1, 3]]
+        assert frame["tau"].isna().tolist() == [False, True, True, False]
+        assert {row["tau"] for row in tables.json_rows(frame)} == {"2", None, "trained"}
+        console = Console(file=io.StringIO(), width=200)
+        tables.print_max_n(frame, console)
+        lines = [line.split() for line in console.file.getvalue().splitlines()]
+        assert ["parity", "multi", "-", "lstm", "-", "-"] in [line[:6] for line in lines]
 
     def test_a_sweep_without_networks(self, sweep):
         frame = sweep.max_n()

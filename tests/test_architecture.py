@@ -10,10 +10,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
-    ("config", "randomness", "records", "files"),
-    ("tasks", "networks", "curriculum", "presets", "store", "command_line"),
-    ("sampling", "optimizers", "checkpoint"),
-    ("evaluation", "reference"),
+    ("kinds", "randomness", "records", "files"),
+    ("tasks",),
+    ("config",),
+    ("networks", "curriculum", "presets", "store"),
+    ("sampling", "optimizers", "plugins"),
+    ("checkpoint",),
+    ("evaluation", "reference", "command_line"),
     ("training",),
     ("tabulate",),
     ("__init__", "__main__"),

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from tsrnn.checkpoint import Checkpoint, CheckpointError, CheckpointFolder, Progress, load, new, save
-from tsrnn.config import DMS, FixedTau, Leaky, RunConfig, Training, explain
+from tsrnn.config import DMS, Adam, FixedTau, Leaky, RunConfig, Training, explain
 from tsrnn.networks import NetworkState
 from tsrnn.training import Trainer, train
 
@@ -26,6 +26,9 @@ CONFIG = RunConfig(
 )
 
 
+PARTS = ["network", "optimizer/momentum"]
+
+
 def trained(epochs: int = 1, config: RunConfig = CONFIG) -> Checkpoint:
     trainer = Trainer([new(config)])
     for _ in range(epochs):
@@ -35,7 +38,7 @@ def trained(epochs: int = 1, config: RunConfig = CONFIG) -> Checkpoint:
 
 @pytest.fixture
 def complete() -> Checkpoint:
-    """A checkpoint with momentum for every tensor."""
+    """A checkpoint with the optimiser's state of every tensor."""
     never = dataclasses.replace(CONFIG, training=dataclasses.replace(CONFIG.training, solved_accuracy=1 - 1e-9))
     return trained(2, never)
 
@@ -57,7 +60,9 @@ def assert_same(some: NetworkState, others: NetworkState) -> None:
 def assert_same_checkpoint(some: Checkpoint, other: Checkpoint) -> None:
     assert (some.config, some.progress) == (other.config, other.progress)
     assert_same(some.network, other.network)
-    assert_same(some.momentum, other.momentum)
+    assert some.optimizer.keys() == other.optimizer.keys()
+    for part, state in some.optimizer.items():
+        assert_same(state, other.optimizer[part])
 
 
 def refusal(path: Path) -> str:
@@ -104,8 +109,16 @@ class TestRoundTrip:
         assert_same_checkpoint(load(tmp_path / "file"), saved)
 
     def test_with_momentum(self, path: Path, complete: Checkpoint):
-        assert complete.momentum
+        assert complete.optimizer.keys() == {"momentum"}
         assert_same_checkpoint(load(path), complete)
+
+    def test_with_adams_moments_and_step_counts(self, tmp_path: Path):
+        never = dataclasses.replace(CONFIG.training, solved_accuracy=1 - 1e-9, optimizer=Adam())
+        saved = trained(2, dataclasses.replace(CONFIG, training=never))
+        assert saved.optimizer.keys() == {"mean", "square", "steps"}
+        assert {steps.item() for steps in saved.optimizer["steps"].values()} == {4}
+        save(saved, tmp_path / "file")
+        assert_same_checkpoint(load(tmp_path / "file"), saved)
 
     @pytest.mark.parametrize("epochs", [1, 2, 3])
     def test_after_a_step_of_the_curriculum(self, tmp_path: Path, epochs: int):
@@ -125,7 +138,14 @@ class TestRoundTrip:
 
     def test_progress(self, tmp_path: Path, complete: Checkpoint):
         progress = Progress(
-            heads=(2,), epoch=7, epochs_on_newest=3, max_n=1, steps=4200, operations=1.5e17, wall_s=0.1 + 0.2
+            heads=(2,),
+            solved=(2,),
+            epoch=7,
+            epochs_on_newest=3,
+            max_n=2,
+            steps=4200,
+            operations=1.5e17,
+            wall_s=0.1 + 0.2,
         )
         save(dataclasses.replace(complete, progress=progress), tmp_path / "file")
         assert load(tmp_path / "file").progress == progress
@@ -168,42 +188,67 @@ class TestRefusals:
         path.write_bytes(data)
         assert "damaged" in refusal(path)
 
-    @pytest.mark.parametrize("part", ["network", "momentum"])
+    @pytest.mark.parametrize("part", PARTS)
     @pytest.mark.parametrize("name", ["tau", "recurrent.weight", "heads.2.weight"])
     def test_a_missing_tensor(self, path: Path, part: str, name: str):
         text, tensors = contents(path)
         del tensors[f"{part}/{name}"]
         write(path, text, tensors)
-        assert f"{part}: missing or unknown tensors: {name}" in refusal(path)
+        assert f"{part}/{name}" in refusal(path).replace(": missing or unknown tensors: ", "/")
 
-    @pytest.mark.parametrize("part", ["network", "momentum"])
+    @pytest.mark.parametrize("part", PARTS)
     @pytest.mark.parametrize("name", ["gain", "heads.3.weight"])
     def test_an_extra_tensor(self, path: Path, part: str, name: str):
         text, tensors = contents(path)
         write(path, text, tensors | {f"{part}/{name}": torch.ones(2, 5)})
-        assert f"{part}: missing or unknown tensors: {name}" in refusal(path)
+        assert f"{part}/{name}" in refusal(path).replace(": missing or unknown tensors: ", "/")
 
     def test_a_tensor_of_no_part(self, path: Path):
         text, tensors = contents(path)
         write(path, text, tensors | {"other/tau": torch.ones(5)})
-        assert "unknown tensor other/tau; allowed are network/... and momentum/..." in refusal(path)
+        assert "unknown tensor other/tau; allowed are network/... and optimizer/..." in refusal(path)
 
-    @pytest.mark.parametrize("part", ["network", "momentum"])
+    @pytest.mark.parametrize("part", PARTS)
     def test_a_tensor_of_another_shape_or_dtype(self, path: Path, part: str):
         text, tensors = contents(path)
         for wrong, said in ((torch.ones(6), "torch.float32 [6]"), (torch.ones(5).double(), "torch.float64 [5]")):
             write(path, text, tensors | {f"{part}/tau": wrong})
             assert f"{part}/tau is {said}; its configuration needs torch.float32 [5]" in refusal(path)
 
+    def test_a_step_count_that_is_not_whole(self, tmp_path: Path):
+        config = dataclasses.replace(CONFIG, training=dataclasses.replace(CONFIG.training, optimizer=Adam()))
+        path = tmp_path / "file"
+        save(trained(1, config), path)
+        text, tensors = contents(path)
+        write(path, text, tensors | {"optimizer/steps/tau": torch.ones(())})
+        assert "optimizer/steps/tau is torch.float32 []; its configuration needs torch.int64 []" in refusal(path)
+
+    def test_a_changed_step_count(self, tmp_path: Path):
+        config = dataclasses.replace(CONFIG, training=dataclasses.replace(CONFIG.training, optimizer=Adam()))
+        path = tmp_path / "file"
+        save(trained(1, config), path)
+        text, tensors = contents(path)
+        with safetensors.safe_open(path, "pt") as file:
+            digest = file.metadata()["sha256"]
+        tensors["optimizer/steps/tau"] += 1
+        save_file(tensors, path, {"tsrnn": text, "sha256": digest})
+        assert "damaged" in refusal(path)
+
+    def test_another_optimiser_than_the_states(self, path: Path):
+        config = json.loads(contents(path)[0])["config"]
+        adam = json.loads(RunConfig(training=Training(optimizer=Adam())).to_json())["training"]["optimizer"]
+        change_header(path, config=config | {"training": config["training"] | {"optimizer": adam}})
+        assert "optimizer: missing or unknown tensors: mean/" in refusal(path)
+
     @pytest.mark.parametrize("text", ["", "{", "nothing", "{'a': 1}"])
     def test_a_header_that_is_not_json(self, path: Path, text: str):
         write(path, text, contents(path)[1])
         assert "its header is not JSON" in refusal(path)
 
-    @pytest.mark.parametrize("text", ["[]", "3", "null", "{}", '{"format": "tsrnn-2"}'])
+    @pytest.mark.parametrize("text", ["[]", "3", "null", "{}", '{"format": "tsrnn-1"}'])
     def test_another_format(self, path: Path, text: str):
         write(path, text, contents(path)[1])
-        assert "unknown format; this version reads tsrnn-1" in refusal(path)
+        assert "unknown format; this version reads tsrnn-2" in refusal(path)
 
     def test_an_invalid_configuration(self, path: Path):
         config = json.loads(contents(path)[0])["config"]
@@ -292,6 +337,12 @@ def test_impossible_heads(heads):
     with pytest.raises(ValidationError) as caught:
         Progress(heads=heads)
     assert "heads" in explain(caught.value)
+
+
+@pytest.mark.parametrize("solved", [(4,), (3, 2), (2, 2)])
+def test_solved_n_are_of_the_heads(solved):
+    with pytest.raises(ValidationError, match="allowed are N of heads"):
+        Progress(heads=(2, 3), solved=solved)
 
 
 class TestFolder:

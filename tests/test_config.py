@@ -10,7 +10,11 @@ from pydantic import ValidationError
 
 from tsrnn.config import (
     DMS,
+    GRU,
+    LSTM,
     SGD,
+    Adam,
+    AllHeads,
     EndRules,
     FixedTau,
     GradientClip,
@@ -18,10 +22,12 @@ from tsrnn.config import (
     LeakyReLU,
     Lengths,
     MultiHead,
+    NoCurriculum,
     Parity,
     ReLU,
     RunConfig,
     SingleHead,
+    SlidingWindow,
     Tanh,
     TrainedTau,
     Training,
@@ -29,6 +35,7 @@ from tsrnn.config import (
     stacking_key,
 )
 from tsrnn.presets import with_preset
+from tsrnn.tasks import BitTask, Sines
 
 OTHER = RunConfig(
     task=DMS(),
@@ -48,13 +55,17 @@ probabilities = floats(0, 1) | st.just("uniform")
 lengths = st.builds(
     Lengths, shortest_beyond=st.integers(0, 6), longest_factor=st.integers(4, 9), longest_beyond=st.integers(0, 9)
 )
-tasks = st.builds(Parity, input_probability=probabilities, lengths=lengths) | st.builds(
+bit_tasks = st.builds(Parity, input_probability=probabilities, lengths=lengths) | st.builds(
     DMS, input_probability=probabilities, lengths=lengths
 )
+patterns = st.builds(
+    Sines, period=floats(2.1, 99), steps=st.integers(9, 999), warm_up=st.integers(0, 8), noise=floats(0, 9)
+)
+tasks = bit_tasks | patterns
 taus = st.builds(FixedTau, tau=floats(1, 1e6)) | st.builds(
     TrainedTau, low=floats(1, 5), high=floats(5, 50), constraint=st.sampled_from(["project", "clamp_forward"])
 )
-networks = st.builds(
+leaky_networks = st.builds(
     Leaky,
     hidden=st.integers(1, 10_000),
     nonlinearity=st.builds(LeakyReLU, slope=floats(1e-9, 0.999)) | st.builds(ReLU) | st.builds(Tanh),
@@ -62,32 +73,58 @@ networks = st.builds(
     tau=taus,
     initial_state=floats(0, 1e9),
 )
-clips = st.none() | st.builds(
-    GradientClip, max_norm=floats(1e-9, 1e9), counts=st.sampled_from(["parameters", "parameters_and_diagonal"])
+gated_networks = st.builds(GRU, hidden=st.integers(1, 10_000), initial_state=floats(0, 1e9)) | st.builds(
+    LSTM, hidden=st.integers(1, 10_000), initial_state=floats(0, 1e9)
 )
-trainings = st.builds(
-    Training,
-    batch_size=st.integers(1, 10_000),
-    steps_per_epoch=st.integers(1, 10_000),
-    test_batches=st.integers(1, 10_000),
-    optimizer=st.builds(SGD, learning_rate=floats(1e-9, 1e9), momentum=floats(0, 0.999)),
-    clip=clips,
-    solved_accuracy=floats(1e-9, 0.999),
-    precision=st.sampled_from(["float32", "float64"]),
+optimizers = st.builds(
+    SGD, learning_rate=floats(1e-9, 1e9), momentum=floats(0, 0.999), weight_decay=floats(0, 1e9)
+) | st.builds(
+    Adam,
+    learning_rate=floats(1e-9, 1e9),
+    beta1=floats(0, 0.999),
+    beta2=floats(0, 0.999),
+    epsilon=floats(1e-20, 1e9),
+    weight_decay=floats(0, 1e9),
 )
+
+
+def trainings(*counts: str) -> st.SearchStrategy[Training]:
+    """Training whose clip, where there is one, counts one of these."""
+    return st.builds(
+        Training,
+        batch_size=st.integers(1, 10_000),
+        steps_per_epoch=st.integers(1, 10_000),
+        test_batches=st.integers(1, 10_000),
+        optimizer=optimizers,
+        clip=st.none() | st.builds(GradientClip, max_norm=floats(1e-9, 1e9), counts=st.sampled_from(counts)),
+        solved_accuracy=floats(1e-9, 0.999),
+        precision=st.sampled_from(["float32", "float64"]),
+    )
+
+
 ends = st.builds(
     EndRules, max_n=st.integers(50, 200), max_epochs=st.integers(1, 10**6), max_seconds=floats(1e-9, 1e300)
 )
-curricula = st.builds(SingleHead, start=st.integers(2, 50)) | st.builds(MultiHead, start=st.integers(2, 50))
-configs = st.builds(
-    RunConfig,
-    task=tasks,
-    network=networks,
-    curriculum=curricula,
-    training=trainings,
-    end=ends,
-    seed=st.integers(0, 2**63 - 1),
+starts = st.integers(2, 50)
+windows = st.builds(
+    SlidingWindow,
+    width=st.integers(9, 99),
+    shift=st.integers(1, 9),
+    start=starts,
+) | st.builds(SlidingWindow, width=st.integers(1, 40), begins=st.just("full"), start=st.integers(2, 10))
+curricula = (
+    st.builds(SingleHead, start=starts)
+    | st.builds(MultiHead, start=starts)
+    | windows
+    | st.builds(NoCurriculum, n=starts)
+    | st.builds(AllHeads, n=starts)
 )
+rest = {"task": tasks, "curriculum": curricula, "end": ends, "seed": st.integers(0, 2**63 - 1)}
+leaky_configs = st.builds(
+    RunConfig, network=leaky_networks, training=trainings("parameters", "parameters_and_diagonal"), **rest
+)
+gated_configs = st.builds(RunConfig, network=gated_networks, training=trainings("parameters"), **rest)
+configs = leaky_configs | gated_configs
 
 
 def shuffled(value: Any, randomness: random.Random) -> Any:
@@ -112,7 +149,12 @@ class TestJson:
 
     def test_the_defaults_are_written(self):
         written = json.loads(RunConfig().to_json())
-        assert written["training"]["optimizer"] == {"kind": "sgd", "learning_rate": 0.05, "momentum": 0.1}
+        assert written["training"]["optimizer"] == {
+            "kind": "sgd",
+            "learning_rate": 0.05,
+            "momentum": 0.1,
+            "weight_decay": 0.0,
+        }
         assert written["network"]["nonlinearity"] == {"kind": "leaky_relu", "slope": 0.1}
         assert written["end"] == {"max_n": 101, "max_epochs": 1000, "max_seconds": 3 * 24 * 3600}
 
@@ -133,37 +175,63 @@ class TestRefusals:
         ("text", "line"),
         [
             ('{"colour": 1}', "colour = 1: Unexpected keyword argument"),
-            ('{"network": {"hiden": 1}}', "network.hiden = 1: Unexpected keyword argument"),
-            ('{"network": {"tau": {"kind": "fixed", "low": 2}}}', "network.tau.fixed.low = 2: Unexpected"),
+            ('{"network": {KIND, "hiden": 1}}', "network.leaky.hiden = 1: Unexpected keyword argument"),
+            ('{"network": {KIND, "tau": {"kind": "fixed", "low": 2}}}', "network.leaky.tau.fixed.low = 2: Unexpected"),
             ('{"seed": -1}', "seed = -1: Input should be greater than or equal to 0"),
             ('{"seed": 9223372036854775808}', "seed = 9223372036854775808: Input should be less than"),
             ('{"seed": 1.5}', "seed = 1.5: Input should be a valid integer"),
-            ('{"task": {"kind": "sines"}}', "task: Input tag 'sines' .* expected tags: 'parity', 'dms'"),
+            ('{"task": {"kind": "sin"}}', "task: unknown kind 'sin'; known are 'parity', 'dms', 'sines'.*; import the"),
+            ('{"task": {"kind": ["dms"]}}', "task: Input tag '\\['dms'\\]' found using 'kind'"),
+            ('{"task": "dms"}', "task = 'dms': Input should be a registered task or an object with its kind"),
+            ('{"task": {"kind": "sines", "period": 2}}', "task.sines.period = 2: .* greater than 2"),
+            ('{"task": {"kind": "sines", "noise": -1}}', "task.sines.noise = -1: .* equal to 0"),
+            ('{"task": {"kind": "sines", "warm_up": 50}}', "task.sines: warm_up = 50: .* below steps = 50"),
             ('{"task": {}}', "task: Unable to extract tag using discriminator 'kind'"),
             ('{"task": {"kind": "dms", "input_probability": 1.5}}', "_probability.* = 1.5: .* equal to 1; .*'uniform'"),
             ('{"task": {"kind": "dms", "lengths": {"longest_factor": 1}}}', "longest_factor = 1: .* equal to 2"),
             ('{"task": {"kind": "dms", "lengths": {"shortest_beyond": 7}}}', "task.dms.lengths: at N = 2 .*9, 8"),
-            ('{"network": {"hidden": 0}}', "network.hidden = 0: Input should be greater than or equal to 1"),
-            ('{"network": {"initial_state": -0.1}}', "network.initial_state = -0.1: .* equal to 0"),
-            ('{"network": {"nonlinearity": {"kind": "leaky_relu", "slope": 1}}}', "slope = 1: .* less than 1"),
-            ('{"network": {"self_interaction": "beside"}}', "= 'beside': Input should be 'inside' or 'outside'"),
-            ('{"network": {"tau": {"kind": "fixed", "tau": 0.5}}}', "network.tau.fixed.tau = 0.5: .* equal to 1"),
-            ('{"network": {"tau": {"kind": "fixed", "tau": 1e999}}}', "network.tau.fixed.tau = inf: .* finite"),
-            ('{"network": {"tau": {"kind": "trained", "high": 1e999}}}', "network.tau.trained.high = inf: .* finite"),
+            ('{"network": {KIND, "hidden": 0}}', "network.leaky.hidden = 0: .* equal to 1"),
+            ('{"network": {KIND, "initial_state": -0.1}}', "network.leaky.initial_state = -0.1: .* equal to 0"),
+            ('{"network": {KIND, "nonlinearity": {"kind": "leaky_relu", "slope": 1}}}', "slope = 1: .* less than 1"),
+            ('{"network": {KIND, "self_interaction": "beside"}}', "= 'beside': Input should be 'inside' or 'outside'"),
+            ('{"network": {KIND, "tau": {"kind": "fixed", "tau": 0.5}}}', "tau.fixed.tau = 0.5: .* equal to 1"),
+            ('{"network": {KIND, "tau": {"kind": "fixed", "tau": 1e999}}}', "tau.fixed.tau = inf: .* finite"),
+            ('{"network": {KIND, "tau": {"kind": "trained", "high": 1e999}}}', "tau.trained.high = inf: .* finite"),
             (
-                '{"network": {"tau": {"kind": "trained", "low": 3}}}',
-                "network.tau.trained: low = 3.0 exceeds high = 2.0",
+                '{"network": {KIND, "tau": {"kind": "trained", "low": 3}}}',
+                "network.leaky.tau.trained: low = 3.0 exceeds high = 2.0",
+            ),
+            ('{"network": {"kind": "gru", "tau": 1}}', "network.gru.tau = 1: Unexpected keyword argument"),
+            ('{"network": {"kind": "lstm", "nonlinearity": 1}}', "network.lstm.nonlinearity = 1: Unexpected keyword"),
+            ('{"network": {"kind": "rnn"}}', "network: unknown kind 'rnn'; known are 'leaky', 'gru', 'lstm'; import"),
+            (
+                '{"network": {"kind": "gru"}, "training": {"clip": {"counts": "parameters_and_diagonal"}}}',
+                "training.clip.counts = 'parameters_and_diagonal': a gru has no .*; allowed is 'parameters'",
+            ),
+            (
+                '{"network": {"kind": "lstm"}, "training": {"precision": "bfloat16"}}',
+                "training.precision = 'bfloat16': for lstm allowed are 'float32' and 'float64'",
             ),
             ('{"curriculum": {"kind": "multi", "start": 1}}', "curriculum.multi.start = 1: .* equal to 2"),
-            ('{"curriculum": {"kind": "multi", "start": 102}}', "curriculum.start = 102 is beyond end.max_n = 101"),
-            ('{"training": {"optimizer": {"learning_rate": 0}}}', "optimizer.learning_rate = 0: .* greater than 0"),
-            ('{"training": {"optimizer": {"momentum": 1}}}', "training.optimizer.momentum = 1: .* less than 1"),
+            ('{"curriculum": {"kind": "multi", "start": 102}}', r"start = 102\): .* N = 102; .*_n = 101"),
+            ('{"curriculum": {"kind": "none", "n": 102}}', r"curriculum \(n = 102\): .* N = 102; al"),
+            ('{"curriculum": {"kind": "all", "n": 5}, "end": {"max_n": 4}}', r"n = 5\): .*_n = 4"),
+            ('{"curriculum": {"kind": "sliding", "width": 101, "begins": "full"}}', r"width = 101, .*trains N = 102"),
+            ('{"curriculum": {"kind": "sliding", "width": 3, "shift": 4}}', "m.sliding: shift = 4 .* width = 3"),
+            ('{"curriculum": {"kind": "sliding"}}', "curriculum.sliding.width: Field required"),
+            ('{"curriculum": {"kind": "none", "n": 1}}', "curriculum.none.n = 1: .* equal to 2"),
+            ('{"training": {"optimizer": {"kind": "sgd", "learning_rate": 0}}}', "learning_rate = 0: .* greater"),
+            ('{"training": {"optimizer": {"kind": "sgd", "momentum": 1}}}', "sgd.momentum = 1: .* less than 1"),
+            ('{"training": {"optimizer": {"kind": "sgd", "weight_decay": -1}}}', "weight_decay = -1: .* equal"),
+            ('{"training": {"optimizer": {"kind": "adam", "momentum": 0.1}}}', "adam.momentum = 0.1: Un"),
+            ('{"training": {"optimizer": {"kind": "adam", "beta2": 1}}}', "adam.beta2 = 1: .* less than 1"),
+            ('{"training": {"optimizer": {"kind": "rmsprop"}}}', "optimizer: .* tags: 'sgd', 'adam'"),
             ('{"training": {"clip": {"max_norm": 0}}}', "training.clip.max_norm = 0: .* greater than 0"),
-            ('{"training": {"precision": "float16"}}', "precision = 'float16': .* 'float32' or 'float64'"),
+            ('{"training": {"precision": "float16"}}', "precision = 'float16': .* 'float32', 'bfloat16' or 'float64'"),
             ('{"training": {"solved_accuracy": 1}}', "training.solved_accuracy = 1: .* less than 1"),
             ('{"end": {"max_epochs": 0}}', "end.max_epochs = 0: .* equal to 1"),
             ('{"end": {"max_seconds": 1e999}}', "end.max_seconds = inf: .* finite"),
-            ('{"network": {"hidden": "two\\nlines"}}', r"network.hidden = 'two\\nlines': .* valid integer"),
+            ('{"network": {KIND, "hidden": "two\\nlines"}}', r"network.leaky.hidden = 'two\\nlines': .* valid integer"),
             ('{"seed": -1, "end": {"max_n": 1}}', "end.max_n = 1: .*; seed = -1: "),
             ('{"seed"', "Invalid JSON"),
             ("[]", "RunConfig: Input should be an object"),
@@ -171,7 +239,7 @@ class TestRefusals:
     )  # fmt: skip
     def test_one_line_names_the_field_the_value_and_what_is_allowed(self, text: str, line: str):
         with pytest.raises(ValidationError) as caught:
-            RunConfig.from_json(text)
+            RunConfig.from_json(text.replace("KIND", '"kind": "leaky"'))
         told = explain(caught.value)
         assert "\n" not in told
         assert pytest.RaisesExc(ValueError, match=line).matches(ValueError(told)), told
@@ -196,6 +264,8 @@ class TestRefusals:
             lambda value: Leaky(initial_state=value),
             lambda value: SGD(learning_rate=value),
             lambda value: SGD(momentum=value),
+            lambda value: SGD(weight_decay=value),
+            lambda value: Adam(epsilon=value),
             lambda value: GradientClip(max_norm=value),
             lambda value: Training(solved_accuracy=value),
             lambda value: EndRules(max_seconds=value),
@@ -253,6 +323,11 @@ class TestNetworkId:
             run(task=Parity(lengths=Lengths(shortest_beyond=3))),
             run(task=Parity(lengths=Lengths(longest_factor=5))),
             run(task=Parity(lengths=Lengths(longest_beyond=1))),
+            run(task=Sines()),
+            run(task=Sines(period=6)),
+            run(task=Sines(steps=60)),
+            run(task=Sines(warm_up=1)),
+            run(task=Sines(noise=0.1)),
             run(network=Leaky(hidden=499)),
             run(network=Leaky(self_interaction="outside")),
             run(network=Leaky(initial_state=0.2)),
@@ -264,14 +339,35 @@ class TestNetworkId:
             run(network=Leaky(tau=TrainedTau(constraint="clamp_forward"))),
             run(network=Leaky(tau=FixedTau())),
             run(network=Leaky(tau=FixedTau(tau=2))),
+            run(network=GRU()),
+            run(network=GRU(hidden=499)),
+            run(network=GRU(initial_state=0)),
+            run(network=LSTM()),
+            run(network=LSTM(hidden=499)),
+            run(network=LSTM(initial_state=0)),
             run(curriculum=SingleHead()),
             run(curriculum=SingleHead(start=3)),
             run(curriculum=MultiHead(start=3)),
+            run(curriculum=SlidingWindow(width=3)),
+            run(curriculum=SlidingWindow(width=4)),
+            run(curriculum=SlidingWindow(width=3, shift=2)),
+            run(curriculum=SlidingWindow(width=3, begins="full")),
+            run(curriculum=SlidingWindow(width=3, start=3)),
+            run(curriculum=NoCurriculum(n=2)),
+            run(curriculum=NoCurriculum(n=3)),
+            run(curriculum=AllHeads(n=3)),
             training(batch_size=64),
             training(steps_per_epoch=601),
             training(test_batches=51),
             training(optimizer=SGD(learning_rate=0.01)),
             training(optimizer=SGD(momentum=0.9)),
+            training(optimizer=SGD(weight_decay=1e-5)),
+            training(optimizer=Adam()),
+            training(optimizer=Adam(learning_rate=0.05)),
+            training(optimizer=Adam(beta1=0.8)),
+            training(optimizer=Adam(beta2=0.8)),
+            training(optimizer=Adam(epsilon=1e-6)),
+            training(optimizer=Adam(weight_decay=1e-5)),
             training(clip=None),
             training(clip=GradientClip(max_norm=1)),
             training(clip=GradientClip(counts="parameters_and_diagonal")),
@@ -296,7 +392,9 @@ class TestStackingKey:
         slow = RunConfig(network=Leaky(tau=FixedTau(tau=3)), seed=9)
         assert stacking_key(fixed) == stacking_key(slow)
         others = [RunConfig(), fixed.with_hidden(9), RunConfig(network=Leaky(tau=TrainedTau(high=3)))]
-        assert len({stacking_key(config) for config in [fixed, *others]}) == 4
+        gated = [RunConfig(network=network) for network in (GRU(), GRU(hidden=9), LSTM())]
+        assert len({stacking_key(config) for config in [fixed, *others, *gated]}) == 7
+        assert {stacking_key(one) for one in RunConfig(network=GRU()).replicates(3)} == {RunConfig(network=GRU())}
 
 
 class TestPresets:
@@ -304,17 +402,26 @@ class TestPresets:
     def test_paper_changes_nothing(self, config: RunConfig):
         assert with_preset(config, "paper") == config
 
-    @given(configs)
+    @given(gated_configs)
+    def test_authors_changes_the_lengths_of_gated_networks(self, config: RunConfig):
+        found = with_preset(config, "authors")
+        lengths = {"lengths": Lengths(longest_beyond=1)} if isinstance(config.task, BitTask) else {}
+        assert found == dataclasses.replace(config, task=dataclasses.replace(config.task, **lengths))
+
+    @given(leaky_configs)
     def test_authors_changes_what_it_says(self, config: RunConfig):
         found = with_preset(config, "authors")
-        assert found.task.lengths.range_for(5) == (7, 21)
+        if isinstance(config.task, BitTask):
+            assert found.task == dataclasses.replace(config.task, lengths=Lengths(longest_beyond=1))
+        else:
+            assert found.task == config.task
         assert found.network.nonlinearity == LeakyReLU(slope=0.01)
         assert getattr(found.network.tau, "constraint", "clamp_forward") == "clamp_forward"
         assert (found.training.clip is None) == (config.training.clip is None)
         assert getattr(found.training.clip, "counts", None) in (None, "parameters_and_diagonal")
         kept = dataclasses.replace(
             found,
-            task=dataclasses.replace(found.task, lengths=config.task.lengths),
+            task=config.task,
             network=dataclasses.replace(
                 found.network, nonlinearity=config.network.nonlinearity, tau=config.network.tau
             ),

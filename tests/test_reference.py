@@ -104,8 +104,8 @@ class TestTraining:
             return json.loads(file.metadata()["info"])
 
     def batch(self, golden, i: int) -> tuple[TaskBatch, torch.Tensor]:
-        inputs, labels = golden[f"input{i}"].transpose(1, 2).float(), golden[f"labels{i}"][None].bool()
-        return TaskBatch(inputs, (len(inputs),), labels), golden[f"h0_{i}"][None]
+        inputs, targets = golden[f"input{i}"].transpose(1, 2).float(), golden[f"labels{i}"][None, None].bool()
+        return TaskBatch(inputs, (len(inputs),), targets), golden[f"h0_{i}"][None]
 
     def test_their_labels_are_the_parity_of_the_last_two_bits(self, golden):
         for i in range(5):
@@ -214,7 +214,7 @@ class TestImport:
         tensors = small()
         save_file(tensors, tmp_path / "theirs.safetensors")
         found = self.read(tmp_path / "theirs.safetensors")
-        assert found.progress == Progress(heads=(2, 3, 4), max_n=4)
+        assert found.progress == Progress(heads=(2, 3, 4), solved=(2, 3, 4), max_n=4)
         assert found.config.network == Leaky(
             hidden=4,
             nonlinearity=LeakyReLU(slope=0.01),

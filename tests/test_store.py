@@ -185,11 +185,11 @@ class TestStore:
 class TestNetworkTables:
     def test_flush_writes_what_was_added(self, store):
         tables = NetworkTables(store, "n1", 0)
-        tables.add(epochs_row(1), heads_rows(1, 1), None)
+        tables.add(epochs_row(1), heads_rows(1, 1), [])
         assert store.read(EPOCHS, "n1") == []
         tables.flush()
-        tables.add(epochs_row(2), heads_rows(2, 1), solved_row(2, 2))
-        tables.add(epochs_row(3), heads_rows(3, 2), None)
+        tables.add(epochs_row(2), heads_rows(2, 1), [solved_row(2, 2)])
+        tables.add(epochs_row(3), heads_rows(3, 2), [])
         tables.flush()
         assert store.read(EPOCHS, "n1") == [epochs_row(1), epochs_row(2), epochs_row(3)]
         assert store.read(HEADS, "n1") == heads_rows(1, 1) + heads_rows(2, 1) + heads_rows(3, 2)
@@ -197,10 +197,10 @@ class TestNetworkTables:
 
     def test_flush_writes_only_what_changed(self, store):
         tables = NetworkTables(store, "n1", 0)
-        tables.add(epochs_row(1), heads_rows(1, 1), solved_row(2, 1))
+        tables.add(epochs_row(1), heads_rows(1, 1), [solved_row(2, 1)])
         tables.flush()
         before = {table: (store.folder / table.name / "n1.parquet").stat().st_ino for table in (EPOCHS, SOLVED)}
-        tables.add(epochs_row(2), heads_rows(2, 1), None)
+        tables.add(epochs_row(2), heads_rows(2, 1), [])
         tables.flush()
         after = {table: (store.folder / table.name / "n1.parquet").stat().st_ino for table in before}
         assert after[EPOCHS] != before[EPOCHS]
@@ -210,10 +210,10 @@ class TestNetworkTables:
     def test_an_epoch_added_again_replaces(self, store, flush_between):
         tables = NetworkTables(store, "n1", 0)
         for epoch in (1, 2, 3):
-            tables.add(epochs_row(epoch), heads_rows(epoch, 3), solved_row(epoch + 1, epoch))
+            tables.add(epochs_row(epoch), heads_rows(epoch, 3), [solved_row(epoch + 1, epoch)])
             if flush_between:
                 tables.flush()
-        tables.add(epochs_row(2, loss=9.0), heads_rows(2, 1, accuracy=1.0), solved_row(3, 2, accuracy=1.0))
+        tables.add(epochs_row(2, loss=9.0), heads_rows(2, 1, accuracy=1.0), [solved_row(3, 2, accuracy=1.0)])
         tables.flush()
         assert [r["loss"] for r in store.read(EPOCHS, "n1")] == [0.25, 9.0, 0.25]
         assert [(r["epoch"], r["accuracy"]) for r in store.read(HEADS, "n1")] == [
@@ -226,10 +226,10 @@ class TestNetworkTables:
     def test_resuming_drops_later_epochs_and_goes_on(self, store):
         tables = NetworkTables(store, "n1", 0)
         for epoch in range(1, 6):
-            tables.add(epochs_row(epoch), heads_rows(epoch, 2), solved_row(epoch + 1, epoch))
+            tables.add(epochs_row(epoch), heads_rows(epoch, 2), [solved_row(epoch + 1, epoch)])
         tables.flush()
         resumed = NetworkTables(store, "n1", 3)
-        resumed.add(epochs_row(4, loss=4.0), heads_rows(4, 2), None)
+        resumed.add(epochs_row(4, loss=4.0), heads_rows(4, 2), [])
         resumed.flush()
         assert [(r["epoch"], r["loss"]) for r in store.read(EPOCHS, "n1")] == [
             *[(epoch, 0.25) for epoch in (1, 2, 3)],
@@ -240,14 +240,14 @@ class TestNetworkTables:
 
     def test_resuming_from_the_start_drops_all(self, store):
         tables = NetworkTables(store, "n1", 0)
-        tables.add(epochs_row(1), heads_rows(1, 2), solved_row(2, 1))
+        tables.add(epochs_row(1), heads_rows(1, 2), [solved_row(2, 1)])
         tables.flush()
         NetworkTables(store, "n1", 0).flush()
         assert [store.read(table, "n1") for table in (EPOCHS, HEADS, SOLVED)] == [[], [], []]
 
     def test_resuming_beyond_the_rows_is_an_error(self, store):
         tables = NetworkTables(store, "n1", 0)
-        tables.add(epochs_row(1), [], None)
+        tables.add(epochs_row(1), [], [])
         tables.flush()
         with pytest.raises(StoreError, match="end at epoch 1, but its checkpoint is of epoch 2"):
             NetworkTables(store, "n1", 2)
@@ -255,7 +255,7 @@ class TestNetworkTables:
     def test_a_row_that_does_not_fit_leaves_the_tables_as_they_were(self, store):
         tables = NetworkTables(store, "n1", 0)
         with pytest.raises(ValueError, match="heads: column network_id"):
-            tables.add(epochs_row(1), heads_rows(1, 2, network_id="n2"), None)
+            tables.add(epochs_row(1), heads_rows(1, 2, network_id="n2"), [])
         tables.flush()
         assert store.read(EPOCHS, "n1") == []
 
@@ -300,7 +300,7 @@ for number in itertools.count():
     for epoch in range(1, 31):
         keys = {"network_id": network_id, "epoch": epoch}
         heads = [row(HEADS, **keys, n=n) for n in range(2, 7)]
-        tables.add(row(EPOCHS, **keys), heads, row(SOLVED, **keys, n=epoch + 1))
+        tables.add(row(EPOCHS, **keys), heads, [row(SOLVED, **keys, n=epoch + 1)])
         tables.flush()
     store.write(OUTCOMES, network_id, [row(OUTCOMES, network_id=network_id)])
 """

@@ -17,18 +17,27 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
+from pydantic import ValidationError
 from rich.console import Console
 
+from analysis.measures import max_n
 from sweeps import _cluster
 from sweeps._errors import SweepError
 from sweeps._estimate import estimate, operations
 from sweeps._folder import Record, SweepFolder, require_same_base
-from sweeps._grid import axes, with_tau
+from sweeps._grid import axes, title, with_curriculum, with_network, with_tau
 from sweeps._progress import Progress
-from sweeps._runner import main
+from sweeps._runner import _groups, main
 from sweeps._trainable import PopulationTrainable
 from sweeps.fixed_tau import SWEEP as SWEEP_OF_TAUS
-from tsrnn.config import EndRules, FixedTau, Leaky, RunConfig, Training
+from tsrnn.__main__ import main as evaluate
+from tsrnn.checkpoint import load
+from tsrnn.config import GRU, LSTM, EndRules, FixedTau, Leaky, RunConfig, Training
+from tsrnn.records import RUNS
+from tsrnn.store import Store
+from tsrnn.tabulate import runs_row
+from tsrnn.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEP = [sys.executable, "sweeps/fixed_tau.py"]
@@ -283,6 +292,7 @@ def test_help_explains_every_option():
         (["--taus", "inf"], 2, "tau = inf"),
         (["--taus", "long"], 2, "taus = 'long'"),
         (["--taus"], 2, "taus"),
+        (["--tasks", "sums"], 2, "tasks = 'sums': allowed are parity, dms, sines"),
         (["--preset", "copy"], 2, '"paper", "authors"'),
         (["--replicates", "0"], 2, "replicates = 0"),
         (["--hidden", "0"], 2, "hidden = 0"),
@@ -500,6 +510,32 @@ class TestParts:
         assert (found["tasks"], found["curricula"], found["self_interactions"]) == (["parity"], ["multi"], ["inside"])
         assert [with_tau(RunConfig(), tau) for tau in found["taus"]] == networks
 
+    @pytest.mark.parametrize("network", [GRU(), LSTM()], ids=lambda network: network.kind)
+    def test_an_architecture_without_tau(self, network):
+        config = RunConfig(network=network)
+        with pytest.raises(ValueError, match=f"taus = '2': a {network.kind} has no tau"):
+            with_tau(config, "2")
+        with pytest.raises(ValidationError, match="self_interaction"):
+            with_network(config, self_interaction="outside")
+        assert with_network(config, hidden=9).network == replace(network, hidden=9)
+        assert axes([config]) == {"tasks": ["parity"], "curricula": ["multi"]}
+        assert axes([config, RunConfig()])["taus"] == ["trained"]
+        assert title(config) == f"parity multi {network.kind}"
+        runs = [*RunConfig().replicates(2), *config.replicates(2), with_tau(RunConfig(), "1")]
+        assert [[run.seed for run in group] for group in _groups(runs)] == [[0, 1], [0, 1], [0]]
+
+    @pytest.mark.parametrize("name", ["single", "multi", "sliding-5", "sliding-10-by-5-full", "none-12", "all-20"])
+    def test_a_curriculum_by_its_name(self, name: str):
+        config = with_curriculum(RunConfig(), name)
+        assert axes([config])["curricula"] == [name]
+        assert title(config) == f"parity {name} tau trained"
+
+    def test_a_curriculum_of_one_step_is_estimated_at_its_n(self):
+        for name, n in (("none-30", 30), ("all-30", 30), ("sliding-3", 5)):
+            config = with_curriculum(RunConfig(), name)
+            assert operations(config, 5) == operations(RunConfig(), n)
+            assert operations(config, 5) > 0
+
     def test_networks_too_large_for_this_machine(self, monkeypatch):
         def allocate(config: RunConfig) -> None:
             raise RuntimeError("not enough memory")
@@ -523,6 +559,8 @@ class TestParts:
         # 1000 epochs of 600 steps and 50 tests, M = 13.5 on average at N = 5.
         expected = 1000 * (6 * 600 + 2 * 50) * 13.5 * 256 * 500**2
         assert operations(RunConfig(), 5) == expected
+        assert operations(RunConfig(network=GRU()), 5) == 3 * expected
+        assert operations(RunConfig(network=LSTM()), 5) == 4 * expected
 
     def test_an_absent_folder_holds_nothing(self, tmp_path):
         folder = SweepFolder(str(tmp_path), "fixed_tau")
@@ -568,6 +606,38 @@ class TestProgress:
         assert progress._headline().startswith("2 of 2 networks done, 0 running")
 
 
+@pytest.mark.parametrize("network", [GRU(hidden=4), LSTM(hidden=4)], ids=lambda network: network.kind)
+def test_a_trial_of_gated_networks(tmp_path, network):
+    """Trained in two parts, the second from the checkpoints of the first; then read, and its checkpoint asked."""
+    training = Training(batch_size=4, steps_per_epoch=2, test_batches=1, solved_accuracy=1e-9)
+    configs = RunConfig(network=network, training=training, end=EndRules(max_epochs=4)).replicates(2)
+    SweepFolder(str(tmp_path), "gated").store.create()
+    where = tmp_path / "gated"
+    settings = {"plugins": [], "folder": str(where), "threads": 1}
+    trial = {"index": 0, "networks": [one.to_json() for one in configs], **settings}
+    first = PopulationTrainable({"trial": trial | {"device": "cpu"}})
+    first.step()
+    second = PopulationTrainable({"trial": trial | {"device": "cpu"}})
+    while not (result := second.step())["done"]:
+        pass
+    assert result["warnings"] == []
+    for config in configs:
+        Store(where).write(RUNS, config.network_id, [runs_row(config, sweep="gated", scale="quick")])
+    expected = [report for report in train(configs) if report.outcome]
+    for report in expected:
+        found = load(where / "checkpoints" / report.config.network_id / "epoch-000004.safetensors")
+        assert found.network.keys() == report.checkpoint.network.keys()
+        assert all(torch.equal(found.network[name], tensor) for name, tensor in report.checkpoint.network.items())
+    runs = pd.read_parquet(where / "runs")
+    assert set(runs["architecture"]) == {network.kind}
+    assert runs[["tau", "nonlinearity", "self_interaction"]].isna().all(axis=None)
+    assert pd.read_parquet(where / "epochs")[["tau_mean", "tau_sd"]].isna().all(axis=None)
+    assert max_n(where)[["architecture", "n", "finished", "max"]].values.tolist() == [[network.kind, 2, 2, 5]]
+    for protocol in ("end", "in-time"):
+        path = where / "checkpoints" / configs[0].network_id / "n-005.safetensors"
+        assert evaluate(["evaluate", str(path), "--protocol", protocol]) == 0
+
+
 def test_a_reused_process_gives_the_numbers_of_a_fresh_one(tmp_path):
     training = Training(batch_size=4, steps_per_epoch=2, test_batches=1)
     small = RunConfig(network=Leaky(hidden=4), training=training, end=EndRules(max_epochs=2))
@@ -576,7 +646,8 @@ def test_a_reused_process_gives_the_numbers_of_a_fresh_one(tmp_path):
         SweepFolder(str(tmp_path / folder), "fixed_tau").store.create()
         networks = [one.to_json() for one in replace(small, seed=seed).replicates(2)]
         where = str(tmp_path / folder / "fixed_tau")
-        return {"trial": {"index": 0, "networks": networks, "folder": where, "device": "cpu", "threads": 1}}
+        settings = {"plugins": [], "folder": where, "device": "cpu", "threads": 1}
+        return {"trial": {"index": 0, "networks": networks, **settings}}
 
     reused = PopulationTrainable(trial("reused", 0))
     while not reused.step()["done"]:

@@ -1,5 +1,6 @@
 """The training loop: networks do not touch each other, interruptions leave no trace, runs end when they should."""
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,22 +14,30 @@ from tests.tolerances import TOLERANCES, distance
 from tsrnn.checkpoint import Checkpoint, Progress, load, new, save
 from tsrnn.config import (
     DMS,
+    GRU,
+    LSTM,
     SGD,
+    Adam,
+    AllHeads,
     EndRules,
     FixedTau,
     GradientClip,
     Leaky,
     MultiHead,
+    NoCurriculum,
     Parity,
     RunConfig,
     SingleHead,
+    SlidingWindow,
     TrainedTau,
     Training,
 )
 from tsrnn.networks import NetworkState, initial_head, initial_network
+from tsrnn.optimizers import OptimizerState
 from tsrnn.presets import with_preset
 from tsrnn.sampling import batches
-from tsrnn.training import EpochReport, Trainer, ended, train
+from tsrnn.tabulate import solved_rows
+from tsrnn.training import EpochReport, Outcome, Trainer, ended, train
 
 TINY = RunConfig(
     network=Leaky(hidden=9),
@@ -39,7 +48,20 @@ TINY = RunConfig(
 SOLVES_ALWAYS = dataclasses.replace(TINY, training=dataclasses.replace(TINY.training, solved_accuracy=1e-9))
 SOLVES_NEVER = dataclasses.replace(TINY, training=dataclasses.replace(TINY.training, solved_accuracy=1 - 1e-9))
 
-CURRICULA = {"single": SingleHead(), "multi": MultiHead()}
+CURRICULA = {
+    "single": SingleHead(),
+    "multi": MultiHead(),
+    "sliding": SlidingWindow(width=2),
+    "sliding by 2": SlidingWindow(width=3, shift=2, begins="full"),
+}
+
+
+OPTIMIZERS = {
+    "sgd": SGD(learning_rate=0.3, momentum=0.6),
+    "sgd with decay": SGD(learning_rate=0.3, momentum=0.6, weight_decay=0.02),
+    "adam": Adam(learning_rate=0.02),
+    "adam with decay": Adam(learning_rate=0.02, beta1=0.5, beta2=0.9, weight_decay=0.1),
+}
 
 
 @pytest.fixture(params=CURRICULA)
@@ -47,16 +69,27 @@ def curriculum(request):
     return CURRICULA[request.param]
 
 
+@pytest.fixture(params=OPTIMIZERS)
+def optimizer(request):
+    return OPTIMIZERS[request.param]
+
+
 def start(config: RunConfig, heads: tuple[int, ...], **progress) -> Checkpoint:
-    return Checkpoint(config, Progress(heads=heads, **progress), initial_network(config, heads))
+    solved = heads[:-1]
+    return Checkpoint(config, Progress(heads=heads, solved=solved, **progress), initial_network(config, heads))
 
 
 def starts(config: RunConfig) -> list[Checkpoint]:
     """Four networks, each at another place of the curriculum."""
-    if isinstance(config.curriculum, SingleHead):
-        heads = [(2,), (7,), (3,), (3,)]
-    else:
-        heads = [(2,), (2, 3, 4), (2, 3, 4, 5, 6), (2, 3)]
+    match config.curriculum:
+        case SingleHead():
+            heads = [(2,), (7,), (3,), (3,)]
+        case MultiHead():
+            heads = [(2,), (2, 3, 4), (2, 3, 4, 5, 6), (2, 3)]
+        case SlidingWindow(width=2):
+            heads = [(2,), (2, 3), (6, 7), (3, 4)]
+        case SlidingWindow():
+            heads = [(2, 3, 4), (4, 5, 6), (8, 9, 10), (4, 5, 6)]
     return [start(c, ns, epoch=i) for i, (c, ns) in enumerate(zip(config.replicates(4), heads, strict=True))]
 
 
@@ -75,6 +108,12 @@ def assert_same(some: NetworkState, others: NetworkState) -> None:
     assert some.keys() == others.keys()
     for name, tensor in some.items():
         assert torch.equal(tensor, others[name]), name
+
+
+def assert_same_states(some: OptimizerState, others: OptimizerState) -> None:
+    assert some.keys() == others.keys()
+    for part, state in some.items():
+        assert_same(state, others[part])
 
 
 def assert_close(some: NetworkState, others: NetworkState) -> None:
@@ -114,8 +153,8 @@ class TestPopulations:
 
     @pytest.mark.parametrize("tau", [TrainedTau(), TrainedTau(constraint="clamp_forward"), FixedTau(tau=2)])
     @pytest.mark.parametrize("clip", [None, GradientClip(max_norm=0.3), GradientClip(counts="parameters_and_diagonal")])
-    def test_twenty_steps_are_the_oracles(self, tau, clip):
-        training = dataclasses.replace(TINY.training, clip=clip, optimizer=SGD(learning_rate=0.3, momentum=0.6))
+    def test_twenty_steps_are_the_oracles(self, tau, clip, optimizer):
+        training = dataclasses.replace(TINY.training, clip=clip, optimizer=optimizer)
         config = dataclasses.replace(TINY, network=dataclasses.replace(TINY.network, tau=tau), training=training)
         alike = starts(config)
         trainer = Trainer(alike)
@@ -127,7 +166,7 @@ class TestPopulations:
                 (
                     batch.inputs[len(batch.inputs) - batch.lengths[r] :, r].double(),
                     initial[r],
-                    {n: batch.labels[r, k] for k, n in enumerate(one.progress.heads)},
+                    {n: batch.targets[:, r, k] for k, n in enumerate(one.progress.heads)},
                 )
                 for batch, initial in drawn
             ]
@@ -136,8 +175,10 @@ class TestPopulations:
             assert norms[r] == pytest.approx(np.mean(oracle_norms), rel=TOLERANCES[torch.float64].training)
             assert_close(trainer.population.states()[r], expected)
 
-    def test_whole_runs_are_those_of_single_networks(self, curriculum):
-        alike = starts(dataclasses.replace(TINY, curriculum=curriculum))
+    @pytest.mark.parametrize("network", [TINY.network, GRU(hidden=9), LSTM(hidden=9)], ids=lambda one: one.kind)
+    def test_whole_runs_are_those_of_single_networks(self, curriculum, optimizer, network):
+        training = dataclasses.replace(TINY.training, optimizer=optimizer)
+        alike = starts(dataclasses.replace(TINY, curriculum=curriculum, network=network, training=training))
         together = run(Trainer(alike))
         assert len({report.n for report in together}) > 3
         for one in alike:
@@ -147,7 +188,9 @@ class TestPopulations:
                 assert (a.epoch, a.accuracies, a.outcome) == (b.epoch, b.accuracies, b.outcome)
                 assert a.loss == pytest.approx(b.loss, rel=TOLERANCES[torch.float64].training)
                 assert_close(a.checkpoint.network, b.checkpoint.network)
-                assert_close(a.checkpoint.momentum, b.checkpoint.momentum)
+                assert a.checkpoint.optimizer.keys() == b.checkpoint.optimizer.keys()
+                for part, state in a.checkpoint.optimizer.items():
+                    assert_close(state, b.checkpoint.optimizer[part])
 
     def test_fixed_taus_may_differ(self):
         configs = [
@@ -170,8 +213,9 @@ class TestPopulations:
 
 class TestInterruption:
     @pytest.mark.parametrize("epochs", [1, 3, 5])
-    def test_a_run_in_two_parts_is_the_run_bit_for_bit(self, curriculum, tmp_path: Path, epochs: int):
-        alike = starts(dataclasses.replace(TINY, curriculum=curriculum))
+    def test_a_run_in_two_parts_is_the_run_bit_for_bit(self, curriculum, optimizer, tmp_path: Path, epochs: int):
+        training = dataclasses.replace(TINY.training, optimizer=optimizer)
+        alike = starts(dataclasses.replace(TINY, curriculum=curriculum, training=training))
         whole = run(Trainer(alike))
         assert sum(report.solved is not None for report in whole) > 4  # the curricula step
         assert any(report.solved is None for report in whole)
@@ -189,7 +233,7 @@ class TestInterruption:
         for a, b in zip(parts, whole, strict=True):
             assert without_time(a) == without_time(b)
             assert_same(a.checkpoint.network, b.checkpoint.network)
-            assert_same(a.checkpoint.momentum, b.checkpoint.momentum)
+            assert_same_states(a.checkpoint.optimizer, b.checkpoint.optimizer)
 
     def test_solved_checkpoints_can_be_saved(self, tmp_path: Path):
         for report in train(SOLVES_ALWAYS):
@@ -212,13 +256,29 @@ class TestEnds:
     def test_solved_all(self, curriculum):
         config = dataclasses.replace(SOLVES_ALWAYS, curriculum=curriculum, end=EndRules(max_n=4))
         reports = list(train(config))
-        assert [report.n for report in reports] == [2, 3, 4]
-        assert [report.outcome and report.outcome.status for report in reports] == [None, None, "solved_all"]
-        assert [report.solved.progress.max_n for report in reports] == [2, 3, 4]
-        assert [report.epochs_taken for report in reports] == [1, 1, 1]
+        assert [report.outcome and report.outcome.status for report in reports] == [None] * (len(reports) - 1) + [
+            "solved_all"
+        ]
+        assert reports[-1].outcome.reason == "N = 4 was solved"
+        assert [n for report in reports for n in report.newly_solved] == [2, 3, 4]
+        assert [report.solved.progress.max_n for report in reports] == [report.n for report in reports]
+        assert {report.epochs_taken for report in reports} == {1}
         # The last checkpoint stays with the N that was solved.
         heads = [report.checkpoint.progress.heads for report in reports]
-        assert heads == ([(3,), (4,), (4,)] if curriculum == SingleHead() else [(2, 3), (2, 3, 4), (2, 3, 4)])
+        assert (
+            heads
+            == {
+                CURRICULA["single"]: [(3,), (4,), (4,)],
+                CURRICULA["multi"]: [(2, 3), (2, 3, 4), (2, 3, 4)],
+                CURRICULA["sliding"]: [(2, 3), (3, 4), (3, 4)],
+                CURRICULA["sliding by 2"]: [(2, 3, 4)],
+            }[curriculum]
+        )
+        solved = [report.checkpoint.progress.solved for report in reports]
+        assert solved == [
+            ns if report.outcome else tuple(n for n in ns if n <= report.n)
+            for ns, report in zip(heads, reports, strict=True)
+        ]
 
     def test_epochs(self):
         config = dataclasses.replace(SOLVES_NEVER, end=EndRules(max_epochs=3))
@@ -292,7 +352,7 @@ class TestHeads:
         config = dataclasses.replace(SOLVES_ALWAYS, curriculum=MultiHead())
         trainer = Trainer([new(config)])
         (report,) = trainer.run_epoch()
-        momentum = report.checkpoint.momentum
+        momentum = report.checkpoint.optimizer["momentum"]
         assert not any(momentum[name].any() for name in momentum if name.startswith("heads.3."))
         assert all(momentum[name].any() for name in momentum if not name.startswith("heads.3."))
 
@@ -304,14 +364,121 @@ class TestHeads:
         assert following.progress.heads == (3,)
         assert torch.equal(following.network["heads.3.weight"], report.solved.network["heads.2.weight"])
         assert torch.equal(following.network["heads.3.bias"], report.solved.network["heads.2.bias"])
-        assert following.momentum["heads.3.weight"].any()
+        assert following.optimizer["momentum"]["heads.3.weight"].any()
         assert "heads.2.weight" not in following.network
-        assert "heads.2.weight" not in following.momentum
+        assert "heads.2.weight" not in following.optimizer["momentum"]
         assert_same(trainer.population.states()[0], following.network)
 
     def test_an_unsolved_epoch_changes_no_heads(self):
         reports = list(train(SOLVES_NEVER))
         assert {report.checkpoint.progress.heads for report in reports} == {(2,)}
+
+
+def assert_same_runs(some: list[EpochReport], others: list[EpochReport]) -> None:
+    """Compare two runs bit for bit; all but their configurations and the wall clock."""
+    assert len(some) == len(others)
+    for a, b in zip(some, others, strict=True):
+        assert without_time(a) | {"config": None} == without_time(b) | {"config": None}
+        assert_same(a.checkpoint.network, b.checkpoint.network)
+        assert_same_states(a.checkpoint.optimizer, b.checkpoint.optimizer)
+        assert (a.solved is None) == (b.solved is None)
+        if a.solved:
+            assert_same(a.solved.network, b.solved.network)
+
+
+class TestSlidingWindow:
+    @pytest.mark.parametrize(
+        ("window", "same"),
+        [
+            (SlidingWindow(width=1), SingleHead()),
+            (SlidingWindow(width=1, begins="full"), SingleHead()),
+            (SlidingWindow(width=1, start=4), SingleHead(start=4)),
+            (SlidingWindow(width=12), MultiHead()),
+            (SlidingWindow(width=12, shift=5, start=4), MultiHead(start=4)),
+        ],
+        ids=["one is single", "one, full", "one from 4", "twelve is multi", "twelve from 4"],
+    )
+    def test_its_limits_are_single_and_multi_head_bit_for_bit(self, window, same, optimizer):
+        training = dataclasses.replace(TINY.training, optimizer=optimizer)
+        config = dataclasses.replace(TINY, training=training, end=EndRules(max_epochs=10))
+        runs = [list(train(dataclasses.replace(config, curriculum=c).replicates(3))) for c in (window, same)]
+        assert len({report.n for report in runs[0]}) > 3
+        assert any(report.solved is None for report in runs[0])
+        assert_same_runs(*runs)
+
+    def test_the_dropped_head_goes_on_as_the_new_one_with_its_moments_and_steps(self):
+        training = dataclasses.replace(SOLVES_ALWAYS.training, optimizer=Adam())
+        config = dataclasses.replace(SOLVES_ALWAYS, training=training, curriculum=SlidingWindow(width=2))
+        trainer = Trainer([new(config)])
+        first, second = trainer.run_epoch()[0], trainer.run_epoch()[0]
+        steps = first.checkpoint.optimizer["steps"]
+        assert (steps["heads.2.weight"], steps["heads.3.weight"], steps["tau"]) == (4, 0, 4)
+        assert second.checkpoint.progress.heads == (3, 4)
+        assert torch.equal(second.checkpoint.network["heads.4.weight"], second.solved.network["heads.2.weight"])
+        assert torch.equal(second.checkpoint.network["heads.3.bias"], second.solved.network["heads.3.bias"])
+        steps = second.checkpoint.optimizer["steps"]
+        assert (steps["heads.4.weight"], steps["heads.3.weight"], steps["tau"]) == (8, 4, 8)
+        assert not any("heads.2." in name for name in steps)
+
+
+class TestOneStep:
+    def test_no_curriculum_ends_when_its_n_is_solved(self):
+        config = dataclasses.replace(SOLVES_ALWAYS, curriculum=NoCurriculum(n=6))
+        (report,) = train(config)
+        assert report.checkpoint.progress.heads == report.newly_solved == (6,)
+        assert report.checkpoint.progress.max_n == 6
+        assert (report.outcome.status, report.outcome.reason) == ("solved_all", "N = 6 was solved")
+
+    def test_no_curriculum_ends_out_of_epochs(self):
+        reports = list(train(dataclasses.replace(SOLVES_NEVER, curriculum=NoCurriculum(n=6))))
+        assert [report.n for report in reports] == [6] * 8
+        assert reports[-1].outcome.status == "epochs"
+        assert reports[-1].checkpoint.progress.max_n == 0
+
+    def test_all_heads_train_as_multi_heads_do(self):
+        every = dataclasses.replace(SOLVES_NEVER, curriculum=AllHeads(n=5))
+        multi = dataclasses.replace(SOLVES_NEVER, curriculum=MultiHead())
+        late = Checkpoint(multi, Progress(heads=(2, 3, 4, 5)), initial_network(multi, (2, 3, 4, 5)))
+        assert_same_runs(list(train(every)), run(Trainer([late])))
+
+    def test_each_of_all_heads_is_solved_once_by_its_own_accuracy(self):
+        config = dataclasses.replace(
+            TINY,
+            curriculum=AllHeads(n=7),
+            training=dataclasses.replace(TINY.training, solved_accuracy=0.6),
+            end=EndRules(max_n=7, max_epochs=60),
+        )
+        reports = list(train(config))
+        epoch_of = {n: report.epoch for report in reports for n in report.newly_solved}
+        first = {}
+        for report in reports:
+            for n, accuracy in report.accuracies.items():
+                if accuracy > 0.6 and (n < 7 or report.accuracy_mean > 0.6):
+                    first.setdefault(n, report.epoch)
+        assert epoch_of == first
+        assert sum(len(report.newly_solved) for report in reports) == len(epoch_of)
+        assert len(set(epoch_of.values())) > 1
+        for report in reports:
+            assert report.checkpoint.progress.heads == (2, 3, 4, 5, 6, 7)
+            assert report.checkpoint.progress.max_n == max(
+                (n for n, epoch in epoch_of.items() if epoch <= report.epoch), default=0
+            )
+            assert (report.solved is not None) == bool(report.newly_solved)
+        assert reports[-1].outcome.status == ("solved_all" if len(epoch_of) == 6 else "epochs")
+        rows = [row for report in reports for row in solved_rows(report, {n: f"{n}" for n in report.newly_solved})]
+        assert {row["n"]: row["epoch"] for row in rows} == epoch_of
+        assert all(row["accuracy"] > 0.6 and row["checkpoint"] == str(row["n"]) for row in rows)
+
+    def test_all_heads_end_when_all_are_solved(self):
+        reports = list(train(dataclasses.replace(SOLVES_ALWAYS, curriculum=AllHeads(n=5), end=EndRules(max_n=5))))
+        assert [report.newly_solved for report in reports] == [(2, 3, 4, 5)]
+        assert reports[-1].outcome == Outcome("solved_all", "all of N = 2 to 5 were solved")
+
+    def test_the_largest_n_alone_does_not_end_all_heads(self):
+        config = dataclasses.replace(SOLVES_NEVER, curriculum=AllHeads(n=4), end=EndRules(max_n=4))
+        missing = Progress(heads=(2, 3, 4), solved=(2, 4), max_n=4)
+        assert ended(config, missing) is None
+        assert ended(config, dataclasses.replace(missing, solved=(2, 3, 4))).status == "solved_all"
 
 
 class TestReports:
@@ -332,6 +499,14 @@ class TestReports:
             tested = 3 * (report.n + 2 + 4 * report.n) / 2
             assert report.checkpoint.progress.operations == (6 * steps + 2 * tested) * 6 * 9**2
 
+    @pytest.mark.parametrize(("network", "times"), [(GRU(hidden=9), 3), (LSTM(hidden=9), 4)])
+    def test_a_gated_network_takes_a_leaky_ones_operations_a_gate(self, network, times):
+        gated, leaky = (
+            next(train(dataclasses.replace(SOLVES_NEVER, network=one))) for one in (network, SOLVES_NEVER.network)
+        )
+        assert gated.checkpoint.progress.operations == times * leaky.checkpoint.progress.operations
+        assert (gated.tau_mean, gated.tau_sd) == (None, None)
+
     def test_tau_is_that_of_the_epochs_end(self):
         (report,) = Trainer([new(SOLVES_NEVER)]).run_epoch()
         tau = report.checkpoint.network["tau"].numpy()
@@ -344,16 +519,16 @@ class TestReports:
         body = {name: t for name, t in report.checkpoint.network.items() if not name.startswith("heads.3.")}
         assert_same(report.solved.network, body)
         assert report.solved.progress.heads == (2,)
-        assert not report.solved.momentum
+        assert not report.solved.optimizer
 
     def test_reports_are_not_changed_by_later_training(self):
         trainer = Trainer([new(SOLVES_NEVER)])
         (report,) = trainer.run_epoch()
         before = {name: tensor.clone() for name, tensor in report.checkpoint.network.items()}
-        momentum = {name: tensor.clone() for name, tensor in report.checkpoint.momentum.items()}
+        optimizer = copy.deepcopy(report.checkpoint.optimizer)
         trainer.run_epoch()
         assert_same(report.checkpoint.network, before)
-        assert_same(report.checkpoint.momentum, momentum)
+        assert_same_states(report.checkpoint.optimizer, optimizer)
 
     def test_a_start_is_not_changed_by_training(self):
         one = new(TINY)

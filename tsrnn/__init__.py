@@ -3,31 +3,40 @@
 from importlib.metadata import version
 
 from tsrnn.config import (
-    DMS,
+    GRU,
+    LSTM,
     SGD,
+    Adam,
+    AllHeads,
     EndRules,
     FixedTau,
     GradientClip,
     Leaky,
     LeakyReLU,
-    Lengths,
     MultiHead,
-    Parity,
+    NoCurriculum,
     ReLU,
     RunConfig,
     SingleHead,
+    SlidingWindow,
     Tanh,
     TrainedTau,
     Training,
 )
 from tsrnn.presets import with_preset
+from tsrnn.tasks import DMS, BitTask, Lengths, Parity, Sines, Task, register_task
 from tsrnn.training import EpochReport, Trainer, train
 
 __version__ = version("tsrnn")
 
 __all__ = [
     "DMS",
+    "GRU",
+    "LSTM",
     "SGD",
+    "Adam",
+    "AllHeads",
+    "BitTask",
     "EndRules",
     "EpochReport",
     "FixedTau",
@@ -36,15 +45,20 @@ __all__ = [
     "LeakyReLU",
     "Lengths",
     "MultiHead",
+    "NoCurriculum",
     "Parity",
     "ReLU",
     "RunConfig",
+    "Sines",
     "SingleHead",
+    "SlidingWindow",
     "Tanh",
+    "Task",
     "TrainedTau",
     "Trainer",
     "Training",
     "__version__",
+    "register_task",
     "train",
     "with_preset",
 ]

@@ -17,12 +17,13 @@ from rich.table import Table
 
 from tsrnn import command_line
 from tsrnn.checkpoint import CheckpointError, CheckpointFolder, load
-from tsrnn.config import DMS, MultiHead, Parity, SingleHead
+from tsrnn.config import MultiHead, SingleHead
 from tsrnn.evaluation import Protocol, end_accuracy, in_time_accuracy
 from tsrnn.records import RUNS, SOLVED
 from tsrnn.reference import read_reference
 from tsrnn.store import Store, StoreError
 from tsrnn.tabulate import runs_row
+from tsrnn.tasks import DMS, Parity
 
 app = App(name="python -m tsrnn", help="Look at single networks.", version_flags=[])
 
@@ -87,24 +88,27 @@ def evaluate(
     *,
     protocol: Protocol = "end",
     seed: Seed = 0,
+    plugin: command_line.Plugins = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Print the accuracy of every head of a checkpoint, with its standard error.
 
     Args:
         checkpoint: A .safetensors file of ours.
-        protocol: end: one answer a sequence, drawn as in training, over the batches of its own test. in-time: an
+        protocol: end: sequences drawn and asked as in training, over the batches of its own test. in-time: an
             answer at each of 1000 steps after 100 steps of warm-up, 10 sequences, P(bit = 1) = 0.5.
         seed: Of the test data; training never draws from it.
+        plugin: Python files that define the task or the network, where tsrnn has them not.
         as_json: Print {"heads": [{"n", "accuracy", "standard_error"}, ...]}.
     """
+    command_line.import_plugins(plugin)
     found = load(checkpoint)
     population, task, training = found.population(), found.config.task, found.config.training
     addresses = [(seed, "evaluate", 0)]
     if protocol == "end":
         (heads,) = end_accuracy(population, task, addresses, training.test_batches, training.batch_size)
     else:
-        (heads,) = in_time_accuracy(population, dataclasses.replace(task, input_probability=0.5), addresses)
+        (heads,) = in_time_accuracy(population, task.balanced(), addresses)
     if as_json:
         print(json.dumps({"heads": [{"n": n} | dataclasses.asdict(head) for n, head in heads.items()]}))
         return

@@ -9,21 +9,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
+from torch import Tensor
 
 from tsrnn import curriculum
-from tsrnn.config import MemoryN, RunConfig, explain
+from tsrnn.config import RunConfig, explain
 from tsrnn.curriculum import CurriculumState
 from tsrnn.files import write_atomically
+from tsrnn.kinds import MemoryN
 from tsrnn.networks import NetworkState, Population, initial_network, parameter_dtype, population, shapes
+from tsrnn.optimizers import OptimizerState, initial_state
 
-FORMAT: Final = "tsrnn-1"
+FORMAT: Final = "tsrnn-2"
 
 
 class CheckpointError(Exception):
@@ -36,6 +39,7 @@ class Progress:
 
     Attributes:
         heads: the N in training, ascending.
+        solved: those of them that have been solved, ascending.
         epoch: epochs trained.
         epochs_on_newest: epochs trained since the newest N entered.
         max_n: the largest N solved; 0 where none was.
@@ -45,6 +49,7 @@ class Progress:
     """
 
     heads: Annotated[tuple[MemoryN, ...], Field(min_length=1)]
+    solved: tuple[MemoryN, ...] = ()
     epoch: int = 0
     epochs_on_newest: int = 0
     max_n: int = 0
@@ -59,10 +64,16 @@ class Progress:
             raise ValueError(f"heads = {heads}: allowed are different N in ascending order")
         return heads
 
+    @model_validator(mode="after")
+    def _solved_are_in_training(self) -> Self:
+        if list(self.solved) != [n for n in self.heads if n in self.solved]:
+            raise ValueError(f"solved = {self.solved}: allowed are N of heads = {self.heads}, ascending")
+        return self
+
     @property
     def curriculum(self) -> CurriculumState:
         """The state of the curriculum."""
-        return CurriculumState(self.heads)
+        return CurriculumState(self.heads, self.solved)
 
 
 _PROGRESS: Final[TypeAdapter[Progress]] = TypeAdapter(Progress)
@@ -76,13 +87,14 @@ class Checkpoint:
         config: the network's run.
         progress: how far it has come.
         network: its tensors by name, heads by their N.
-        momentum: the optimiser's, by the same names; empty where only the weights are kept.
+        optimizer: the optimiser's state (see `tsrnn.optimizers.initial_state`); empty where no step was taken, or
+            only the weights are kept.
     """
 
     config: RunConfig
     progress: Progress
     network: NetworkState
-    momentum: NetworkState = field(default_factory=dict)
+    optimizer: OptimizerState = field(default_factory=dict)
 
     def population(self) -> Population:
         """Return the network as a population of one, whose products are those of its parameters' dtype."""
@@ -102,7 +114,8 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         OSError: if the file cannot be written.
     """
     tensors = {f"network/{name}": t for name, t in checkpoint.network.items()}
-    tensors |= {f"momentum/{name}": t for name, t in checkpoint.momentum.items()}
+    for part, state in checkpoint.optimizer.items():
+        tensors |= {f"optimizer/{part}/{name}": t for name, t in state.items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     about = {
         "format": FORMAT,
@@ -133,16 +146,24 @@ def load(path: Path) -> Checkpoint:
     if metadata.get("sha256") != _digest(metadata["tsrnn"], tensors):
         raise CheckpointError(f"{path}: damaged (its contents do not match its checksum)")
     config, progress = _about(path, metadata["tsrnn"])
-    parts: dict[str, NetworkState] = {"network": {}, "momentum": {}}
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "optimizer": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")
         if part not in parts:
-            raise CheckpointError(f"{path}: unknown tensor {name}; allowed are network/... and momentum/...")
+            raise CheckpointError(f"{path}: unknown tensor {name}; allowed are network/... and optimizer/...")
         parts[part][rest] = tensor
-    _check(path, config, progress, parts["network"], "network")
-    if parts["momentum"]:
-        _check(path, config, progress, parts["momentum"], "momentum")
-    return Checkpoint(config, progress, parts["network"], parts["momentum"])
+    dtype = parameter_dtype(config.training)
+    described = shapes(config.network, progress.heads, config.task.head_width)
+    network = {name: torch.empty(shape, dtype=dtype, device="meta") for name, shape in described.items()}
+    _check(path, parts["network"], network, "network")
+    state = initial_state(config.training.optimizer, network)
+    flat = {f"{part}/{name}": tensor for part, tensors in state.items() for name, tensor in tensors.items()}
+    if parts["optimizer"]:
+        _check(path, parts["optimizer"], flat, "optimizer")
+        optimizer = {part: {name: parts["optimizer"][f"{part}/{name}"] for name in state[part]} for part in state}
+    else:
+        optimizer = {}
+    return Checkpoint(config, progress, parts["network"], optimizer)
 
 
 def _about(path: Path, text: str) -> tuple[RunConfig, Progress]:
@@ -158,28 +179,26 @@ def _about(path: Path, text: str) -> tuple[RunConfig, Progress]:
         raise CheckpointError(f"{path}: {explain(error)}") from None
 
 
-def _check(path: Path, config: RunConfig, progress: Progress, state: NetworkState, part: str) -> None:
+def _check(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], part: str) -> None:
     """Hold the tensors against what the configuration says they are."""
-    expected = shapes(config.network, progress.heads)
-    if expected.keys() != state.keys():
-        wrong = sorted(expected.keys() ^ state.keys())
+    if expected.keys() != found.keys():
+        wrong = sorted(expected.keys() ^ found.keys())
         raise CheckpointError(f"{path}: {part}: missing or unknown tensors: {', '.join(wrong)}")
-    dtype = parameter_dtype(config.training)
-    for name, shape in expected.items():
-        tensor = state[name]
-        if tuple(tensor.shape) != shape or tensor.dtype != dtype:
+    for name, right in expected.items():
+        tensor = found[name]
+        if tensor.shape != right.shape or tensor.dtype != right.dtype:
             raise CheckpointError(
                 f"{path}: {part}/{name} is {tensor.dtype} {list(tensor.shape)}; "
-                f"its configuration needs {dtype} {list(shape)}"
+                f"its configuration needs {right.dtype} {list(right.shape)}"
             )
 
 
-def _digest(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
+def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim else b"")
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

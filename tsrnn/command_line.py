@@ -3,11 +3,33 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
 from tsrnn.config import explain
+from tsrnn.plugins import PluginError, import_file
+
+Plugins = Annotated[
+    list[Path] | None,
+    Parameter(
+        name="--plugin",
+        consume_multiple=True,
+        negative=(),
+    ),
+]
+
+
+def import_plugins(files: Sequence[Path] | None) -> None:
+    """Import the files given as `--plugin`.
+
+    Raises:
+        PluginError: if there is no such file.
+    """
+    for file in files or ():
+        import_file(file)
 
 
 def run(app: App, arguments: Sequence[str], failures: Mapping[type[Exception], int]) -> int:
@@ -32,6 +54,8 @@ def run(app: App, arguments: Sequence[str], failures: Mapping[type[Exception], i
         # The reader of the pipe, such as `head`, has seen enough; Python's flush at exit must not fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except PluginError as error:
+        return fail(str(error), 2)
     except tuple(failures) as error:
         return fail(str(error), next(code for kind, code in failures.items() if isinstance(error, kind)))
     return status if isinstance(status, int) else 0

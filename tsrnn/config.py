@@ -8,65 +8,20 @@ Every union is tagged by `kind`, so that the JSON form says which class it was.
 import dataclasses
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, cast, dataclass_transform
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-STRICT: Final = ConfigDict(extra="forbid")
+from tsrnn.kinds import STRICT, Count, Kinds, MemoryN, NonNegative, Positive
+from tsrnn.tasks import DMS as DMS
+from tsrnn.tasks import TASKS, Task
+from tsrnn.tasks import Lengths as Lengths
+from tsrnn.tasks import Parity as Parity
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-MemoryN = Annotated[int, Field(ge=2)]
 Precision = Literal["float32", "bfloat16", "float64"]
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Lengths:
-    """Sequence length M: uniform on the integers [N + shortest_beyond, longest_factor N + longest_beyond].
-
-    Source: section 3.1; the authors' code draws to 4 N + 1 (`longest_beyond=1`).
-    """
-
-    shortest_beyond: Annotated[int, Field(ge=0)] = 2
-    longest_factor: Annotated[int, Field(ge=2)] = 4
-    longest_beyond: Annotated[int, Field(ge=0)] = 0
-
-    @model_validator(mode="after")
-    def _ordered_at_the_smallest_n(self) -> Self:
-        if self.range_for(2)[0] > self.range_for(2)[1]:
-            raise ValueError(f"at N = 2 the shortest length exceeds the longest: {self.range_for(2)}")
-        return self
-
-    def range_for(self, n: int) -> tuple[int, int]:
-        """Return the shortest and the longest length in time steps, both inclusive, for largest N `n`."""
-        return n + self.shortest_beyond, self.longest_factor * n + self.longest_beyond
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class Parity:
-    """N-parity: is the number of ones among the last N bits odd? (section 3.1).
-
-    `input_probability` is P(bit = 1), or "uniform" for a p ~ U(0, 1) drawn for each sequence (the code's).
-    """
-
-    kind: Literal["parity"] = "parity"
-    input_probability: Probability | Literal["uniform"] = "uniform"
-    lengths: Lengths = Lengths()
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class DMS:
-    """N-delayed-match-to-sample: does the last bit equal the one N - 1 steps before it? (section 3.1)."""
-
-    kind: Literal["dms"] = "dms"
-    input_probability: Probability | Literal["uniform"] = 0.5
-    lengths: Lengths = Lengths()
-
-
-Task = Annotated[Parity | DMS, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -126,23 +81,76 @@ Tau = Annotated[TrainedTau | FixedTau, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Leaky:
+class Network(ABC):
+    """What every architecture has: H = `hidden` neurons, and sequences that start in states U(0, initial_state)."""
+
+    hidden: Count = 500
+    initial_state: NonNegative = 0.1
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The architecture's name: a field `kind: Literal["name"] = "name"`."""
+
+    def stacking(self) -> Self:
+        """Return what networks must share to be stacked in one population: here, everything."""
+        return self
+
+
+NETWORKS: Final[Kinds[Network]] = Kinds("network")
+N = TypeVar("N", bound=Network)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
+def register_network(cls: type[N]) -> type[N]:
+    """Make a class a frozen, checked dataclass, known by its `kind` wherever a network is named.
+
+    `tsrnn.networks.implements` names the population that implements it.
+
+    Raises:
+        TypeError: if it lacks its kind.
+        ValueError: if its kind is another network's.
+    """
+    checked = cast(type[N], dataclass(frozen=True, kw_only=True, config=STRICT)(cls))
+    NETWORKS.add(checked)
+    return checked
+
+
+@register_network
+class Leaky(Network):
     """Leaky RNN (section 2).
 
     `self_interaction` "inside" the nonlinearity is equation 1, "outside" equation 5 (appendix A).
-    The initial state of every sequence is U(0, initial_state), per neuron.
     """
 
     kind: Literal["leaky"] = "leaky"
-    hidden: Count = 500
     nonlinearity: Nonlinearity = LeakyReLU()
     self_interaction: Literal["inside", "outside"] = "inside"
     tau: Tau = TrainedTau()
-    initial_state: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+
+    def stacking(self) -> Self:
+        """Return all but a fixed tau's value."""
+        return dataclasses.replace(self, tau=FixedTau()) if isinstance(self.tau, FixedTau) else self
 
 
-# One architecture today; a union tagged by `kind` as soon as there is a second.
-Network = Leaky
+@register_network
+class GRU(Network):
+    """Gated recurrent unit (appendix G): `hidden` units, bits given as -1 and 1.
+
+    The initial state of every sequence is U(0, initial_state), per unit.
+    """
+
+    kind: Literal["gru"] = "gru"
+
+
+@register_network
+class LSTM(Network):
+    """Long short-term memory (appendix G): `hidden` units, bits given as -1 and 1.
+
+    The initial hidden state of every sequence is U(0, initial_state), per unit; its initial cell state is 0.
+    """
+
+    kind: Literal["lstm"] = "lstm"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -152,6 +160,11 @@ class SingleHead:
     kind: Literal["single"] = "single"
     start: MemoryN = 2
 
+    @property
+    def first_heads(self) -> tuple[int, ...]:
+        """The N trained in the first step."""
+        return (self.start,)
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class MultiHead:
@@ -160,20 +173,100 @@ class MultiHead:
     kind: Literal["multi"] = "multi"
     start: MemoryN = 2
 
+    @property
+    def first_heads(self) -> tuple[int, ...]:
+        """The N trained in the first step."""
+        return (self.start,)
 
-Curriculum = Annotated[SingleHead | MultiHead, Field(discriminator="kind")]
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SlidingWindow:
+    """Train the N of a window together and move the window on when its newest N is solved (appendix F).
+
+    `begins` "grown": from N = `start` alone the window grows by one fresh head a step to `width` heads, and
+    shifts from then on. "full": with all `width` heads from N = `start` on, as in the authors' code.
+    A shift drops the `shift` smallest N and adds as many; in ascending order, each new N continues the head
+    of one that was dropped. So width 1 is single-head, and a window that never fills is multi-head.
+    """
+
+    kind: Literal["sliding"] = "sliding"
+    width: Count
+    shift: Count = 1
+    begins: Literal["grown", "full"] = "grown"
+    start: MemoryN = 2
+
+    @model_validator(mode="after")
+    def _skips_no_n(self) -> Self:
+        if self.shift > self.width:
+            raise ValueError(f"shift = {self.shift} would skip N: allowed is 1 to width = {self.width}")
+        return self
+
+    @property
+    def first_heads(self) -> tuple[int, ...]:
+        """The N trained in the first step."""
+        return tuple(range(self.start, self.start + (self.width if self.begins == "full" else 1)))
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NoCurriculum:
+    """Train one head on N = `n` from the start, and nothing else (figures 3a, S13)."""
+
+    kind: Literal["none"] = "none"
+    n: MemoryN
+
+    @property
+    def first_heads(self) -> tuple[int, ...]:
+        """The N trained in the first step, the only one."""
+        return (self.n,)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class AllHeads:
+    """Train a head for every N = 2..`n` from the start (appendix I, figure S18)."""
+
+    kind: Literal["all"] = "all"
+    n: MemoryN
+
+    @property
+    def first_heads(self) -> tuple[int, ...]:
+        """The N trained in the first step, the only one."""
+        return tuple(range(2, self.n + 1))
+
+
+Curriculum = Annotated[SingleHead | MultiHead | SlidingWindow | NoCurriculum | AllHeads, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SGD:
-    """Stochastic gradient descent with Nesterov momentum (section 3.2; the numbers are the code's)."""
+    """Stochastic gradient descent with Nesterov momentum (section 3.2; the numbers are the code's).
+
+    `weight_decay` adds that multiple of the weights to their clipped gradient, as torch.optim.SGD does; biases
+    and tau do not decay.
+    """
 
     kind: Literal["sgd"] = "sgd"
     learning_rate: Positive = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
-Optimizer = SGD
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Adam:
+    """Adam as in torch.optim.Adam (appendix G: for GRU and LSTM); `weight_decay` as in `SGD`.
+
+    `beta1` and `beta2` are the decay rates of the gradient's running mean and mean square, `epsilon` is added
+    to the root of the latter.
+    """
+
+    kind: Literal["adam"] = "adam"
+    learning_rate: Positive = 1e-3
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    epsilon: Positive = 1e-8
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+Optimizer = Annotated[SGD | Adam, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -192,8 +285,8 @@ class GradientClip:
 class Training:
     """How one epoch is trained and tested.
 
-    An epoch is `steps_per_epoch` optimiser steps, then a test on `test_batches` batches. An N is solved when
-    both the newest head's accuracy and the mean over heads exceed `solved_accuracy`.
+    An epoch is `steps_per_epoch` optimiser steps, then a test on `test_batches` batches. An N is solved the
+    first time its head's accuracy exceeds `solved_accuracy`; the newest N, if the mean over heads does too.
     `precision` is the dtype of parameters, states and products; "bfloat16" is float32 with the products of the
     recurrence, and of its gradient, taken of bfloat16 numbers: about twice as fast where the processor has them.
     """
@@ -209,7 +302,10 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class EndRules:
-    """A run ends when N = `max_n` is solved, after `max_epochs`, or after `max_seconds` of its own computing."""
+    """A run ends when N = `max_n` is solved, after `max_epochs`, or after `max_seconds` of its own computing.
+
+    Under a curriculum of one step (`NoCurriculum`, `AllHeads`) it ends when all of its N are solved.
+    """
 
     max_n: MemoryN = 101
     max_epochs: Count = 1000
@@ -224,8 +320,8 @@ class RunConfig:
         pydantic.ValidationError: (a ValueError) names the field, the value and what is allowed.
     """
 
-    task: Task = Parity()
-    network: Network = Leaky()
+    task: Annotated[Task, TASKS] = Parity()
+    network: Annotated[Network, NETWORKS] = Leaky()
     curriculum: Curriculum = MultiHead()
     training: Training = Training()
     end: EndRules = EndRules()
@@ -233,8 +329,29 @@ class RunConfig:
 
     @model_validator(mode="after")
     def _starts_below_the_end(self) -> Self:
-        if self.curriculum.start > self.end.max_n:
-            raise ValueError(f"curriculum.start = {self.curriculum.start} is beyond end.max_n = {self.end.max_n}")
+        first, last = self.curriculum.first_heads[-1], self.end.max_n
+        if first > last:
+            fields = [field.name for field in dataclasses.fields(self.curriculum) if field.name != "kind"]
+            settings = ", ".join(f"{name} = {getattr(self.curriculum, name)}" for name in fields)
+            raise ValueError(
+                f"curriculum ({settings}): its first step trains N = {first}; allowed is up to end.max_n = {last}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trains_its_architecture(self) -> Self:
+        kind, training = self.network.kind, self.training
+        if isinstance(self.network, Leaky):
+            return self
+        if training.clip is not None and training.clip.counts == "parameters_and_diagonal":
+            raise ValueError(
+                f"training.clip.counts = {training.clip.counts!r}: a {kind} has no weights that are kept zero; "
+                "allowed is 'parameters'"
+            )
+        if training.precision == "bfloat16":
+            raise ValueError(
+                f"training.precision = {training.precision!r}: for {kind} allowed are 'float32' and 'float64'"
+            )
         return self
 
     @property
@@ -306,7 +423,4 @@ def explain(error: ValidationError) -> str:
 
 def stacking_key(config: RunConfig) -> RunConfig:
     """Return what networks must share to be stacked in one population: all but the seed and a fixed tau's value."""
-    network = config.network
-    if isinstance(network.tau, FixedTau):
-        network = dataclasses.replace(network, tau=FixedTau())
-    return dataclasses.replace(config, network=network, seed=0)
+    return dataclasses.replace(config, network=config.network.stacking(), seed=0)

@@ -1,4 +1,7 @@
-"""How well a population answers: accuracy of every head, at the end of sequences or all the time."""
+"""How well a population answers: accuracy of every head, in sequences as in training or all the time.
+
+The accuracy is the mean of the task's score: a share of right answers, or R^2; `tsrnn.tasks` says which.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tsrnn.config import Task
 from tsrnn.networks import Population
 from tsrnn.randomness import Streams
 from tsrnn.sampling import Address, batches, initial_states
-from tsrnn.tasks import draw_bits, labels
+from tsrnn.tasks import Task
 
 Protocol = Literal["end", "in-time"]
 
@@ -21,22 +23,17 @@ _BLOCK = 100
 
 @dataclass(frozen=True)
 class Accuracy:
-    """An accuracy in 0..1, with its standard error over batches (protocol end) or trials (in-time)."""
+    """An accuracy, at most 1, with its standard error over batches (protocol end) or trials (in-time)."""
 
     accuracy: float
     standard_error: float
-
-
-def answers(logits: Tensor) -> Tensor:
-    """Return which heads say "yes": [R, K, B] bool from logits [R, B, K, 2]; a tie is a "no"."""
-    return (logits[..., 1] > logits[..., 0]).transpose(1, 2)
 
 
 @torch.no_grad()
 def end_accuracy(
     population: Population, task: Task, addresses: Sequence[Address], count: int, batch: int
 ) -> list[dict[int, Accuracy]]:
-    """Test every head at the end of sequences drawn as in training: one length a batch.
+    """Test every head on sequences drawn and asked as in training: one length a batch.
 
     Args:
         population: R networks.
@@ -48,11 +45,11 @@ def end_accuracy(
     Returns:
         [R] accuracies by the head's N, each over `count` x `batch` sequences.
     """
-    right = []
+    scores = []
     for drawn, initial in batches(task, population, addresses, count, batch):
-        state = population.last_states(drawn.inputs, drawn.lengths, initial)
-        right.append((answers(population.logits(state)) == drawn.labels).double().mean(2))
-    return _accuracies(population, torch.stack(right))
+        answers = population.answers(drawn.inputs, drawn.lengths, initial, len(drawn.targets))
+        scores.append(task.score(answers, drawn.targets, population.head_table).double().mean((0, 3)))
+    return _accuracies(population, torch.stack(scores))
 
 
 @torch.no_grad()
@@ -69,7 +66,7 @@ def in_time_accuracy(
 
     Args:
         population: R networks.
-        task: its input probability draws the bits; for interventions it should be 0.5.
+        task: draws the inputs; for interventions it should be `task.balanced()`.
         addresses: [R] where each network's sequences come from.
         warm_up: steps before the first answer counts.
         steps: answers that count, a trial.
@@ -87,18 +84,17 @@ def in_time_accuracy(
     bits = Streams.named([(*address, "bits") for address in addresses], population.device)
     states = Streams.named([(*address, "state") for address in addresses], population.device)
     state = initial_states(population, states, trials)
-    inputs = draw_bits(task, [warm_up + steps] * population.replicates, trials, bits)
-    right = torch.zeros(trials, *population.head_table.shape, dtype=torch.float64, device=population.device)
+    inputs = task.draw_inputs([warm_up + steps] * population.replicates, trials, bits)
+    total = torch.zeros(trials, *population.head_table.shape, dtype=torch.float64, device=population.device)
     for start in range(0, warm_up + steps, _BLOCK):
         block = population.all_states(inputs[start : start + _BLOCK], state)
         state = block[-1]
         asked = range(max(start, warm_up), start + len(block))
         if asked:
-            # All steps and trials as one batch: [R, S B, H] states, [R, K, S B] answers.
-            said = answers(population.logits(block[asked.start - start :].transpose(0, 1).flatten(1, 2)))
-            asked_of = labels(task, inputs, population.head_table, asked).permute(1, 2, 0, 3)
-            right += (said.view(asked_of.shape) == asked_of).sum(2).double().permute(2, 0, 1)
-    return _accuracies(population, right / steps)
+            answers = population.logits_of(block[asked.start - start :])
+            targets = task.targets(inputs, population.head_table, asked)
+            total += task.score(answers, targets, population.head_table).sum(0, dtype=torch.float64).permute(2, 0, 1)
+    return _accuracies(population, total / steps)
 
 
 def _accuracies(population: Population, samples: Tensor) -> list[dict[int, Accuracy]]:

@@ -4,13 +4,14 @@ torch.optim holds one step count and one set of moments for a whole tensor; here
 or a network that leaves, must not touch the others. The update rules are torch's, and tested against it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import assert_never
 
 import torch
 from torch import Tensor
 
-from tsrnn.config import SGD, GradientClip
+from tsrnn.config import SGD, Adam, GradientClip, Optimizer
 from tsrnn.networks.base import NetworkState, Stack, stack, unstack
 
 
@@ -28,34 +29,45 @@ def clip_scale(norms: Tensor, clip: GradientClip | None) -> Tensor:
     return torch.ones_like(norms) if clip is None else (clip.max_norm / (norms + 1e-6)).clamp(max=1.0)
 
 
-class StackedSGD:
-    """Stochastic gradient descent with Nesterov momentum; the momentum of a new head starts at zero."""
+OptimizerState = dict[str, NetworkState]
+"""What an optimiser keeps of one network, by what it is ("momentum"), then by the network's names."""
 
-    def __init__(self, config: SGD, momentum: Stack) -> None:
-        """Take the momentum buffers [R, ...] by parameter name, without a copy."""
-        self.config = config
-        self.momentum = momentum
 
-    @classmethod
-    def from_states(
-        cls,
-        config: SGD,
-        momenta: Sequence[Mapping[str, Tensor]],
-        networks: Sequence[Mapping[str, Tensor]],
-        heads: Sequence[Sequence[int]],
-    ) -> Self:
-        """Stack R networks' momenta; what a network has no momentum for yet starts at zero."""
-        whole = [
-            {name: momentum.get(name, torch.zeros_like(tensor)) for name, tensor in network.items()}
-            for momentum, network in zip(momenta, networks, strict=True)
-        ]
-        return cls(config, stack(whole, heads))
+def initial_state(config: Optimizer, network: Mapping[str, Tensor]) -> OptimizerState:
+    """Return what an optimiser keeps of tensors that have not yet taken a step: zeros.
 
-    def states(self, heads: Sequence[Sequence[int]]) -> list[NetworkState]:
-        """Return copies of the R networks' momenta, heads by their N."""
-        return unstack(self.momentum, heads)
+    Returns:
+        SGD: "momentum", shaped as each tensor. Adam: "mean" and "square" of the gradient, shaped as each
+        tensor, and "steps", how often it was updated: int64 without dimensions.
+    """
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in network.items()}
+    match config:
+        case SGD():
+            return {"momentum": zeros}
+        case Adam():
+            steps = {name: torch.zeros((), dtype=torch.int64, device=t.device) for name, t in network.items()}
+            return {"mean": zeros, "square": {name: t.clone() for name, t in zeros.items()}, "steps": steps}
+        case _:
+            assert_never(config)
 
-    @torch.no_grad()
+
+class StackedOptimizer(ABC):
+    """R independent optimisers of one kind.
+
+    Attributes:
+        moments: what `initial_state` says is kept, each stacked by parameter name: [R, ...].
+    """
+
+    def __init__(self, moments: Mapping[str, Stack]) -> None:
+        """Hold the tensors as they are, without a copy."""
+        self.moments = dict(moments)
+
+    def states(self, heads: Sequence[Sequence[int]]) -> list[OptimizerState]:
+        """Return copies of what is kept of the R networks, heads by their N."""
+        by_part = {part: unstack(tensors, heads) for part, tensors in self.moments.items()}
+        return [{part: states[r] for part, states in by_part.items()} for r in range(len(heads))]
+
+    @abstractmethod
     def update_(self, parameters: Stack, gradients: Mapping[str, Tensor], scale: Tensor) -> None:
         """Take one step, in place, on the parameters that have a gradient.
 
@@ -66,9 +78,87 @@ class StackedSGD:
             gradients: by the same names.
             scale: [R] factor on each network's gradient.
         """
-        rate, decay = self.config.learning_rate, self.config.momentum
+
+
+class StackedSGD(StackedOptimizer):
+    """Stochastic gradient descent with Nesterov momentum, as torch.optim.SGD."""
+
+    def __init__(self, config: SGD, moments: Mapping[str, Stack]) -> None:
+        """Take the momentum buffers without a copy."""
+        super().__init__(moments)
+        self.config = config
+
+    @torch.no_grad()
+    def update_(self, parameters: Stack, gradients: Mapping[str, Tensor], scale: Tensor) -> None:
+        """Take one step; see `StackedOptimizer.update_`."""
+        rate, decay, weight_decay = self.config.learning_rate, self.config.momentum, self.config.weight_decay
+        momenta = self.moments["momentum"]
         for name, gradient in gradients.items():
-            momentum, parameter = self.momentum[name], parameters[name]
+            momentum, parameter = momenta[name], parameters[name]
             factor = scale.view(-1, *[1] * (gradient.ndim - 1))
             momentum.mul_(decay).addcmul_(gradient, factor)
+            if weight_decay and decays(name):
+                momentum.add_(parameter, alpha=weight_decay)
+                parameter.mul_(1.0 - rate * weight_decay)
             parameter.add_(momentum, alpha=-rate * decay).addcmul_(gradient, factor, value=-rate)
+
+
+class StackedAdam(StackedOptimizer):
+    """Adam, as torch.optim.Adam; every head counts its own steps, so that a new one is corrected as new."""
+
+    def __init__(self, config: Adam, moments: Mapping[str, Stack]) -> None:
+        """Take means, squares and step counts without a copy."""
+        super().__init__(moments)
+        self.config = config
+
+    @torch.no_grad()
+    def update_(self, parameters: Stack, gradients: Mapping[str, Tensor], scale: Tensor) -> None:
+        """Take one step; see `StackedOptimizer.update_`."""
+        config, weight_decay = self.config, self.config.weight_decay
+        for name, gradient in gradients.items():
+            parameter = parameters[name]
+            mean, square, steps = (self.moments[part][name] for part in ("mean", "square", "steps"))
+            gradient = gradient * scale.view(-1, *[1] * (gradient.ndim - 1))
+            if weight_decay and decays(name):
+                gradient.add_(parameter, alpha=weight_decay)
+            mean.lerp_(gradient, 1.0 - config.beta1)
+            square.mul_(config.beta2).addcmul_(gradient, gradient, value=1.0 - config.beta2)
+            steps.add_(1)
+            # [R], or [R, K] for the heads: in float64, where the powers are exact enough at every count.
+            count = steps.double().view(*steps.shape, *[1] * (parameter.ndim - steps.ndim))
+            step_size = (-config.learning_rate / (1.0 - config.beta1**count)).to(parameter.dtype)
+            root = (1.0 - config.beta2**count).sqrt().to(parameter.dtype)
+            parameter.addcmul_(mean / square.sqrt().div_(root).add_(config.epsilon), step_size)
+
+
+def decays(name: str) -> bool:
+    """Tell whether weight decay acts on a parameter: on weights, not on biases or tau."""
+    return name.endswith(".weight")
+
+
+def stacked_optimizer(
+    config: Optimizer,
+    states: Sequence[OptimizerState],
+    networks: Sequence[Mapping[str, Tensor]],
+    heads: Sequence[Sequence[int]],
+) -> StackedOptimizer:
+    """Stack what is kept of R networks; a network of which nothing is kept has not yet taken a step.
+
+    Args:
+        config: the optimiser of all of them.
+        states: R networks' optimiser states, or empty ones.
+        networks: their tensors.
+        heads: their N.
+
+    Raises:
+        KeyError: if a state lacks a tensor of its network.
+    """
+    whole = [state or initial_state(config, network) for state, network in zip(states, networks, strict=True)]
+    moments = {part: stack([state[part] for state in whole], heads) for part in whole[0]}
+    match config:
+        case SGD():
+            return StackedSGD(config, moments)
+        case Adam():
+            return StackedAdam(config, moments)
+        case _:
+            assert_never(config)

@@ -48,9 +48,14 @@ class Streams:
     def __len__(self) -> int:
         return len(self._generators)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the numbers are drawn."""
+        return self._generators[0].device
+
     def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Draw U(0, 1) of shape [R, *shape], row r from network r's stream."""
-        out = torch.empty(len(self), *shape, dtype=dtype, device=self._generators[0].device)
+        out = torch.empty(len(self), *shape, dtype=dtype, device=self.device)
         for generator, row in zip(self._generators, out.unbind(), strict=True):
             row.uniform_(generator=generator)
         return out
@@ -67,7 +72,7 @@ class Streams:
             [T, R, B] with T = max(lengths).
         """
         longest = max(lengths)
-        out = torch.full((longest, len(self), batch), before, device=self._generators[0].device)
+        out = torch.full((longest, len(self), batch), before, device=self.device)
         for r, (generator, length) in enumerate(zip(self._generators, lengths, strict=True)):
             out[longest - length :, r].uniform_(generator=generator)
         return out

@@ -42,12 +42,12 @@ RUNS = Table(
         _NETWORK,
         Column("sweep", "string", "", "the sweep that trained it"),
         Column("scale", "string", "", "quick, laptop or paper"),
-        Column("task", "string", "", "parity or dms"),
-        Column("curriculum", "string", "", "single or multi"),
-        Column("architecture", "string", "", "leaky"),
-        Column("self_interaction", "string", "", "inside or outside the nonlinearity"),
-        Column("nonlinearity", "string", "", "leaky_relu, relu or tanh"),
-        Column("tau", "string", "", "the tau constraint: trained, or the fixed value in time steps"),
+        Column("task", "string", "", "the task's kind: parity, dms, sines or a user's own"),
+        Column("curriculum", "string", "", "single, multi, sliding-W[-by-SHIFT][-full], none-N or all-N"),
+        Column("architecture", "string", "", "the network's kind: leaky, gru, lstm or a user's own"),
+        Column("self_interaction", "string", "", "inside or outside the nonlinearity; empty where there is no leak"),
+        Column("nonlinearity", "string", "", "leaky_relu, relu or tanh; empty where it is not chosen"),
+        Column("tau", "string", "", "the tau constraint: trained, or the fixed value in time steps; empty without tau"),
         Column("hidden", "int64", "neurons", "H"),
         Column("seed", "int64", "", "the network's seed"),
         Column("config", "string", "", "the whole RunConfig as JSON"),
@@ -79,12 +79,21 @@ EPOCHS = Table(
         _EPOCH,
         Column("n_min", "int64", "time steps", "smallest N in training"),
         Column("n_max", "int64", "time steps", "newest N in training"),
-        Column("loss", "float64", "nats", "training loss: sum over heads, mean over the epoch's steps"),
-        Column("accuracy_newest", "float64", "", "test accuracy of the newest head, in 0..1"),
+        Column(
+            "loss",
+            "float64",
+            "",
+            "training loss (cross-entropy in nats; sines: squared error): sum over heads, mean over the epoch's steps",
+        ),
+        Column(
+            "accuracy_newest", "float64", "", "test accuracy of the newest head: share of right answers; sines: R^2"
+        ),
         Column("accuracy_mean", "float64", "", "test accuracy, mean over heads"),
         Column("grad_norm", "float64", "", "gradient norm before clipping, mean over the epoch's steps"),
-        Column("tau_mean", "float64", "time steps", "mean of tau over neurons"),
-        Column("tau_sd", "float64", "time steps", "standard deviation of tau over neurons (population)"),
+        Column("tau_mean", "float64", "time steps", "mean of tau over neurons; empty without tau"),
+        Column(
+            "tau_sd", "float64", "time steps", "standard deviation of tau over neurons (population); empty without tau"
+        ),
         Column("steps", "int64", "steps", "optimiser steps so far"),
         Column("operations", "float64", "operations", "useful floating-point operations so far"),
         Column("wall_s", "float64", "s", "computing time so far: its share of its population's"),
@@ -93,15 +102,17 @@ EPOCHS = Table(
 
 SOLVED = Table(
     "solved",
-    "One row a network and solved N.",
+    "One row a network and solved N: the first test in which its head was good enough.",
     (
         _NETWORK,
         Column("n", "int64", "time steps", "the N that was solved", key=True),
         Column("epoch", "int64", "epochs", "the epoch whose test it passed"),
-        Column("epochs_taken", "int64", "epochs", "epochs trained with this N as the newest"),
-        Column("accuracy", "float64", "", "test accuracy of the newest head"),
-        Column("tau_mean", "float64", "time steps", "mean of tau over neurons"),
-        Column("tau_sd", "float64", "time steps", "standard deviation of tau over neurons (population)"),
+        Column("epochs_taken", "int64", "epochs", "epochs trained in the curriculum's step that solved it"),
+        Column("accuracy", "float64", "", "test accuracy of its head"),
+        Column("tau_mean", "float64", "time steps", "mean of tau over neurons; empty without tau"),
+        Column(
+            "tau_sd", "float64", "time steps", "standard deviation of tau over neurons (population); empty without tau"
+        ),
         Column("checkpoint", "string", "", "the network's weights then: a path below the sweep's folder"),
     ),
 )
@@ -113,7 +124,7 @@ HEADS = Table(
         _NETWORK,
         _EPOCH,
         Column("n", "int64", "time steps", "the head's N", key=True),
-        Column("accuracy", "float64", "", "test accuracy, in 0..1"),
+        Column("accuracy", "float64", "", "test accuracy: share of right answers; sines: R^2"),
     ),
 )
 

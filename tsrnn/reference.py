@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from tsrnn.checkpoint import Checkpoint, CheckpointError, Progress
-from tsrnn.config import Curriculum, MultiHead, RunConfig, Task
+from tsrnn.config import Curriculum, MultiHead, RunConfig
 from tsrnn.networks import NetworkState, shapes
 from tsrnn.networks.leaky import BIAS, INPUT_BIAS, INPUT_WEIGHT, TAU, WEIGHT
 from tsrnn.presets import with_preset
+from tsrnn.tasks import BitTask
 
 # Their names: list positions of input layer, recurrent layer and heads in one module list, and tau.
 _NAMES: Final = {
@@ -26,7 +27,7 @@ _FIRST_HEAD: Final = 2
 _FIRST_N: Final = 2
 
 
-def read_reference(path: Path, task: Task, curriculum: Curriculum, n: int) -> Checkpoint:
+def read_reference(path: Path, task: BitTask, curriculum: Curriculum, n: int) -> Checkpoint:
     """Return an authors' checkpoint as one of ours, with their settings (preset "authors").
 
     Their files say neither the curriculum nor N: the caller does. Head 0 of a single-head network is its head;
@@ -57,12 +58,12 @@ def read_reference(path: Path, task: Task, curriculum: Curriculum, n: int) -> Ch
         raise CheckpointError(f"{path}: not an authors' network: it has no neurons")
     network[INPUT_WEIGHT] = network[INPUT_WEIGHT].flatten()
     config = with_preset(RunConfig(task=task, curriculum=curriculum), "authors").with_hidden(hidden)
-    expected = shapes(config.network, heads)
+    expected = shapes(config.network, heads, task.head_width)
     if any(tuple(tensor.shape) != expected[name] for name, tensor in network.items()):
         raise CheckpointError(f"{path}: not an authors' network: its tensors do not fit {hidden} neurons")
     # Their forward pass zeroes the diagonal; before the first one it is not yet zero.
     network[WEIGHT] = network[WEIGHT].clone().fill_diagonal_(0.0)
-    return Checkpoint(config, Progress(heads=heads, max_n=n), network)
+    return Checkpoint(config, Progress(heads=heads, solved=heads, max_n=n), network)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

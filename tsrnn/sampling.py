@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
+import torch.nn.functional as F
 from torch import Tensor
 
-from tsrnn.config import Task
 from tsrnn.networks import Population
 from tsrnn.randomness import Streams
-from tsrnn.tasks import TaskBatch, draw_batch, draw_lengths
+from tsrnn.tasks import Task, TaskBatch, draw_batch, draw_lengths
 
 Address = tuple[int, str, int]
 """(seed, purpose, epoch): where in a network's randomness its batches come from."""
@@ -19,14 +19,14 @@ def batches(
     """Draw `count` batches and initial states for every network.
 
     Args:
-        task: what the labels are.
+        task: what is shown and asked.
         population: whose heads are asked, and whose initial states are drawn.
         addresses: [R] one a network.
         count: batches.
         batch: sequences a network and batch, B.
 
     Yields:
-        the batch, and initial states [R, B, H] ~ U(0, network.initial_state).
+        the batch, and initial states [R, B, S]; see `initial_states`.
     """
     device = population.device
     lengths = [
@@ -41,6 +41,10 @@ def batches(
 
 
 def initial_states(population: Population, streams: Streams, batch: int) -> Tensor:
-    """Draw initial states [R, B, H] ~ U(0, network.initial_state), each network's from its own stream."""
+    """Draw initial states [R, B, S], each network's from its own stream.
+
+    Activities are U(0, network.initial_state); what else a state holds (an LSTM's cell state) is 0.
+    """
     network = population.network
-    return streams.uniform(batch, network.hidden).mul_(network.initial_state).to(population.dtype)
+    activity = streams.uniform(batch, network.hidden).mul_(network.initial_state).to(population.dtype)
+    return F.pad(activity, (0, population.state_size - network.hidden))

@@ -161,18 +161,18 @@ class NetworkTables:
                 f"checkpoint is of epoch {through_epoch}: delete its checkpoints to train it again"
             )
 
-    def add(self, epochs_row: Row, heads_rows: Sequence[Row], solved_row: Row | None) -> None:
+    def add(self, epochs_row: Row, heads_rows: Sequence[Row], solved_rows: Sequence[Row]) -> None:
         """Take the rows of one epoch; rows of the same epoch, or of the same solved N, are replaced.
 
         Args:
             epochs_row: The epoch's row of `epochs`.
             heads_rows: Its rows of `heads`, one for each N in training.
-            solved_row: Its row of `solved`, or None where no N was solved.
+            solved_rows: Its rows of `solved`, one for each N solved in it.
 
         Raises:
             ValueError: a row does not fit its table (see `Store.write`); nothing is taken.
         """
-        rows = {EPOCHS: [epochs_row], HEADS: heads_rows, SOLVED: [] if solved_row is None else [solved_row]}
+        rows = {EPOCHS: [epochs_row], HEADS: heads_rows, SOLVED: solved_rows}
         added = {table: _to_arrow(table, self._network_id, rows[table]) for table in rows if rows[table]}
         for table, piece in added.items():
             self._pieces[table] = _extended(table, self._pieces[table], piece)

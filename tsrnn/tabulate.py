@@ -2,30 +2,36 @@
 
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 
 import torch
 
+from tsrnn import curriculum
 from tsrnn.checkpoint import Progress
-from tsrnn.config import FixedTau, RunConfig
+from tsrnn.config import FixedTau, Leaky, RunConfig
 from tsrnn.records import Row
 from tsrnn.training import EpochReport, Outcome
 
 
 def runs_row(config: RunConfig, sweep: str, scale: str) -> Row:
     """Return a network's row of `runs`."""
-    tau = config.network.tau
+    network = config.network
+    self_interaction = nonlinearity = tau = None
+    if isinstance(network, Leaky):
+        self_interaction, nonlinearity = network.self_interaction, network.nonlinearity.kind
+        tau = f"{network.tau.tau:g}" if isinstance(network.tau, FixedTau) else network.tau.kind
     return {
         "network_id": config.network_id,
         "sweep": sweep,
         "scale": scale,
         "task": config.task.kind,
-        "curriculum": config.curriculum.kind,
-        "architecture": config.network.kind,
-        "self_interaction": config.network.self_interaction,
-        "nonlinearity": config.network.nonlinearity.kind,
-        "tau": f"{tau.tau:g}" if isinstance(tau, FixedTau) else tau.kind,
-        "hidden": config.network.hidden,
+        "curriculum": curriculum.name(config.curriculum),
+        "architecture": network.kind,
+        "self_interaction": self_interaction,
+        "nonlinearity": nonlinearity,
+        "tau": tau,
+        "hidden": network.hidden,
         "seed": config.seed,
         "config": config.to_json(),
     }
@@ -77,15 +83,15 @@ def heads_rows(report: EpochReport) -> list[Row]:
     return [key | {"n": n, "accuracy": accuracy} for n, accuracy in report.accuracies.items()]
 
 
-def solved_row(report: EpochReport, checkpoint: str) -> Row:
-    """Return the row of `solved` for the newest N; `checkpoint` is where its weights are."""
-    return {
+def solved_rows(report: EpochReport, checkpoints: Mapping[int, str]) -> list[Row]:
+    """Return an epoch's rows of `solved`, one for each N solved in it; `checkpoints` says where its weights are."""
+    shared = {
         "network_id": report.config.network_id,
-        "n": report.n,
         "epoch": report.epoch,
         "epochs_taken": report.epochs_taken,
-        "accuracy": report.accuracy,
         "tau_mean": report.tau_mean,
         "tau_sd": report.tau_sd,
-        "checkpoint": checkpoint,
     }
+    return [
+        shared | {"n": n, "accuracy": report.accuracies[n], "checkpoint": checkpoints[n]} for n in report.newly_solved
+    ]

@@ -7,20 +7,19 @@ them only makes their matrix products share a call.
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tsrnn import curriculum
 from tsrnn.checkpoint import Checkpoint, Progress, new
-from tsrnn.config import RunConfig, stacking_key
+from tsrnn.config import AllHeads, RunConfig, stacking_key
 from tsrnn.evaluation import end_accuracy
-from tsrnn.networks import Population, initial_head, population, product_dtype
-from tsrnn.optimizers import StackedSGD, clip_scale, gradient_norms
+from tsrnn.networks import NetworkState, Population, initial_head, operations, population, product_dtype
+from tsrnn.optimizers import StackedOptimizer, clip_scale, gradient_norms, initial_state, stacked_optimizer
 from tsrnn.sampling import batches
 from tsrnn.tasks import TaskBatch
 
@@ -44,12 +43,13 @@ class EpochReport:
 
     Attributes:
         checkpoint: everything needed to continue the run from here, after the curriculum's step if there was one.
-        accuracies: test accuracy in 0..1 by head N, of the heads trained in this epoch.
-        loss: sum over heads of the mean cross-entropy (nats), mean over the epoch's steps.
+        accuracies: test accuracy (the task's score, at most 1) by head N, of the heads trained in this epoch.
+        loss: the task's (cross-entropy in nats, or squared error), sum over heads, mean over the epoch's steps.
         grad_norm: gradient norm before clipping, mean over the epoch's steps.
         tau_mean: mean of tau over neurons, in time steps; None for architectures without tau.
         tau_sd: their standard deviation.
-        solved: the weights that solved the newest N, if this epoch's test did.
+        solved: the weights that solved some N for the first time, if this epoch's test did.
+        newly_solved: these N, ascending; see `tsrnn.curriculum.newly_solved`.
         epochs_taken: epochs trained with the newest N, this one included.
         outcome: set in the network's last report.
     """
@@ -61,6 +61,7 @@ class EpochReport:
     tau_mean: float | None
     tau_sd: float | None
     solved: Checkpoint | None
+    newly_solved: tuple[int, ...]
     epochs_taken: int
     outcome: Outcome | None
 
@@ -90,20 +91,6 @@ class EpochReport:
         return sum(self.accuracies.values()) / len(self.accuracies)
 
 
-def losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return each head's mean cross-entropy.
-
-    Args:
-        logits: [R, B, K, 2].
-        labels: [R, K, B] bool.
-
-    Returns:
-        [R, K] in nats. Of two logits only the difference matters, so this is the binary cross-entropy of it.
-    """
-    difference = (logits[..., 1] - logits[..., 0]).transpose(1, 2)
-    return F.binary_cross_entropy_with_logits(difference, labels.to(logits.dtype), reduction="none").mean(2)
-
-
 class Trainer:
     """Trains R networks as one population, an epoch at a time.
 
@@ -127,7 +114,7 @@ class Trainer:
         self._configs: list[RunConfig] = []
         self._progress: list[Progress] = []
         self._population: Population
-        self._optimizer: StackedSGD
+        self._optimizer: StackedOptimizer
         self._stack(starts)
 
     @property
@@ -156,17 +143,17 @@ class Trainer:
         """Take one optimiser step on a given batch; `run_epoch` draws its own.
 
         Args:
-            batch: sequences and labels for the heads in training.
-            initial: [R, B, H] states before the first time step.
+            batch: sequences and targets for the heads in training.
+            initial: [R, B, S] states before the first time step.
 
         Returns:
-            Each network's loss (nats, sum over heads) and its gradient norm before clipping, [R] each.
+            Each network's loss (sum over heads) and its gradient norm before clipping, [R] each.
         """
-        people, training = self._population, self._configs[0].training
+        people, task, training = self._population, self._configs[0].task, self._configs[0].training
         leaves = {name: people.parameters[name].detach().requires_grad_() for name in people.trained}
         people.parameters.update(leaves)
-        state = people.last_states(batch.inputs, batch.lengths, initial)
-        per_head = losses(people.logits(state), batch.labels) * (people.head_table > 0)
+        answers = people.answers(batch.inputs, batch.lengths, initial, len(batch.targets))
+        per_head = task.loss(answers, batch.targets) * (people.head_table > 0)
         gradients = dict(zip(leaves, torch.autograd.grad(per_head.sum(), list(leaves.values())), strict=True))
         with torch.no_grad():
             counts_diagonal = training.clip is not None and training.clip.counts == "parameters_and_diagonal"
@@ -219,8 +206,8 @@ class Trainer:
             training.test_batches,
             training.batch_size,
         )
-        operations = self._operations(steps_of)
-        total = sum(operations)
+        operations_of = self._operations(steps_of)
+        total = sum(operations_of)
         wall_s = time.perf_counter() - began
         self._progress = [
             dataclasses.replace(
@@ -231,7 +218,7 @@ class Trainer:
                 operations=progress.operations + own,
                 wall_s=progress.wall_s + wall_s * own / total,
             )
-            for progress, own in zip(self._progress, operations, strict=True)
+            for progress, own in zip(self._progress, operations_of, strict=True)
         ]
         by_n = [{n: head.accuracy for n, head in heads.items()} for heads in accuracies]
         return self._conclude(loss, norm, by_n)
@@ -240,22 +227,23 @@ class Trainer:
         self._configs = [start.config for start in starts]
         self._progress = [start.progress for start in starts]
         networks = [{k: v.to(self._device) for k, v in start.network.items()} for start in starts]
-        momenta = [{k: v.to(self._device) for k, v in start.momentum.items()} for start in starts]
+        states = [
+            {part: {k: v.to(self._device) for k, v in state.items()} for part, state in start.optimizer.items()}
+            for start in starts
+        ]
         heads = [progress.heads for progress in self._progress]
         training = self._configs[0].training
         self._population = population(self._configs[0].network, networks, heads, product_dtype(training))
-        self._optimizer = StackedSGD.from_states(training.optimizer, momenta, networks, heads)
+        self._optimizer = stacked_optimizer(training.optimizer, states, networks, heads)
 
     def _operations(self, train_steps: Sequence[int]) -> list[float]:
-        """Count the useful operations of the epoch: 6 B H^2 a trained time step, 2 B H^2 a tested one.
-
-        The mean test length stands for the lengths drawn.
-        """
+        """Count each network's useful operations of the epoch; the mean test length stands for the lengths drawn."""
         counts = []
         for config, heads, steps in zip(self._configs, self._population.heads, train_steps, strict=True):
-            shortest, longest = config.task.lengths.range_for(max(heads))
+            shortest, longest = config.task.lengths_for(max(heads))
             tested = config.training.test_batches * (shortest + longest) / 2
-            counts.append((6.0 * steps + 2.0 * tested) * config.training.batch_size * config.network.hidden**2)
+            batch = config.training.batch_size
+            counts.append(operations(config.network, batch * steps, batch * tested))
         return counts
 
     def _conclude(self, loss: list[float], norm: list[float], accuracies: list[dict[int, float]]) -> list[EpochReport]:
@@ -266,17 +254,20 @@ class Trainer:
         for r, current in enumerate(self._checkpoints()):
             config, progress = current.config, current.progress
             finite = math.isfinite(loss[r])
-            solved = finite and curriculum.is_solved(
-                progress.curriculum, accuracies[r], config.training.solved_accuracy
-            )
-            newest, taken, following = max(progress.heads), progress.epochs_on_newest, current
+            state, threshold = progress.curriculum, config.training.solved_accuracy
+            solved = curriculum.newly_solved(state, accuracies[r], threshold) if finite else ()
+            taken, following = progress.epochs_on_newest, current
             if solved:
-                progress = dataclasses.replace(progress, max_n=newest)
+                state = state.solving(solved)
+                max_n = max(progress.max_n, *solved)
+                progress = dataclasses.replace(progress, solved=state.solved, max_n=max_n)
                 following = dataclasses.replace(current, progress=progress)
             outcome = ended(config, progress) if finite else _diverged(progress, loss[r])
-            if solved and outcome is None:
-                following = _advanced(following)
-                changed = True
+            if outcome is None and state.newest in state.solved:
+                step = curriculum.advance(config.curriculum, state)
+                if step is not None:
+                    following = _advanced(following, step)
+                    changed = True
             reports.append(
                 EpochReport(
                     checkpoint=following,
@@ -286,6 +277,7 @@ class Trainer:
                     tau_mean=None if tau is None else float(tau[r].mean()),
                     tau_sd=None if tau is None else float(tau[r].std()),
                     solved=Checkpoint(config, progress, current.network) if solved else None,
+                    newly_solved=solved,
                     epochs_taken=taken,
                     outcome=outcome,
                 )
@@ -298,31 +290,38 @@ class Trainer:
             self._configs, self._progress = [], []
         elif changed:
             self._stack(going_on)
+        else:
+            self._progress = [following.progress for following in going_on]
         return reports
 
 
-def _advanced(current: Checkpoint) -> Checkpoint:
-    """Return a network after its curriculum's step: heads kept, handed on, dropped or made."""
-    step = curriculum.advance(current.config.curriculum, current.progress.curriculum)
-    source = {n: step.inherits.get(n, n) for n in step.state.heads}
-
-    def carried(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        rest = {name: tensor for name, tensor in state.items() if not name.startswith("heads.")}
-        for n, old in source.items():
-            for part in ("weight", "bias"):
-                if f"heads.{old}.{part}" in state:
-                    rest[f"heads.{n}.{part}"] = state[f"heads.{old}.{part}"]
-        return rest
-
-    network, momentum = carried(current.network), carried(current.momentum)
+def _advanced(current: Checkpoint, step: curriculum.Advance) -> Checkpoint:
+    """Return a network after a step of its curriculum: heads kept, handed on, dropped or made."""
+    heads = step.state.heads
+    network = _carried(current.network, heads, step.inherits)
+    optimizer = {part: _carried(state, heads, step.inherits) for part, state in current.optimizer.items()}
     example = next(iter(network.values()))
-    for n in step.state.heads:
+    for n in heads:
         if f"heads.{n}.weight" not in network:
-            head = initial_head(current.config.network.hidden, n, current.config.seed)
-            network |= {name: tensor.to(example) for name, tensor in head.items()}
-            momentum |= {name: torch.zeros_like(network[name]) for name in head}
-    progress = dataclasses.replace(current.progress, heads=step.state.heads, epochs_on_newest=0)
-    return Checkpoint(current.config, progress, network, momentum)
+            config = current.config
+            head = initial_head(config.network.hidden, n, config.seed, config.task.head_width)
+            head = {name: tensor.to(example) for name, tensor in head.items()}
+            network |= head
+            for part, state in initial_state(config.training.optimizer, head).items():
+                optimizer[part] |= state
+    progress = dataclasses.replace(current.progress, heads=heads, solved=step.state.solved, epochs_on_newest=0)
+    return Checkpoint(current.config, progress, network, optimizer)
+
+
+def _carried(state: NetworkState, heads: Sequence[int], inherits: Mapping[int, int]) -> NetworkState:
+    """Return a network's tensors with the heads that a step of the curriculum keeps or hands on."""
+    rest = {name: tensor for name, tensor in state.items() if not name.startswith("heads.")}
+    for n in heads:
+        old = inherits.get(n, n)
+        for part in ("weight", "bias"):
+            if f"heads.{old}.{part}" in state:
+                rest[f"heads.{n}.{part}"] = state[f"heads.{old}.{part}"]
+    return rest
 
 
 def _diverged(progress: Progress, loss: float) -> Outcome:
@@ -330,10 +329,12 @@ def _diverged(progress: Progress, loss: float) -> Outcome:
 
 
 def ended(config: RunConfig, progress: Progress) -> Outcome | None:
-    """Apply the end rules, in this order: N = max_n solved, epochs, time; None while training goes on."""
-    end = config.end
-    if progress.max_n >= end.max_n:
-        return Outcome("solved_all", f"N = {progress.max_n} was solved")
+    """Apply the end rules, in this order: all solved, epochs, time; None while training goes on."""
+    end, state = config.end, progress.curriculum
+    if curriculum.is_complete(config.curriculum, state, progress.max_n, end.max_n):
+        several = isinstance(config.curriculum, AllHeads)
+        what = f"all of N = 2 to {progress.max_n} were solved" if several else f"N = {progress.max_n} was solved"
+        return Outcome("solved_all", what)
     if progress.epoch >= end.max_epochs:
         return Outcome("epochs", f"{progress.epoch} epochs were trained")
     if progress.wall_s >= end.max_seconds:

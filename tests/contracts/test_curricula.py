@@ -1,78 +1,254 @@
-"""What every curriculum must do, and what each one does. A new one is one line in CURRICULA."""
+"""What every curriculum must do, and what each one does. A new one is one line in `curricula`."""
+
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from tsrnn.config import MultiHead, SingleHead
-from tsrnn.curriculum import Advance, CurriculumState, advance, is_solved, start
+from tsrnn.config import AllHeads, Curriculum, MultiHead, NoCurriculum, SingleHead, SlidingWindow
+from tsrnn.curriculum import (
+    Advance,
+    CurriculumState,
+    advance,
+    is_complete,
+    name,
+    named,
+    newly_solved,
+    start,
+)
 
-CURRICULA = [SingleHead(), SingleHead(start=5), MultiHead(), MultiHead(start=5)]
+first = st.integers(2, 60)
+windows = st.integers(1, 25).flatmap(
+    lambda width: st.builds(
+        SlidingWindow,
+        width=st.just(width),
+        shift=st.integers(1, width),
+        begins=st.sampled_from(["grown", "full"]),
+        start=first,
+    )
+)
+stepping = st.builds(SingleHead, start=first) | st.builds(MultiHead, start=first) | windows
+one_step = st.builds(NoCurriculum, n=first) | st.builds(AllHeads, n=first)
+curricula = stepping | one_step
 
 
-@pytest.fixture(params=CURRICULA, ids=lambda c: f"{c.kind} from {c.start}")
-def curriculum(request):
-    return request.param
+def states(curriculum: Curriculum, count: int) -> list[CurriculumState]:
+    """Return the first states of a run in which every test solves everything."""
+    found = [start(curriculum)]
+    while len(found) < count:
+        state = found[-1]
+        step = advance(curriculum, state.solving(state.heads))
+        if step is None:
+            break
+        found.append(step.state)
+    return found
 
 
-def steps(curriculum, count):
-    state = start(curriculum)
-    for _ in range(count):
-        step = advance(curriculum, state)
-        yield state, step
-        state = step.state
+def heads(curriculum: Curriculum, count: int) -> list[tuple[int, ...]]:
+    return [state.heads for state in states(curriculum, count)]
 
 
 class TestEveryCurriculum:
-    def test_starts_where_it_is_told(self, curriculum):
-        assert start(curriculum).newest == curriculum.start
+    @given(curricula)
+    def test_heads_are_neighbours_from_two_on(self, curriculum: Curriculum):
+        for ns in heads(curriculum, 40):
+            assert ns == tuple(range(ns[0], ns[-1] + 1))
+            assert ns[0] >= 2
 
-    def test_heads_ascend_and_the_newest_is_the_next_n(self, curriculum):
-        for before, step in steps(curriculum, 100):
-            heads = step.state.heads
-            assert list(heads) == sorted(set(heads))
-            assert step.state.newest == heads[-1] == before.newest + 1
+    @given(curricula)
+    def test_nothing_is_solved_at_the_start(self, curriculum: Curriculum):
+        assert start(curriculum) == CurriculumState(curriculum.first_heads, ())
 
-    def test_new_heads_inherit_from_heads_there_were(self, curriculum):
-        for before, step in steps(curriculum, 100):
-            assert step.inherits.keys() <= set(step.state.heads) - set(before.heads)
-            assert set(step.inherits.values()) <= set(before.heads)
+    @given(curricula)
+    def test_advancing_depends_on_its_arguments_alone(self, curriculum: Curriculum):
+        for state in states(curriculum, 10):
+            assert advance(curriculum, state) == advance(curriculum, state)
 
-    def test_advancing_depends_on_its_arguments_alone(self, curriculum):
-        state = start(curriculum)
-        assert advance(curriculum, state) == advance(curriculum, state)
-        assert state == start(curriculum)
+
+class TestEveryCurriculumThatSteps:
+    @given(stepping, st.data())
+    def test_a_step(self, curriculum: Curriculum, data: st.DataObject):
+        for state in states(curriculum, 40):
+            solved = (*(n for n in state.heads[:-1] if data.draw(st.booleans())), state.newest)
+            before = CurriculumState(state.heads, solved)
+            step = advance(curriculum, before)
+            dropped = sorted(set(before.heads) - set(step.state.heads))
+            new = sorted(set(step.state.heads) - set(before.heads))
+            assert new[0] == before.newest + 1
+            assert step.state.newest == new[-1]
+            assert dropped == list(before.heads[: len(dropped)])
+            # Each dropped head goes on as that of one new N, in order, as long as there are new ones.
+            assert dict(step.inherits) == dict(zip(new, dropped, strict=False))
+            assert len(dropped) <= len(new)
+            assert step.state.solved == tuple(n for n in solved if n not in dropped)
+
+    @given(stepping)
+    def test_no_n_is_left_out(self, curriculum: Curriculum):
+        trained = {n for ns in heads(curriculum, 40) for n in ns}
+        assert trained == set(range(min(trained), max(trained) + 1))
+        assert min(trained) == curriculum.start
+
+    @given(stepping, st.integers(2, 200), st.integers(0, 200))
+    def test_is_complete_once_the_last_n_is_solved(self, curriculum: Curriculum, last: int, max_n: int):
+        for state in states(curriculum, 5):
+            assert is_complete(curriculum, state, max_n, last) == (max_n >= last)
+
+
+class TestSlidingWindow:
+    @given(windows)
+    def test_never_holds_more_heads_than_its_width(self, window: SlidingWindow):
+        sizes = [len(ns) for ns in heads(window, 40)]
+        growing = range(1, window.width) if window.begins == "grown" else []
+        assert sizes == [*growing, *[window.width] * (40 - len(growing))][:40]
+
+    @given(windows)
+    def test_grows_by_one_fresh_head_and_shifts_by_its_shift(self, window: SlidingWindow):
+        for before in states(window, 40):
+            step = advance(window, before)
+            if len(before.heads) < window.width:
+                assert step.state.heads == (*before.heads, before.newest + 1)
+                assert step.inherits == {}
+            else:
+                assert step.state.heads == tuple(n + window.shift for n in before.heads)
+                new = step.state.heads[-window.shift :]
+                assert dict(step.inherits) == dict(zip(new, before.heads[: window.shift], strict=True))
+
+    @given(first, st.sampled_from(["grown", "full"]))
+    def test_of_width_one_is_single_head(self, n: int, begins: str):
+        window, single = SlidingWindow(width=1, begins=begins, start=n), SingleHead(start=n)
+        assert states(window, 40) == states(single, 40)
+        assert all(advance(window, state) == advance(single, state) for state in states(single, 40))
+
+    @given(first, st.integers(1, 5))
+    def test_that_never_fills_is_multi_head(self, n: int, shift: int):
+        window, multi = SlidingWindow(width=40, shift=shift, start=n), MultiHead(start=n)
+        assert states(window, 40) == states(multi, 40)
+        assert all(advance(window, state) == advance(multi, state) for state in states(multi, 39))
+
+    def test_of_three(self):
+        assert heads(SlidingWindow(width=3), 5) == [(2,), (2, 3), (2, 3, 4), (3, 4, 5), (4, 5, 6)]
+        assert advance(SlidingWindow(width=3), CurriculumState((2, 3, 4), (2, 3, 4))) == Advance(
+            CurriculumState((3, 4, 5), (3, 4)), inherits={5: 2}
+        )
+
+    def test_as_the_authors_start_it(self):
+        window = SlidingWindow(width=10, shift=5, begins="full")
+        assert heads(window, 2) == [tuple(range(2, 12)), tuple(range(7, 17))]
+        step = advance(window, start(window))
+        assert step.inherits == {12: 2, 13: 3, 14: 4, 15: 5, 16: 6}
+
+    def test_may_not_skip_an_n(self):
+        with pytest.raises(ValidationError, match=re.escape("shift = 4 would skip N: allowed is 1 to width = 3")):
+            SlidingWindow(width=3, shift=4)
 
 
 def test_single_head_hands_its_one_head_on():
-    assert list(steps(SingleHead(start=3), 2)) == [
-        (CurriculumState((3,)), Advance(CurriculumState((4,)), inherits={4: 3})),
-        (CurriculumState((4,)), Advance(CurriculumState((5,)), inherits={5: 4})),
-    ]
+    assert heads(SingleHead(start=3), 3) == [(3,), (4,), (5,)]
+    assert advance(SingleHead(), CurriculumState((3,), (3,))) == Advance(CurriculumState((4,)), inherits={4: 3})
 
 
 def test_multi_head_adds_a_fresh_head_and_keeps_the_others():
-    assert list(steps(MultiHead(), 2)) == [
-        (CurriculumState((2,)), Advance(CurriculumState((2, 3)))),
-        (CurriculumState((2, 3)), Advance(CurriculumState((2, 3, 4)))),
-    ]
+    assert heads(MultiHead(), 3) == [(2,), (2, 3), (2, 3, 4)]
+    assert advance(MultiHead(), CurriculumState((2, 3), (2, 3))) == Advance(CurriculumState((2, 3, 4), (2, 3)))
 
 
-@pytest.mark.parametrize(
-    ("accuracies", "solved"),
-    [
-        ({2: 0.75}, False),  # at the threshold is not beyond it
-        ({2: 0.7500001}, True),
-        ({2: 1.0, 3: 0.75}, False),  # the newest is at it
-        ({2: 1.0, 3: 0.7500001}, True),
-        ({2: 0.5, 3: 1.0}, False),  # the mean is at it
-        ({2: 0.5000001, 3: 1.0}, True),
-        ({2: 0.0, 3: 1.0}, False),
-        ({2: 1.0, 3: 1.0, 4: 0.0}, False),
-        ({2: float("nan")}, False),
-    ],
-)
-def test_solved_is_newest_and_mean_beyond_the_threshold(accuracies, solved):
-    assert is_solved(CurriculumState(tuple(accuracies)), accuracies, 0.75) is solved
+class TestOneStep:
+    def test_heads(self):
+        assert heads(NoCurriculum(n=7), 5) == [(7,)]
+        assert heads(AllHeads(n=5), 5) == [(2, 3, 4, 5)]
+
+    @given(one_step, st.data())
+    def test_is_complete_once_every_n_is_solved(self, curriculum: Curriculum, data: st.DataObject):
+        (state,) = states(curriculum, 5)
+        solved = tuple(n for n in state.heads if data.draw(st.booleans()))
+        after = state.solving(solved)
+        # Neither the largest N solved nor a later last N matters.
+        assert is_complete(curriculum, after, max(solved, default=0), state.newest) == (solved == state.heads)
+        assert is_complete(curriculum, after, max(solved, default=0), 200) == (solved == state.heads)
 
 
-def test_heads_not_in_training_do_not_count():
-    assert is_solved(CurriculumState((3,)), {2: 0.0, 3: 0.8}, 0.75)
+accuracy = st.floats(0, 1) | st.just(float("nan"))
+
+
+@st.composite
+def judged(draw: st.DrawFn) -> tuple[CurriculumState, dict[int, float], float]:
+    low, count = draw(first), draw(st.integers(1, 8))
+    ns = tuple(range(low, low + count))
+    state = CurriculumState(ns, tuple(n for n in ns if draw(st.booleans())))
+    return state, {n: draw(accuracy) for n in ns}, draw(st.floats(0.01, 0.99))
+
+
+class TestSolved:
+    @pytest.mark.parametrize(
+        ("accuracies", "solved"),
+        [
+            ({2: 0.75}, False),  # at the threshold is not beyond it
+            ({2: 0.7500001}, True),
+            ({2: 1.0, 3: 0.75}, False),  # the newest is at it
+            ({2: 1.0, 3: 0.7500001}, True),
+            ({2: 0.5, 3: 1.0}, False),  # the mean is at it
+            ({2: 0.5000001, 3: 1.0}, True),
+            ({2: 0.0, 3: 1.0}, False),
+            ({2: 1.0, 3: 1.0, 4: 0.0}, False),
+            ({2: float("nan")}, False),
+        ],
+    )
+    def test_the_newest_is_with_the_mean(self, accuracies: dict[int, float], solved: bool):
+        ns = tuple(accuracies)
+        assert newly_solved(CurriculumState(ns, ns[:-1]), accuracies, 0.75) == ((ns[-1],) if solved else ())
+
+    def test_older_ones_that_entered_with_it_are_by_themselves(self):
+        state = CurriculumState((2, 3, 4, 5), (3,))
+        assert newly_solved(state, {2: 0.99, 3: 0.5, 4: 0.9, 5: 0.99}, 0.98) == (2,)
+        assert newly_solved(state, {2: 0.99, 3: 0.99, 4: 0.97, 5: 0.99}, 0.98) == (2, 5)
+
+    @given(judged())
+    def test_in_general(self, test: tuple[CurriculumState, dict[int, float], float]):
+        state, accuracies, threshold = test
+        found = newly_solved(state, accuracies, threshold)
+        assert list(found) == sorted(set(found))
+        assert not set(found) & set(state.solved)
+        assert all(accuracies[n] > threshold for n in found)
+        assert set(state.solving(found).solved) == {*state.solved, *found}
+        for n in set(state.heads) - {*found, *state.solved, state.newest}:
+            assert not accuracies[n] > threshold
+
+    def test_heads_not_in_training_do_not_count(self):
+        assert newly_solved(CurriculumState((3,)), {2: 0.0, 3: 0.8}, 0.75) == (3,)
+
+
+class TestNames:
+    @given(curricula)
+    def test_a_name_gives_the_curriculum_back_but_for_the_first_n_of_one_that_steps(self, curriculum: Curriculum):
+        found = named(name(curriculum))
+        assert name(found) == name(curriculum)
+        assert type(found) is type(curriculum)
+        if getattr(curriculum, "start", 2) == 2:
+            assert found == curriculum
+
+    @pytest.mark.parametrize(
+        ("text", "curriculum"),
+        [
+            ("single", SingleHead()),
+            ("multi", MultiHead()),
+            ("sliding-5", SlidingWindow(width=5)),
+            ("sliding-10-by-5-full", SlidingWindow(width=10, shift=5, begins="full")),
+            ("none-30", NoCurriculum(n=30)),
+            ("all-20", AllHeads(n=20)),
+        ],
+    )
+    def test_examples(self, text: str, curriculum: Curriculum):
+        assert named(text) == curriculum
+        assert name(curriculum) == text
+
+    @pytest.mark.parametrize("text", ["", "sliding", "sliding-x", "sliding-3-full-by-2", "none", "all-2-3", "both"])
+    def test_no_such_curriculum(self, text: str):
+        with pytest.raises(ValueError, match=rf"curricula = '{text}': allowed are single, multi, sliding-W"):
+            named(text)
+
+    @pytest.mark.parametrize(("text", "says"), [("none-1", "equal to 2"), ("sliding-0", "equal to 1")])
+    def test_a_number_that_is_not_allowed(self, text: str, says: str):
+        with pytest.raises(ValidationError, match=says):
+            named(text)

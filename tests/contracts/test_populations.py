@@ -11,20 +11,25 @@ from tests.oracles import plain
 from tests.tolerances import TOLERANCES, distance
 from tsrnn.checkpoint import Checkpoint, Progress, load, save
 from tsrnn.config import (
+    GRU,
+    LSTM,
     SGD,
     EndRules,
     FixedTau,
     Leaky,
     LeakyReLU,
     MultiHead,
+    Network,
     ReLU,
     RunConfig,
     Tanh,
     TrainedTau,
     Training,
 )
-from tsrnn.networks import NetworkState, Population, initial_network, population, population_class
+from tsrnn.networks import NetworkState, Population, initial_network, operations, population, population_class
 from tsrnn.networks.base import READOUT_BIAS, READOUT_WEIGHT, stack, unstack
+from tsrnn.randomness import Streams
+from tsrnn.sampling import initial_states
 from tsrnn.training import Trainer
 
 NETWORKS = {
@@ -38,7 +43,18 @@ NETWORKS = {
     "outside fixed": Leaky(self_interaction="outside", tau=FixedTau(tau=2.5)),
     "inside clamp_forward": Leaky(tau=TrainedTau(constraint="clamp_forward")),
     "outside clamp_forward": Leaky(self_interaction="outside", tau=TrainedTau(constraint="clamp_forward")),
+    "gru": GRU(),
+    "lstm": LSTM(),
 }
+
+
+def trains_tau(network: Network) -> bool:
+    return isinstance(network, Leaky) and isinstance(network.tau, TrainedTau)
+
+
+def untrained(network: Network) -> set[str]:
+    """The tensors that training leaves as they are."""
+    return {"tau"} if isinstance(network, Leaky) and isinstance(network.tau, FixedTau) else set()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +79,7 @@ SIZES = {
 class Case:
     """Networks, and what is put in and looked at."""
 
-    network: Leaky
+    network: Network
     sizes: Sizes
     states: list[NetworkState]
     inputs: Tensor
@@ -110,18 +126,19 @@ class Case:
         return logits, found
 
 
-def make_case(network: Leaky, sizes: Sizes, dtype: torch.dtype = torch.float64) -> Case:
+def make_case(network: Network, sizes: Sizes, dtype: torch.dtype = torch.float64) -> Case:
     generator = torch.Generator().manual_seed(1)
     network = dataclasses.replace(network, hidden=sizes.hidden)
-    R, T, B, H, K = len(sizes.lengths), max(sizes.lengths), sizes.batch, sizes.hidden, max(map(len, sizes.heads))
+    R, T, B, K = len(sizes.lengths), max(sizes.lengths), sizes.batch, max(map(len, sizes.heads))
     states = [
         initial_network(RunConfig(network=network, seed=r, training=Training(precision="float64")), sizes.heads[r])
         for r in range(R)
     ]
-    if isinstance(network.tau, TrainedTau):
+    if trains_tau(network):
         lowest = 0.7 if network.tau.constraint == "clamp_forward" else 1.0
         for state in states:
             state["tau"].uniform_(lowest, 4.0, generator=generator)
+    S = population(network, states, sizes.heads).state_size
     inputs = torch.randint(2, (T, R, B), generator=generator).to(dtype)
     for r, length in enumerate(sizes.lengths):
         inputs[: T - length, r] = torch.nan  # what stands before a sequence's start must not matter
@@ -130,23 +147,23 @@ def make_case(network: Leaky, sizes: Sizes, dtype: torch.dtype = torch.float64) 
         sizes,
         [{name: tensor.to(dtype) for name, tensor in state.items()} for state in states],
         inputs,
-        torch.randn(R, B, H, generator=generator, dtype=torch.float64).to(dtype),
+        torch.randn(R, B, S, generator=generator, dtype=torch.float64).to(dtype),
         torch.randn(R, B, K, 2, generator=generator, dtype=torch.float64).to(dtype),
     )
 
 
 @pytest.fixture(params=NETWORKS)
-def network(request: pytest.FixtureRequest) -> Leaky:
+def network(request: pytest.FixtureRequest) -> Network:
     return NETWORKS[request.param]
 
 
 @pytest.fixture(params=SIZES)
-def case(request: pytest.FixtureRequest, network: Leaky) -> Case:
+def case(request: pytest.FixtureRequest, network: Network) -> Case:
     return make_case(network, SIZES[request.param])
 
 
 @pytest.fixture
-def mixed(network: Leaky) -> Case:
+def mixed(network: Network) -> Case:
     return make_case(network, SIZES["mixed lengths"])
 
 
@@ -161,10 +178,11 @@ def same(some: dict[str, Tensor], others: dict[str, Tensor]) -> bool:
 class TestForward:
     def test_shapes_and_dtype(self, case: Case):
         people, sizes = case.people(), case.sizes
-        R, B, H, K = len(sizes.lengths), sizes.batch, sizes.hidden, max(map(len, sizes.heads))
+        R, B, K = len(sizes.lengths), sizes.batch, max(map(len, sizes.heads))
         last = case.last(people)
         assert (people.replicates, people.dtype) == (R, torch.float64)
-        assert last.shape == (R, B, H)
+        assert last.shape == (R, B, people.state_size)
+        assert torch.equal(people.activity(last), last[..., : sizes.hidden])
         assert people.logits(last).shape == (R, B, K, 2)
         assert people.logits(last).dtype == last.dtype == torch.float64
 
@@ -198,13 +216,22 @@ class TestForward:
         last = people.last_states(inputs, [length] * people.replicates, case.initial)
         assert distance(people.all_states(inputs, case.initial)[-1], last) < TOLERANCES[torch.float64].forward
 
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+    def test_a_state_is_all_that_is_needed_to_go_on(self, network: Network, dtype: torch.dtype):
+        case = make_case(network, SIZES["equal lengths"], dtype)
+        people = case.people()
+        whole = people.all_states(case.inputs, case.initial)
+        first = people.all_states(case.inputs[:2], case.initial)
+        second = people.all_states(case.inputs[2:], first[-1])
+        assert distance(torch.cat((first, second)), whole) < TOLERANCES[dtype].forward / 10
+
     def test_a_parameter_changed_before_the_backward_pass_is_an_error(self, mixed: Case):
         people = mixed.people()
         weight = people.parameters["recurrent.weight"].requires_grad_()
         total = mixed.last(people).sum()
         with torch.no_grad():
             weight.mul_(2)
-        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        with pytest.raises(RuntimeError, match=r"modified .*inplace"):
             total.backward()
 
 
@@ -215,8 +242,7 @@ class TestGradients:
             expected_logits, expected = case.plain_gradients(r)
             for k, n in enumerate(case.sizes.heads[r]):
                 assert distance(logits[r, :, k], expected_logits[n]) < TOLERANCES[dtype].forward
-            untrained = {"tau"} if isinstance(case.network.tau, FixedTau) else set()
-            assert gradients[r].keys() == expected.keys() - untrained
+            assert gradients[r].keys() == expected.keys() - untrained(case.network)
             errors = {name: distance(found, expected[name]) for name, found in gradients[r].items()}
             assert max(errors.values()) < TOLERANCES[dtype].gradient, errors
 
@@ -224,7 +250,7 @@ class TestGradients:
         self.assert_oracle(case, torch.float64)
 
     @pytest.mark.parametrize("sizes", ["mixed lengths", "wide"])
-    def test_float32_is_the_oracles(self, network: Leaky, sizes: str):
+    def test_float32_is_the_oracles(self, network: Network, sizes: str):
         self.assert_oracle(make_case(network, SIZES[sizes], torch.float32), torch.float32)
 
     def test_a_population_is_its_networks(self, case: Case):
@@ -240,9 +266,10 @@ class TestGradients:
         people = mixed.people()
         gradients = {name: torch.ones_like(people.parameters[name]) for name in people.trained}
         people.remove_untrained_gradients_(gradients)
-        off_diagonal = 1 - torch.eye(mixed.sizes.hidden, dtype=torch.float64)
         for name, gradient in gradients.items():
-            expected = off_diagonal.expand_as(gradient) if name == "recurrent.weight" else torch.ones_like(gradient)
+            expected = torch.ones_like(gradient)
+            if name == "recurrent.weight" and isinstance(mixed.network, Leaky):
+                expected -= torch.eye(mixed.sizes.hidden, dtype=torch.float64)
             assert torch.equal(gradient, expected)
 
 
@@ -295,7 +322,7 @@ class TestHeads:
 
 class TestNetworks:
     @pytest.mark.parametrize("precision", ["float32", "float64"])
-    def test_a_new_network_has_the_shapes_and_the_precision(self, network: Leaky, precision: str):
+    def test_a_new_network_has_the_shapes_and_the_precision(self, network: Network, precision: str):
         config = RunConfig(network=network, training=Training(precision=precision)).with_hidden(11)
         state = initial_network(config, (2, 5))
         heads = {f"heads.{n}.weight": (2, 11) for n in (2, 5)} | {f"heads.{n}.bias": (2,) for n in (2, 5)}
@@ -303,38 +330,56 @@ class TestNetworks:
         assert {name: tuple(tensor.shape) for name, tensor in state.items()} == shapes
         assert {tensor.dtype for tensor in state.values()} == {getattr(torch, precision)}
 
-    def test_a_new_network_depends_on_the_seed_alone(self, network: Leaky):
+    def test_a_new_network_depends_on_the_seed_alone(self, network: Network):
         config = RunConfig(network=network, seed=3).with_hidden(11)
         state = initial_network(config, (2, 5))
         assert same(state, initial_network(config, (5, 2)))
         other = initial_network(dataclasses.replace(config, seed=4), (2, 5))
-        fixed = {"tau"} if isinstance(network.tau, FixedTau) else set()
-        assert {name for name in state if torch.equal(state[name], other[name])} == fixed
+        assert {name for name in state if torch.equal(state[name], other[name])} == untrained(network)
         assert not torch.equal(state["heads.2.weight"], state["heads.5.weight"])
 
-    def test_initial_weights_fill_their_range(self, network: Leaky):
+    def test_initial_weights_fill_their_range(self, network: Network):
         H = 200
         state = initial_network(RunConfig(network=network).with_hidden(H), (2,))
-        off_diagonal = state["recurrent.weight"][~torch.eye(H, dtype=torch.bool)]
-        inner = {"recurrent": off_diagonal, "bias": state["recurrent.bias"], "head": state["heads.2.weight"]}
-        for bound, tensors in ((H**-0.5, inner), (1.0, {name: state[f"input.{name}"] for name in ("weight", "bias")})):
-            for name, tensor in tensors.items():
-                assert 0.9 * bound < tensor.max() <= bound, name
-                assert -bound <= tensor.min() < -0.9 * bound, name
-        assert not state["recurrent.weight"].diagonal().any()
+        state.pop("tau", None)
+        assert state.pop("heads.2.bias").abs().max() <= H**-0.5
+        if isinstance(network, Leaky):
+            assert not state["recurrent.weight"].diagonal().any()
+            state["recurrent.weight"] = state["recurrent.weight"][~torch.eye(H, dtype=torch.bool)]
+        for name, tensor in state.items():
+            bound = 1.0 if isinstance(network, Leaky) and name.startswith("input.") else H**-0.5
+            assert 0.9 * bound < tensor.max() <= bound, name
+            assert -bound <= tensor.min() < -0.9 * bound, name
+
+    def test_sequences_start_from_the_configured_activity(self, network: Network):
+        config = RunConfig(network=dataclasses.replace(network, hidden=50, initial_state=0.3))
+        people = population(config.network, [initial_network(c, (2,)) for c in config.replicates(2)], [(2,), (2,)])
+        streams = Streams.named([(0, "state"), (1, "state")], people.device)
+        initial = initial_states(people, streams, 20)
+        assert (initial.shape, initial.dtype) == ((2, 20, people.state_size), torch.float32)
+        activity, rest = initial[..., :50], initial[..., 50:]
+        assert 0 <= activity.min() < 0.01 < 0.29 < activity.max() < 0.3
+        assert abs(activity.mean() - 0.15) < 0.01
+        assert not rest.any()
+
+    def test_operations_are_those_of_the_products(self, network: Network):
+        case = make_case(network, SIZES["equal lengths"])
+        weights = case.people(0).parameters["recurrent.weight"].numel()
+        assert operations(case.network, 5, 7) == (6 * 5 + 2 * 7) * weights
+        assert weights == {"leaky": 1, "gru": 3, "lstm": 4}[network.kind] * case.sizes.hidden**2
 
     def test_checkpoint_round_trip_bit_for_bit(self, mixed: Case, tmp_path):
         training = Training(precision="float64")
         for r in mixed.rows:
             config = RunConfig(network=mixed.network, training=training, seed=r)
             heads = tuple(sorted(mixed.sizes.heads[r]))
-            momentum = {name: -tensor for name, tensor in mixed.states[r].items()}
+            momentum = {"momentum": {name: -tensor for name, tensor in mixed.states[r].items()}}
             saved = Checkpoint(config, Progress(heads=heads), mixed.states[r], momentum)
             save(saved, tmp_path / "file")
             loaded = load(tmp_path / "file")
             assert (loaded.config, loaded.progress) == (saved.config, saved.progress)
             assert same(loaded.network, saved.network)
-            assert same(loaded.momentum, saved.momentum)
+            assert same(loaded.optimizer["momentum"], saved.optimizer["momentum"])
             last = mixed.last(mixed.people(r), r)
             assert torch.equal(mixed.last(loaded.population(), r), last)
 
@@ -349,7 +394,7 @@ class TestNetworks:
 
 class TestTraining:
     @pytest.fixture
-    def trainer(self, network: Leaky) -> Trainer:
+    def trainer(self, network: Network) -> Trainer:
         config = RunConfig(
             network=network,
             curriculum=MultiHead(),
@@ -359,15 +404,15 @@ class TestTraining:
             end=EndRules(max_epochs=10),
         ).with_hidden(13)
         starts = [
-            Checkpoint(c, Progress(heads=heads), initial_network(c, heads))
+            Checkpoint(c, Progress(heads=heads, solved=heads[:-1]), initial_network(c, heads))
             for c, heads in zip(config.replicates(3), [(2,), (2, 3), (2, 3, 4)], strict=True)
         ]
-        if isinstance(network.tau, TrainedTau):
+        if trains_tau(network):
             for start in starts:
                 start.network["tau"].fill_(1.0)  # every second step leads below 1
         return Trainer(starts)
 
-    def test_invariants_hold_after_training(self, trainer: Trainer, network: Leaky):
+    def test_invariants_hold_after_training(self, trainer: Trainer, network: Network):
         before = trainer.population.states()
         trainer.run_epoch()
         trainer.run_epoch()
@@ -375,11 +420,14 @@ class TestTraining:
         assert [max(heads) for heads in trainer.population.heads] == [4, 5, 6]
         for then, now in zip(before, after, strict=True):
             changed = {name for name in then if not torch.equal(then[name], now[name])}
-            assert changed == then.keys() - ({"tau"} if isinstance(network.tau, FixedTau) else set())
-            assert not now["recurrent.weight"].diagonal().any()
+            assert changed == then.keys() - untrained(network)
+            assert not (isinstance(network, Leaky) and now["recurrent.weight"].diagonal().any())
             assert all(tensor.isfinite().all() for tensor in now.values())
             assert not any(tensor.requires_grad for tensor in now.values())
         tau = trainer.population.tau()
+        if not isinstance(network, Leaky):
+            assert tau is None
+            return
         assert tau.shape == (3, 13)
         if network.tau == TrainedTau(constraint="project"):
             assert tau.min() == 1.0 < tau.max()

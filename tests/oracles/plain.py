@@ -4,13 +4,15 @@ Nothing here is stacked, aligned or fast. A network is its tensors by name ("rec
 as in `tsrnn.networks.NetworkState`; nothing else of tsrnn but its configuration is used.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsrnn.config import DMS, Leaky, LeakyReLU, Parity, ReLU, RunConfig, Tanh
+from tsrnn.config import GRU, LSTM, SGD, Adam, Leaky, LeakyReLU, Network, ReLU, RunConfig, Tanh
+from tsrnn.tasks import DMS, Parity, Sines, Task
 
 
 def phi(nonlinearity: LeakyReLU | ReLU | Tanh, z: Tensor) -> Tensor:
@@ -23,8 +25,18 @@ def phi(nonlinearity: LeakyReLU | ReLU | Tanh, z: Tensor) -> Tensor:
             return torch.tanh(z)
 
 
-def states(network: Leaky, tensors: Mapping[str, Tensor], inputs: Tensor, initial: Tensor) -> list[Tensor]:
-    """Return the states [B, H] after each step, from inputs [M, B] and an initial state [B, H]."""
+def states(network: Network, tensors: Mapping[str, Tensor], inputs: Tensor, initial: Tensor) -> list[Tensor]:
+    """Return the states [B, S] after each step, from bits [M, B] and an initial state [B, S]."""
+    match network:
+        case Leaky():
+            return leaky_states(network, tensors, inputs, initial)
+        case GRU():
+            return gru_states(tensors, inputs, initial)
+        case LSTM():
+            return lstm_states(tensors, inputs, initial)
+
+
+def leaky_states(network: Leaky, tensors: Mapping[str, Tensor], inputs: Tensor, initial: Tensor) -> list[Tensor]:
     tau = tensors["tau"]
     if network.tau.kind == "trained" and network.tau.constraint == "clamp_forward":
         tau = torch.clamp(tau, min=1.0)
@@ -45,12 +57,53 @@ def states(network: Leaky, tensors: Mapping[str, Tensor], inputs: Tensor, initia
     return result
 
 
+def logistic(z: Tensor) -> Tensor:
+    return 1 / (1 + torch.exp(-z))
+
+
+def gates(tensors: Mapping[str, Tensor], bits: Tensor, h: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return, for each gate, what it gets from h and from the bits as -1 and 1, each [B, H]."""
+    H = h.shape[1]
+    signs = torch.where(bits > 0.5, 1.0, -1.0).to(h.dtype)
+    result = []
+    for first in range(0, len(tensors["recurrent.bias"]), H):
+        rows = slice(first, first + H)
+        from_state = h @ tensors["recurrent.weight"][rows].T + tensors["recurrent.bias"][rows]
+        from_input = signs[:, None] * tensors["input.weight"][rows] + tensors["input.bias"][rows]
+        result.append((from_state, from_input))
+    return result
+
+
+def gru_states(tensors: Mapping[str, Tensor], inputs: Tensor, initial: Tensor) -> list[Tensor]:
+    h, result = initial, []
+    for bits in inputs:
+        reset, update, new = gates(tensors, bits, h)
+        candidate = torch.tanh(logistic(sum(reset)) * new[0] + new[1])
+        keep = logistic(sum(update))
+        h = keep * h + (1 - keep) * candidate
+        result.append(h)
+    return result
+
+
+def lstm_states(tensors: Mapping[str, Tensor], inputs: Tensor, initial: Tensor) -> list[Tensor]:
+    """The states are the hidden state and the cell state, side by side."""
+    H = initial.shape[1] // 2
+    h, cell, result = initial[:, :H], initial[:, H:], []
+    for bits in inputs:
+        write, keep, value, read = (sum(parts) for parts in gates(tensors, bits, h))
+        cell = logistic(keep) * cell + logistic(write) * torch.tanh(value)
+        h = logistic(read) * torch.tanh(cell)
+        result.append(torch.cat((h, cell), dim=1))
+    return result
+
+
 def logits(tensors: Mapping[str, Tensor], n: int, state: Tensor) -> Tensor:
-    """Return the head for N's logits [B, 2]."""
-    return state @ tensors[f"heads.{n}.weight"].T + tensors[f"heads.{n}.bias"]
+    """Return the head for N's logits [B, 2], from a state [B, S] that starts with the activities."""
+    weight = tensors[f"heads.{n}.weight"]
+    return state[:, : weight.shape[1]] @ weight.T + tensors[f"heads.{n}.bias"]
 
 
-def label(task: Parity | DMS, bits: Sequence[int], n: int) -> bool:
+def label(task: Parity | DMS, bits: Sequence[float], n: int) -> bool:
     """Return what the head for N should say after these bits, oldest first."""
     match task:
         case Parity():
@@ -59,34 +112,73 @@ def label(task: Parity | DMS, bits: Sequence[int], n: int) -> bool:
             return bits[-1] == bits[-n]
 
 
+def pattern(task: Sines, n: int, t: int) -> float:
+    """Return what the head for N should say after t steps."""
+    return sum(math.sin(2 * math.pi * t / (wave * task.period)) for wave in range(1, n + 1))
+
+
+def target(task: Task, inputs: Sequence[float], n: int) -> float:
+    """Return what the head for N should say after these inputs, oldest first."""
+    return pattern(task, n, len(inputs)) if isinstance(task, Sines) else float(label(task, inputs, n))
+
+
+def score(task: Task, n: int, outputs: Sequence[float], right: float) -> float:
+    """Return how good one answer of the head for N is; its mean is the accuracy."""
+    if isinstance(task, Sines):
+        return 1 - (outputs[0] - right) ** 2 / (n / 2)
+    return float((outputs[1] > outputs[0]) == bool(right))
+
+
+def head_loss(task: Task, tensors: Mapping[str, Tensor], n: int, states: list[Tensor], targets: Tensor) -> Tensor:
+    """Return the loss of the head for N, from all states [B, H] and targets [S, B] of the last S of them."""
+    if isinstance(task, Sines):
+        outputs = torch.stack([logits(tensors, n, state)[:, 0] for state in states[-len(targets) :]])
+        return F.mse_loss(outputs, targets)
+    return F.cross_entropy(logits(tensors, n, states[-1]), targets[-1].long())
+
+
+def optimizer_of(config: SGD | Adam, parameters: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+    """Return torch's optimiser; weights decay, biases and tau do not."""
+    groups = []
+    for name, parameter in parameters.items():
+        decay = config.weight_decay if name.endswith(".weight") else 0.0
+        groups.append({"params": [parameter] if parameter.requires_grad else [], "weight_decay": decay})
+    match config:
+        case SGD(learning_rate=rate, momentum=momentum):
+            return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
+        case Adam(learning_rate=rate, beta1=beta1, beta2=beta2, epsilon=epsilon):
+            return torch.optim.Adam(groups, lr=rate, betas=(beta1, beta2), eps=epsilon)
+
+
 def train(
     config: RunConfig, tensors: Mapping[str, Tensor], batches: Iterable[tuple[Tensor, Tensor, Mapping[int, Tensor]]]
 ) -> tuple[dict[str, Tensor], list[float], list[float]]:
-    """Train one network on given batches: inputs [M, B], initial states [B, H] and labels [B] by N.
+    """Train one network on given batches: inputs [M, B], initial states [B, S] and, by N, targets [S, B] of the end.
 
     Returns:
         the parameters, and each step's loss and gradient norm before clipping.
     """
     parameters = {name: tensor.clone().requires_grad_() for name, tensor in tensors.items()}
-    if config.network.tau.kind == "fixed":
+    leaky = config.network if isinstance(config.network, Leaky) else None
+    if leaky and leaky.tau.kind == "fixed":
         parameters["tau"].requires_grad_(False)
     trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
-    rate, momentum = config.training.optimizer.learning_rate, config.training.optimizer.momentum
-    optimizer = torch.optim.SGD(trained, lr=rate, momentum=momentum, nesterov=momentum > 0)
+    optimizer = optimizer_of(config.training.optimizer, parameters)
     clip, weight = config.training.clip, parameters["recurrent.weight"]
     losses, norms = [], []
     for inputs, initial, labels in batches:
         optimizer.zero_grad()
-        last = states(config.network, parameters, inputs, initial)[-1]
-        loss = sum(F.cross_entropy(logits(parameters, n, last), answer.long()) for n, answer in labels.items())
+        said = states(config.network, parameters, inputs, initial)
+        loss = sum(head_loss(config.task, parameters, n, said, right) for n, right in labels.items())
         loss.backward()
-        if clip is None or clip.counts == "parameters":
+        if leaky and (clip is None or clip.counts == "parameters"):
             weight.grad.fill_diagonal_(0.0)
         norm = torch.nn.utils.clip_grad_norm_(trained, float("inf") if clip is None else clip.max_norm)
         optimizer.step()
         with torch.no_grad():
-            weight.fill_diagonal_(0.0)
-            if config.network.tau.kind == "trained" and config.network.tau.constraint == "project":
+            if leaky:
+                weight.fill_diagonal_(0.0)
+            if leaky and leaky.tau.kind == "trained" and leaky.tau.constraint == "project":
                 parameters["tau"].clamp_(min=1.0)
         losses.append(loss.item())
         norms.append(norm.item())

@@ -8,7 +8,7 @@ everywhere and places in a stack mean nothing outside it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -28,12 +28,12 @@ def stack(states: Sequence[Mapping[str, Tensor]], heads: Sequence[Sequence[int]]
     """Stack the tensors of R networks.
 
     Args:
-        states: R networks' tensors by name, heads as "heads.N.weight" [2, H] and "heads.N.bias" [2].
+        states: R networks' tensors by name, heads as "heads.N.weight" [C, H] and "heads.N.bias" [C].
         heads: R networks' N.
 
     Returns:
-        Tensors [R, ...]; all heads in "readout.weight" [R, K, 2, H] and "readout.bias" [R, K, 2], in the order
-        of `heads`, zero where a network has fewer than K.
+        Tensors [R, ...]; all heads in "readout.weight" [R, K, C, H] and "readout.bias" [R, K, C], in the order
+        of `heads`, zero where a network has fewer than K. C is the task's `head_width`.
 
     Raises:
         KeyError: if a network lacks a tensor or a head.
@@ -69,17 +69,25 @@ def uniform(bound: float, shape: tuple[int, ...], seed: int, *name: str | int) -
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
 
-def initial_head(hidden: int, n: int, seed: int) -> NetworkState:
+def head_shapes(hidden: int, n: int, width: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the head for N: an affine map from H neurons to `width` outputs."""
+    return {f"heads.{n}.weight": (width, hidden), f"heads.{n}.bias": (width,)}
+
+
+def initial_head(hidden: int, n: int, seed: int, width: int = 2) -> NetworkState:
     """Return a fresh head for N: U(-k, k), k = 1/sqrt(H), from the stream (seed, "head", N)."""
-    bound = hidden**-0.5
+    shapes = head_shapes(hidden, n, width)
     return {
-        f"heads.{n}.weight": uniform(bound, (2, hidden), seed, "head", n, "weight"),
-        f"heads.{n}.bias": uniform(bound, (2,), seed, "head", n, "bias"),
+        name: uniform(hidden**-0.5, shape, seed, "head", n, name.rpartition(".")[2]) for name, shape in shapes.items()
     }
 
 
 class Population(ABC):
     """R networks of one architecture.
+
+    A state is what a network needs to go on from one step to the next: S numbers a sequence, of which the first
+    H are the neurons' activities, the part that heads read and that is recorded (`activity`). S is H except
+    where an architecture remembers more: an LSTM's state is its hidden state, then its cell state.
 
     Attributes:
         network: the architecture.
@@ -135,33 +143,77 @@ class Population(ABC):
         """The parameters' and states' dtype."""
         return self.parameters[READOUT_WEIGHT].dtype
 
+    def activity(self, states: Tensor) -> Tensor:
+        """Return the neurons' activities, a view of the first H of states [..., S]."""
+        return states[..., : self.network.hidden]
+
     def logits(self, state: Tensor) -> Tensor:
         """Read every head.
 
         Args:
-            state: [R, B, H].
+            state: [R, B, S].
 
         Returns:
-            [R, B, K, 2]; zero for places without a head.
+            [R, B, K, C]; zero for places without a head.
         """
+        activity = self.activity(state)
         weight, bias = self.parameters[READOUT_WEIGHT], self.parameters[READOUT_BIAS]
-        flat = torch.baddbmm(bias.flatten(1)[:, None], state, weight.flatten(1, 2).transpose(1, 2))
+        flat = torch.baddbmm(bias.flatten(1)[:, None], activity, weight.flatten(1, 2).transpose(1, 2))
         return flat.view(*flat.shape[:2], *weight.shape[1:3])
+
+    def logits_of(self, states: Tensor) -> Tensor:
+        """Read every head in each of some states.
+
+        Args:
+            states: [S, R, B, H].
+
+        Returns:
+            [S, R, B, K, C].
+        """
+        steps, _, batch, _ = states.shape
+        flat = self.logits(states.transpose(0, 1).flatten(1, 2))
+        return flat.view(len(flat), steps, batch, *flat.shape[2:]).transpose(0, 1)
+
+    def answers(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor, asked: int) -> Tensor:
+        """Run the networks over their sequences and read every head at the last steps, differentiably.
+
+        Args:
+            inputs: [T, R, B], aligned at their end.
+            lengths: [R] steps; T is the longest.
+            initial: [R, B, H] states before the first step.
+            asked: S, how many of the last steps.
+
+        Returns:
+            [S, R, B, K, C].
+
+        Raises:
+            ValueError: if S is not 1 and the lengths differ.
+        """
+        if asked == 1:
+            return self.logits_of(self.last_states(inputs, lengths, initial)[None])
+        if len(set(lengths)) > 1:
+            raise ValueError(f"lengths = {tuple(lengths)}: where heads are asked at {asked} steps they must not differ")
+        return self.logits_of(self.all_states(inputs, initial)[len(inputs) - asked :])
 
     @staticmethod
     @abstractmethod
-    def initial_state_of(network: Network, seed: int) -> NetworkState:
+    def initial_state_of(network: Any, seed: int) -> NetworkState:
         """Return a new network's tensors without heads, float32 on the CPU, from the streams of `seed`."""
 
     @staticmethod
     @abstractmethod
-    def shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    def shapes(network: Any) -> dict[str, tuple[int, ...]]:
         """Return the shape of every tensor of one network but the heads'."""
 
     @property
-    @abstractmethod
+    def state_size(self) -> int:
+        """S, the numbers a network remembers of a sequence from one step to the next: H, unless it says otherwise."""
+        return self.network.hidden
+
+    @property
     def trained(self) -> tuple[str, ...]:
-        """The names of the parameters that training changes."""
+        """The names of the parameters that training changes: all, unless a subclass says otherwise."""
+        return tuple(self.parameters)
 
     @abstractmethod
     def last_states(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor) -> Tensor:
@@ -170,32 +222,92 @@ class Population(ABC):
         Args:
             inputs: [T, R, B] bits, aligned at their end.
             lengths: [R] steps; T is the longest.
-            initial: [R, B, H] states before the first step.
+            initial: [R, B, S] states before the first step.
 
         Returns:
-            [R, B, H].
+            [R, B, S].
         """
 
     @abstractmethod
     def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:
         """Run the networks over sequences of one length and return every state, differentiably.
 
+        Going on from the last state gives what one run over all of the sequence would.
+
         Args:
             inputs: [T, R, B] bits.
-            initial: [R, B, H] states before the first step.
+            initial: [R, B, S] states before the first step.
 
         Returns:
-            [T, R, B, H] the states after each step.
+            [T, R, B, S] the states after each step.
         """
 
-    @abstractmethod
-    def remove_untrained_gradients_(self, gradients: Stack) -> None:
+    def remove_untrained_gradients_(self, gradients: Stack) -> None:  # noqa: B027
         """Zero, in place, the gradients of entries that no step may change."""
 
-    @abstractmethod
-    def project_(self) -> None:
+    def project_(self) -> None:  # noqa: B027
         """Bring the parameters back to where they are allowed, in place, after a step."""
 
-    @abstractmethod
     def tau(self) -> np.ndarray | None:
         """Return the neurons' tau [R, H] in time steps, as float64, or None if the architecture has none."""
+        return None
+
+
+class SteppedPopulation(Population):
+    """A population that says what one time step does; autograd goes back through a plain loop.
+
+    The short way to a new architecture, several times slower than a gradient by hand.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        parameters: Stack,
+        heads: Sequence[Sequence[int]],
+        products: torch.dtype | None = None,
+    ) -> None:
+        """Hold the tensors as they are, without a copy.
+
+        Raises:
+            ValueError: if products of another dtype are asked for: a step takes them in the parameters'.
+        """
+        super().__init__(network, parameters, heads, products)
+        if self.products != self.dtype:
+            raise ValueError(f"precision: a {network.kind} has no {self.products} products; allowed is {self.dtype}")
+
+    @classmethod
+    def initial_state_of(cls, network: Any, seed: int) -> NetworkState:
+        """Return a new network without heads: U(-k, k), k = 1/sqrt(H), for every tensor of `shapes`."""
+        return {
+            name: uniform(network.hidden**-0.5, shape, seed, "init", name)
+            for name, shape in cls.shapes(network).items()
+        }
+
+    @abstractmethod
+    def step(self, inputs: Tensor, state: Tensor) -> Tensor:
+        """Return the states after one time step, differentiably, changing nothing in place.
+
+        Args:
+            inputs: [R, B].
+            state: [R, B, H] before it.
+
+        Returns:
+            [R, B, H].
+        """
+
+    def last_states(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor) -> Tensor:
+        """Run the networks over their sequences; see `Population.last_states`."""
+        starts = len(inputs) - torch.tensor(lengths, device=inputs.device)[:, None]
+        state = initial
+        for t, now in enumerate(inputs.to(self.dtype)):
+            started = t >= starts
+            after = self.step(now.where(started, 0.0), state)
+            state = after.where(started[..., None], state)
+        return state
+
+    def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:
+        """Run the networks and return every state; see `Population.all_states`."""
+        states = [initial]
+        for now in inputs.to(self.dtype):
+            states.append(self.step(now, states[-1]))
+        return torch.stack(states[1:])

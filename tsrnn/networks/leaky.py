@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsrnn.config import FixedTau, Leaky, TrainedTau
+from tsrnn.config import FixedTau, Leaky, Network, TrainedTau
 from tsrnn.networks import recurrence
 from tsrnn.networks.base import READOUT_BIAS, READOUT_WEIGHT, NetworkState, Population, Stack, uniform
 
@@ -33,13 +33,13 @@ class LeakyPopulation(Population):
         return recurrence.Workspace()
 
     @staticmethod
-    def shapes(network: Leaky) -> dict[str, tuple[int, ...]]:
+    def shapes(network: Network) -> dict[str, tuple[int, ...]]:
         """Return the shape of every tensor of one network but the heads'."""
         h = network.hidden
         return {WEIGHT: (h, h), BIAS: (h,), INPUT_WEIGHT: (h,), INPUT_BIAS: (h,), TAU: (h,)}
 
     @staticmethod
-    def initial_state_of(network: Leaky, seed: int) -> NetworkState:
+    def initial_state_of(network: Network, seed: int) -> NetworkState:
         """Return a new network without heads: U(-k, k), k = 1/sqrt(fan in); tau as configured."""
         state: NetworkState = {}
         for name, shape in LeakyPopulation.shapes(network).items():
@@ -48,12 +48,17 @@ class LeakyPopulation(Population):
             fan_in = network.hidden if name in (WEIGHT, BIAS) else 1
             state[name] = uniform(fan_in**-0.5, shape, seed, "init", name)
         state[WEIGHT].fill_diagonal_(0.0)
-        match network.tau:
-            case FixedTau(tau=tau):
+        match network:
+            case Leaky(tau=FixedTau(tau=tau)):
                 state[TAU] = torch.full((network.hidden,), tau)
-            case TrainedTau(low=low, high=high):
+            case Leaky(tau=TrainedTau(low=low, high=high)):
                 state[TAU] = (low + high) / 2 + uniform((high - low) / 2, (network.hidden,), seed, "init", TAU)
         return state
+
+    @property
+    def state_size(self) -> int:
+        """H: a leaky network remembers its activities only."""
+        return self.network.hidden
 
     @property
     def trained(self) -> tuple[str, ...]:

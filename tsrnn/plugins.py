@@ -1,0 +1,79 @@
+"""Files with the user's own tasks and networks: found in one process, imported by path in another."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from tsrnn.config import RunConfig
+from tsrnn.kinds import source_file
+from tsrnn.networks import population_class
+
+
+class PluginError(Exception):
+    """A file with tasks or networks cannot be imported, or found; the message says what to do."""
+
+
+def import_file(path: str | Path) -> None:
+    """Import a Python file, so that the kinds it registers are known; a file that is imported already stays.
+
+    A file in a package is imported as part of it. The folder is appended to `sys.path`, for what the file imports.
+
+    Raises:
+        PluginError: if there is no such file.
+        Exception: whatever the file raises.
+    """
+    path = Path(path).resolve()
+    if path.suffix != ".py" or not path.is_file():
+        raise PluginError(f"plugin = {path}: no such Python file")
+    if any(_is_file_of(module, path) for module in list(sys.modules.values())):
+        return
+    root, name = path.parent, path.stem
+    while (root / "__init__.py").exists():
+        root, name = root.parent, f"{root.name}.{name}"
+    if str(root) not in sys.path:
+        sys.path.append(str(root))
+    if root != path.parent:
+        importlib.import_module(name)
+        return
+    # By its path and not by its name: another module may have that name.
+    if name in sys.modules:
+        name = f"{name} at {path}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+
+
+def _is_file_of(module: ModuleType, path: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and Path(file).name == path.name and Path(file).resolve() == path
+
+
+def files_of(configs: Iterable[RunConfig]) -> list[str]:
+    """Return the paths of the files that define what these runs use and tsrnn does not.
+
+    Raises:
+        PluginError: if a class was typed into a session: no other process can import it.
+    """
+    classes = dict.fromkeys(
+        cls
+        for config in configs
+        for cls in (type(config.task), type(config.network), population_class(config.network))
+        if cls.__module__.partition(".")[0] != "tsrnn"
+    )
+    files: dict[str, None] = {}
+    for cls in classes:
+        file = source_file(cls)
+        if file is None or not Path(file).is_file():
+            raise PluginError(f"{cls.__qualname__}: defined in no file; put it into one, so that workers can import it")
+        files[str(Path(file).resolve())] = None
+    return list(files)
