@@ -201,7 +201,7 @@ class TestRefusals:
             ('{"training": {"optimizer": {"kind": "adam", "beta2": 1}}}', "adam.beta2 = 1: .* less than 1"),
             ('{"training": {"optimizer": {"kind": "rmsprop"}}}', "optimizer: .* tags: 'sgd', 'adam'"),
             ('{"training": {"clip": {"max_norm": 0}}}', "training.clip.max_norm = 0: .* greater than 0"),
-            ('{"training": {"precision": "float16"}}', "precision = 'float16': .* 'float32' or 'float64'"),
+            ('{"training": {"precision": "float16"}}', "= 'float16': .* 'float32', 'bfloat16' or 'float64'"),
             ('{"training": {"solved_accuracy": 1}}', "training.solved_accuracy = 1: .* less than 1"),
             ('{"end": {"max_epochs": 0}}', "end.max_epochs = 0: .* equal to 1"),
             ('{"end": {"max_seconds": 1e999}}', "end.max_seconds = inf: .* finite"),

@@ -214,7 +214,7 @@ class TestImport:
         tensors = small()
         save_file(tensors, tmp_path / "theirs.safetensors")
         found = self.read(tmp_path / "theirs.safetensors")
-        assert found.progress == Progress(heads=(2, 3, 4), max_n=4)
+        assert found.progress == Progress(heads=(2, 3, 4), solved=(2, 3, 4), max_n=4)
         assert found.config.network == Leaky(
             hidden=4,
             nonlinearity=LeakyReLU(slope=0.01),
