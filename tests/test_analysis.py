@@ -140,6 +140,12 @@ class TestMaxN:
         assert frame["curriculum"].tolist() == (["single"] * 4 + ["multi"] * 4) * 2
         assert frame["task"].tolist() == ["parity"] * 8 + ["dms"] * 8
 
+    def test_curricula_are_ordered_by_kind_and_number(self, sweep):
+        ordered = ["single", "sliding-3", "sliding-3-full", "sliding-20", "multi", "none-5", "none-10", "all-20"]
+        for curriculum in sorted(ordered):
+            sweep.add(curriculum=curriculum)
+        assert sweep.max_n()["curriculum"].tolist() == ordered
+
     def test_other_columns_and_settings_part_cells(self, sweep):
         for seed in (0, 1):
             for batch in (8, 16):

@@ -207,6 +207,20 @@ class TestNetworkTables:
         assert after[SOLVED] == before[SOLVED]
 
     @pytest.mark.parametrize("flush_between", [True, False])
+    def test_n_may_be_solved_several_at_once_and_in_any_order(self, store, flush_between):
+        tables = NetworkTables(store, "n1", 0)
+        for epoch, solved in ((1, [5, 2]), (2, []), (3, [4]), (4, [7, 3])):
+            tables.add(epochs_row(epoch), heads_rows(epoch, 6), [solved_row(n, epoch) for n in solved])
+            if flush_between:
+                tables.flush()
+        tables.flush()
+        found = [(r["n"], r["epoch"]) for r in store.read(SOLVED, "n1")]
+        assert found == [(2, 1), (3, 4), (4, 3), (5, 1), (7, 4)]
+        resumed = NetworkTables(store, "n1", 3)
+        resumed.flush()
+        assert [r["n"] for r in store.read(SOLVED, "n1")] == [2, 4, 5]
+
+    @pytest.mark.parametrize("flush_between", [True, False])
     def test_an_epoch_added_again_replaces(self, store, flush_between):
         tables = NetworkTables(store, "n1", 0)
         for epoch in (1, 2, 3):
