@@ -212,8 +212,9 @@ class TestCompare:
 
 
 class TestHolm:
-    @given(arrays(np.float64, st.integers(1, 8), elements=st.floats(0, 1), fill=st.nothing()))
+    @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
     def test_by_hand(self, p):
+        p = np.array(p)
         expected, largest = np.empty(len(p)), 0.0
         for rank, i in enumerate(np.argsort(p, kind="stable")):
             largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
