@@ -129,3 +129,20 @@ HEADS = Table(
 )
 
 TABLES = (RUNS, OUTCOMES, EPOCHS, SOLVED, HEADS)
+"""The tables of a sweep; those below are made by the analysis that fills them."""
+
+_N = Column("n", "int64", "time steps", "the solved N whose checkpoint was measured", key=True)
+
+ANALYSES = Table(
+    "analyses",
+    "One row a network, solved N and analysis: how measuring the checkpoint ended.",
+    (
+        _NETWORK,
+        Column("analysis", "string", "", "the analysis: the command's name", key=True),
+        _N,
+        Column("status", "string", "", "done, or failed: its tables then have no rows for this N"),
+        Column("message", "string", "", "why it failed, in one line; empty where it is done"),
+        Column("settings", "string", "", "what it was measured with, as JSON"),
+        Column("wall_s", "float64", "s", "computing time"),
+    ),
+)
