@@ -179,8 +179,8 @@ def _directions(
             address = (name, draw) if common else (name, f"{strength:.12g}", draw)
             generator = torch.Generator(device=like.device)
             generator.manual_seed(key(seed, *address))
-            shape = {"dtype": torch.float64, "device": like.device}
-            result.append((strength, torch.randn(like.shape, generator=generator, **shape)))
+            drawn = torch.empty(like.shape, dtype=torch.float64, device=like.device).normal_(generator=generator)
+            result.append((strength, drawn))
     return result
 
 
@@ -190,7 +190,8 @@ def _moved(tensor: Tensor, strength: float, direction: Tensor) -> Tensor:
     if strength == 0 or size == 0:
         return tensor.clone()
     whole = tensor.double()
-    return (whole + direction * (strength * torch.linalg.vector_norm(whole) / size)).to(tensor.dtype)
+    moved = whole + direction * (strength * torch.linalg.vector_norm(whole) / size)
+    return moved.to(tensor.dtype)
 
 
 def _copies(population: LeakyPopulation, count: int, silent: Tensor | None) -> LeakyCopies:
