@@ -13,7 +13,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -48,12 +48,14 @@ class Analysis:
         tables: the tables it fills; each has the key columns `network_id` and `n`.
         settings: everything that changes its numbers. A checkpoint measured with other settings is measured again,
             and the new rows replace the old.
+        shares_tables: other analyses fill the same tables: each has files of its own there.
     """
 
     name: str
     measure: Measure
     tables: tuple[Table, ...]
     settings: Mapping[str, Any]
+    shares_tables: bool = False
 
     @property
     def settings_json(self) -> str:
@@ -99,6 +101,7 @@ def run(
     analysis: Analysis,
     *,
     keep: Callable[[int], bool] = lambda n: True,
+    only: Collection[tuple[str, int]] | None = None,
     workers: int | None = None,
     address: str = "auto",
     console: Console | None = None,
@@ -109,6 +112,7 @@ def run(
         results: the sweep's folder.
         analysis: what is measured.
         keep: which solved N are measured; all by default.
+        only: the checkpoints (network_id, N) to measure, where it is not the same N for every network.
         workers: processes on this machine; as many as it has CPUs by default.
         address: of a Ray cluster: auto (the one this machine belongs to, else processes here), local (processes
             here) or HOST:PORT.
@@ -123,7 +127,9 @@ def run(
     """
     console = console or Console(stderr=True)
     store = Store(results)
-    todo, skipped = _jobs(results, analysis, keep)
+    todo, skipped = _jobs(
+        results, analysis, lambda network_id, n: keep(n) and (only is None or (network_id, n) in only)
+    )
     store.create((*analysis.tables, ANALYSES))
     summary = Summary(skipped=skipped)
     if not todo:
@@ -148,7 +154,7 @@ def run(
     return summary
 
 
-def _jobs(results: Path, analysis: Analysis, keep: Callable[[int], bool]) -> tuple[list[Job], int]:
+def _jobs(results: Path, analysis: Analysis, keep: Callable[[str, int], bool]) -> tuple[list[Job], int]:
     """Return the checkpoints to be measured, in order, and how many were measured before."""
     solved = load(results, SOLVED)
     done: set[tuple[str, int]] = set()
@@ -162,7 +168,7 @@ def _jobs(results: Path, analysis: Analysis, keep: Callable[[int], bool]) -> tup
         (
             Job(network_id, int(n), folder / path)
             for network_id, n, path in zip(solved["network_id"], solved["n"], solved["checkpoint"], strict=True)
-            if keep(int(n))
+            if keep(network_id, int(n))
         ),
         key=lambda job: (job.network_id, job.n),
     )
@@ -172,9 +178,10 @@ def _jobs(results: Path, analysis: Analysis, keep: Callable[[int], bool]) -> tup
 
 def _write(store: Store, analysis: Analysis, job: Job, ended: _Ended) -> None:
     """Write a job's rows, and last that it ended: what counts as done has all its rows."""
+    writer = analysis.name if analysis.shares_tables else ""
     for table in analysis.tables:
         rows = ended.rows.get(table.name, encode(table, job.network_id, []))
-        store.write_solved(table, job.network_id, job.n, rows)
+        store.write_solved(table, job.network_id, job.n, rows, writer)
     row = {
         "network_id": job.network_id,
         "analysis": analysis.name,

@@ -17,9 +17,9 @@ from tsrnn.tasks import Task
 
 Protocol = Literal["end", "in-time"]
 
-# Time steps simulated at once: enough to make little of what each block costs once, few enough to keep the states
-# (bytes) small.
-_BLOCK, _STATES = 100, 1 << 26
+# Time steps simulated at once: enough to make little of what each block costs once, few enough that the allocator
+# keeps the memory of their states (bytes): new pages cost more than what is computed on them.
+_BLOCK, _STATES = 100, 1 << 24
 
 
 @dataclass(frozen=True)

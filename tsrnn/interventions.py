@@ -190,7 +190,7 @@ def _moved(tensor: Tensor, strength: float, direction: Tensor) -> Tensor:
     if strength == 0 or size == 0:
         return tensor.clone()
     whole = tensor.double()
-    moved = whole + direction * (strength * torch.linalg.vector_norm(whole) / size)
+    moved: Tensor = whole + direction * (strength * torch.linalg.vector_norm(whole) / size)
     return moved.to(tensor.dtype)
 
 

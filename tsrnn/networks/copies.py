@@ -93,6 +93,7 @@ class LeakyCopies(LeakyPopulation):
         dynamics = self._dynamics()
         weight = dynamics["weight"][source].T.to(self.products)
         alpha, bias, input_weight = (dynamics[name][at, None] for name in ("alpha", "bias", "input_weight"))
+        leak = 1 - alpha
         inside = self.network.self_interaction == "inside"
         alive = (~self.silent[at, None]).to(self.dtype) if self.silent[at].any() else None
         before = initial if alive is None else initial * alive
@@ -104,12 +105,12 @@ class LeakyCopies(LeakyPopulation):
                 torch.addmm(rows, before.flatten(0, 1), weight, out=rows)
             else:
                 rows.add_(before.flatten(0, 1).to(self.products) @ weight)
-            if inside:
-                torch.lerp(before, target, alpha, out=now)
-                activate_(self.network.nonlinearity, now)
-            else:
+            if not inside:
                 activate_(self.network.nonlinearity, target)
-                torch.lerp(before, target, alpha, out=now)
+            # torch.lerp does the same in one call, several times slower.
+            torch.mul(before, leak, out=now).addcmul_(target, alpha)
+            if inside:
+                activate_(self.network.nonlinearity, now)
             if alive is not None:
                 now.mul_(alive)
             before = now
