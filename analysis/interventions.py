@@ -24,7 +24,7 @@ from analysis.significance import relative_accuracy
 from tsrnn.checkpoint import Checkpoint
 from tsrnn.config import Task
 from tsrnn.evaluation import Accuracy, in_time_accuracy
-from tsrnn.interventions import ablate, by_tau, perturb_taus, perturb_weights, scale_inhibition
+from tsrnn.interventions import ablate, by_tau, perturb_taus, perturb_weights, scale_inhibition, tau_in_effect
 from tsrnn.networks import Population, population
 from tsrnn.randomness import Streams
 from tsrnn.records import ABLATION, HEADS_RETRAINING, INHIBITION, PERTURBATION, Row, Table
@@ -76,13 +76,9 @@ def measure_ablation(checkpoint: Checkpoint, n: int, *, protocol: InTime) -> Row
         sets += [(removed, neuron, [neuron]) for neuron in neurons] + [(removed, -1, neurons)]
     copies = ablate(people, [neurons for _, _, neurons in sets])
     found = _in_time(copies, checkpoint, n, "ablation", [0] * len(sets), protocol)
-    tau = people.tau()
-    rows = [
-        {
-            "removed": removed,
-            "neuron": neuron,
-            "tau": float(tau[0, neurons].mean()) if tau is not None and neurons else None,
-        }
+    (tau,) = tau_in_effect(people)
+    rows: list[Row] = [
+        {"removed": removed, "neuron": neuron, "tau": float(tau[neurons].mean()) if neurons else None}
         for removed, neuron, neurons in sets
     ]
     return {ABLATION: _with_accuracy(rows, found, found[0].accuracy)}
@@ -185,9 +181,9 @@ def fit_readout(states: np.ndarray, expected: np.ndarray) -> Pipeline:
     Returns:
         A scaler and the regression; its penalty |w|^2 / 2 weighs as little as one sample.
     """
-    readout = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    readout = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))
     with warnings.catch_warnings():
-        # Where the answers can be separated the weights grow without end; how far they came is in the rows.
+        # A fit cut off is judged as what it is: on new sequences. How many iterations it took is in the rows.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return readout.fit(states, expected)
 

@@ -22,6 +22,17 @@ from tsrnn.networks.leaky import TAU, WEIGHT, LeakyPopulation
 from tsrnn.randomness import key
 
 
+def tau_in_effect(population: Population) -> Tensor:
+    """Return the taus the neurons run with, [R, H] in time steps: 1 where the authors' networks store less.
+
+    Raises:
+        TypeError: if the population has no tau.
+    """
+    leaky = _leaky(population)
+    tau, rule = leaky.parameters[TAU].detach(), leaky.network.tau
+    return tau.clamp(min=1.0) if isinstance(rule, TrainedTau) and rule.constraint == "clamp_forward" else tau
+
+
 def by_tau(population: Population) -> list[list[int]]:
     """Return each network's neurons in the order of the tau in effect, shortest first; ties by the neuron's number.
 
@@ -31,8 +42,7 @@ def by_tau(population: Population) -> list[list[int]]:
     Raises:
         TypeError: if the population has no tau.
     """
-    tau = _effective_tau(_leaky(population))
-    return [torch.argsort(row, stable=True).tolist() for row in tau]
+    return [torch.argsort(row, stable=True).tolist() for row in tau_in_effect(population)]
 
 
 def ablate(population: Population, sets: Sequence[Collection[int]]) -> LeakyCopies:
@@ -117,7 +127,7 @@ def perturb_taus(
     leaky = _leaky(population)
     taus = [
         _moved(tau, strength, direction.abs_())
-        for tau, seed in zip(_effective_tau(leaky), seeds, strict=True)
+        for tau, seed in zip(tau_in_effect(leaky), seeds, strict=True)
         for strength, direction in _directions("perturb taus", tau, strengths, draws, seed, common)
     ]
     copies = _copies(leaky, len(strengths) * draws, None)
@@ -156,13 +166,6 @@ def _leaky(population: Population) -> LeakyPopulation:
     if not isinstance(population, LeakyPopulation):
         raise TypeError(f"population: of {population.network.kind} networks; interventions are defined for leaky ones")
     return population
-
-
-def _effective_tau(population: LeakyPopulation) -> Tensor:
-    """Return the taus in effect, [R, H]."""
-    tau = population.parameters[TAU].detach()
-    rule = population.network.tau
-    return tau.clamp(min=1.0) if isinstance(rule, TrainedTau) and rule.constraint == "clamp_forward" else tau
 
 
 def _directions(
