@@ -110,7 +110,7 @@ def summarise(rows: pd.DataFrame, by: Sequence[str], values: Sequence[str] = ("r
             | {value: float(networks[value].mean()) for value in values}
             | {"low": low, "high": high}
         )
-    return pd.DataFrame(result, columns=[*keys, "networks", *values, "low", "high"])
+    return pd.DataFrame(result, columns=[*keys, "networks", values[0], "low", "high", *values[1:]])
 
 
 def compare_curricula(rows: pd.DataFrame, perturbation: str) -> tuple[pd.DataFrame, list[str]]:

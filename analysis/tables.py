@@ -132,8 +132,8 @@ def print_interventions(
     lines = list(notes)
     if tested:
         lines.append(
-            "p of the permutation test and of Welch's t-test: the unit is the network; corrected for the number of rows "
-            "(Holm). p pooled: the paper's, which takes draws of one network as independent, and finds too much."
+            "p of the permutation test and of Welch's t-test: the unit is the network; corrected for the number of "
+            "rows (Holm). p pooled: the paper's, which takes draws of one network as independent, and finds too much."
         )
         lines.append("underpowered: with so few networks the corrected permutation test cannot go below 0.05 at all.")
     for line in lines:

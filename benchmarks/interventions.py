@@ -7,13 +7,14 @@ and 7a (40 neurons ablated, one at a time), every copy by the in-time protocol: 
 `--trials` sequences. In the same process, in turns, against (a) a plain network as one writes it first, batch 1: one
 copy and one sequence at a time, the newest head alone; (b) this package's own engine, one copy and one sequence at a
 time. a and b are timed on a few copies and counted for all. The limit is what a bare product of the same shape
-takes, and nothing else: [trials, H] by a matrix of its own for each copy of 7c, all sequences by one for the others.
+takes, and nothing else: [trials, H] by a matrix of its own for each copy of 7c, a hundred sequences by one otherwise.
 """
 
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -50,17 +51,19 @@ def plain_accuracy(network: Leaky, state: NetworkState, bits: Tensor, initial: T
     return right / (len(bits) - WARM_UP)
 
 
-def copies_of(people: Population, name: str) -> Population:
-    """Return all copies of one kind of intervention, in the numbers of the paper."""
+def copies_of(people: Population, name: str) -> Iterator[Population]:
+    """Yield all copies of one kind of intervention, in the numbers of the paper, as the analysis makes them."""
     match name:
         case "perturb weights (7c)":
-            return perturb_weights(people, list(np.logspace(-2, 1, 10)), 10, [0])
+            for strength in np.logspace(-2, 1, 10):
+                yield perturb_weights(people, [strength], 10, [0])
         case "perturb taus (7d)":
-            return perturb_taus(people, list(np.logspace(-3, 1, 13)), 10, [0])
+            for strength in np.logspace(-3, 1, 13):
+                yield perturb_taus(people, [strength], 10, [0])
         case _:
             (order,) = by_tau(people)
             few = max(1, round(0.04 * len(order)))
-            return ablate(people, [[neuron] for neuron in (*order[-few:], *order[:few])])
+            yield ablate(people, [[neuron] for neuron in (*order[-few:], *order[:few])])
 
 
 def products(hidden: int, batch: int, count: int) -> Callable[[], None]:
@@ -113,6 +116,10 @@ def main(
     people = population(config.network, [state], [(N,)])
     bits = torch.bernoulli(torch.full((WARM_UP + steps,), 0.5), generator=torch.Generator().manual_seed(0))
 
+    def whole(name: str) -> None:
+        for copies in copies_of(people, name):
+            own(copies, trials)
+
     def own(copies: Population, trials: int) -> None:
         in_time_accuracy(copies, task, [(0, "benchmark", 0)] * copies.replicates, steps=steps, trials=trials)
 
@@ -128,13 +135,14 @@ def main(
     times: dict[str, dict[str, list[float]]] = {
         name: {"all": [], "plain": [], "own": [], "limit": []} for name in kinds
     }
-    count = {name: copies_of(people, name).replicates for name in kinds}
-    singly_plain(), singly_own()
+    count = {name: sum(copies.replicates for copies in copies_of(people, name)) for name in kinds}
+    singly_plain()
+    singly_own()
     for _ in range(rounds):
         for name, found in times.items():
             sequences = count[name] * trials
-            together = sequences if "weights" not in name else trials
-            found["all"].append(_seconds(lambda name=name: own(copies_of(people, name), trials)))
+            together = trials if "weights" in name else min(100, sequences)
+            found["all"].append(_seconds(partial(whole, name)))
             found["plain"].append(_seconds(singly_plain) / singles * sequences)
             found["own"].append(_seconds(singly_own) / singles * sequences)
             bare = products(hidden, together, max(20, 4000 // together))
