@@ -13,6 +13,7 @@ from analysis.comparison import choose, compare_curricula, measured, summarise
 from analysis.frames import ResultsError, load
 from analysis.interventions import InTime, Kind, analyses
 from tsrnn.records import ABLATION, EPOCHS, HEADS_RETRAINING, INHIBITION, OUTCOMES, PERTURBATION, RUNS, SOLVED
+from tsrnn.tasks import TASKS, BitTask
 
 KINDS: Final[tuple[Kind, ...]] = ("ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining")
 
@@ -81,14 +82,13 @@ def run(
     outcomes, runs, epochs, solved = (load(results, table) for table in (OUTCOMES, RUNS, EPOCHS, SOLVED))
     networks = measures.networks(runs, outcomes, epochs, solved)
     found = Results()
-    networks = _measurable(networks, found.notes)
-    choice = choose(networks, solved, n)
-    found.notes += choice.notes
-    if choice.checkpoints.empty:
-        raise ResultsError(f"{results}: nothing to measure: {'; '.join(found.notes) or 'it has no networks'}")
     for analysis in analyses(kinds, protocol=protocol, draws=draws, common=common, heads=heads):
         kind = next(kind for kind in KINDS if kind == analysis.name)
+        choice = choose(_measurable(kind, networks, found.notes), solved, n)
+        found.notes += choice.notes
         checkpoints = choice.checkpoints
+        if checkpoints.empty:
+            continue
         if kind == "heads-retraining" and n is None:
             # A matrix: every solved N by every N'.
             every = solved[["network_id", "n"]]
@@ -98,17 +98,22 @@ def run(
         found.failed += [f"{kind}: {job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]
         _conclude(kind, results, checkpoints, found)
     found.notes = list(dict.fromkeys(found.notes))
+    if not found.summaries:
+        raise ResultsError(f"{results}: nothing to measure: {'; '.join(found.notes) or 'it has no networks'}")
     return found
 
 
-def _measurable(networks: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Leave out networks that interventions are not defined for."""
-    leaky, known = networks["architecture"] == "leaky", networks["task"].isin(["parity", "dms"])
-    for name in networks.loc[~leaky, "architecture"].unique():
-        notes.append(f"architecture {name}: left out: interventions change tau and W, which leaky networks have")
-    for name in networks.loc[~known, "task"].unique():
-        notes.append(f"task {name}: left out: interventions are judged by the answers to parity and dms")
-    return networks[leaky & known]
+def _measurable(kind: Kind, networks: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Leave out the networks that an intervention is not defined for."""
+    kept = networks["task"].map(lambda name: name in set(TASKS) and issubclass(TASKS[name], BitTask))
+    for name in networks.loc[~kept, "task"].unique():
+        notes.append(f"task {name}: left out: interventions are judged by answers of which half are right by chance")
+    if kind != "heads-retraining":
+        leaky = networks["architecture"] == "leaky"
+        for name in networks.loc[~leaky, "architecture"].unique():
+            notes.append(f"architecture {name}: left out of {kind}: it changes the W or tau of leaky networks")
+        kept &= leaky
+    return networks[kept]
 
 
 def _conclude(kind: Kind, results: Path, checkpoints: pd.DataFrame, found: Results) -> None:

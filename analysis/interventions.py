@@ -22,14 +22,13 @@ from torch import Tensor
 from analysis._jobs import Analysis
 from analysis.significance import relative_accuracy
 from tsrnn.checkpoint import Checkpoint
-from tsrnn.config import Task
 from tsrnn.evaluation import Accuracy, in_time_accuracy
 from tsrnn.interventions import ablate, by_tau, perturb_taus, perturb_weights, scale_inhibition, tau_in_effect
 from tsrnn.networks import Population, population
 from tsrnn.randomness import Streams
 from tsrnn.records import ABLATION, HEADS_RETRAINING, INHIBITION, PERTURBATION, Row, Table
 from tsrnn.sampling import initial_states
-from tsrnn.tasks import draw_bits, labels
+from tsrnn.tasks import Task
 
 Kind = Literal["ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining"]
 Rows = dict[Table, list[Row]]
@@ -137,7 +136,7 @@ def measure_heads_retraining(
         sequences: to train on, each with `protocol.steps` answers.
         protocol: how it is judged.
     """
-    people, task = newest_head(checkpoint, n), balanced(checkpoint.config.task)
+    people, task = newest_head(checkpoint, n), checkpoint.config.task.balanced()
     ns = list(heads or range(2, max(20, n + 5) + 1))
     seen = _states_and_labels(people, task, ns, (checkpoint.config.seed, "heads retraining", 0), sequences, protocol)
     fresh = _states_and_labels(
@@ -164,11 +163,6 @@ def newest_head(checkpoint: Checkpoint, n: int) -> Population:
         heads = ", ".join(map(str, checkpoint.progress.heads))
         raise ValueError(f"n = {n}: the checkpoint has no such head; it has {heads}")
     return population(checkpoint.config.network, [checkpoint.network], [(n,)])
-
-
-def balanced(task: Task) -> Task:
-    """Return the task with p = 0.5: with p ~ U(0, 1) a constant answer is right more often than half the time."""
-    return dataclasses.replace(task, input_probability=0.5)
 
 
 def fit_readout(states: np.ndarray, expected: np.ndarray) -> Pipeline:
@@ -200,7 +194,7 @@ def _in_time(
     """Return each copy's accuracy; copies of one trial number hear the same sequences."""
     found = in_time_accuracy(
         copies,
-        balanced(checkpoint.config.task),
+        checkpoint.config.task.balanced(),
         [(checkpoint.config.seed, f"{purpose} {n}", trial) for trial in trials],
         warm_up=max(protocol.warm_up, n),
         steps=protocol.steps,
@@ -267,10 +261,10 @@ def _states_and_labels(
 ) -> _Samples:
     """Drive one network in time and keep every state that counts."""
     warm_up = max(protocol.warm_up, *heads)
-    bits = draw_bits(task, [warm_up + protocol.steps], trials, Streams.named([(*address, "bits")], people.device))
+    bits = task.draw_inputs([warm_up + protocol.steps], trials, Streams.named([(*address, "bits")], people.device))
     initial = initial_states(people, Streams.named([(*address, "state")], people.device), trials)
-    states = people.all_states(bits, initial)[warm_up:, 0]
-    asked = labels(task, bits, torch.tensor([list(heads)]), range(warm_up, len(bits)))
+    states = people.activity(people.all_states(bits, initial)[warm_up:])[:, 0]
+    asked = task.targets(bits, torch.tensor([list(heads)]), range(warm_up, len(bits)))
     return _Samples(states.flatten(0, 1).numpy(), asked[:, 0])
 
 

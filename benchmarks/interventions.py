@@ -23,10 +23,11 @@ import torch.nn.functional as F
 from cyclopts import App, Parameter
 from torch import Tensor
 
-from tsrnn.config import Leaky, LeakyReLU, Parity, RunConfig
+from tsrnn.config import Leaky, LeakyReLU, RunConfig
 from tsrnn.evaluation import in_time_accuracy
 from tsrnn.interventions import ablate, by_tau, perturb_taus, perturb_weights
 from tsrnn.networks import NetworkState, Population, initial_network, population
+from tsrnn.tasks import Parity
 
 N, WARM_UP = 30, 100
 
