@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -126,7 +126,7 @@ class TestTable1:
         assert smallest == pytest.approx(7.7e-7, rel=0.05)
         by_network = network_tests(raw)
         assert by_network["p_t"].min() > 1e-7
-        assert (by_network["p_attainable"] == pytest.approx(2 / 252)).all()
+        assert by_network["p_attainable"].tolist() == pytest.approx([2 / 252] * 10)
         # Ten corrected tests of 5 against 5 networks cannot reach 0.05.
         assert set(by_network["verdict"]) == {"underpowered"}
 
@@ -212,6 +212,7 @@ class TestCompare:
 
 
 class TestHolm:
+    @settings(max_examples=40, deadline=None)
     @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
     def test_by_hand(self, p):
         p = np.array(p)
