@@ -165,6 +165,12 @@ def newest_head(checkpoint: Checkpoint, n: int) -> Population:
     return population(checkpoint.config.network, [checkpoint.network], [(n,)])
 
 
+def accuracy_in_time(checkpoint: Checkpoint, n: int, protocol: InTime) -> Accuracy:
+    """Return the in-time accuracy of a checkpoint's head for N."""
+    (found,) = _in_time(newest_head(checkpoint, n), checkpoint, n, "in time", [0], protocol)
+    return found
+
+
 def fit_readout(states: np.ndarray, expected: np.ndarray) -> Pipeline:
     """Fit the best readout of fixed states: a logistic regression, of states scaled to unit variance.
 

@@ -13,15 +13,15 @@ from analysis import comparison, interventions
 from analysis.__main__ import main
 from analysis.frames import load
 from analysis.interventions import InTime, analyses, fit_readout
-from tsrnn import MultiHead, RunConfig, SingleHead, Training, train
-from tsrnn.checkpoint import Checkpoint, CheckpointFolder
-from tsrnn.config import EndRules, Leaky
+from tests.trained import trained_sweep
+from tsrnn import MultiHead, RunConfig, SingleHead
+from tsrnn.checkpoint import Checkpoint
 from tsrnn.evaluation import in_time_accuracy
 from tsrnn.networks import population
 from tsrnn.records import ABLATION, HEADS_RETRAINING, INHIBITION, PERTURBATION, RUNS, SOLVED
 from tsrnn.reference import read_reference
 from tsrnn.store import Store
-from tsrnn.tabulate import runs_row, solved_rows
+from tsrnn.tabulate import runs_row
 from tsrnn.tasks import Parity
 
 SHORT = InTime(steps=60, trials=3)
@@ -31,27 +31,7 @@ IN_TIME = {("single", 5): 0.969, ("single", 10): 0.973, ("multi", 5): 1.0, ("mul
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two single- and two multi-head networks that have learnt N = 2 and perhaps more, and one that has not."""
-    folder = tmp_path_factory.mktemp("trained") / "sweep"
-    store = Store(folder)
-    store.create()
-    training = Training(batch_size=64, steps_per_epoch=100, test_batches=5)
-    for curriculum in (SingleHead(), MultiHead()):
-        config = RunConfig(
-            network=Leaky(hidden=32), curriculum=curriculum, training=training, end=EndRules(max_epochs=6, max_n=3)
-        )
-        rows: dict[str, list] = {}
-        for report in train(config.replicates(2)):
-            key = report.config.network_id
-            if report.solved:
-                paths = {n: CheckpointFolder(folder, key).save_solved(report.solved, n) for n in report.newly_solved}
-                rows.setdefault(key, []).extend(solved_rows(report, paths))
-        for run in config.replicates(2):
-            store.write(RUNS, run.network_id, [runs_row(run, "test", "quick")])
-            store.write(SOLVED, run.network_id, rows[run.network_id])
-    idle = RunConfig(network=Leaky(hidden=32), training=training, end=EndRules(max_epochs=6, max_n=3), seed=7)
-    store.write(RUNS, idle.network_id, [runs_row(idle, "test", "quick")])
-    return folder
+    return trained_sweep(tmp_path_factory.mktemp("trained") / "sweep")
 
 
 @pytest.fixture

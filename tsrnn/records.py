@@ -217,3 +217,17 @@ HEADS_RETRAINING = Table(
         Column("iterations", "int64", "", "of the optimiser until the logistic regression was solved"),
     ),
 )
+
+RETRAINING = Table(
+    "retraining",
+    "One row a network, solved N and N': the whole network retrained on N' (figures 7e, S14; Table 3).",
+    (
+        _NETWORK,
+        _N,
+        Column("retrained_n", "int64", "time steps", "N'; where it is n, the network as it was", key=True),
+        Column("epochs", "int64", "epochs", "epochs it was retrained"),
+        Column("accuracy", "float64", "", "in-time accuracy on N' after that, p = 0.5"),
+        Column("standard_error", "float64", "", "its standard error over sequences"),
+        _RELATIVE,
+    ),
+)
