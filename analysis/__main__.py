@@ -7,13 +7,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
+import pandas as pd
 from cyclopts import App, Parameter
+from rich.console import Console
 
 from analysis import measures, tables
 from analysis.frames import ResultsError
 from tsrnn import command_line
+from tsrnn.store import StoreError
 
 app = App(
     name="python -m analysis",
@@ -22,6 +25,17 @@ app = App(
 )
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
+InterventionKind = Literal["ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining"]
+
+
+def AtLeast(least: int) -> Parameter:  # noqa: N802
+    """Return the rule that a number is not below `least`."""
+
+    def check(_: type, value: int | None) -> None:
+        if value is not None and value < least:
+            raise ValueError(f"allowed are numbers from {least} on")
+
+    return Parameter(validator=check)
 
 
 @app.command
@@ -39,9 +53,76 @@ def max_n(results: Path, /, *, as_json: AsJson = False) -> None:
         tables.print_max_n(frame)
 
 
+@app.command
+def interventions(
+    results: Path,
+    /,
+    *,
+    kinds: Annotated[list[InterventionKind] | None, Parameter(consume_multiple=True, negative=())] = None,
+    n: Annotated[int | None, AtLeast(2)] = None,
+    trials: Annotated[int, AtLeast(1)] = 10,
+    draws: Annotated[int, AtLeast(1)] = 10,
+    common_directions: Annotated[bool, Parameter(negative=())] = False,
+    heads: Annotated[list[Annotated[int, AtLeast(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
+    workers: Annotated[int | None, AtLeast(1)] = None,
+    address: str = "auto",
+    as_json: AsJson = False,
+) -> int:
+    """Hurt the trained networks, and compare how curricula stand it (figures 7, S9, S17, S19; Tables 1, 2).
+
+    Measures the checkpoints that were not measured yet, in parallel; the same command continues where it stopped.
+    Accuracy is the newest head's in time: random bits with p = 0.5, 100 steps of warm-up, 1000 that count.
+
+    Args:
+        results: The sweep's folder, such as results/fixed_tau.
+        kinds: The interventions; all by default.
+        n: The solved N to measure at. [default: the largest that all networks compared have solved; for
+            heads-retraining every solved N]
+        trials: Sequences for each hurt copy of a network.
+        draws: Random directions for each strength of a perturbation.
+        common_directions: Perturb in the same directions at every strength, instead of new ones.
+        heads: N' that the readout is retrained on. [default: 2 to 20, or to N + 5]
+        workers: Processes on this machine. [default: one a CPU]
+        address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
+        as_json: Print {"kinds": {KIND: {"summary": [...], "tests": [...]}}, "notes": [...], "failed": [...]}.
+    """
+    # Not for the other commands: scikit-learn and Ray take seconds to import.
+    from analysis import intervention_results
+    from analysis.interventions import InTime
+
+    found = intervention_results.run(
+        results,
+        kinds or intervention_results.KINDS,
+        n=n,
+        protocol=InTime(trials=trials),
+        draws=draws,
+        common=common_directions,
+        heads=heads,
+        workers=workers,
+        address=address,
+        console=Console(stderr=True),
+    )
+    if as_json:
+        listed = {
+            kind: {
+                "summary": tables.json_rows(summary),
+                "tests": tables.json_rows(found.tests.get(kind, pd.DataFrame())),
+            }
+            for kind, summary in found.summaries.items()
+        }
+        print(json.dumps({"kinds": listed, "notes": found.notes, "failed": found.failed}, indent=2))
+    else:
+        tables.print_interventions(
+            [(kind, frame) for kind, frame in found.summaries.items()],
+            [(f"{kind}: curricula compared", frame) for kind, frame in found.tests.items()],
+            [*found.notes, *(f"failed: {line}" for line in found.failed)],
+        )
+    return 1 if found.failed else 0
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run a command, given as the words after the program's name, and return its exit status."""
-    return command_line.run(app, arguments, {ResultsError: 1})
+    return command_line.run(app, arguments, {ResultsError: 1, StoreError: 1})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any, Final
 
 import pandas as pd
@@ -87,3 +87,64 @@ def _notes(frame: pd.DataFrame) -> list[str]:
         notes.append("Failed networks count with what they had solved; resume the sweep to train them on.")
     notes.append("Interval: percentile bootstrap of the mean over networks; too narrow for few (4 networks: 80 %).")
     return notes
+
+
+def print_frame(frame: pd.DataFrame, title: str, console: Console) -> None:
+    """Print a frame, numbers to the right and short; an empty one not at all."""
+    if frame.empty:
+        return
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    for name in frame:
+        numbers = pd.api.types.is_numeric_dtype(frame[name])
+        table.add_column(str(name).replace("_", " "), justify="right" if numbers else "left", no_wrap=numbers)
+    for row in frame.itertuples(index=False):
+        table.add_row(*(Text(_short(value)) for value in row))
+    console.print(table)
+
+
+def print_interventions(
+    summaries: Iterable[tuple[str, pd.DataFrame]],
+    tests: Iterable[tuple[str, pd.DataFrame]],
+    notes: Iterable[str],
+    console: Console | None = None,
+) -> None:
+    """Print what interventions did, how curricula compare, and what a reader must know of it.
+
+    Args:
+        summaries: a title and what `analysis.comparison.summarise` returned, for each kind.
+        tests: a title and what `analysis.comparison.compare_curricula` returned.
+        notes: lines.
+        console: where to print; standard output by default.
+    """
+    console = console or Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    for title, frame in summaries:
+        if "head" in frame:
+            # A matrix, N by N': the mean over networks.
+            keys = ["group", "curriculum", "n", "networks"]
+            frame = frame.pivot(index=keys, columns="head", values="accuracy").reset_index()
+            frame.columns = [str(name) for name in frame.columns]
+        print_frame(frame, title, console)
+    tested = False
+    for title, frame in tests:
+        if len(frame):
+            tested = True
+            print_frame(frame[[name for name in frame if name not in _UNPRINTED]], title, console)
+    lines = list(notes)
+    if tested:
+        lines.append(
+            "p of the permutation test and of Welch's t-test: the unit is the network; corrected for the number of "
+            "rows (Holm). p pooled: the paper's, which takes draws of one network as independent, and finds too much."
+        )
+        lines.append("underpowered: with so few networks the corrected permutation test cannot go below 0.05 at all.")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+# In the JSON, and too wide for a terminal.
+_UNPRINTED: Final = {"mean_a", "mean_b", "p_permutation", "p_attainable", "p_t", "n_pooled"}
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.3g}"
+    return str(value)

@@ -76,6 +76,7 @@ def _rate(group: Sequence[RunConfig], typical_n: int) -> float:
         dataclasses.replace(
             config,
             curriculum=SingleHead(start=n),
+            source="",
             training=dataclasses.replace(config.training, steps_per_epoch=2, test_batches=1),
             end=dataclasses.replace(config.end, max_n=n + 1),
         )

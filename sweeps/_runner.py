@@ -100,7 +100,7 @@ def _run(sweep: Sweep, options: Options, console: Console) -> int:
         resources = _cluster.connect(options.address, options.cpus_per_trial, options.gpus_per_trial, console)
         console.print(f"{sweep.name}: {len(waiting)} of {total} networks to train, in {folder.path}", soft_wrap=True)
         folder.write(plan.record)
-        reasons = _cluster.run(_groups(waiting), folder.path, resources, console)
+        reasons = _cluster.run(groups_of(waiting), folder.path, resources, console)
         # A network that had ended before its trial's error stays as it is.
         for network in folder.unfinished(waiting):
             if network.network_id in reasons:
@@ -174,7 +174,7 @@ def _check_resources(options: Options) -> None:
         )
 
 
-def _groups(networks: Sequence[RunConfig]) -> list[list[RunConfig]]:
+def groups_of(networks: Sequence[RunConfig]) -> list[list[RunConfig]]:
     """Return the replicates of each combination together: one trial each."""
     groups: dict[RunConfig, list[RunConfig]] = {}
     for network in networks:
@@ -205,7 +205,7 @@ def _conclude(
 
 
 def _print_dry_run(plan: _Plan, options: Options) -> None:
-    groups = _groups(plan.networks)
+    groups = groups_of(plan.networks)
     typical_n = SCALES[plan.record.scale].typical_n
     cost = estimate(groups, typical_n)
     workers = min(os.cpu_count() or 1, len(groups))

@@ -14,7 +14,7 @@ LAYERS = (
     ("tasks",),
     ("config",),
     ("networks", "curriculum", "presets", "store"),
-    ("sampling", "optimizers", "plugins"),
+    ("sampling", "optimizers", "plugins", "interventions"),
     ("checkpoint",),
     ("evaluation", "reference", "command_line"),
     ("training",),

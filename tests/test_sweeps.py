@@ -28,7 +28,7 @@ from sweeps._estimate import estimate, operations
 from sweeps._folder import Record, SweepFolder, require_same_base
 from sweeps._grid import axes, title, with_curriculum, with_network, with_tau
 from sweeps._progress import Progress
-from sweeps._runner import _groups, main
+from sweeps._runner import groups_of, main
 from sweeps._trainable import PopulationTrainable
 from sweeps.fixed_tau import SWEEP as SWEEP_OF_TAUS
 from tsrnn.__main__ import main as evaluate
@@ -522,7 +522,7 @@ class TestParts:
         assert axes([config, RunConfig()])["taus"] == ["trained"]
         assert title(config) == f"parity multi {network.kind}"
         runs = [*RunConfig().replicates(2), *config.replicates(2), with_tau(RunConfig(), "1")]
-        assert [[run.seed for run in group] for group in _groups(runs)] == [[0, 1], [0, 1], [0]]
+        assert [[run.seed for run in group] for group in groups_of(runs)] == [[0, 1], [0, 1], [0]]
 
     @pytest.mark.parametrize("name", ["single", "multi", "sliding-5", "sliding-10-by-5-full", "none-12", "all-20"])
     def test_a_curriculum_by_its_name(self, name: str):

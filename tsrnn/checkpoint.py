@@ -102,7 +102,13 @@ class Checkpoint:
 
 
 def new(config: RunConfig) -> Checkpoint:
-    """Return the state every run starts from: epoch 0, initial weights, the curriculum's first heads."""
+    """Return the state a run starts from: epoch 0, initial weights, the curriculum's first heads.
+
+    Raises:
+        CheckpointError: if the run starts from a checkpoint instead.
+    """
+    if config.source:
+        raise CheckpointError(f"{config.network_id}: starts from the checkpoint {config.source}, which is not there")
     heads = curriculum.start(config.curriculum).heads
     return Checkpoint(config, Progress(heads=heads), initial_network(config, heads))
 

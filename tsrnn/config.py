@@ -316,6 +316,8 @@ class EndRules:
 class RunConfig:
     """One network's run. The defaults are the paper's (see docs/fidelity.md for the exceptions).
 
+    `source` names the checkpoint the run starts from, as "NETWORK_ID/N"; empty, it starts from initial weights.
+
     Raises:
         pydantic.ValidationError: (a ValueError) names the field, the value and what is allowed.
     """
@@ -326,6 +328,7 @@ class RunConfig:
     training: Training = Training()
     end: EndRules = EndRules()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    source: str = ""
 
     @model_validator(mode="after")
     def _starts_below_the_end(self) -> Self:
@@ -422,5 +425,5 @@ def explain(error: ValidationError) -> str:
 
 
 def stacking_key(config: RunConfig) -> RunConfig:
-    """Return what networks must share to be stacked in one population: all but the seed and a fixed tau's value."""
-    return dataclasses.replace(config, network=config.network.stacking(), seed=0)
+    """Return what networks must share to be stacked in one population: all but seed, source and a fixed tau's value."""
+    return dataclasses.replace(config, network=config.network.stacking(), seed=0, source="")

@@ -3,7 +3,7 @@
 The accuracy is the mean of the task's score: a share of right answers, or R^2; `tsrnn.tasks` says which.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,8 +17,9 @@ from tsrnn.tasks import Task
 
 Protocol = Literal["end", "in-time"]
 
-# Time steps simulated at once: enough to fill the products, few enough to keep the states small.
-_BLOCK = 100
+# Time steps simulated at once: enough to make little of what each block costs once, few enough that the allocator
+# keeps the memory of their states (bytes): new pages cost more than what is computed on them.
+_BLOCK, _STATES = 100, 1 << 24
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def in_time_accuracy(
     warm_up: int = 100,
     steps: int = 1000,
     trials: int = 10,
+    watch: Callable[[Tensor], None] | None = None,
 ) -> list[dict[int, Accuracy]]:
     """Ask every head after every step of one long sequence a trial (section 5, appendix L).
 
@@ -71,6 +73,7 @@ def in_time_accuracy(
         warm_up: steps before the first answer counts.
         steps: answers that count, a trial.
         trials: sequences a network.
+        watch: called with the states [T, R, trials, H] after the steps that count, a block of them at a time.
 
     Returns:
         [R] accuracies by the head's N, each over `trials` x `steps` answers.
@@ -86,12 +89,16 @@ def in_time_accuracy(
     state = initial_states(population, states, trials)
     inputs = task.draw_inputs([warm_up + steps] * population.replicates, trials, bits)
     total = torch.zeros(trials, *population.head_table.shape, dtype=torch.float64, device=population.device)
-    for start in range(0, warm_up + steps, _BLOCK):
-        block = population.all_states(inputs[start : start + _BLOCK], state)
+    span = max(1, min(_BLOCK, _STATES // (state.numel() * state.element_size())))
+    for start in range(0, warm_up + steps, span):
+        block = population.all_states(inputs[start : start + span], state)
         state = block[-1]
         asked = range(max(start, warm_up), start + len(block))
         if asked:
-            answers = population.logits_of(block[asked.start - start :])
+            counting = block[asked.start - start :]
+            if watch is not None:
+                watch(counting)
+            answers = population.logits_of(counting)
             targets = task.targets(inputs, population.head_table, asked)
             total += task.score(answers, targets, population.head_table).sum(0, dtype=torch.float64).permute(2, 0, 1)
     return _accuracies(population, total / steps)

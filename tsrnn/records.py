@@ -129,3 +129,105 @@ HEADS = Table(
 )
 
 TABLES = (RUNS, OUTCOMES, EPOCHS, SOLVED, HEADS)
+"""The tables of a sweep; those below are made by the analysis that fills them."""
+
+_N = Column("n", "int64", "time steps", "the solved N whose checkpoint was measured", key=True)
+
+ANALYSES = Table(
+    "analyses",
+    "One row a network, solved N and analysis: how measuring the checkpoint ended.",
+    (
+        _NETWORK,
+        Column("analysis", "string", "", "the analysis: the command's name", key=True),
+        _N,
+        Column("status", "string", "", "done, or failed: its tables then have no rows for this N"),
+        Column("message", "string", "", "why it failed, in one line; empty where it is done"),
+        Column("settings", "string", "", "what it was measured with, as JSON"),
+        Column("wall_s", "float64", "s", "computing time"),
+    ),
+)
+
+# Interventions ask the newest head, the one for `n`, in time: every step of random bits, p = 0.5.
+_IN_TIME = (
+    Column("accuracy", "float64", "", "in-time accuracy of the head for n, in 0..1, mean over sequences"),
+    Column("standard_error", "float64", "", "its standard error over sequences"),
+)
+_RELATIVE = Column("relative_accuracy", "float64", "", "(accuracy - 0.5) / (accuracy of the network as it is - 0.5)")
+
+ABLATION = Table(
+    "ablation",
+    "One row a network, solved N and set of neurons removed; their longest and shortest taus (figures 7a, 7b, S9).",
+    (
+        _NETWORK,
+        _N,
+        Column(
+            "removed", "string", "", "none, longest or shortest: the neurons of the longest or shortest tau", key=True
+        ),
+        Column("neuron", "int64", "", "the one removed, counted from 0; -1: all of them together, or none", key=True),
+        Column("tau", "float64", "time steps", "its tau, or the mean over those removed; empty where none is"),
+        *_IN_TIME,
+        _RELATIVE,
+    ),
+)
+
+PERTURBATION = Table(
+    "perturbation",
+    "One row a network, solved N, strength and random direction (figures 7c, 7d; Tables 1, 2).",
+    (
+        _NETWORK,
+        _N,
+        Column("perturbed", "string", "", "weights or taus", key=True),
+        Column(
+            "perturbation", "float64", "", "its norm relative to that of W or tau; 0: the network as it is", key=True
+        ),
+        Column("trial", "int64", "", "the random direction, and the sequences, counted from 0", key=True),
+        *_IN_TIME,
+        _RELATIVE,
+    ),
+)
+
+INHIBITION = Table(
+    "inhibition",
+    "One row a network, solved N and scaling of the inhibitory weights (figure S19).",
+    (
+        _NETWORK,
+        _N,
+        Column("change", "float64", "", "c: each negative W_ij became (1 + c) W_ij", key=True),
+        *_IN_TIME,
+        _RELATIVE,
+        Column(
+            "activity_low", "float64", "", "least activity of a neuron at the steps that count; empty where infinite"
+        ),
+        Column("activity_high", "float64", "", "greatest activity; empty where infinite"),
+        Column("exploded", "int64", "sequences", "sequences whose activity left the range of floating-point numbers"),
+    ),
+)
+
+HEADS_RETRAINING = Table(
+    "heads_retraining",
+    "One row a network, solved N and N': the readout alone retrained on N' (appendix H, figure S17).",
+    (
+        _NETWORK,
+        _N,
+        Column("head", "int64", "time steps", "N', which the readout was retrained on", key=True),
+        Column(
+            "accuracy", "float64", "", "in-time accuracy on N' of the retrained readout, on sequences it had not seen"
+        ),
+        Column("standard_error", "float64", "", "its standard error over sequences"),
+        Column("iterations", "int64", "", "of the optimiser until the logistic regression was solved"),
+    ),
+)
+
+RETRAINING = Table(
+    "retraining",
+    "One row a network, solved N and N': the whole network retrained on N' (figures 7e, S14; Table 3).",
+    (
+        _NETWORK,
+        _N,
+        Column("retrained_n", "int64", "time steps", "N'; where it is n, the network as it was", key=True),
+        Column("epochs", "int64", "epochs", "epochs it was retrained"),
+        Column("accuracy", "float64", "", "in-time accuracy on N' after that, p = 0.5"),
+        Column("standard_error", "float64", "", "its standard error over sequences"),
+        _RELATIVE,
+    ),
+)

@@ -54,15 +54,18 @@ class Store:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
 
-    def create(self) -> None:
+    def create(self, tables: Sequence[Table] = TABLES) -> None:
         """Make the folder of every table, and the file that lets an empty table be read.
 
         Calling it on a folder with results leaves the results as they are.
 
+        Args:
+            tables: Which tables; those of a sweep by default.
+
         Raises:
             StoreError: the folder cannot be written.
         """
-        for table in TABLES:
+        for table in tables:
             _write_file(self.folder / table.name / "empty.parquet", schema(table).empty_table())
 
     def write(self, table: Table, network_id: str, rows: Sequence[Row]) -> None:
@@ -78,15 +81,38 @@ class Store:
                 the network, or two rows share a key; the message names the column.
             StoreError: the folder cannot be written.
         """
-        self._put(table, network_id, _to_arrow(table, network_id, rows))
+        self._put(table, network_id, encode(table, network_id, rows))
 
-    def read(self, table: Table, network_id: str) -> list[Row]:
+    def write_solved(self, table: Table, network_id: str, n: int, rows: pa.Table, writer: str = "") -> None:
+        """Write the rows one network has at one solved N, keeping those it has at others.
+
+        Args:
+            table: Which table; it has a column `n`.
+            network_id: The network.
+            n: The N; every row's `n` must be this.
+            rows: What `encode` returned for the rows.
+            writer: Tells apart programs that write rows of the same network into the same table, perhaps at the
+                same time: each has its own file.
+
+        Raises:
+            StoreError: the folder cannot be written, or the network's file is damaged or has other columns.
+        """
+        before = self._get(table, network_id, writer)
+        whole = pa.concat_tables([before.filter(pc.field("n") != n), rows])
+        self._put(table, network_id, whole.sort_by([(name, "ascending") for name in table.key]), writer)
+
+    def read(self, table: Table, network_id: str, writer: str = "") -> list[Row]:
         """Return the rows one network has in a table, ordered by key; none if it was never written.
+
+        Args:
+            table: Which table.
+            network_id: The network.
+            writer: Whose rows; see `write_solved`.
 
         Raises:
             StoreError: the file is damaged, or has other columns than this version writes.
         """
-        rows: list[Row] = self._get(table, network_id).to_pylist()
+        rows: list[Row] = self._get(table, network_id, writer).to_pylist()
         return rows
 
     def finished(self) -> dict[str, str]:
@@ -108,16 +134,16 @@ class Store:
             raise StoreError(f"{folder} cannot be read: {_one_line(error)}") from error
         return dict(zip(outcomes["network_id"].to_pylist(), outcomes["status"].to_pylist(), strict=True))
 
-    def _path(self, table: Table, network_id: str) -> Path:
+    def _path(self, table: Table, network_id: str, writer: str = "") -> Path:
         if not _NETWORK_ID.fullmatch(network_id):
             raise ValueError(f"network_id = {network_id!r} cannot name a file: use letters, digits, '-' and '_'")
-        return self.folder / table.name / f"{network_id}.parquet"
+        return self.folder / table.name / f"{network_id}{writer and '.'}{writer}.parquet"
 
-    def _put(self, table: Table, network_id: str, rows: pa.Table) -> None:
-        _write_file(self._path(table, network_id), rows)
+    def _put(self, table: Table, network_id: str, rows: pa.Table, writer: str = "") -> None:
+        _write_file(self._path(table, network_id, writer), rows)
 
-    def _get(self, table: Table, network_id: str) -> pa.Table:
-        path = self._path(table, network_id)
+    def _get(self, table: Table, network_id: str, writer: str = "") -> pa.Table:
+        path = self._path(table, network_id, writer)
         if not path.exists():
             return schema(table).empty_table()
         rows = _read_file(path)
@@ -173,7 +199,7 @@ class NetworkTables:
             ValueError: a row does not fit its table (see `Store.write`); nothing is taken.
         """
         rows = {EPOCHS: [epochs_row], HEADS: heads_rows, SOLVED: solved_rows}
-        added = {table: _to_arrow(table, self._network_id, rows[table]) for table in rows if rows[table]}
+        added = {table: encode(table, self._network_id, rows[table]) for table in rows if rows[table]}
         for table, piece in added.items():
             self._pieces[table] = _extended(table, self._pieces[table], piece)
             self._changed.add(table)
@@ -205,8 +231,12 @@ def _extended(table: Table, pieces: list[pa.Table], piece: pa.Table) -> list[pa.
     return [pa.concat_tables([others, piece]).sort_by([(name, "ascending") for name in table.key])]
 
 
-def _to_arrow(table: Table, network_id: str, rows: Sequence[Row]) -> pa.Table:
-    """Return checked rows as Arrow columns, ordered by key."""
+def encode(table: Table, network_id: str, rows: Sequence[Row]) -> pa.Table:
+    """Return checked rows as Arrow columns, ordered by key.
+
+    Raises:
+        ValueError: the rows do not fit the table; see `Store.write`.
+    """
     names = {column.name for column in table.columns}
     for row in rows:
         if missing := names - row.keys():

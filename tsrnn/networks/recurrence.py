@@ -124,7 +124,8 @@ def _chunks(lengths: Sequence[int], weight: Tensor) -> list[_Chunk]:
     ]
 
 
-def _activate_(nonlinearity: Nonlinearity, z: Tensor) -> None:
+def activate_(nonlinearity: Nonlinearity, z: Tensor) -> None:
+    """Apply phi to `z`, in place."""
     match nonlinearity:
         case LeakyReLU(slope=slope):
             F.leaky_relu_(z, slope)
@@ -415,7 +416,7 @@ class _Inside(_Run):
             for i, (before, now) in enumerate(pairwise(states)):
                 torch.addcmul(bias[:r], inputs[i], input_weight[:r], out=now)
                 self.products.add_forward(first + i, before, now)
-                _activate_(self.nonlinearity, now)
+                activate_(self.nonlinearity, now)
 
     def _retreat(self, segment: range, grads: Tensor | None) -> None:
         for steps, r in reversed(self.chunk.stages(segment)):
@@ -472,7 +473,7 @@ class _Outside(_Run):
             for i, (before, now) in enumerate(pairwise(states)):
                 torch.addcmul(bias, inputs[i], input_weight, out=targets[i])
                 self.products.add_forward(first + i, before, targets[i])
-                _activate_(self.nonlinearity, targets[i])
+                activate_(self.nonlinearity, targets[i])
                 torch.lerp(before, targets[i], alpha, out=now)
 
     def _retreat(self, segment: range, grads: Tensor | None) -> None:

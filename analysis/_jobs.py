@@ -1,0 +1,361 @@
+"""Runs an analysis over the checkpoints of a results folder, in parallel, and writes what it measures.
+
+A job is one checkpoint: one network at one solved N. Jobs run in processes of this machine, or as tasks of a
+Ray cluster where there is one; each computes with one thread, so that numbers do not depend on where it ran.
+Only the caller's process writes. A job that is done is not done again; one that fails is a row, and no more.
+"""
+
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from analysis.frames import ResultsError, load
+from tsrnn import checkpoint
+from tsrnn.checkpoint import Checkpoint
+from tsrnn.records import ANALYSES, SOLVED, Row, Table
+from tsrnn.store import Store, encode
+
+Measure = Callable[[Checkpoint, int], Mapping[Table, Sequence[Row]]]
+"""From a checkpoint and the N it solved to rows, by table, without `network_id` and `n`: those are added."""
+
+_LINE_EVERY: Final = 15.0
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is measured of every checkpoint.
+
+    Attributes:
+        name: the command's name, such as "timescales".
+        measure: sent to other processes: a function of a module, or a `functools.partial` of one.
+        tables: the tables it fills; each has the key columns `network_id` and `n`.
+        settings: everything that changes its numbers. A checkpoint measured with other settings is measured again,
+            and the new rows replace the old.
+        shares_tables: other analyses fill the same tables: each has files of its own there.
+    """
+
+    name: str
+    measure: Measure
+    tables: tuple[Table, ...]
+    settings: Mapping[str, Any]
+    shares_tables: bool = False
+
+    @property
+    def settings_json(self) -> str:
+        """The settings as canonical JSON."""
+        return json.dumps(self.settings, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One checkpoint to be measured."""
+
+    network_id: str
+    n: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """How a job ended: its rows by the table's name, or why there are none."""
+
+    rows: dict[str, pa.Table]
+    message: str
+    wall_s: float
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    Attributes:
+        done: checkpoints measured now.
+        skipped: checkpoints measured before, with the same settings.
+        failed: one line for each checkpoint that could not be measured.
+    """
+
+    done: int = 0
+    skipped: int = 0
+    failed: dict[Job, str] = field(default_factory=dict)
+
+
+def run(
+    results: Path,
+    analysis: Analysis,
+    *,
+    keep: Callable[[int], bool] = lambda n: True,
+    only: Collection[tuple[str, int]] | None = None,
+    workers: int | None = None,
+    address: str = "auto",
+    console: Console | None = None,
+) -> Summary:
+    """Measure every checkpoint of a sweep, finished or still running, that was not measured yet.
+
+    Args:
+        results: the sweep's folder.
+        analysis: what is measured.
+        keep: which solved N are measured; all by default.
+        only: the checkpoints (network_id, N) to measure, where it is not the same N for every network.
+        workers: processes on this machine; as many as it has CPUs by default.
+        address: of a Ray cluster: auto (the one this machine belongs to, else processes here), local (processes
+            here) or HOST:PORT.
+        console: shows progress; standard error by default.
+
+    Returns:
+        How many checkpoints were measured, and which failed.
+
+    Raises:
+        ResultsError: the folder is not a sweep's, or nothing answers at the address.
+        StoreError: the folder cannot be written, or a file in it is damaged.
+    """
+    console = console or Console(stderr=True)
+    store = Store(results)
+    todo, skipped = _jobs(
+        results, analysis, lambda network_id, n: keep(n) and (only is None or (network_id, n) in only)
+    )
+    store.create((*analysis.tables, ANALYSES))
+    summary = Summary(skipped=skipped)
+    if not todo:
+        return summary
+    cluster = _cluster(address)
+    count = max(1, min(workers or os.cpu_count() or 1, len(todo)))
+    ended = _in_processes(analysis, todo, count) if cluster is None else _on_ray(analysis, todo, cluster)
+    with _Shown(analysis.name, len(todo), console) as shown:
+        for job, result in ended:
+            _write(store, analysis, job, result)
+            if result.message:
+                summary.failed[job] = result.message
+                console.print(
+                    f"failed: {job.network_id} N = {job.n}: {result.message}",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
+            else:
+                summary.done += 1
+            shown.advance()
+    return summary
+
+
+def _jobs(results: Path, analysis: Analysis, keep: Callable[[str, int], bool]) -> tuple[list[Job], int]:
+    """Return the checkpoints to be measured, in order, and how many were measured before."""
+    solved = load(results, SOLVED)
+    done: set[tuple[str, int]] = set()
+    if (results / ANALYSES.name / "empty.parquet").exists():
+        rows = load(results, ANALYSES)
+        same = (rows["analysis"] == analysis.name) & (rows["settings"] == analysis.settings_json)
+        finished = rows[same & (rows["status"] == "done")]
+        done = set(zip(finished["network_id"], finished["n"].astype(int), strict=True))
+    folder = results.resolve()
+    jobs = sorted(
+        (
+            Job(network_id, int(n), folder / path)
+            for network_id, n, path in zip(solved["network_id"], solved["n"], solved["checkpoint"], strict=True)
+            if keep(network_id, int(n))
+        ),
+        key=lambda job: (job.network_id, job.n),
+    )
+    todo = [job for job in jobs if (job.network_id, job.n) not in done]
+    return todo, len(jobs) - len(todo)
+
+
+def _write(store: Store, analysis: Analysis, job: Job, ended: _Ended) -> None:
+    """Write a job's rows, and last that it ended: what counts as done has all its rows."""
+    writer = analysis.name if analysis.shares_tables else ""
+    for table in analysis.tables:
+        rows = ended.rows.get(table.name, encode(table, job.network_id, []))
+        store.write_solved(table, job.network_id, job.n, rows, writer)
+    row = {
+        "network_id": job.network_id,
+        "analysis": analysis.name,
+        "n": job.n,
+        "status": "failed" if ended.message else "done",
+        "message": ended.message,
+        "settings": analysis.settings_json,
+        "wall_s": ended.wall_s,
+    }
+    store.write_solved(ANALYSES, job.network_id, job.n, encode(ANALYSES, job.network_id, [row]), analysis.name)
+
+
+def _measure(analysis: Analysis, job: Job) -> _Ended:
+    """Measure one checkpoint, in whatever process; whatever goes wrong is this job's failure alone."""
+    began = time.perf_counter()
+    torch.set_num_threads(1)
+    try:
+        measured = analysis.measure(checkpoint.load(job.path), job.n)
+        unknown = {table.name for table in measured} - {table.name for table in analysis.tables}
+        if unknown:
+            raise ValueError(f"{analysis.name} does not fill the table {', '.join(sorted(unknown))}")
+        key = {"network_id": job.network_id, "n": job.n}
+        rows = {
+            table.name: encode(table, job.network_id, [key | row for row in found]) for table, found in measured.items()
+        }
+        return _Ended(rows, "", time.perf_counter() - began)
+    except Exception as error:
+        text = " ".join(str(error).split()) or "no message"
+        return _Ended({}, f"{type(error).__name__}: {text}", time.perf_counter() - began)
+
+
+def _in_processes(analysis: Analysis, jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, _Ended]]:
+    """Run jobs in fresh processes of this machine; yield each as it ends."""
+    context = multiprocessing.get_context("spawn")
+    waiting = deque(jobs)
+    idle: list[tuple[Connection, BaseProcess]] = []
+    busy: dict[Connection, tuple[BaseProcess, Job]] = {}
+    processes: list[BaseProcess] = []
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < workers:
+                if not idle:
+                    ours, theirs = context.Pipe()
+                    started = context.Process(target=_serve, args=(analysis, theirs), daemon=True)
+                    started.start()
+                    theirs.close()
+                    processes.append(started)
+                    idle.append((ours, started))
+                connection, process = idle.pop()
+                job = waiting.popleft()
+                busy[connection] = process, job
+                with suppress(OSError):  # it is dead, as its answer will say
+                    connection.send(job)
+            for ready in wait(list(busy)):
+                assert isinstance(ready, Connection)
+                process, job = busy.pop(ready)
+                try:
+                    ended = ready.recv()
+                except (EOFError, OSError):
+                    process.join()
+                    ended = _Ended({}, f"its process died (exit status {process.exitcode}); out of memory?", 0.0)
+                else:
+                    idle.append((ready, process))
+                yield job, ended
+    finally:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join()
+
+
+def _serve(analysis: Analysis, connection: Connection) -> None:
+    """Run the jobs that come through a connection until its other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the caller stops us
+    while True:
+        try:
+            connection.send(_measure(analysis, connection.recv()))
+        except (EOFError, OSError):
+            return
+
+
+def _cluster(address: str) -> str | None:
+    """Return what Ray should join, or None for processes of this machine.
+
+    Without a started cluster Ray's own "auto" would join the private Ray of any other program here; and where
+    nothing answers it waits for minutes.
+    """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "auto") or "auto"
+    if address == "local":
+        return None
+    if address == "auto":
+        from ray._private.utils import read_ray_address
+
+        started = read_ray_address()
+        # A cluster that was killed left its address behind. "auto" lets Ray find a cluster's token by itself.
+        return "auto" if started is not None and not _refused(started) else None
+    if reason := _refused(address):
+        raise ResultsError(f"address = {address}: no Ray cluster answers there ({reason}); try --address local")
+    return address
+
+
+def _refused(address: str) -> str:
+    """Return why nothing answers at HOST:PORT; empty where something does."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        return "allowed are auto, local and HOST:PORT"
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _on_ray(analysis: Analysis, jobs: Sequence[Job], address: str) -> Iterator[tuple[Job, _Ended]]:
+    """Run jobs as tasks of a Ray cluster, which must see the results folder under the same path."""
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ResultsError(
+            f"address = {address}: not a Ray cluster this program can join ({reason}); try --address local"
+        ) from None
+    try:
+        task = ray.remote(num_cpus=1, max_retries=1)(_measure)
+        shared = ray.put(analysis)
+        running = {task.remote(shared, job): job for job in jobs}
+        while running:
+            (reference, *_), _ = ray.wait(list(running))
+            job = running.pop(reference)
+            try:
+                ended = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                ended = _Ended({}, " ".join(str(error).split()) or type(error).__name__, 0.0)
+            yield job, ended
+    finally:
+        ray.shutdown()
+
+
+class _Shown:
+    """Progress: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, name: str, total: int, console: Console) -> None:
+        self._name, self._total, self._console = name, total, console
+        self._done = 0
+        self._last_line = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("checkpoints,"),
+            TimeElapsedColumn(),
+            TextColumn("passed,"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(name, total=total)
+
+    def __enter__(self) -> "_Shown":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self) -> None:
+        """Count one more job as ended."""
+        self._done += 1
+        self._bar.advance(self._task)
+        if not self._console.is_terminal and time.monotonic() - self._last_line >= _LINE_EVERY:
+            self._last_line = time.monotonic()
+            self._console.print(f"{self._name}: {self._done} of {self._total} checkpoints", highlight=False)

@@ -1,0 +1,31 @@
+"""A sweep's folder with networks that have learnt something."""
+
+from pathlib import Path
+
+from tsrnn import EndRules, Leaky, MultiHead, RunConfig, SingleHead, Training, train
+from tsrnn.checkpoint import CheckpointFolder
+from tsrnn.records import RUNS, SOLVED
+from tsrnn.store import Store
+from tsrnn.tabulate import runs_row, solved_rows
+
+
+def trained_sweep(folder: Path) -> Path:
+    """Make two single- and two multi-head networks that have learnt N = 2 and perhaps 3, and one that has not."""
+    store = Store(folder)
+    store.create()
+    training = Training(batch_size=64, steps_per_epoch=100, test_batches=5)
+    base = RunConfig(network=Leaky(hidden=32), training=training, end=EndRules(max_epochs=6, max_n=3))
+    for curriculum in (SingleHead(), MultiHead()):
+        runs = [RunConfig(**(vars(base) | {"curriculum": curriculum, "seed": seed})) for seed in (0, 1)]
+        rows: dict[str, list] = {}
+        for report in train(runs):
+            key = report.config.network_id
+            if report.solved:
+                paths = {n: CheckpointFolder(folder, key).save_solved(report.solved, n) for n in report.newly_solved}
+                rows.setdefault(key, []).extend(solved_rows(report, paths))
+        for run in runs:
+            store.write(RUNS, run.network_id, [runs_row(run, "test", "quick")])
+            store.write(SOLVED, run.network_id, rows[run.network_id])
+    idle = RunConfig(**(vars(base) | {"seed": 7}))
+    store.write(RUNS, idle.network_id, [runs_row(idle, "test", "quick")])
+    return folder

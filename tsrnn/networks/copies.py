@@ -1,0 +1,116 @@
+"""Copies of networks that share their source's W: the copies of a source go into one batch.
+
+Copies that differ in everything but W (their taus, biases, readout, silenced neurons) need one product with one
+matrix a step, however many there are: such a product runs at the machine's rate, where a stack of products of
+single copies waits for memory.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tsrnn.config import Network
+from tsrnn.networks.base import READOUT_WEIGHT, NetworkState, Stack, unstack
+from tsrnn.networks.leaky import BIAS, INPUT_BIAS, INPUT_WEIGHT, WEIGHT, LeakyPopulation
+from tsrnn.networks.recurrence import activate_
+
+# Sequences stepped together on a CPU: products run at the full rate, and their states stay in a core's cache.
+_ROWS = 128
+
+
+class LeakyCopies(LeakyPopulation):
+    """C copies of each of S leaky networks, a population of R = S C; the copies of a source lie side by side.
+
+    Not for training: a gradient does not reach the copies' shared W.
+
+    Attributes:
+        parameters: "recurrent.weight" [S, H, H], one of each source; all others [R, ...].
+        silent: [R, H] bool: neurons that are held at 0. Their other parameters are 0 too, so that nothing of them
+            is left.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        parameters: Stack,
+        heads: Sequence[Sequence[int]],
+        products: torch.dtype | None = None,
+        *,
+        silent: Tensor | None = None,
+    ) -> None:
+        """Hold the tensors as they are, without a copy; where neurons are silent, zero their parameters first.
+
+        Raises:
+            ValueError: if the copies do not divide evenly among the sources.
+        """
+        if silent is None:
+            silent = torch.zeros_like(parameters[BIAS], dtype=torch.bool)
+        else:
+            alive = (~silent).to(parameters[BIAS])
+            parameters = dict(parameters)
+            for name in (BIAS, INPUT_BIAS, INPUT_WEIGHT):
+                parameters[name] = parameters[name] * alive
+            parameters[READOUT_WEIGHT] = parameters[READOUT_WEIGHT] * alive[:, None, None]
+        super().__init__(network, parameters, heads, products)
+        self.silent = silent
+        self._copies, rest = divmod(self.replicates, len(parameters[WEIGHT]))
+        if rest:
+            raise ValueError(
+                f"heads: {self.replicates} copies of {len(parameters[WEIGHT])} networks; allowed are as many of each"
+            )
+
+    def states(self) -> list[NetworkState]:
+        """Return copies of the R networks' tensors, each with a W of its own, without its silent neurons' weights."""
+        alive = (~self.silent).to(self.dtype)
+        weight = self.parameters[WEIGHT].repeat_interleave(self._copies, 0)
+        return unstack(self.parameters | {WEIGHT: weight * alive[:, :, None] * alive[:, None]}, self.heads)
+
+    def last_states(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor) -> Tensor:
+        """Run the copies one by one as networks of their own; see `Population.last_states`."""
+        apart = LeakyPopulation.from_states(self.network, self.states(), self.heads, self.products)
+        return apart.last_states(inputs, lengths, initial.masked_fill(self.silent[:, None], 0.0))
+
+    @torch.no_grad()
+    def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:
+        """Run the copies and return every state, without a gradient; see `Population.all_states`.
+
+        Silent neurons are at 0 throughout, before the first step too.
+        """
+        steps, batch = len(inputs), initial.shape[1]
+        states = initial.new_empty(steps, *initial.shape)
+        rows = _ROWS if self.device.type == "cpu" else self.replicates * batch
+        together = max(1, min(self._copies, rows // batch))
+        for source in range(len(self.parameters[WEIGHT])):
+            end = (source + 1) * self._copies
+            for first in range(source * self._copies, end, together):
+                at = slice(first, min(first + together, end))
+                self._run(source, at, inputs[:, at].to(self.dtype), initial[at], states[:, at])
+        return states
+
+    def _run(self, source: int, at: slice, inputs: Tensor, initial: Tensor, states: Tensor) -> None:
+        """Fill the states [T, C, B, H] of some copies of one source."""
+        dynamics = self._dynamics()
+        weight = dynamics["weight"][source].T.to(self.products)
+        alpha, bias, input_weight = (dynamics[name][at, None] for name in ("alpha", "bias", "input_weight"))
+        leak = 1 - alpha
+        inside = self.network.self_interaction == "inside"
+        alive = (~self.silent[at, None]).to(self.dtype) if self.silent[at].any() else None
+        before = initial if alive is None else initial * alive
+        target = torch.empty_like(before)
+        rows = target.flatten(0, 1)
+        for bits, now in zip(inputs.unbind(), states.unbind(), strict=True):
+            torch.addcmul(bias, bits[..., None], input_weight, out=target)
+            if self.products == self.dtype:
+                torch.addmm(rows, before.flatten(0, 1), weight, out=rows)
+            else:
+                rows.add_(before.flatten(0, 1).to(self.products) @ weight)
+            if not inside:
+                activate_(self.network.nonlinearity, target)
+            # torch.lerp does the same in one call, several times slower.
+            torch.mul(before, leak, out=now).addcmul_(target, alpha)
+            if inside:
+                activate_(self.network.nonlinearity, now)
+            if alive is not None:
+                now.mul_(alive)
+            before = now
