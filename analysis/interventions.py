@@ -22,6 +22,7 @@ from torch import Tensor
 from analysis._jobs import Analysis
 from analysis.significance import relative_accuracy
 from tsrnn.checkpoint import Checkpoint
+from tsrnn.config import Time
 from tsrnn.evaluation import Accuracy, in_time_accuracy
 from tsrnn.interventions import ablate, by_tau, perturb_taus, perturb_weights, scale_inhibition, tau_in_effect
 from tsrnn.networks import Population, population
@@ -157,8 +158,10 @@ def newest_head(checkpoint: Checkpoint, n: int) -> Population:
     """Return the network as a population of one that has its head for N alone.
 
     Raises:
-        ValueError: if it has no such head.
+        ValueError: if it has no such head, or was trained with bits that are held for several time steps.
     """
+    if checkpoint.config.time != Time():
+        raise ValueError(f"time.k = {checkpoint.config.time.k}: interventions ask after every step; allowed is (1,)")
     if n not in checkpoint.progress.heads:
         heads = ", ".join(map(str, checkpoint.progress.heads))
         raise ValueError(f"n = {n}: the checkpoint has no such head; it has {heads}")

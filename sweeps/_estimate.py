@@ -36,7 +36,7 @@ def operations(config: RunConfig, typical_n: int) -> float:
     """
     shortest, longest = config.task.lengths_for(_largest_n(config, typical_n))
     training = config.training
-    time_steps = training.batch_size * (shortest + longest) / 2  # of a batch
+    time_steps = training.batch_size * config.time.mean_k * (shortest + longest) / 2  # of a batch
     return config.end.max_epochs * networks.operations(
         config.network, training.steps_per_epoch * time_steps, training.test_batches * time_steps
     )

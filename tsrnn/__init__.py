@@ -20,6 +20,7 @@ from tsrnn.config import (
     SingleHead,
     SlidingWindow,
     Tanh,
+    Time,
     TrainedTau,
     Training,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "SlidingWindow",
     "Tanh",
     "Task",
+    "Time",
     "TrainedTau",
     "Trainer",
     "Training",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -87,6 +87,7 @@ def evaluate(
     /,
     *,
     protocol: Protocol = "end",
+    k: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     seed: Seed = 0,
     plugin: command_line.Plugins = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -97,6 +98,8 @@ def evaluate(
         checkpoint: A .safetensors file of ours.
         protocol: end: sequences drawn and asked as in training, over the batches of its own test. in-time: an
             answer at each of 1000 steps after 100 steps of warm-up, 10 sequences, P(bit = 1) = 0.5.
+        k: Time steps a bit is held, in protocol end: a k that training never saw shows how far the network
+            generalises. [default: those of its training]
         seed: Of the test data; training never draws from it.
         plugin: Python files that define the task or the network, where tsrnn has them not.
         as_json: Print {"heads": [{"n", "accuracy", "standard_error"}, ...]}.
@@ -105,8 +108,13 @@ def evaluate(
     found = load(checkpoint)
     population, task, training = found.population(), found.config.task, found.config.training
     addresses = [(seed, "evaluate", 0)]
+    held = found.config.time if k is None else dataclasses.replace(found.config.time, k=(k,))
     if protocol == "end":
-        (heads,) = end_accuracy(population, task, addresses, training.test_batches, training.batch_size)
+        (heads,) = end_accuracy(population, task, addresses, training.test_batches, training.batch_size, held)
+    elif held.k != (1,):
+        raise ValueError(
+            f"protocol = {protocol!r}: it asks after every step, but bits are held for k = {held.k}; use end"
+        )
     else:
         (heads,) = in_time_accuracy(population, task.balanced(), addresses)
     if as_json:

@@ -50,16 +50,50 @@ Nonlinearity = Annotated[LeakyReLU | ReLU | Tanh, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TrainedTau:
-    """Every neuron's tau is trained, starting at U(low, high), in time steps.
+class Time:
+    """How long a bit lasts: it is held for `k` time steps of `dt`, so it lasts T = k dt.
 
-    `constraint` keeps tau >= 1: "project" sets the stored value to 1 after each step; "clamp_forward" is the
-    authors' way: the forward pass uses max(tau, 1), and a stored tau below 1 gets no gradient.
+    `dt` "1": T = k (figure S6). `dt` "1/k": T = 1, and time is discretised k times finer (figure S5); tau stays in
+    units of time. Of several k one is drawn for each batch and network. N counts bits, whatever k is.
+    """
+
+    k: Annotated[tuple[Count, ...], Field(min_length=1)] = (1,)
+    dt: Literal["1", "1/k"] = "1"
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if list(self.k) != sorted(set(self.k)):
+            raise ValueError(f"k = {self.k}: allowed are different numbers in ascending order")
+        return self
+
+    def step(self, k: int) -> float:
+        """Return dt where a bit is held for k steps."""
+        return 1.0 / k if self.dt == "1/k" else 1.0
+
+    @property
+    def longest_step(self) -> float:
+        """The longest dt there is: no tau may be shorter."""
+        return self.step(self.k[0])
+
+    @property
+    def mean_k(self) -> float:
+        """Time steps a bit, on average."""
+        return sum(self.k) / len(self.k)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainedTau:
+    """Every neuron's tau is trained, starting at U(low, high), in units of time: time steps where dt = 1.
+
+    `constraint` keeps tau >= `least`: "project" sets the stored value to it after each step; "clamp_forward" is the
+    authors' way: the forward pass uses max(tau, least), and a stored tau below it gets no gradient. `least` may be
+    below 1 where time steps are (`Time`).
     """
 
     kind: Literal["trained"] = "trained"
     low: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     high: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
+    least: Annotated[float, Field(gt=0, le=1)] = 1.0
     constraint: Literal["project", "clamp_forward"] = "project"
 
     @model_validator(mode="after")
@@ -327,6 +361,7 @@ class RunConfig:
     curriculum: Curriculum = MultiHead()
     training: Training = Training()
     end: EndRules = EndRules()
+    time: Time = Time()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     source: str = ""
 
@@ -338,6 +373,25 @@ class RunConfig:
             settings = ", ".join(f"{name} = {getattr(self.curriculum, name)}" for name in fields)
             raise ValueError(
                 f"curriculum ({settings}): its first step trains N = {first}; allowed is up to end.max_n = {last}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_its_time(self) -> Self:
+        time, network = self.time, self.network
+        if time.k != (1,) and self.task.asked != 1:
+            raise ValueError(f"time.k = {time.k}: {self.task.kind} has no bits to hold; allowed is (1,)")
+        if time.dt == "1/k" and time.k != (1,):
+            if not isinstance(network, Leaky):
+                raise ValueError(f"time.dt = {time.dt!r}: a {network.kind} has no tau; allowed is '1'")
+            if network.self_interaction == "inside":
+                raise ValueError(
+                    f"time.dt = {time.dt!r}: with self-interaction inside the nonlinearity the network has no limit in "
+                    "continuous time; allowed is '1', or network.self_interaction = 'outside'"
+                )
+        if isinstance(network, Leaky) and isinstance(network.tau, TrainedTau) and network.tau.least < time.longest_step:
+            raise ValueError(
+                f"network.tau.least = {network.tau.least:g}: allowed is from dt = {time.longest_step:g} on"
             )
         return self
 

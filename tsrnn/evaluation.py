@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from tsrnn.config import Time
 from tsrnn.networks import Population
 from tsrnn.randomness import Streams
 from tsrnn.sampling import Address, batches, initial_states
@@ -32,7 +33,12 @@ class Accuracy:
 
 @torch.no_grad()
 def end_accuracy(
-    population: Population, task: Task, addresses: Sequence[Address], count: int, batch: int
+    population: Population,
+    task: Task,
+    addresses: Sequence[Address],
+    count: int,
+    batch: int,
+    time: Time = Time(),  # noqa: B008
 ) -> list[dict[int, Accuracy]]:
     """Test every head on sequences drawn and asked as in training: one length a batch.
 
@@ -42,13 +48,14 @@ def end_accuracy(
         addresses: [R] where each network's test sequences come from.
         count: batches.
         batch: sequences a batch.
+        time: how long an input is held; it need not be what the networks were trained with.
 
     Returns:
         [R] accuracies by the head's N, each over `count` x `batch` sequences.
     """
     scores = []
-    for drawn, initial in batches(task, population, addresses, count, batch):
-        answers = population.answers(drawn.inputs, drawn.lengths, initial, len(drawn.targets))
+    for drawn, initial in batches(task, population, addresses, count, batch, time):
+        answers = population.with_steps(drawn.dt).answers(drawn.inputs, drawn.lengths, initial, len(drawn.targets))
         scores.append(task.score(answers, drawn.targets, population.head_table).double().mean((0, 3)))
     return _accuracies(population, torch.stack(scores))
 

@@ -30,7 +30,7 @@ def tau_in_effect(population: Population) -> Tensor:
     """
     leaky = _leaky(population)
     tau, rule = leaky.parameters[TAU].detach(), leaky.network.tau
-    return tau.clamp(min=1.0) if isinstance(rule, TrainedTau) and rule.constraint == "clamp_forward" else tau
+    return tau.clamp(min=rule.least) if isinstance(rule, TrainedTau) and rule.constraint == "clamp_forward" else tau
 
 
 def by_tau(population: Population) -> list[list[int]]:

@@ -308,11 +308,31 @@ class TaskBatch:
         inputs: [T, R, B]; 0 before a sequence starts.
         lengths: [R] steps of each network's sequences; T is the longest.
         targets: [S, R, K, B] what every head should say after each of the last S steps.
+        dt: [R] how long a time step of each network is; empty where it is 1.
     """
 
     inputs: Tensor
     lengths: tuple[int, ...]
     targets: Tensor
+    dt: tuple[float, ...] = ()
+
+
+def held(batch: TaskBatch, k: Sequence[int], dt: Sequence[float]) -> TaskBatch:
+    """Return a batch whose inputs stay for k steps of dt each.
+
+    Args:
+        batch: what the networks are shown, one input a step.
+        k: [R] time steps an input.
+        dt: [R] how long a time step is.
+    """
+    if all(steps == 1 for steps in k):
+        return replace(batch, dt=tuple(dt))
+    lengths = [steps * length for steps, length in zip(k, batch.lengths, strict=True)]
+    inputs = batch.inputs.new_zeros(max(lengths), *batch.inputs.shape[1:])
+    for r, (steps, length) in enumerate(zip(k, batch.lengths, strict=True)):
+        own = batch.inputs[len(batch.inputs) - length :, r]
+        inputs[len(inputs) - steps * length :, r] = own.repeat_interleave(steps, 0)
+    return TaskBatch(inputs, tuple(lengths), batch.targets, tuple(dt))
 
 
 def draw_lengths(task: Task, n: int, count: int, seed: int, *name: str | int) -> list[int]:

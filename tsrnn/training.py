@@ -152,7 +152,7 @@ class Trainer:
         people, task, training = self._population, self._configs[0].task, self._configs[0].training
         leaves = {name: people.parameters[name].detach().requires_grad_() for name in people.trained}
         people.parameters.update(leaves)
-        answers = people.answers(batch.inputs, batch.lengths, initial, len(batch.targets))
+        answers = people.with_steps(batch.dt).answers(batch.inputs, batch.lengths, initial, len(batch.targets))
         per_head = task.loss(answers, batch.targets) * (people.head_table > 0)
         gradients = dict(zip(leaves, torch.autograd.grad(per_head.sum(), list(leaves.values())), strict=True))
         with torch.no_grad():
@@ -178,7 +178,7 @@ class Trainer:
         loss_sum = torch.zeros(people.replicates, dtype=torch.float64, device=people.device)
         norm_sum = torch.zeros_like(loss_sum)
         time_steps = [0] * people.replicates
-        for batch, initial in batches(config.task, people, addresses, steps, config.training.batch_size):
+        for batch, initial in batches(config.task, people, addresses, steps, config.training.batch_size, config.time):
             loss, norm = self.step(batch, initial)
             loss_sum += loss
             norm_sum += norm
@@ -205,6 +205,7 @@ class Trainer:
             [(c.seed, "test", p.epoch + 1) for c, p in zip(self._configs, self._progress, strict=True)],
             training.test_batches,
             training.batch_size,
+            self._configs[0].time,
         )
         operations_of = self._operations(steps_of)
         total = sum(operations_of)
@@ -241,7 +242,7 @@ class Trainer:
         counts = []
         for config, heads, steps in zip(self._configs, self._population.heads, train_steps, strict=True):
             shortest, longest = config.task.lengths_for(max(heads))
-            tested = config.training.test_batches * (shortest + longest) / 2
+            tested = config.training.test_batches * config.time.mean_k * (shortest + longest) / 2
             batch = config.training.batch_size
             counts.append(operations(config.network, batch * steps, batch * tested))
         return counts

@@ -124,6 +124,16 @@ class Population(ABC):
         """Stack R networks; see `stack`."""
         return cls(network, stack(states, heads), heads, products)
 
+    def with_steps(self, dt: Sequence[float]) -> Self:
+        """Return the same networks, sharing their tensors, in time steps of dt [R] instead of 1.
+
+        Raises:
+            ValueError: if the architecture has none but steps of 1.
+        """
+        if any(step != 1 for step in dt):
+            raise ValueError(f"dt = {tuple(dt)}: a {self.network.kind} has no continuous time; allowed is 1")
+        return self
+
     def states(self) -> list[NetworkState]:
         """Return copies of the R networks' tensors; see `unstack`."""
         return unstack(self.parameters, self.heads)

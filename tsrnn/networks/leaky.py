@@ -1,7 +1,9 @@
 """The leaky RNN (section 2): recurrent weights without self-connections, and one tau a neuron."""
 
+import copy
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import torch
@@ -23,10 +25,26 @@ class LeakyPopulation(Population):
 
     Parameters: W "recurrent.weight" [R, H, H], b "recurrent.bias", u "input.weight", c "input.bias" and
     "tau" (time steps), each [R, H]. Two invariants hold for what is stored: the diagonal of W is zero, and
-    tau >= 1 (unless the config asks for the authors' "clamp_forward").
+    tau >= `tau.least` (unless the config asks for the authors' "clamp_forward").
     """
 
     network: Leaky
+
+    _dt: Tensor | float = 1.0
+
+    def with_steps(self, dt: Sequence[float]) -> Self:
+        """Return the same networks, sharing their tensors, in time steps of dt [R]: alpha = dt / tau.
+
+        Raises:
+            ValueError: if one is not 1 where the self-interaction is inside, which has no continuous time.
+        """
+        if all(step == 1 for step in dt):
+            return self
+        if self.network.self_interaction == "inside":
+            return super().with_steps(dt)
+        same = copy.copy(self)
+        same._dt = torch.tensor(dt, dtype=self.dtype, device=self.device)[:, None]
+        return same
 
     @cached_property
     def _workspace(self) -> recurrence.Workspace:
@@ -81,10 +99,10 @@ class LeakyPopulation(Population):
         parameters = self.parameters
         tau = parameters[TAU]
         if isinstance(self.network.tau, TrainedTau) and self.network.tau.constraint == "clamp_forward":
-            tau = tau.clamp(min=1.0)
+            tau = tau.clamp(min=self.network.tau.least)
         return {
             "weight": parameters[WEIGHT],
-            "alpha": 1.0 / tau,
+            "alpha": self._dt / tau,
             "input_weight": parameters[INPUT_WEIGHT],
             "bias": parameters[BIAS] + parameters[INPUT_BIAS],
             "nonlinearity": self.network.nonlinearity,
@@ -98,9 +116,9 @@ class LeakyPopulation(Population):
         gradients[WEIGHT].diagonal(dim1=1, dim2=2).zero_()
 
     def project_(self) -> None:
-        """Set tau below 1 to 1, so that no tau can stick where it has no effect."""
+        """Set a tau below the least one allowed to that, so that no tau can stick where it has no effect."""
         if isinstance(self.network.tau, TrainedTau) and self.network.tau.constraint == "project":
-            self.parameters[TAU].clamp_(min=1.0)
+            self.parameters[TAU].clamp_(min=self.network.tau.least)
 
     def tau(self) -> np.ndarray:
         """Return the neurons' tau in time steps, [R, H] float64."""
