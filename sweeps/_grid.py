@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tsrnn import curriculum
-from tsrnn.config import FixedTau, Leaky, RunConfig, TrainedTau
+from tsrnn.config import FixedTau, Leaky, LeakyReLU, RunConfig, TrainedTau
 from tsrnn.tasks import TASKS, BitTask
 
 
@@ -27,12 +27,19 @@ def axes(networks: Sequence[RunConfig]) -> dict[str, list[str]]:
 
 def title(config: RunConfig) -> str:
     """Return a combination in words, such as "parity multi tau 2" or "parity multi gru"."""
-    network = config.network
+    network, decay = config.network, config.training.optimizer.weight_decay
     words = [config.task.kind, curriculum.name(config.curriculum)]
-    if not isinstance(network, Leaky):
-        return " ".join([*words, network.kind])
-    words.append(f"tau {network.tau.tau:g}" if isinstance(network.tau, FixedTau) else "tau trained")
-    return " ".join([*words, *(["outside"] if network.self_interaction == "outside" else [])])
+    if isinstance(network, Leaky):
+        words.append(f"tau {network.tau.tau:g}" if isinstance(network.tau, FixedTau) else "tau trained")
+        words += ["outside"] if network.self_interaction == "outside" else []
+        phi = network.nonlinearity
+        if not isinstance(phi, LeakyReLU):
+            words.append(phi.kind)
+        elif phi != LeakyReLU():
+            words.append(f"slope {phi.slope:g}")
+    else:
+        words.append(network.kind)
+    return " ".join([*words, *([f"weight decay {decay:g}"] if decay else [])])
 
 
 def with_task(config: RunConfig, name: str) -> RunConfig:

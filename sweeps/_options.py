@@ -1,8 +1,8 @@
 """The options every sweep takes on its command line."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
@@ -12,6 +12,9 @@ from tsrnn.presets import PresetName
 
 Many = Parameter(consume_multiple=True, negative=())
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+
+AXES: Final = ("tasks", "curricula", "taus", "self_interactions")
+"""The options that a grid may vary over."""
 
 
 @Parameter(name="*")
@@ -68,12 +71,16 @@ class Options:
     json: Flag = False
     """Print the result (or the dry run) as JSON on standard output."""
 
+    varied: Annotated[set[str], Parameter(parse=False)] = field(default_factory=set, init=False, compare=False)
+    """The grid's options that a grid has asked for."""
+
     def axis(self, name: str, default: Sequence[str]) -> Sequence[str]:
         """Return the values of one of the grid's options, or its default.
 
         Raises:
             UsageError: if the option was given without a value.
         """
+        self.varied.add(name)
         values: Sequence[str] | None = getattr(self, name)
         if values is None:
             return default

@@ -21,7 +21,7 @@ from sweeps._errors import SweepError, UsageError
 from sweeps._estimate import Estimate, estimate, operations
 from sweeps._folder import Record, SweepFolder, require_same_base
 from sweeps._grid import axes, title
-from sweeps._options import Options
+from sweeps._options import AXES, Options
 from sweeps._readings import Finding, readings
 from sweeps._scales import SCALES, base_config
 from tsrnn.command_line import fail, run
@@ -127,8 +127,10 @@ def _plan(sweep: Sweep, options: Options, folder: SweepFolder) -> _Plan:
         require_same_base(folder, record, base)
     networks: tuple[RunConfig, ...] = recorded.networks if recorded else ()
     if not recorded or _asks_for_a_grid(options):
+        given = [name for name in AXES if getattr(options, name) is not None]
         options = _as_recorded(options, networks)
         networks = (*networks, *_expand(sweep, options, base, SCALES[scale].replicates))
+        _refuse_what_is_not_varied(sweep, given, options)
     networks = tuple(dict.fromkeys(networks))
     if not networks:
         raise UsageError("grid: empty, there is nothing to train; give every option of it at least one value")
@@ -137,8 +139,17 @@ def _plan(sweep: Sweep, options: Options, folder: SweepFolder) -> _Plan:
 
 
 def _asks_for_a_grid(options: Options) -> bool:
-    given = (options.tasks, options.curricula, options.taus, options.self_interactions)
-    return any(axis is not None for axis in (*given, options.replicates, options.seed))
+    return any(getattr(options, name) is not None for name in (*AXES, "replicates", "seed"))
+
+
+def _refuse_what_is_not_varied(sweep: Sweep, given: Iterable[str], options: Options) -> None:
+    for name in given:
+        if name not in options.varied:
+            varied = ", ".join(other.replace("_", "-") for other in AXES if other in options.varied) or "none"
+            raise UsageError(
+                f"{name.replace('_', '-')} = {' '.join(getattr(options, name))}: the sweep {sweep.name} does not vary "
+                f"this option; leave it out (allowed here: {varied})"
+            )
 
 
 def _as_recorded(options: Options, networks: Sequence[RunConfig]) -> Options:

@@ -27,13 +27,26 @@ from sweeps._errors import SweepError
 from sweeps._estimate import estimate, operations
 from sweeps._folder import Record, SweepFolder, require_same_base
 from sweeps._grid import axes, title, with_curriculum, with_network, with_tau
+from sweeps._options import Options
 from sweeps._progress import Progress
-from sweeps._runner import groups_of, main
+from sweeps._runner import Sweep, groups_of, main
 from sweeps._trainable import PopulationTrainable
 from sweeps.fixed_tau import SWEEP as SWEEP_OF_TAUS
 from tsrnn.__main__ import main as evaluate
 from tsrnn.checkpoint import load
-from tsrnn.config import GRU, LSTM, EndRules, FixedTau, Leaky, RunConfig, Training
+from tsrnn.config import (
+    GRU,
+    LSTM,
+    SGD,
+    EndRules,
+    FixedTau,
+    Leaky,
+    LeakyReLU,
+    ReLU,
+    RunConfig,
+    Tanh,
+    Training,
+)
 from tsrnn.records import RUNS
 from tsrnn.store import Store
 from tsrnn.tabulate import runs_row
@@ -497,6 +510,46 @@ class TestKills:
         assert len(outcomes) == 4
         (tmp_path / "fixed_tau" / "checkpoints" / victim).unlink()
         assert sweep(*GRID, "--storage", tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        (["--taus", "1", "2"], "taus = 1 2"),
+        (["--self-interactions", "outside"], "self-interactions = outside"),
+        (["--tasks", "dms"], "tasks = dms"),
+    ],
+)
+def test_an_option_that_a_grid_does_not_vary_is_refused(monkeypatch, capsys, tmp_path, option, named):
+    def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+        for name in options.axis("curricula", ["single", "multi"]):
+            yield with_curriculum(base, name)
+
+    def run(*given: str) -> tuple[int, str, str]:
+        where = ["--scale", "quick", "--storage", str(tmp_path), "--dry-run", "--json"]
+        monkeypatch.setattr(sys, "argv", ["one_axis.py", *where, *given])
+        with pytest.raises(SystemExit) as end:
+            main(Sweep(name="one_axis", doc="One axis.", grid=grid))
+        return end.value.code, *capsys.readouterr()
+
+    status, output, errors = run(*option)
+    assert (status, output) == (2, "")
+    assert errors == (
+        f"error: {named}: the sweep one_axis does not vary this option; leave it out (allowed here: curricula)\n"
+    )
+    status, output, _ = run("--curricula", "multi")
+    assert status == 0
+    assert [one["title"] for one in json.loads(output)["runs"]] == ["parity multi tau trained"]
+
+
+def test_titles_tell_nonlinearities_and_weight_decay_apart():
+    cases = [(LeakyReLU(), ""), (LeakyReLU(slope=0.01), " slope 0.01"), (ReLU(), " relu"), (Tanh(), " tanh")]
+    for phi, words in cases:
+        assert title(with_network(RunConfig(), nonlinearity=phi)) == f"parity multi tau trained{words}"
+    decayed = RunConfig(training=Training(optimizer=SGD(weight_decay=1e-4)))
+    assert title(decayed) == "parity multi tau trained weight decay 0.0001"
+    gated = replace(decayed, network=GRU())
+    assert title(gated) == "parity multi gru weight decay 0.0001"
 
 
 class TestParts:
