@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tsrnn import curriculum
-from tsrnn.config import FixedTau, Leaky, LeakyReLU, RunConfig, TrainedTau
+from tsrnn.config import FixedTau, Leaky, LeakyReLU, RunConfig, Time, TrainedTau
 from tsrnn.tasks import TASKS, BitTask
 
 
@@ -39,7 +39,10 @@ def title(config: RunConfig) -> str:
             words.append(f"slope {phi.slope:g}")
     else:
         words.append(network.kind)
-    return " ".join([*words, *([f"weight decay {decay:g}"] if decay else [])])
+    words += [f"weight decay {decay:g}"] if decay else []
+    if config.time != Time():
+        words.append(f"k {' '.join(map(str, config.time.k))} dt {config.time.dt}")
+    return " ".join(words)
 
 
 def with_task(config: RunConfig, name: str) -> RunConfig:
@@ -72,6 +75,15 @@ def with_network(config: RunConfig, **changes: Any) -> RunConfig:
         pydantic.ValidationError: (a ValueError) names a field that the architecture has not, or a bad value.
     """
     return dataclasses.replace(config, network=dataclasses.replace(config.network, **changes))
+
+
+def with_time(config: RunConfig, time: Time) -> RunConfig:
+    """Set how long bits last; trained taus may fall to the longest time step."""
+    network = config.network
+    if isinstance(network, Leaky) and isinstance(network.tau, TrainedTau):
+        tau = dataclasses.replace(network.tau, least=min(1.0, time.longest_step))
+        network = dataclasses.replace(network, tau=tau)
+    return dataclasses.replace(config, time=time, network=network)
 
 
 def with_tau(config: RunConfig, text: str) -> RunConfig:

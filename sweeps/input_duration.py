@@ -1,0 +1,35 @@
+"""Do timescales follow the duration of the input? (figure S6).
+
+Question: a bit is shown for k time steps instead of one, at dt = 1, so that the same N takes k times as long. Do taus
+grow with it, and how far in N do networks get?
+Grid: k = 2, 3, 5, 10 x curriculum, parity; taus are trained and start at 1 + U(0, 1); several seeds.
+Stop rule: N = 101 solved, or the scale's budget.
+The paper found: under the single-head curriculum tau grows with N; under the multi-head curriculum it tends to k; the
+largest N falls as k grows.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+
+from sweeps._grid import with_curriculum, with_network, with_task, with_tau, with_time
+from sweeps._options import Options
+from sweeps._runner import Sweep, main
+from tsrnn.config import RunConfig, Time
+
+
+def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+    """Yield one configuration a combination."""
+    for task, self_interaction, curriculum, k in product(
+        options.axis("tasks", ["parity"]),
+        options.axis("self_interactions", ["inside"]),
+        options.axis("curricula", ["single", "multi"]),
+        (2, 3, 5, 10),
+    ):
+        config = with_network(with_tau(base, "trained"), self_interaction=self_interaction)
+        yield with_time(with_task(with_curriculum(config, curriculum), task), Time(k=(k,)))
+
+
+SWEEP = Sweep(name="input_duration", doc=__doc__, grid=grid)
+
+if __name__ == "__main__":
+    main(SWEEP)

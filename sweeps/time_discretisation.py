@@ -1,0 +1,36 @@
+"""Do the timescales depend on the time step? (figure S5).
+
+Question: with dt = 1/k and every bit held for k steps, a bit lasts one unit of time whatever k is. Do taus develop as
+with dt = 1, and does a network trained with some k answer with others?
+Grid: k = 1; k drawn from 7, 8, 9, 10 for each batch; k = 10 alone; x curriculum, parity, self-interaction outside (the
+inside form has no limit in continuous time); tau >= the longest dt, starting at 1 + U(0, 1); several seeds.
+Stop rule: N = 101 solved, or the scale's budget.
+The paper found: taus develop as with dt = 1; networks generalise to smaller dt, and fail abruptly with larger; k = 10
+alone does a little worse. `python -m tsrnn evaluate CHECKPOINT --k 20` asks a network at a k it has not seen.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+
+from sweeps._grid import with_curriculum, with_network, with_task, with_tau, with_time
+from sweeps._options import Options
+from sweeps._runner import Sweep, main
+from tsrnn.config import RunConfig, Time
+
+
+def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+    """Yield one configuration a combination."""
+    base = with_network(with_tau(base, "trained"), self_interaction="outside")
+    for task, curriculum, k in product(
+        options.axis("tasks", ["parity"]),
+        options.axis("curricula", ["single", "multi"]),
+        ((1,), (7, 8, 9, 10), (10,)),
+    ):
+        config = with_task(with_curriculum(base, curriculum), task)
+        yield with_time(config, Time(k=k, dt="1/k" if k != (1,) else "1"))
+
+
+SWEEP = Sweep(name="time_discretisation", doc=__doc__, grid=grid)
+
+if __name__ == "__main__":
+    main(SWEEP)
