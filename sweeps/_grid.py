@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tsrnn import curriculum
-from tsrnn.config import FixedTau, Leaky, LeakyReLU, RunConfig, Time, TrainedTau
+from tsrnn.config import FixedTau, Leaky, LeakyReLU, Network, RunConfig, Time, TrainedTau
 from tsrnn.tasks import TASKS, BitTask
 
 
@@ -75,6 +75,30 @@ def with_network(config: RunConfig, **changes: Any) -> RunConfig:
         pydantic.ValidationError: (a ValueError) names a field that the architecture has not, or a bad value.
     """
     return dataclasses.replace(config, network=dataclasses.replace(config.network, **changes))
+
+
+def with_training(config: RunConfig, **changes: Any) -> RunConfig:
+    """Change settings of the training."""
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, **changes))
+
+
+def with_optimizer(config: RunConfig, **changes: Any) -> RunConfig:
+    """Change settings of the optimiser.
+
+    Raises:
+        pydantic.ValidationError: (a ValueError) names a setting that the optimiser has not, or a bad value.
+    """
+    return with_training(config, optimizer=dataclasses.replace(config.training.optimizer, **changes))
+
+
+def with_architecture(config: RunConfig, kind: type[Network]) -> RunConfig:
+    """Set the architecture; its size stays."""
+    return dataclasses.replace(config, network=kind(hidden=config.network.hidden))
+
+
+def with_end(config: RunConfig, **changes: Any) -> RunConfig:
+    """Change the end rules."""
+    return dataclasses.replace(config, end=dataclasses.replace(config.end, **changes))
 
 
 def with_time(config: RunConfig, time: Time) -> RunConfig:

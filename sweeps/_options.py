@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 from cyclopts import Parameter
 
 from sweeps._errors import UsageError
 from sweeps._scales import ScaleName
 from tsrnn.presets import PresetName
+
+T = TypeVar("T")
 
 Many = Parameter(consume_multiple=True, negative=())
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
@@ -29,17 +31,17 @@ class Options:
     """Where paper and authors' code differ: paper, or authors to follow their code. [default: paper]"""
 
     tasks: Annotated[list[str] | None, Many] = None
-    """Tasks to train: parity, dms, sines, or one that the sweep's file defines. [default: parity dms]"""
+    """Tasks to train: parity, dms, sines, or one that the sweep's file defines. [default: the sweep's]"""
 
     curricula: Annotated[list[str] | None, Many] = None
     """Curricula to train under: single, multi, sliding-W (a window of W heads), none-N (N alone), all-N (N = 2..N at
-    once). [default: single multi]"""
+    once). [default: the sweep's]"""
 
     taus: Annotated[list[str] | None, Many] = None
-    """Tau constraints: fixed values in time steps (1 or more), or trained. [default: 1 2 3 trained]"""
+    """Tau constraints: fixed values in time steps (1 or more), or trained. [default: the sweep's]"""
 
     self_interactions: Annotated[list[Literal["inside", "outside"]] | None, Many] = None
-    """Leak inside the nonlinearity (equation 1), outside (equation 5), or both. [default: inside]"""
+    """Leak inside the nonlinearity (equation 1), outside (equation 5), or both. [default: the sweep's]"""
 
     replicates: int | None = None
     """Networks per combination, each with its own seed. [default: 4; laptop 8]"""
@@ -73,6 +75,10 @@ class Options:
 
     varied: Annotated[set[str], Parameter(parse=False)] = field(default_factory=set, init=False, compare=False)
     """The grid's options that a grid has asked for."""
+
+    def at_scale(self, *, quick: T, laptop: T, paper: T) -> T:
+        """Return what a grid chooses at the scale that is asked for."""
+        return {"quick": quick, "laptop": laptop, "paper": paper}[self.scale or "paper"]
 
     def axis(self, name: str, default: Sequence[str]) -> Sequence[str]:
         """Return the values of one of the grid's options, or its default.

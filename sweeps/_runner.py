@@ -127,6 +127,7 @@ def _plan(sweep: Sweep, options: Options, folder: SweepFolder) -> _Plan:
         require_same_base(folder, record, base)
     networks: tuple[RunConfig, ...] = recorded.networks if recorded else ()
     if not recorded or _asks_for_a_grid(options):
+        options = dataclasses.replace(options, scale=scale)
         given = [name for name in AXES if getattr(options, name) is not None]
         options = _as_recorded(options, networks)
         networks = (*networks, *_expand(sweep, options, base, SCALES[scale].replicates))

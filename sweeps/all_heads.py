@@ -1,0 +1,28 @@
+"""Does a curriculum emerge by itself? (appendix I, figure S18).
+
+Question: networks with a head for every N = 2..m from the first step: in which order do they solve them?
+Grid: m, parity, taus trained; several seeds.
+Stop rule: all N solved, or the scale's budget.
+The paper found: smaller N are solved first, one after the other: the table `solved` has the epoch of each.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+
+from sweeps._grid import with_curriculum, with_task, with_tau
+from sweeps._options import Options
+from sweeps._runner import Sweep, main
+from tsrnn.config import RunConfig
+
+
+def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+    """Yield one configuration a combination."""
+    largest = options.at_scale(quick=("all-5", "all-10"), laptop=("all-10", "all-20"), paper=("all-20", "all-40"))
+    for task, curriculum in product(options.axis("tasks", ["parity"]), options.axis("curricula", largest)):
+        yield with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
+
+
+SWEEP = Sweep(name="all_heads", doc=__doc__, grid=grid)
+
+if __name__ == "__main__":
+    main(SWEEP)

@@ -1,0 +1,39 @@
+"""Does the multi-head curriculum help gated networks too? (appendix G, figures S15, S16).
+
+Question: how fast and how far do GRUs and LSTMs get, without a curriculum and under each, beside leaky RNNs?
+Grid: architecture x curriculum (none, at one N; single; multi), parity; several seeds. Gated networks are trained by
+Adam at 1e-3, in batches of 64 and epochs of 300 steps (or the scale's, if smaller), as the authors' code does.
+Stop rule: N = 101 solved, or the scale's budget.
+The paper found: multi-head training is the fastest for every architecture.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+
+from sweeps._grid import with_architecture, with_curriculum, with_task, with_training
+from sweeps._options import Options
+from sweeps._runner import Sweep, main
+from tsrnn.config import GRU, LSTM, Adam, GradientClip, Leaky, RunConfig
+
+
+def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+    """Yield one configuration a combination."""
+    alone = options.at_scale(quick="none-5", laptop="none-10", paper="none-10")
+    gated = with_training(
+        base,
+        optimizer=Adam(),
+        clip=GradientClip(),
+        batch_size=min(64, base.training.batch_size),
+        steps_per_epoch=min(300, base.training.steps_per_epoch),
+    )
+    for task, curriculum, kind in product(
+        options.axis("tasks", ["parity"]), options.axis("curricula", [alone, "single", "multi"]), (Leaky, GRU, LSTM)
+    ):
+        config = base if kind is Leaky else with_architecture(gated, kind)
+        yield with_task(with_curriculum(config, curriculum), task)
+
+
+SWEEP = Sweep(name="architectures", doc=__doc__, grid=grid)
+
+if __name__ == "__main__":
+    main(SWEEP)

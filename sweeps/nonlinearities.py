@@ -1,0 +1,39 @@
+"""Do the findings hinge on the nonlinearity? (appendix A, figures S7, S8).
+
+Question: do taus develop as with the leaky ReLU of slope 0.1 when phi is ReLU, tanh or has slope 0.01, and when the
+self-interaction is outside of it?
+Grid: nonlinearity and self-interaction x curriculum, parity, taus trained; several seeds.
+Stop rule: N = 101 solved, or the scale's budget.
+The paper found: the same trajectories of tau and tau_net.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+
+from sweeps._grid import with_curriculum, with_network, with_task, with_tau
+from sweeps._options import Options
+from sweeps._runner import Sweep, main
+from tsrnn.config import LeakyReLU, ReLU, RunConfig, Tanh
+
+_CELLS = (
+    ("inside", LeakyReLU(slope=0.1)),
+    ("inside", LeakyReLU(slope=0.01)),
+    ("outside", LeakyReLU(slope=0.1)),
+    ("outside", ReLU()),
+    ("outside", Tanh()),
+)
+
+
+def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+    """Yield one configuration a combination."""
+    for task, curriculum, (where, phi) in product(
+        options.axis("tasks", ["parity"]), options.axis("curricula", ["single", "multi"]), _CELLS
+    ):
+        config = with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
+        yield with_network(config, self_interaction=where, nonlinearity=phi)
+
+
+SWEEP = Sweep(name="nonlinearities", doc=__doc__, grid=grid)
+
+if __name__ == "__main__":
+    main(SWEEP)

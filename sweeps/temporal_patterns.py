@@ -1,0 +1,30 @@
+"""Do curricula help with patterns in time? (appendix D, a proposal of the paper).
+
+Question: networks generate sums of sine waves, of ever lower frequencies: how many, and what becomes of their taus?
+Grid: curriculum (single: one output, the whole sum; multi: an output for every partial sum), taus trained; several
+seeds.
+Training: batches of 16 and momentum 0.9; with the other sweeps' 0.1 the waves are learned many times slower.
+Stop rule: N = 10 waves (the slowest one's period is a sequence), or the scale's budget. Solved is R^2 > 0.98.
+The paper proposes it without a result.
+"""
+
+from collections.abc import Iterator
+
+from sweeps._grid import with_curriculum, with_end, with_optimizer, with_task, with_tau, with_training
+from sweeps._options import Options
+from sweeps._runner import Sweep, main
+from tsrnn.config import RunConfig
+
+
+def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+    """Yield one configuration a combination."""
+    base = with_end(with_task(with_tau(base, "trained"), "sines"), max_n=10)
+    base = with_optimizer(with_training(base, batch_size=16), momentum=0.9)
+    for curriculum in options.axis("curricula", ["single", "multi"]):
+        yield with_curriculum(base, curriculum)
+
+
+SWEEP = Sweep(name="temporal_patterns", doc=__doc__, grid=grid)
+
+if __name__ == "__main__":
+    main(SWEEP)

@@ -1,0 +1,32 @@
+"""Does L2 regularisation change the findings? (section 2: a variant with it gives comparable results).
+
+Question: how far in N do networks get, and what becomes of their taus, when weights decay?
+Grid: weight decay x curriculum, parity, taus trained; several seeds. Biases and taus do not decay.
+Stop rule: N = 101 solved, or the scale's budget.
+The paper found: comparable results.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+
+from sweeps._grid import with_curriculum, with_optimizer, with_task, with_tau
+from sweeps._options import Options
+from sweeps._runner import Sweep, main
+from tsrnn.config import RunConfig
+
+_DECAYS = (0.0, 1e-5, 1e-4, 1e-3)
+
+
+def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+    """Yield one configuration a combination."""
+    for task, curriculum, decay in product(
+        options.axis("tasks", ["parity"]), options.axis("curricula", ["single", "multi"]), _DECAYS
+    ):
+        config = with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
+        yield with_optimizer(config, weight_decay=decay)
+
+
+SWEEP = Sweep(name="weight_decay", doc=__doc__, grid=grid)
+
+if __name__ == "__main__":
+    main(SWEEP)
