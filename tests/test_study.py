@@ -1,0 +1,123 @@
+"""Every experiment of the study: its grid, what it says of itself before it runs, and how little its file holds."""
+
+import ast
+import importlib
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sweeps._options import Options
+from sweeps._runner import main
+from sweeps._scales import SCALES, base_config
+from tsrnn.config import GRU, LSTM, Leaky, RunConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Combinations of each grid at the scale quick, and at the paper's.
+GRIDS = {
+    "fixed_tau": (16, 16),
+    "curricula": (4, 4),
+    "no_curriculum": (8, 18),
+    "all_heads": (2, 2),
+    "sliding_window": (8, 12),
+    "nonlinearities": (10, 10),
+    "weight_decay": (8, 8),
+    "temporal_patterns": (2, 2),
+    "architectures": (9, 9),
+    "input_duration": (8, 8),
+    "time_discretisation": (6, 6),
+}
+
+
+def load_all() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("study", ROOT / "sweeps" / "all.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def grid(name: str, scale: str = "quick", preset: str = "paper") -> list[RunConfig]:
+    sweep = importlib.import_module(f"sweeps.{name}").SWEEP
+    assert sweep.name == name
+    return list(sweep.grid(base_config(scale, preset, None), Options(scale=scale)))
+
+
+def test_all_runs_every_sweep_there_is():
+    files = {path.stem for path in (ROOT / "sweeps").glob("[!_]*.py")}
+    # Retraining starts from another sweep's results.
+    assert set(load_all().SWEEPS) == files - {"all", "retraining"} == set(GRIDS)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+class TestSweeps:
+    @pytest.mark.parametrize("preset", ["paper", "authors"])
+    @pytest.mark.parametrize("scale", SCALES)
+    def test_every_combination_is_another_network(self, name: str, scale: str, preset: str):
+        networks = grid(name, scale, preset)
+        assert len({config.network_id for config in networks}) == len(networks)
+        if scale != "laptop":
+            assert len(networks) == GRIDS[name][scale == "paper"]
+
+    def test_a_dry_run_states_runs_networks_and_operations(
+        self, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ):
+        options = ["--scale", "quick", "--replicates", "2", "--dry-run", "--json", "--storage", str(tmp_path)]
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *options])
+        with pytest.raises(SystemExit) as ended:
+            main(importlib.import_module(f"sweeps.{name}").SWEEP)
+        assert ended.value.code == 0
+        plan = json.loads(capsys.readouterr().out)
+        assert len(plan["runs"]) == GRIDS[name][0]
+        assert len({run["title"] for run in plan["runs"]}) == GRIDS[name][0]
+        assert plan["networks"] == 2 * GRIDS[name][0]
+        assert plan["operations"] > 0
+        assert plan["seconds"] > 0
+        assert not list(tmp_path.iterdir())
+
+    def test_the_file_is_short_and_imports_the_runner_and_the_configurations_only(self, name: str):
+        text = (ROOT / "sweeps" / f"{name}.py").read_text()
+        assert len(text.splitlines()) <= 60
+        modules = {node.module for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)}
+        own = {module for module in modules if module and module.split(".")[0] in {"sweeps", "tsrnn", "analysis"}}
+        assert own <= {"sweeps._grid", "sweeps._options", "sweeps._readings", "sweeps._runner", "tsrnn.config"}
+
+    def test_its_text_says_what_it_asks_and_what_was_found(self, name: str):
+        doc = importlib.import_module(f"sweeps.{name}").__doc__
+        for part in ("\nQuestion: ", "\nGrid: ", "\nStop rule: ", "\nThe paper "):
+            assert part in doc
+
+
+def test_gated_networks_are_trained_by_adam_and_leaky_ones_by_the_scale():
+    for config in grid("architectures", "paper", "authors"):
+        if isinstance(config.network, Leaky):
+            assert config.training == base_config("paper", "authors", None).training
+        else:
+            assert isinstance(config.network, GRU | LSTM)
+            assert config.training.optimizer.kind == "adam"
+            assert (config.training.batch_size, config.training.steps_per_epoch) == (64, 300)
+
+
+def test_what_was_fixed_from_scratch_has_at_most_fifty_epochs():
+    assert {config.end.max_epochs for config in grid("no_curriculum", "paper")} == {50}
+    assert {config.end.max_epochs for config in grid("no_curriculum", "quick")} == {40}
+
+
+class TestAll:
+    def test_help(self):
+        result = subprocess.run([sys.executable, "sweeps/all.py", "--help"], cwd=ROOT, capture_output=True, text=True)
+        assert result.returncode == 0
+        assert "The whole study" in result.stdout
+
+    def test_a_bad_option_ends_it_at_once(self):
+        command = [sys.executable, "sweeps/all.py", "--scale", "huge"]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert result.returncode == 2
+        assert result.stderr.count("== ") == 1
+        assert "huge" in result.stderr
