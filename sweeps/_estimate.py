@@ -50,7 +50,7 @@ def _largest_n(config: RunConfig, typical_n: int) -> int:
 def estimate(groups: Sequence[Sequence[RunConfig]], typical_n: int) -> Estimate:
     """Estimate a sweep's cost on this machine.
 
-    The time comes from a few training steps of throw-away networks, shaped like the first group's.
+    The time comes from a few training steps of throw-away networks, shaped like those of the group that costs most.
 
     Raises:
         SweepError: if they do not fit this machine.
@@ -59,7 +59,7 @@ def estimate(groups: Sequence[Sequence[RunConfig]], typical_n: int) -> Estimate:
     if not groups:
         return Estimate(0.0, 0.0)
     try:
-        rate = _rate(groups[0], typical_n)
+        rate = _rate(max(groups, key=lambda group: len(group) * operations(group[0], typical_n)), typical_n)
     except (MemoryError, RuntimeError) as error:
         hidden = groups[0][0].network.hidden
         raise SweepError(f"hidden = {hidden}: such networks cannot be tried on this machine ({error})") from None
