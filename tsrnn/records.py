@@ -231,3 +231,94 @@ RETRAINING = Table(
         _RELATIVE,
     ),
 )
+
+_NEURON = Column("neuron", "int64", "", "counted from 0; -1: the summed activity of all neurons (tau_pop)", key=True)
+_WEIGHTS = (
+    Column("weight_mean", "float64", "", "mean of its incoming recurrent weights, the absent self-connection left out"),
+    Column("weight_positive", "float64", "", "the part of weight_mean from positive weights"),
+    Column("weight_negative", "float64", "", "the part of weight_mean from negative weights, <= 0"),
+)
+
+NEURONS = Table(
+    "neurons",
+    "One row a network, solved N and neuron: what is known of it without simulation, and how active it is.",
+    (
+        _NETWORK,
+        _N,
+        Column("neuron", "int64", "", "counted from 0", key=True),
+        Column("tau", "float64", "time steps", "its tau; empty without tau"),
+        *_WEIGHTS,
+        Column("activity_mean", "float64", "", "mean activity over steps and trials; empty where not finite"),
+        Column("activity_sd", "float64", "", "its standard deviation; empty where not finite"),
+    ),
+)
+
+AUTOCORRELATIONS = Table(
+    "autocorrelations",
+    "One row a network, solved N, neuron and lag: the mean over trials of the normalised autocorrelation.",
+    (
+        _NETWORK,
+        _N,
+        _NEURON,
+        Column("lag", "int64", "time steps", "from 0 on", key=True),
+        Column("autocorrelation", "float64", "", "1 at lag 0; empty where the activity is constant or not finite"),
+    ),
+)
+
+TIMESCALES = Table(
+    "timescales",
+    "One row a network, solved N, neuron and method: tau_net (neuron -1: tau_pop), and the fits it comes from.",
+    (
+        _NETWORK,
+        _N,
+        _NEURON,
+        Column("method", "string", "", "paper or robust: see docs/timescales.md", key=True),
+        Column(
+            "status",
+            "string",
+            "",
+            "single or double: the model chosen; else why there is no tau_net: not_a_decay, constant, not_finite, "
+            "too_short, failed",
+        ),
+        Column("tau_net", "float64", "time steps", "the single timescale, or the slower of two; empty without one"),
+        Column("tau_low", "float64", "time steps", "lower end of its 95 % interval; empty for the paper's method"),
+        Column("tau_high", "float64", "time steps", "upper end; empty for the paper's method"),
+        Column("tau_fast", "float64", "time steps", "the faster of two; empty for a single timescale"),
+        Column("weight_slow", "float64", "", "share of the slower component in the chosen fit; 1 for a single one"),
+        Column("amplitude", "float64", "", "a, the chosen fit at lag 0"),
+        Column("r_squared", "float64", "", "of the chosen fit"),
+        Column("aic_single", "float64", "", "Akaike's criterion of the single exponential"),
+        Column("aic_double", "float64", "", "of the sum of two"),
+        Column("bic_single", "float64", "", "the Bayesian criterion of the single exponential"),
+        Column("bic_double", "float64", "", "of the sum of two"),
+    ),
+)
+
+DIMENSIONALITY = Table(
+    "dimensionality",
+    "One row a network, solved N and trial: how many dimensions its activity fills (figures 6b, S20).",
+    (
+        _NETWORK,
+        _N,
+        Column("trial", "int64", "", "counted from 0; -1: all trials pooled", key=True),
+        Column("components", "int64", "", "principal components for 90 % of the variance; empty where not finite"),
+        Column("participation_ratio", "float64", "", "(sum of variances)^2 / sum of their squares, over components"),
+    ),
+)
+
+CONNECTIVITY = Table(
+    "connectivity",
+    "One row a network and solved N: its recurrent weights (figures 6a, S19c, S19d).",
+    (
+        _NETWORK,
+        _N,
+        *_WEIGHTS,
+        Column("weight_mean_sd", "float64", "", "standard deviation over neurons of their mean incoming weight"),
+        Column(
+            "tau_correlation",
+            "float64",
+            "",
+            "Pearson's r over neurons of mean incoming weight and tau; empty without tau or where tau does not vary",
+        ),
+    ),
+)
