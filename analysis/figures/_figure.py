@@ -136,7 +136,7 @@ def script(study: Study, chosen: Cohort, tables: Sequence[Table], body: str) -> 
     else:
         reader = (
             '    parts = [pd.read_parquet(path) for path in sorted(Path().glob(f"*/{table}"))]\n'
-            "    return pd.concat(parts).drop_duplicates(key, ignore_index=True)  # a network of two sweeps counts once\n"
+            "    return pd.concat(parts).drop_duplicates(key, ignore_index=True)  # networks count once\n"
         )
     return (
         "import json\nfrom pathlib import Path\n\nimport pandas as pd\n\n\n"
