@@ -5,7 +5,6 @@ later invocation continues each network from its newest valid checkpoint.
 """
 
 import platform
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from ray import tune
 
 from tsrnn.checkpoint import Checkpoint, CheckpointFolder
 from tsrnn.config import RunConfig
+from tsrnn.files import location
 from tsrnn.plugins import import_file
 from tsrnn.records import OUTCOMES
 from tsrnn.store import NetworkTables, Store
@@ -46,7 +46,7 @@ class PopulationTrainable(tune.Trainable):
         for text in config["networks"]:
             run = RunConfig.from_json(text)
             key = run.network_id
-            self._folders[key] = CheckpointFolder(Path(config["folder"]), key)
+            self._folders[key] = CheckpointFolder(location(config["folder"]), key)
             start, warnings = self._folders[key].newest(run)
             self._warnings += [f"{warning}; continuing from epoch {start.progress.epoch}" for warning in warnings]
             self._tables[key] = NetworkTables(self._store, key, through_epoch=start.progress.epoch)
