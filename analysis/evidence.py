@@ -30,6 +30,8 @@ PAPER_EPOCHS: Final = 1000
 
 ALONE_EPOCHS: Final = 50
 
+PAPER_HIDDEN: Final = 500
+
 PAPER_SECONDS: Final = 3 * 24 * 3600.0
 
 REACH: Final = 20
@@ -313,10 +315,14 @@ def epochs_until_alone(architecture: str, curriculum: str, needs: str) -> Quanti
         epoch = solved[solved["n"] == n].set_index("network_id")["epoch"]
         ids = pd.Index(networks["network_id"])
         values = epoch.reindex(ids).fillna(networks.set_index("network_id")["epochs"].reindex(ids)).astype(float)
-        return Sample(values, at=f"N = {n}", short="" if n >= 10 * NEAR else f"N = {n}; the paper's are about 10")
+        # A network that ran out of a small budget might have solved it yet.
+        unsolved = budget(networks[~networks["network_id"].isin(epoch.index)], ALONE_EPOCHS)
+        small = "" if n >= 10 * NEAR else f"N = {n}; the paper's are about 10"
+        return Sample(values, at=f"N = {n}", short=_joined(unsolved, small))
 
     words = "without curriculum" if curriculum == "none" else curriculum
-    return Quantity(f"epochs until N of {architecture.upper()} parity {words}", needs, take)
+    kind = "leaky RNN" if architecture == "leaky" else architecture.upper()
+    return Quantity(f"epochs until N of {kind} parity {words}", needs, take)
 
 
 def solving_order(needs: str) -> Quantity:
@@ -346,11 +352,13 @@ class Curve:
         words: the value, in words.
         needs: the command that fills its table; "" where a sweep does.
         frame: from results to columns network_id, n, value.
+        per_neuron: it is what one neuron does, and so depends on how many there are.
     """
 
     words: str
     needs: str
     frame: Callable[[Source], pd.DataFrame]
+    per_neuron: bool = False
 
 
 def _mean(frame: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -417,6 +425,7 @@ def ablated(removed: str) -> Curve:
         f"relative accuracy without one of the {removed}-tau neurons",
         _INTERVENTIONS,
         lambda source: _mean(_one_at_a_time(source, removed), "relative_accuracy"),
+        per_neuron=True,
     )
 
 
@@ -624,6 +633,9 @@ def at_shared(
         short = (
             "" if n is not None or chosen >= REACH else f"measured at N = {chosen}; the paper's reach beyond {REACH}"
         )
+        hidden = int(evidence.networks["hidden"].max())
+        if curve.per_neuron and hidden < PAPER_HIDDEN:
+            short = _joined(short, f"one of {hidden} neurons weighs more than one of {PAPER_HIDDEN}")
         return Sample(values, at=f"N = {chosen}", short=short, lacks=lacks)
 
     where = "at the largest N in common" if n is None else f"at N = {n}"

@@ -203,7 +203,7 @@ class Same(Rule):
         """The rule in words."""
         return (
             f"{self.one.words} = {self.other.words}: the 95 % interval (Welch) of their difference within "
-            f"{self.margin:.0%} of the latter"
+            f"{100 * self.margin:g} % of the latter"
         )
 
     def judge(self, evidence: Evidence) -> Verdict:

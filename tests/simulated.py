@@ -98,6 +98,7 @@ class Simulated:
         analysed: bool = True,
     ):
         self.true = true
+        self._loaded: dict[str, pd.DataFrame] = {}
         self.rows: dict[str, list[dict]] = {table.name: [] for table in TABLES}
         for cell in dict.fromkeys(cells):
             for seed in range(replicates):
@@ -374,10 +375,13 @@ class Simulated:
 
     def load(self, table: Table) -> pd.DataFrame:
         """Return a table as `analysis.study.Study` does."""
+        if (cached := self._loaded.get(table.name)) is not None and len(cached) == len(self.rows[table.name]):
+            return cached
         columns = {column.name: column.dtype for column in table.columns}
         frame = pd.DataFrame(self.rows[table.name], columns=list(columns))
         dtypes = {name: {"string": "str"}.get(dtype, dtype) for name, dtype in columns.items()}
-        return frame.astype(dtypes).assign(sweep="simulated")
+        self._loaded[table.name] = frame.astype(dtypes).assign(sweep="simulated")
+        return self._loaded[table.name]
 
     @property
     def networks(self) -> pd.DataFrame:

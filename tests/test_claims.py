@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -6,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.__main__ import main
 from analysis.claims import CLAIMS, judge_all
 from analysis.evidence import Cell, Evidence, Quantity, Sample
 from analysis.verdicts import Above, All, Differs, Same, Within, t_interval, welch
@@ -61,7 +63,7 @@ class TestClaims:
         assert "python -m analysis timescales" in one_cell.loc["5-single", "why"]
         assert "python sweeps/fixed_tau.py" in one_cell.loc["4a-single", "why"]
 
-    @pytest.mark.parametrize("count", [1, 5, 20])
+    @pytest.mark.parametrize("count", [1, 12])
     def test_partial_results_are_judged(self, count):
         frame = judge_all(Simulated(True, cells=CELLS[::-1][:count], replicates=1))
         assert len(frame) == len(CLAIMS)
@@ -201,3 +203,36 @@ class TestRules:
         assert claim.rule.words
         assert dataclasses.is_dataclass(claim.rule)
         assert "Quantity" not in claim.rule.words
+
+
+class TestCommand:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        cells = [Cell(), Cell(curriculum="multi")]
+        return Simulated(True, cells=cells).write(tmp_path / "results" / "curricula")
+
+    def test_json(self, folder, capsys):
+        assert main(["claims", str(folder), "--json"]) == 0
+        printed = json.loads(capsys.readouterr().out)
+        rows = {row["id"]: row for row in printed["claims"]}
+        assert list(rows) == [claim.id for claim in CLAIMS]
+        assert sum(printed["counts"].values()) == len(CLAIMS)
+        assert rows["3b-order"]["verdict"] == "reproduced"
+        assert rows["3b-order"]["estimate"] == 63
+        assert rows["S18-order"]["verdict"] == "not run"
+        assert rows["S18-order"]["estimate"] is None
+        in_memory = judge_all(Simulated(True, cells=[Cell(), Cell(curriculum="multi")]))
+        assert [row["verdict"] for row in printed["claims"]] == in_memory["verdict"].tolist()
+
+    def test_a_storage_folder_in_words(self, folder, capsys):
+        assert main(["claims", str(folder.parent)]) == 0
+        printed = capsys.readouterr().out
+        assert "3b: In parity multi-head networks get further than single-head ones." in printed
+        assert "REPRODUCED: p = 0.0022" in printed
+        assert "paper: about 100 against 35" in printed
+        assert "6 and 6 networks; paper, H = 500" in printed
+        assert f"{len(CLAIMS)} claims: " in printed
+
+    def test_no_results(self, tmp_path, capsys):
+        assert main(["claims", str(tmp_path)]) == 1
+        assert "has no tables" in capsys.readouterr().err
