@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
-    ("kinds", "randomness", "records", "files"),
-    ("tasks",),
+    ("kinds", "randomness", "records", "files", "exponentials"),
+    ("tasks", "timescales"),
     ("config",),
     ("networks", "curriculum", "presets", "store"),
     ("sampling", "optimizers", "plugins", "interventions"),
