@@ -27,7 +27,7 @@ def _location(_: type, tokens: Sequence[Token]) -> Location:
     return location(tokens[0].value)
 
 
-Place = Annotated[Location, Parameter(converter=_location, n_tokens=1)]
+Place = Annotated[Location, Parameter(converter=_location, n_tokens=1, accepts_keys=False)]
 """A file or folder, on a file system or s3://BUCKET/PATH."""
 
 
