@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
-    ("kinds", "randomness", "records", "files"),
+    ("kinds", "randomness", "records", "files", "lock"),
     ("tasks",),
     ("config",),
     ("networks", "curriculum", "presets", "store"),
