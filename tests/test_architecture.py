@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
-    ("kinds", "randomness", "records", "files", "lock"),
-    ("tasks",),
+    ("kinds", "randomness", "records", "files", "lock", "exponentials"),
+    ("tasks", "timescales"),
     ("config",),
     ("networks", "curriculum", "presets", "store"),
     ("sampling", "optimizers", "plugins", "interventions"),
