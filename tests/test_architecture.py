@@ -10,9 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
-    ("kinds", "randomness", "records", "files", "lock", "exponentials"),
-    ("tasks", "timescales"),
-    ("config",),
+    ("lock",),
+    ("kinds", "randomness", "records", "files", "exponentials"),
+    ("tasks", "bartlett"),
+    ("config", "timescales"),
     ("networks", "curriculum", "presets", "store"),
     ("sampling", "optimizers", "plugins", "interventions"),
     ("checkpoint",),
