@@ -8,7 +8,7 @@ from typing import Final
 import pandas as pd
 
 from analysis import style
-from analysis.figures import fig03_curricula, fig04_fixed_tau
+from analysis.figures import fig03_curricula, fig04_fixed_tau, fig04_taus, variants
 from analysis.figures._figure import Figure
 from analysis.study import Study
 from tsrnn.files import write_atomically
@@ -24,6 +24,11 @@ FIGURES: Final[Mapping[str, Builder]] = MappingProxyType(
         "3b": fig03_curricula.figure_3b,
         "3c": fig03_curricula.figure_3c,
         "4a": fig04_fixed_tau.figure_4a,
+        "4b": fig04_taus.figure_4b,
+        "S5": variants.figure_s5,
+        "S6": variants.figure_s6,
+        "S7": variants.figure_s7,
+        "S8": variants.figure_s8,
         "S10": fig04_fixed_tau.figure_s10,
         "S11": fig04_fixed_tau.figure_s11,
         "S13": fig03_curricula.figure_s13,
