@@ -248,8 +248,8 @@ def figure_3a(study: Study) -> Figure:
     """Figure 3a: epochs that networks without a curriculum take."""
     chosen = cohort(study, *_ALONE)
     found = compute_scratch(chosen.networks, study.load(EPOCHS), study.load(SOLVED))
-    caption = f"""Networks trained on one N from scratch, without a curriculum: epochs until the accuracy exceeded
-        98 % (dots), or trained in vain (crosses); bars are means over both. Above: how many solved it.
+    caption = f"""Networks trained on one N from scratch, without a curriculum: epochs until the accuracy exceeded 98 %
+        (dots), or trained in vain (crosses); bars are means over both. Above: how many solved it.
         {numbers(found.cells["networks"])} for each N. {intervals(found.cells["networks"])}"""
     return make(
         study,

@@ -99,8 +99,8 @@ def figure_s5(study: Study) -> Figure:
 def figure_s6(study: Study) -> Figure:
     """Figure S6: bits that last k steps at dt = 1."""
     chosen = cohort(study, *_TIMELESS, *_PARITY, "dt == '1'")
-    caption = """Bits shown for k time steps at dt = 1. Mean and standard deviation of tau, in time steps, when a network
-        solved N (dots: networks; lines: means). Dashed: tau = 1, the least it can be."""
+    caption = """Bits shown for k time steps at dt = 1. Mean and standard deviation of tau, in time steps, when a
+        network solved N (dots: networks; lines: means). Dashed: tau = 1, the least it can be."""
     return _figure(
         study,
         chosen,
