@@ -9,12 +9,16 @@ import pandas as pd
 
 from analysis import style
 from analysis.figures import (
+    architectures,
+    curricula,
     fig03_curricula,
     fig04_fixed_tau,
     fig04_taus,
     fig05_timescales,
     fig06_dynamics,
     fig07_interventions,
+    fig07_retraining,
+    significance_tables,
     variants,
 )
 from analysis.figures._figure import Figure
@@ -43,6 +47,10 @@ FIGURES: Final[Mapping[str, Builder]] = MappingProxyType(
         "7b": fig07_interventions.figure_7b,
         "7c": fig07_interventions.figure_7c,
         "7d": fig07_interventions.figure_7d,
+        "7e": fig07_retraining.figure_7e,
+        "table1": significance_tables.table_1,
+        "table2": significance_tables.table_2,
+        "table3": significance_tables.table_3,
         "S1": fig05_timescales.figure_s1,
         "S2": fig05_timescales.figure_s2,
         "S3": fig05_timescales.figure_s3,
@@ -54,8 +62,13 @@ FIGURES: Final[Mapping[str, Builder]] = MappingProxyType(
         "S9": fig07_interventions.figure_s9,
         "S10": fig04_fixed_tau.figure_s10,
         "S11": fig04_fixed_tau.figure_s11,
+        "S12": curricula.figure_s12,
         "S13": fig03_curricula.figure_s13,
+        "S14": fig07_retraining.figure_s14,
+        "S15": architectures.figure_s15,
+        "S16": architectures.figure_s16,
         "S17": fig07_interventions.figure_s17,
+        "S18": curricula.figure_s18,
         "S19": fig07_interventions.figure_s19,
         "S20": fig06_dynamics.figure_s20,
     }

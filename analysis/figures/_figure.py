@@ -118,7 +118,7 @@ def cohort(study: Study, *conditions: str, ignoring: Sequence[str] = ()) -> Coho
             chosen = counts[counts == counts.max()].index.max()
         others = found[(found[column] != chosen) & found[column].notna()]
         kept = found[(found[column] == chosen) | found[column].isna()]
-        if len(others):
+        if len(others) and column != "slope":
             name = {"recipe": "training settings"}.get(column, column)
             left_out.append(f"{len(others)} networks of another {name} are left out")
         if column == "recipe":

@@ -137,7 +137,7 @@ def _ablation_bars(
             own = _cell(networks, curriculum, manner, removed)[quantity]
             style.dots(axes, at + offset + style.spread(len(own), width * 0.6), own, shade)
     labels = [f"{style.word(removed)}\n{_MANNERS[manner]}" for manner, removed in shown]
-    axes.set_xticks(range(len(shown)), labels, fontsize=6.5)
+    axes.set_xticks(range(len(shown)), labels, fontsize=6)
 
 
 def _cell(frame: pd.DataFrame, curriculum: str, manner: str, removed: str) -> pd.DataFrame:
@@ -267,6 +267,7 @@ def draw_inhibition(found: Inhibition) -> Drawing:
     grid[0][0].axhline(1, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)))
     grid[0][0].set_ylabel(RELATIVE)
     grid[0][1].set_yscale("symlog", linthresh=1)
+    grid[0][1].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     grid[0][1].set_ylabel("least and greatest activity")
     for axes in grid[0]:
         axes.set_xlabel("change c of the inhibitory weights")
@@ -302,7 +303,7 @@ def compute_heads(networks: pd.DataFrame, heads_retraining: pd.DataFrame) -> Hea
 
 
 def draw_heads(found: Heads) -> Drawing:
-    """Draw a matrix a curriculum: N solved by N' of the readout, accuracy as the shade, the diagonal as steps."""
+    """Draw a matrix a curriculum: N solved by N' of the readout, accuracy as the shade, N' = N as steps."""
     curricula = style.ordered(found.cells["curriculum"])
     figure, grid = style.panels(len(curricula), height=2.7, sharex=True, sharey=True)
     ns = np.arange(found.cells["n"].min(), found.cells["n"].max() + 1)
@@ -311,7 +312,10 @@ def draw_heads(found: Heads) -> Drawing:
         cells = found.cells[found.cells["curriculum"] == curriculum]
         matrix = cells.pivot(index="n", columns="head", values="mean").reindex(index=ns, columns=heads)
         mesh = axes.pcolormesh(heads, ns, matrix.to_numpy(), vmin=0.5, vmax=1, cmap="cividis", rasterized=True)
-        axes.plot(heads, heads, color="white", linewidth=1, linestyle=(0, (3, 2)))
+        # The right end of N' = N in the row of each N.
+        edge = np.arange(ns[0] - 1, ns[-1] + 1) + 0.5
+        for shade, width in (("white", 2.2), ("black", 0.9)):
+            axes.step(edge, edge, where="post", color=shade, linewidth=width)
         axes.set_ylim(ns[0] - 0.5, ns[-1] + 0.5)
         axes.grid(visible=False)
         axes.set_title(style.word(curriculum))
@@ -428,8 +432,8 @@ def figure_s17(study: Study) -> Figure:
     found = compute_heads(chosen.networks, study.load(HEADS_RETRAINING))
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
     caption = f"""In-time accuracy on N' of networks that have solved N, with the readout alone retrained on N': mean
-        over networks. Below the dashed diagonal are larger N' than the network has learnt, above it smaller ones.
-        {each(shown)}, fewer at N that not all of them solved."""
+        over networks. Right of the steps N' is larger than the network has learnt. {each(shown)}, fewer at N that not
+        all of them solved."""
     return make(
         study,
         Words("S17", "Readout retrained on other N, N-parity", caption),
