@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
-    ("kinds", "randomness", "records", "files"),
-    ("tasks",),
-    ("config",),
+    ("kinds", "randomness", "records", "files", "exponentials"),
+    ("tasks", "bartlett"),
+    ("config", "timescales"),
     ("networks", "curriculum", "presets", "store"),
     ("sampling", "optimizers", "plugins", "interventions"),
     ("checkpoint",),
