@@ -69,7 +69,7 @@ class Figure:
         if self.missing or self.painter is None:
             raise ValueError(self.missing or f"figure {self.id} has no painter")
         with style.applied():
-            return self.painter()
+            return style.laid_out(self.painter())
 
 
 @dataclass(frozen=True)
