@@ -211,8 +211,8 @@ def with_holm(comparisons: pd.DataFrame) -> pd.DataFrame:
 def holm(p_values: Values) -> Values:
     """Return p-values corrected for how many there are, after Holm; NaN where there is none (NaN).
 
-    `statsmodels.stats.multitest.multipletests` gives the same, but runs the garbage collector at each call, which beside
-    a large study takes longer than all else.
+    `statsmodels.stats.multitest.multipletests` gives the same, but runs the garbage collector at each call, which
+    beside a large study takes longer than all else.
     """
     result = np.full(len(p_values), np.nan)
     order = np.argsort(p_values)[: np.count_nonzero(~np.isnan(p_values))]
