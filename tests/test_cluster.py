@@ -2,11 +2,13 @@
 
 import io
 import json
-import os
 import re
 import select
 import shutil
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -15,7 +17,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import ray
 import torch
 import yaml
 from rich.console import Console
@@ -26,9 +27,8 @@ from sweeps._cluster import Resources
 from sweeps._errors import SweepError
 from sweeps._metrics import GAUGES, LABELS
 from sweeps._shared import marked, unseen
-from tests.test_sweeps import ROOT, start, wait_for
-from tsrnn.config import RunConfig
-from tsrnn.store import Store
+from tests.cluster_scenarios import environment, isolated
+from tests.test_sweeps import GRID, ROOT, assert_same_tables, descendants, kill, start, sweep, wait_for
 
 
 class TestFinding:
@@ -167,48 +167,60 @@ class TestSharedFolder:
             raise AssertionError
 
 
-def networks(count: int) -> list[list[RunConfig]]:
-    return [[RunConfig(seed=seed)] for seed in range(count)]
+@pytest.fixture
+def scenario() -> Iterator[Callable[[str], Path]]:
+    """Runs one of tests/cluster_scenarios.py, apart from any other Ray here; returns its folder."""
+    tried = subprocess.run(isolated(["true"]), capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"Linux namespaces cannot be made here, for Rays of their own: {tried.stderr.strip()}")
+    folder = Path(tempfile.mkdtemp(prefix="c"))  # short: the names of Ray's sockets must fit
+
+    def run(name: str) -> Path:
+        command = isolated([sys.executable, "-m", "tests.cluster_scenarios", name, folder])
+        result = subprocess.run(command, cwd=ROOT, env=environment(folder), capture_output=True, text=True, timeout=900)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return folder
+
+    yield run
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-class Recorded(_trainable.PopulationTrainable):
-    """Stands in for training on a GPU, which is not here: says where and when it ran."""
-
-    def setup(self, config):
-        self._trial = config["trial"]
-        self._began = time.time()
-
-    def reset_config(self, new_config):
-        self.setup(new_config)
-        return True
-
-    def step(self):
-        time.sleep(1.0)
-        found = {"gpus": ray.get_gpu_ids(), "visible": os.environ.get("CUDA_VISIBLE_DEVICES")}
-        found |= {"began": self._began, "ended": time.time(), "asked": self._trial["gpus"]}
-        path = Path(self._trial["folder"]) / f"{self._trial['index']}.json"
-        path.write_text(json.dumps(found | {"device": self._trial["device"]}))
-        return {"networks": {}, "warnings": [], "done": True}
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    storage = tmp_path_factory.mktemp("undisturbed")
+    result = sweep(*GRID, "--storage", storage)
+    assert result.returncode == 0, result.stderr
+    return storage / "fixed_tau"
 
 
 @pytest.mark.slow
-def test_trials_share_declared_gpus(monkeypatch, tmp_path):
+def test_the_trials_of_a_killed_machine_finish_on_another(scenario, undisturbed):
+    """No row is lost or doubled: the tables are those of an undisturbed sweep, bit for bit."""
+    assert_same_tables(scenario("node_killed") / "storage" / "fixed_tau", undisturbed)
+
+
+@pytest.mark.slow
+def test_machines_come_for_waiting_trials_and_go(scenario, undisturbed):
+    assert_same_tables(scenario("autoscaled") / "storage" / "fixed_tau", undisturbed)
+
+
+@pytest.mark.slow
+def test_a_folder_that_a_machine_does_not_see_is_refused(scenario):
+    scenario("unshared")
+
+
+@pytest.mark.slow
+def test_trials_share_declared_gpus(scenario):
     """Eight trials of half a GPU on two: four at a time, two on each, and each is told its share."""
-    monkeypatch.setattr(_cluster, "PopulationTrainable", Recorded)
-    folder = tmp_path / "sweep"
-    Store(folder).create()
-    ray.init(address="local", num_cpus=16, num_gpus=2, log_to_driver=False, logging_level="ERROR")
-    failed = _cluster.run(networks(8), folder, Resources(1, 0.5), Console(file=io.StringIO()))
-    ray.shutdown()
-    assert failed == {}
+    folder = scenario("shared_gpus") / "sweep"
     found = [json.loads((folder / f"{i}.json").read_text()) for i in range(8)]
     assert {one["device"] for one in found} == {"cuda"}
     assert {one["asked"] for one in found} == {0.5}
-    assert sorted(str(one["gpus"]) for one in found) == sorted(["[0]"] * 4 + ["[1]"] * 4)
+    assert {str(one["gpus"]) for one in found} == {"[0]", "[1]"}
     at_once = [[two for two in found if two["began"] <= one["ended"] - 0.5 < two["ended"]] for one in found]
     assert max(len(together) for together in at_once) == 4
     for together in at_once:
-        assert max(str(one["gpus"]) == "[0]" for one in together) <= 2
+        assert max(sum(one["gpus"] == [gpu] for one in together) for gpu in (0, 1)) <= 2
 
 
 def test_the_dashboard_shows_the_gauges_there_are():
@@ -224,12 +236,8 @@ def test_the_dashboard_shows_the_gauges_there_are():
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path, Callable[[], str]]]:
     """A sweep that runs until the module's end: its storage, its Ray's temporary folder, what it said."""
-    storage, temporary = (
-        tmp_path_factory.mktemp("running"),
-        Path(os.environ.get("RAY_TMPDIR", "/tmp")) / f"t{os.getpid()}",
-    )
-    temporary.mkdir()
-    said = storage / "said"
+    storage = tmp_path_factory.mktemp("running")
+    temporary = Path(tempfile.mkdtemp(prefix="r"))  # short: the names of Ray's sockets must fit
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", str(temporary))
         process = start(
