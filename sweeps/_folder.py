@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from sweeps._errors import SweepError, UsageError
 from sweeps._scales import ScaleName
 from tsrnn.config import RunConfig, explain, non_defaults
-from tsrnn.files import write_atomically
+from tsrnn.files import open_sealed_json, sealed_json, write_atomically
 from tsrnn.lock import FolderLock, LockedError
 from tsrnn.presets import PresetName
 from tsrnn.records import OUTCOMES, RUNS
@@ -25,6 +25,7 @@ from tsrnn.tabulate import outcomes_row, runs_row
 from tsrnn.training import Outcome
 
 RECORD: Final = "sweep.json"
+_PARTS: Final = {"sweep", "scale", "preset", "base", "networks"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ class SweepFolder:
         try:
             if not file.exists() and self._holds_nothing():
                 return None
-            found = json.loads(file.read_text())
+            found = open_sealed_json(file.read_bytes())
+            if unknown := found.keys() - _PARTS:
+                raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
             record = Record(
                 sweep=found["sweep"],
                 scale=_one_of(get_args(ScaleName), found["scale"]),
@@ -131,19 +134,18 @@ class SweepFolder:
         Raises:
             SweepError: if the folder cannot be written.
         """
-        text = json.dumps(
+        text = sealed_json(
             {
                 "sweep": record.sweep,
                 "scale": record.scale,
                 "preset": record.preset,
                 "base": json.loads(record.base.to_json()),
                 "networks": [json.loads(network.to_json()) for network in record.networks],
-            },
-            indent=1,
+            }
         )
         try:
             self.store.create()
-            write_atomically(self.path / RECORD, text.encode())
+            write_atomically(self.path / RECORD, text)
             known = {file.stem for file in (self.path / RUNS.name).glob("*.parquet")}
             for network in record.networks:
                 if network.network_id not in known:

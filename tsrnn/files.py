@@ -1,8 +1,11 @@
 """Files that are whole or absent: readers in other processes never see one half written."""
 
+import hashlib
+import json
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -39,3 +42,26 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sealed_json(content: dict[str, Any]) -> bytes:
+    """Return a JSON object as text, with its checksum in it under "sha256"."""
+    return json.dumps({**content, "sha256": _digest(content)}, indent=1).encode()
+
+
+def open_sealed_json(data: bytes) -> dict[str, Any]:
+    """Return the object that `sealed_json` wrote; one without a checksum, from before there were any, as it is.
+
+    Raises:
+        ValueError: it is not a JSON object, or not what was written.
+    """
+    content = json.loads(data)
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    if content.pop("sha256", None) not in (None, _digest(content)):
+        raise ValueError("its contents do not match its checksum")
+    return content
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

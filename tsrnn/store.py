@@ -30,6 +30,10 @@ class StoreError(Exception):
     """A folder or file of results cannot be used; the message names it and says what to do."""
 
 
+class DamagedFileError(StoreError):
+    """A file of a table is not what was written: absent, cut off or changed."""
+
+
 def schema(table: Table) -> pa.Schema:
     """Return a table's Arrow schema: keys are not nullable, metadata holds each column's unit and meaning."""
     return pa.schema(
@@ -154,10 +158,7 @@ class Store:
         path = self._path(table, network_id, writer)
         if not path.exists():
             return schema(table).empty_table()
-        rows = _read_file(path)
-        if not rows.schema.equals(schema(table)):
-            raise StoreError(f"{path} has other columns than this version of tsrnn writes: use a new folder")
-        return rows
+        return read_rows(path, table)
 
 
 class NetworkTables:
@@ -271,9 +272,22 @@ def encode(table: Table, network_id: str, rows: Sequence[Row]) -> pa.Table:
     return encoded.sort_by([(name, "ascending") for name in table.key])
 
 
+def read_rows(path: Path, table: Table) -> pa.Table:
+    """Read one file of a table, and hold it against its checksums.
+
+    Raises:
+        DamagedFileError: it is absent or damaged.
+        StoreError: it has other columns than this version writes.
+    """
+    rows = _read_file(path)
+    if not rows.schema.equals(schema(table)):
+        raise StoreError(f"{path} has other columns than this version of tsrnn writes: use a new folder")
+    return rows
+
+
 def _write_file(path: Path, rows: pa.Table) -> None:
     buffer = io.BytesIO()
-    pq.write_table(rows, buffer, compression="zstd")
+    pq.write_table(rows, buffer, compression="zstd", write_page_checksum=True)
     try:
         write_atomically(path, buffer.getvalue())
     except OSError as error:
@@ -282,10 +296,10 @@ def _write_file(path: Path, rows: pa.Table) -> None:
 
 def _read_file(path: Path) -> pa.Table:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return file.read()
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{path} cannot be read ({_one_line(error)}): {_repair(path.parent.parent)}") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DamagedFileError(f"{path} cannot be read ({_one_line(error)}): {_repair(path.parent.parent)}") from error
 
 
 def _repair(folder: Path) -> str:
