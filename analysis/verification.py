@@ -6,11 +6,10 @@ and what is worthless without it, moves to `_damaged/`, and the sweep's own comm
 """
 
 import json
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 import pyarrow as pa
@@ -21,7 +20,7 @@ from analysis.frames import ResultsError
 from tsrnn import checkpoint, records
 from tsrnn.checkpoint import Checkpoint, CheckpointError, DamagedCheckpointError
 from tsrnn.config import RunConfig, explain
-from tsrnn.files import open_sealed_json
+from tsrnn.files import Location, location, open_sealed_json, write_atomically
 from tsrnn.lock import FolderLock, LockedError
 from tsrnn.records import ANALYSES, EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED, TABLES, Row, Table
 from tsrnn.store import DamagedFileError, Store, StoreError, read_rows, schema
@@ -52,7 +51,7 @@ class Problem:
     path: str
     says: str
     repair: str = ""
-    aside: tuple[Path, ...] = ()
+    aside: tuple[Location, ...] = ()
     rows: tuple[Table, str, Sequence[Row]] | None = None
 
 
@@ -70,21 +69,22 @@ class Verification:
         running: the process that writes it now, if any: then only files were checked, not that they agree.
     """
 
-    folder: Path
+    folder: Location
     networks: int = 0
     files: int = 0
     checkpoints: int = 0
     problems: list[Problem] = field(default_factory=list)
-    leftovers: list[Path] = field(default_factory=list)
+    leftovers: list[Location] = field(default_factory=list)
     running: str = ""
 
 
-def sweeps_below(folder: Path) -> list[Path]:
+def sweeps_below(results: str | Location) -> list[Location]:
     """Return the sweeps' folders at and below a folder, such as results/ or results/fixed_tau.
 
     Raises:
         ResultsError: there is none.
     """
+    folder = location(results)
     if not folder.is_dir():
         raise ResultsError(f"{folder} is not a folder: give the folder of a sweep, or of several")
     found = [path for path in (folder, *_folders(folder)) if _is_sweep(path)]
@@ -96,7 +96,7 @@ def sweeps_below(folder: Path) -> list[Path]:
     return found
 
 
-def verify(folder: Path, *, repair: bool = False) -> Verification:
+def verify(folder: Location, *, repair: bool = False) -> Verification:
     """Check one sweep's folder, and mend what can be mended if asked to.
 
     Args:
@@ -184,7 +184,7 @@ class _Check:
         self._found.leftovers = [
             path
             for path in self._folder.rglob("_*")
-            if path.is_file() and path.name not in ("_lock", "__init__.py") and "_damaged" not in path.parts
+            if path.name != "_lock" and "/_damaged" not in _below(self._folder, path) and path.is_file()
         ]
         for path in _folders(self._folder):
             if path.name in _EVERY_TABLE:
@@ -220,8 +220,8 @@ class _Check:
                 networks[network.network_id] = network
         return networks
 
-    def _read_table(self, table: Table, folder: Path, networks: dict[str, RunConfig]) -> None:
-        for path in sorted(folder.glob("[!_.]*.parquet")):
+    def _read_table(self, table: Table, folder: Location, networks: dict[str, RunConfig]) -> None:
+        for path in _files(folder, "[!_.]*.parquet"):
             network_id = path.name.split(".")[0]
             self._found.files += 1
             try:
@@ -238,7 +238,7 @@ class _Check:
                     self._say(path, str(error), MADE_AGAIN, [path])
                 elif table not in TABLES:
                     # Its analysis must not say that the network is done.
-                    marks = [*(self._folder / ANALYSES.name).glob(f"{network_id}.*parquet")]
+                    marks = _files(self._folder / ANALYSES.name, f"{network_id}.*parquet")
                     self._say(path, str(error), MEASURED_AGAIN, [path, *marks])
                 # Those of training are seen to below, with what else the network has.
             except StoreError as error:  # another version's: nothing is said of the rest of the network
@@ -248,15 +248,13 @@ class _Check:
                 if table in TABLES:
                     self._rows[table, network_id] = rows
 
-    def _checkpoints(self, folder: Path, networks: dict[str, RunConfig]) -> list[tuple[Path, Checkpoint]]:
+    def _checkpoints(self, folder: Location, networks: dict[str, RunConfig]) -> list[tuple[Location, Checkpoint]]:
         """Return the valid checkpoints of one network."""
         network, valid = networks.get(folder.name), []
-        for path in sorted(folder.glob("[!_.]*.safetensors")):
+        for path in _files(folder, "[!_.]*.safetensors"):
             self._found.checkpoints += 1
             try:
                 found = checkpoint.load(path)
-            except FileNotFoundError:  # a running sweep keeps the newest two
-                continue
             except DamagedCheckpointError as error:
                 if path.name.startswith("epoch-"):
                     self._say(path, str(error), OLDER_USED, [path])
@@ -265,7 +263,8 @@ class _Check:
                 else:
                     self._say(path, str(error), TRAINED_AGAIN, [path, *self._training_of(network)])
             except CheckpointError as error:
-                self._say(path, str(error))
+                if path.exists():  # a running sweep keeps the newest two
+                    self._say(path, str(error))
             else:
                 if network is not None and found.config != network:
                     self._say(path, f"belongs to another network ({found.config.network_id})", OLDER_USED, [path])
@@ -273,13 +272,11 @@ class _Check:
                     valid.append((path, found))
         return valid
 
-    def _agree(self, network: RunConfig, kept: list[tuple[Path, Checkpoint]]) -> None:
+    def _agree(self, network: RunConfig, kept: list[tuple[Location, Checkpoint]]) -> None:
         """Hold a network's files against each other."""
         key = network.network_id
         resume = {found.progress.epoch for path, found in kept if path.name.startswith("epoch-")}
-        weights = {
-            path.relative_to(self._folder).as_posix(): found for path, found in kept if path.name.startswith("n-")
-        }
+        weights = {_below(self._folder, path): found for path, found in kept if path.name.startswith("n-")}
         if (RUNS, key) not in self._rows and (RUNS, key) not in self._damaged:
             row = runs_row(network, self._sweep["sweep"], self._sweep["scale"])
             self._say(self._path(RUNS, key), "absent", REWRITTEN, [], (RUNS, key, [row]))
@@ -335,27 +332,27 @@ class _Check:
     def _retrain(self, network: RunConfig, table: Table, says: str) -> None:
         self._say(self._path(table, network.network_id), says, TRAINED_AGAIN, self._training_of(network))
 
-    def _training_of(self, network: RunConfig) -> Iterator[Path]:
+    def _training_of(self, network: RunConfig) -> Iterator[Location]:
         """Return what must go for a network to be trained from its start: all but the weights that solved an N."""
         for table in (EPOCHS, HEADS, SOLVED, OUTCOMES):
             yield self._path(table, network.network_id)
-        yield from (self._folder / "checkpoints" / network.network_id).glob("epoch-*.safetensors")
+        yield from _files(self._folder / "checkpoints" / network.network_id, "epoch-*.safetensors")
 
     def _table(self, table: Table, network_id: str) -> pa.Table:
         return self._rows.get((table, network_id), schema(table).empty_table())
 
-    def _path(self, table: Table, network_id: str) -> Path:
+    def _path(self, table: Table, network_id: str) -> Location:
         return self._folder / table.name / f"{network_id}.parquet"
 
     def _say(
         self,
-        path: Path,
+        path: Location,
         says: str,
         repair: str = "",
-        aside: Iterable[Path] = (),
+        aside: Iterable[Location] = (),
         rows: tuple[Table, str, Sequence[Row]] | None = None,
     ) -> None:
-        where = path.relative_to(self._folder).as_posix()
+        where = _below(self._folder, path)
         says = " ".join(says.removeprefix(str(path)).removeprefix(":").split())
         self._found.problems.append(Problem(where, says, repair, tuple(aside), rows))
 
@@ -400,7 +397,7 @@ def _solved_rows(
     taus = epochs.select(["tau_mean", "tau_sd"]).to_pylist()
     rows = []
     for path, found in weights.items():
-        n, epoch = int(Path(path).stem.removeprefix("n-")), found.progress.epoch
+        n, epoch = int(PurePosixPath(path).stem.removeprefix("n-")), found.progress.epoch
         if epoch <= len(taus) and (epoch, n) in accuracies:
             rows.append(
                 {
@@ -423,9 +420,11 @@ def _mend(found: Verification) -> None:
     for problem in found.problems:
         for path in problem.aside:
             if path.exists():
-                target = away / path.relative_to(found.folder)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(path, target)
+                target = away
+                for name in _below(found.folder, path).split("/"):
+                    target = target / name
+                write_atomically(target, path.read_bytes())
+                path.unlink()
     store.create()
     retrained = {path for problem in found.problems if problem.repair == TRAINED_AGAIN for path in problem.aside}
     for problem in found.problems:
@@ -435,11 +434,19 @@ def _mend(found: Verification) -> None:
         path.unlink(missing_ok=True)
 
 
-def _is_sweep(folder: Path) -> bool:
+def _below(folder: Location, path: Location) -> str:
+    return str(path).removeprefix(f"{folder}/")
+
+
+def _is_sweep(folder: Location) -> bool:
     return (folder / _RECORD).is_file() or (folder / RUNS.name).is_dir()
 
 
-def _folders(folder: Path) -> list[Path]:
+def _folders(folder: Location) -> list[Location]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("_"))
+    return sorted((path for path in folder.iterdir() if not path.name.startswith("_") and path.is_dir()), key=str)
+
+
+def _files(folder: Location, pattern: str) -> list[Location]:
+    return sorted(folder.glob(pattern), key=str)
