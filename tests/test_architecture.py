@@ -10,12 +10,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
-    ("kinds", "randomness", "records", "files"),
+    ("kinds", "randomness", "records", "files", "autocorrelation"),
     ("tasks",),
     ("config",),
     ("networks", "curriculum", "presets", "store"),
     ("sampling", "optimizers", "plugins", "interventions"),
-    ("checkpoint",),
+    ("checkpoint", "simulation"),
     ("evaluation", "reference", "command_line"),
     ("training",),
     ("tabulate",),
