@@ -15,6 +15,7 @@ from rich.console import Console
 
 from analysis import measures, tables
 from analysis.frames import ResultsError
+from analysis.study import Study
 from tsrnn import command_line
 from tsrnn.store import StoreError
 
@@ -118,6 +119,69 @@ def interventions(
             [*found.notes, *(f"failed: {line}" for line in found.failed)],
         )
     return 1 if found.failed else 0
+
+
+def known_figures(_: type, ids: list[str] | None) -> None:
+    """Check `--only`."""
+    from analysis.figures import FIGURES
+
+    if unknown := [id for id in ids or () if id not in FIGURES]:
+        raise ValueError(f"no figure {', '.join(unknown)}: allowed are {', '.join(FIGURES)}")
+
+
+@app.command
+def figures(
+    results: Path,
+    /,
+    *,
+    only: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=(), validator=known_figures)] = None,
+    out: Path = Path("figures"),
+    as_json: AsJson = False,
+) -> None:
+    """Draw the paper's figures as PNG and SVG, and write its tables as CSV and Markdown.
+
+    What the results do not allow is named, with the command that makes what is missing.
+
+    Args:
+        results: A sweep's folder, such as results/fixed_tau, or the folder that holds several, such as results.
+        only: Figures and tables, such as 4a S11 table1; all by default.
+        out: The folder for the files, which are named by the figure.
+        as_json: Print {"figures": [{"id", "title", "caption", "missing", "files"}]}.
+    """
+    # Not for the other commands: matplotlib takes a second to import.
+    from analysis.figures import build, write
+    from analysis.study import Study
+
+    listed = []
+    for figure in build(Study(results), only):
+        files = [] if figure.missing else [str(path) for path in write(figure, out)]
+        listed.append(
+            {name: getattr(figure, name) for name in ("id", "title", "caption", "missing")} | {"files": files}
+        )
+        if not as_json:
+            print(f"{figure.id:7} {', '.join(files) or 'not drawn: ' + figure.missing}", flush=True)
+    if as_json:
+        print(json.dumps({"figures": listed}, indent=2))
+
+
+@app.command
+def claims(results: Path, /, *, as_json: AsJson = False) -> None:
+    """Judge the paper's claims one by one: reproduced, not reproduced, underpowered or not run.
+
+    The unit is the network. A rule is written beside each claim. A small budget can show an effect, not rule one out.
+
+    Args:
+        results: A sweep's folder, such as results/fixed_tau, or the folder of several, such as results.
+        as_json: Print {"counts": {VERDICT: claims}, "claims": [...]}, one row a claim.
+    """
+    # Not for the other commands: scipy and statsmodels take a while to import.
+    from analysis.claims import counts, judge_all
+
+    frame = judge_all(Study(results))
+    if as_json:
+        print(json.dumps({"counts": counts(frame), "claims": tables.json_rows(frame)}, indent=2))
+    else:
+        tables.print_claims(frame, counts(frame))
 
 
 def main(arguments: Sequence[str]) -> int:

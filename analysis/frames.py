@@ -1,6 +1,8 @@
 """The only reader of results: a table of a sweep's folder as a frame."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -12,12 +14,19 @@ class ResultsError(Exception):
     """A folder of results cannot be read as asked; the message is one line that says what to do."""
 
 
-def load(results: str | Path, table: str | Table) -> pd.DataFrame:
+def load(
+    results: str | Path,
+    table: str | Table,
+    columns: Sequence[str] | None = None,
+    where: Sequence[tuple[str, str, Any]] | None = None,
+) -> pd.DataFrame:
     """Read one table of a sweep, finished or still running.
 
     Args:
         results: The sweep's folder, which has one folder a table, such as `results/fixed_tau`.
         table: The table or its name.
+        columns: The columns to read; all by default.
+        where: Conditions that all hold for the rows that are read, such as ("n", "in", {5, 30}); all by default.
 
     Returns:
         One row a row of the table, in no promised order; columns as in `tsrnn.records`.
@@ -27,26 +36,52 @@ def load(results: str | Path, table: str | Table) -> pd.DataFrame:
     """
     folder = Path(results)
     name = table.name if isinstance(table, Table) else table
-    tables = _tables(folder)
+    tables = tables_of(folder)
     if name not in tables:
         raise ResultsError(f"{folder} has no table {name!r}: it has {', '.join(tables)}")
     try:
-        return pd.read_parquet(folder / name, partitioning=None)
+        return pd.read_parquet(
+            folder / name,
+            columns=None if columns is None else list(columns),
+            filters=None if where is None else list(where),
+            partitioning=None,
+        )
     except (pa.ArrowException, OSError) as error:
         raise ResultsError(f"{folder / name} cannot be read: {' '.join(str(error).split())}") from error
 
 
-def _tables(folder: Path) -> list[str]:
-    """Return the names of a sweep's tables."""
+def sweeps_of(results: str | Path) -> list[Path]:
+    """Return the folders of the sweeps in a folder: itself if it is one, else those right below it.
+
+    Raises:
+        ResultsError: there is no such folder, or no sweep in it.
+    """
+    folder = Path(results)
     if not folder.is_dir():
         raise ResultsError(f"{folder} is not a folder: give the folder of a sweep")
-    tables = [path.name for path in _folders(folder) if any(path.glob("*.parquet"))]
-    if RUNS.name in tables:
-        return tables
-    sweeps = [str(path) for path in _folders(folder) if any((path / RUNS.name).glob("*.parquet"))]
-    if sweeps:
-        raise ResultsError(f"{folder} is not a sweep, it holds sweeps: give one of {', '.join(sweeps)}")
+    if _has(folder, RUNS.name):
+        return [folder]
+    if sweeps := [path for path in _folders(folder) if _has(path, RUNS.name)]:
+        return sweeps
     raise ResultsError(f"{folder} has no tables: give the folder of a sweep, the one that has {RUNS.name}/ in it")
+
+
+def tables_of(folder: Path) -> list[str]:
+    """Return the names of a sweep's tables.
+
+    Raises:
+        ResultsError: it is not a sweep's folder.
+    """
+    sweeps = sweeps_of(folder)
+    if sweeps != [folder]:
+        raise ResultsError(
+            f"{folder} is not a sweep, it holds sweeps: give one of {', '.join(str(sweep) for sweep in sweeps)}"
+        )
+    return [path.name for path in _folders(folder) if _has(folder, path.name)]
+
+
+def _has(folder: Path, table: str) -> bool:
+    return any((folder / table).glob("*.parquet"))
 
 
 def _folders(folder: Path) -> list[Path]:

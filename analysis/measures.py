@@ -4,7 +4,8 @@ Frames in, frame out; only `max_n` starts from a folder.
 """
 
 import json
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from scipy import stats
 
 from analysis.frames import load
 from tsrnn.records import EPOCHS, OUTCOMES, RUNS, SOLVED
+
+Values = np.ndarray[Any, np.dtype[np.float64]]
 
 CELL: Final = (
     "task",
@@ -39,6 +42,9 @@ ENDINGS: Final = {
 
 RUNNING: Final = "running"
 """The status of a network without an outcome: in training, waiting, or interrupted."""
+
+# Bounds what is held at once: 9999 resamples of so many groups.
+_GROUPS_AT_ONCE: Final = 256
 
 _TASKS: Final = ("parity", "dms")
 _CURRICULA: Final = ("single", "sliding", "multi", "none", "all")
@@ -117,7 +123,7 @@ def max_n_by_cell(networks: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "epochs_mean", "epochs_max"])
 
 
-def interval(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float]:
+def interval(values: Values) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of a mean over networks.
 
     With few networks it is too narrow: for normal values it holds the true mean in about 50 % of cases at
@@ -137,6 +143,37 @@ def interval(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, floa
         (values,), np.mean, n_resamples=9999, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval
     return float(result.low), float(result.high)
+
+
+def intervals(groups: Sequence[Values]) -> tuple[Values, Values]:
+    """Return `interval` of each group of networks; many groups cost little more than one.
+
+    Args:
+        groups: One array of values a group, each [n], of any sizes.
+
+    Returns:
+        The lower and the upper ends, [len(groups)] each, the same as `interval` gives one by one.
+    """
+    low, high = np.full(len(groups), np.nan), np.full(len(groups), np.nan)
+    sizes = np.array([len(group) for group in groups], dtype=int)
+    for size in np.unique(sizes[sizes >= 2]):
+        (which,) = np.nonzero(sizes == size)
+        draws = _draws(int(size))
+        for part in np.array_split(which, -(-len(which) // _GROUPS_AT_ONCE)):
+            values = np.stack([groups[i] for i in part])
+            low[part], high[part] = np.percentile(values @ draws, [2.5, 97.5], axis=1)
+            same = np.ptp(values, axis=1) == 0
+            low[part[same]] = high[part[same]] = values[same, 0]
+    return low, high
+
+
+@cache
+def _draws(size: int) -> Values:
+    """Return how often each of so many networks is drawn, over the size, in each resample: [size, 9999]."""
+    drawn = np.random.default_rng(0).integers(0, size, (9999, size))
+    counts = np.stack([(drawn == i).sum(axis=1) for i in range(size)])
+    result: Values = counts / size
+    return result
 
 
 def _settings(frame: pd.DataFrame) -> pd.Series:

@@ -34,11 +34,14 @@ def operations(config: RunConfig, typical_n: int) -> float:
 
     A curriculum of one step spends it at its largest N. Networks that end early take less.
     """
-    shortest, longest = config.task.lengths_for(_largest_n(config, typical_n))
-    training = config.training
-    time_steps = training.batch_size * config.time.mean_k * (shortest + longest) / 2  # of a batch
+    n, training = _largest_n(config, typical_n), config.training
+    trained, tested = (
+        training.batch_size * config.time.mean_k * sum(task.lengths_for(n)) / 2  # time steps of a batch
+        for task in (config.training_task, config.task)
+    )
+    tests = training.screening_batches or training.test_batches
     return config.end.max_epochs * networks.operations(
-        config.network, training.steps_per_epoch * time_steps, training.test_batches * time_steps
+        config.network, training.steps_per_epoch * trained, tests * tested
     )
 
 

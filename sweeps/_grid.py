@@ -46,7 +46,7 @@ def title(config: RunConfig) -> str:
 
 
 def with_task(config: RunConfig, name: str) -> RunConfig:
-    """Set the task by its kind; where both are about bits, the rule for sequence lengths stays.
+    """Set the task by its kind; where both are about bits, the rules for sequence lengths stay.
 
     Raises:
         ValueError: if no task of this kind is registered.
@@ -55,8 +55,9 @@ def with_task(config: RunConfig, name: str) -> RunConfig:
         raise ValueError(f"tasks = {name!r}: allowed are {', '.join(TASKS)}")
     kind = TASKS[name]
     if issubclass(kind, BitTask) and isinstance(config.task, BitTask):
-        return dataclasses.replace(config, task=kind(lengths=config.task.lengths))
-    return dataclasses.replace(config, task=kind())
+        shown = kind(lengths=config.shown.lengths) if isinstance(config.shown, BitTask) else None
+        return dataclasses.replace(config, task=kind(lengths=config.task.lengths), shown=shown)
+    return dataclasses.replace(config, task=kind(), shown=None)
 
 
 def with_curriculum(config: RunConfig, name: str) -> RunConfig:

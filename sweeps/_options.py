@@ -52,7 +52,7 @@ class Options:
     hidden: int | None = None
     """Neurons of a network. [default: 500; laptop 128, quick 64]"""
 
-    storage: str = "results"
+    storage: Annotated[str, Parameter(env_var="TSRNN_STORAGE")] = "results"
     """Folder for results; this sweep writes below STORAGE/<its name>/."""
 
     address: str = "auto"

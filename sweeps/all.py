@@ -3,13 +3,17 @@
     python sweeps/all.py [--scale quick|laptop|paper] [--dry-run] [--replicates 4] [--storage results] ...
 
 The order shows results early. It takes the options that all sweeps share (see `sweeps/fixed_tau.py --help`) and hands
-them on; what has ended already is not trained again, so that the same command continues after any stop. Exit status:
-0 all is done, 1 something failed or is unfinished (the other sweeps run all the same), 2 an option is not allowed.
+them on; what has ended already is not trained again, so that the same command continues after any stop. Ctrl-C and
+SIGTERM stop the sweep that is running, and no other is begun. Exit status: 0 all is done, 1 something failed or is
+unfinished (the other sweeps run all the same), 2 an option is not allowed, 128 + its number after a signal.
 """
 
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 SWEEPS = (
     "fixed_tau",
@@ -26,16 +30,53 @@ SWEEPS = (
 )
 
 
+class _Runner:
+    """Runs one command after the other, each in a process group of its own, and passes on the signals that stop it.
+
+    The group keeps a terminal's Ctrl-C from the command: it would get it twice, and a second one cuts it off.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.stopped = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        for number in self.SIGNALS:
+            signal.signal(number, self._pass_on)
+
+    def run(self, command: Sequence[str]) -> int:
+        """Run a command and return its exit status; after a signal do not begin it, and return 0."""
+        # A signal that comes while the process is made must find it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
+        try:
+            if self.stopped:
+                return 0
+            self._process = subprocess.Popen(command, process_group=0, preexec_fn=self._unblock)
+        finally:
+            self._unblock()
+        return self._process.wait()
+
+    def _pass_on(self, number: int, _: FrameType | None) -> None:
+        self.stopped = number
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def _unblock(self) -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.SIGNALS)
+
+
 def main(arguments: list[str]) -> int:
     """Run every sweep with these options and return the exit status."""
     if {"--help", "-h"} & set(arguments):
         print(__doc__)
         return 0
+    runner = _Runner()
     worst = 0
     for name in SWEEPS:
         print(f"== {name}", file=sys.stderr, flush=True)
-        file = Path(__file__).with_name(f"{name}.py")
-        status = subprocess.run([sys.executable, str(file), *arguments], check=False).returncode
+        status = runner.run([sys.executable, str(Path(__file__).with_name(f"{name}.py")), *arguments])
+        if runner.stopped:
+            return 128 + runner.stopped
         if status not in (0, 1):
             return status
         worst = max(worst, status)

@@ -10,11 +10,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
-    ("kinds", "randomness", "records", "files", "autocorrelation"),
-    ("tasks",),
-    ("config",),
+    ("kinds", "randomness", "records", "files", "autocorrelation", "exponentials"),
+    ("tasks", "bartlett"),
+    ("config", "timescales"),
     ("networks", "curriculum", "presets", "store"),
-    ("sampling", "optimizers", "plugins", "interventions"),
+    ("sampling", "optimizers", "plugins", "interventions", "dynamics"),
     ("checkpoint", "simulation"),
     ("evaluation", "reference", "command_line"),
     ("training",),

@@ -14,6 +14,7 @@ from tsrnn.config import (
     LSTM,
     SGD,
     Adam,
+    AdamW,
     AllHeads,
     EndRules,
     FixedTau,
@@ -76,15 +77,12 @@ leaky_networks = st.builds(
 gated_networks = st.builds(GRU, hidden=st.integers(1, 10_000), initial_state=floats(0, 1e9)) | st.builds(
     LSTM, hidden=st.integers(1, 10_000), initial_state=floats(0, 1e9)
 )
-optimizers = st.builds(
-    SGD, learning_rate=floats(1e-9, 1e9), momentum=floats(0, 0.999), weight_decay=floats(0, 1e9)
-) | st.builds(
-    Adam,
-    learning_rate=floats(1e-9, 1e9),
-    beta1=floats(0, 0.999),
-    beta2=floats(0, 0.999),
-    epsilon=floats(1e-20, 1e9),
-    weight_decay=floats(0, 1e9),
+decays = {"learning_rate": floats(1e-9, 1e9), "weight_decay": floats(0, 1e9)}
+moments = {"beta1": floats(0, 0.999), "beta2": floats(0, 0.999), "epsilon": floats(1e-20, 1e9)}
+optimizers = (
+    st.builds(SGD, momentum=floats(0, 0.999), **decays)
+    | st.builds(Adam, **moments, **decays)
+    | st.builds(AdamW, **moments, **decays)
 )
 
 
@@ -95,6 +93,7 @@ def trainings(*counts: str) -> st.SearchStrategy[Training]:
         batch_size=st.integers(1, 10_000),
         steps_per_epoch=st.integers(1, 10_000),
         test_batches=st.integers(1, 10_000),
+        screening_batches=st.none() | st.integers(1, 10_000),
         optimizer=optimizers,
         clip=st.none() | st.builds(GradientClip, max_norm=floats(1e-9, 1e9), counts=st.sampled_from(counts)),
         solved_accuracy=floats(1e-9, 0.999),
@@ -124,7 +123,8 @@ leaky_configs = st.builds(
     RunConfig, network=leaky_networks, training=trainings("parameters", "parameters_and_diagonal"), **rest
 )
 gated_configs = st.builds(RunConfig, network=gated_networks, training=trainings("parameters"), **rest)
-configs = leaky_configs | gated_configs
+shown = leaky_configs.map(lambda run: dataclasses.replace(run, shown=run.task))
+configs = leaky_configs | gated_configs | shown
 
 
 def shuffled(value: Any, randomness: random.Random) -> Any:
@@ -228,6 +228,8 @@ class TestRefusals:
             ('{"training": {"optimizer": {"kind": "rmsprop"}}}', "optimizer: .* tags: 'sgd', 'adam'"),
             ('{"training": {"clip": {"max_norm": 0}}}', "training.clip.max_norm = 0: .* greater than 0"),
             ('{"training": {"precision": "float16"}}', "precision = 'float16': .* 'float32', 'bfloat16' or 'float64'"),
+            ('{"training": {"screening_batches": 0}}', "training.screening_batches = 0: .* equal to 1"),
+            ('{"shown": {"kind": "dms"}}', r"shown \(dms, .*\): allowed is the run's task .* \(parity, asked at 1"),
             ('{"training": {"solved_accuracy": 1}}', "training.solved_accuracy = 1: .* less than 1"),
             ('{"end": {"max_epochs": 0}}', "end.max_epochs = 0: .* equal to 1"),
             ('{"end": {"max_seconds": 1e999}}', "end.max_seconds = inf: .* finite"),
@@ -266,6 +268,7 @@ class TestRefusals:
             lambda value: SGD(momentum=value),
             lambda value: SGD(weight_decay=value),
             lambda value: Adam(epsilon=value),
+            lambda value: AdamW(epsilon=value),
             lambda value: GradientClip(max_norm=value),
             lambda value: Training(solved_accuracy=value),
             lambda value: EndRules(max_seconds=value),
@@ -359,6 +362,9 @@ class TestNetworkId:
             training(batch_size=64),
             training(steps_per_epoch=601),
             training(test_batches=51),
+            training(screening_batches=5),
+            run(shown=Parity(input_probability=0.5)),
+            run(shown=Parity(lengths=Lengths(longest_factor=2))),
             training(optimizer=SGD(learning_rate=0.01)),
             training(optimizer=SGD(momentum=0.9)),
             training(optimizer=SGD(weight_decay=1e-5)),
@@ -368,6 +374,8 @@ class TestNetworkId:
             training(optimizer=Adam(beta2=0.8)),
             training(optimizer=Adam(epsilon=1e-6)),
             training(optimizer=Adam(weight_decay=1e-5)),
+            training(optimizer=AdamW()),
+            training(optimizer=AdamW(weight_decay=0)),
             training(clip=None),
             training(clip=GradientClip(max_norm=1)),
             training(clip=GradientClip(counts="parameters_and_diagonal")),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.tolerances import TOLERANCES, distance
-from tsrnn.config import SGD, Adam, GradientClip, Optimizer
+from tsrnn.config import SGD, Adam, AdamW, GradientClip, Optimizer
 from tsrnn.networks import NetworkState
 from tsrnn.networks.base import stack, unstack
 from tsrnn.optimizers import (
@@ -30,6 +30,7 @@ OPTIMIZERS = [
     SGD(learning_rate=0.05, momentum=0.6, weight_decay=0.3),
     Adam(learning_rate=0.01),
     Adam(learning_rate=0.01, beta1=0.5, beta2=0.9, epsilon=1e-3, weight_decay=0.3),
+    AdamW(learning_rate=0.01, beta1=0.5, beta2=0.9, epsilon=1e-3, weight_decay=0.3),
 ]
 
 
@@ -79,6 +80,10 @@ class Theirs:
                     )
                 case Adam(learning_rate=rate, beta1=beta1, beta2=beta2, epsilon=epsilon):
                     self.optimizers[name] = torch.optim.Adam(
+                        [parameter], lr=rate, betas=(beta1, beta2), eps=epsilon, weight_decay=decay
+                    )
+                case AdamW(learning_rate=rate, beta1=beta1, beta2=beta2, epsilon=epsilon):
+                    self.optimizers[name] = torch.optim.AdamW(
                         [parameter], lr=rate, betas=(beta1, beta2), eps=epsilon, weight_decay=decay
                     )
 
@@ -233,7 +238,7 @@ class TestUpdate:
         assert not parameters["readout.bias"][1, 1].any()
         assert parameters["readout.weight"][1, 0].any()
 
-    @pytest.mark.parametrize("kind", [SGD, Adam])
+    @pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
     def test_weight_decay_acts_on_weights_alone_and_keeps_zeros(self, generator, kind):
         own = [network(generator, (2,))]
         own[0]["recurrent.weight"].fill_diagonal_(0.0)

@@ -4,8 +4,10 @@ import ast
 import importlib
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +16,7 @@ import pytest
 from sweeps._options import Options
 from sweeps._runner import main
 from sweeps._scales import SCALES, base_config
+from tests.processes import descendants, is_running
 from tsrnn.config import GRU, LSTM, Leaky, RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,3 +124,46 @@ class TestAll:
         assert result.returncode == 2
         assert result.stderr.count("== ") == 1
         assert "huge" in result.stderr
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+    def test_a_signal_ends_the_sweep_that_is_running_and_begins_no_other(self, tmp_path: Path, number: signal.Signals):
+        study = start_all(tmp_path)
+        sweep = wait_for_child(study.pid)
+        study.send_signal(number)
+        _, errors = study.communicate(timeout=60)
+        assert study.returncode == 128 + number
+        assert errors.count("== ") == 1
+        assert not Path(f"/proc/{sweep}").exists()
+
+    @pytest.mark.slow
+    def test_a_sweep_that_trains_is_told_to_stop_and_leaves_no_process(self, tmp_path: Path):
+        study = start_all(tmp_path)
+        sweep = wait_for_child(study.pid)
+        end = time.monotonic() + 120
+        while not list(tmp_path.glob("fixed_tau/checkpoints/*/epoch-*")):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        processes = [sweep, *descendants(sweep)]
+        study.terminate()
+        _, errors = study.communicate(timeout=60)
+        assert study.returncode == 128 + signal.SIGTERM
+        assert "the same command, or --resume with the same --storage, continues them" in errors
+        assert "Traceback" not in errors
+        assert [path.name for path in tmp_path.iterdir()] == ["fixed_tau"]
+        time.sleep(2)
+        assert not [pid for pid in processes if is_running(pid)]
+
+
+def start_all(storage: Path) -> subprocess.Popen[str]:
+    options = ["--scale", "quick", "--hidden", "8", "--replicates", "1", "--storage", str(storage)]
+    command = [sys.executable, "sweeps/all.py", *options, "--address", "local"]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_child(pid: int) -> int:
+    """Return the first process that a process starts."""
+    end = time.monotonic() + 60
+    while not (found := [*descendants(pid)]):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return found[0]

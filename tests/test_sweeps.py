@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +31,7 @@ from sweeps._progress import Progress
 from sweeps._runner import Sweep, groups_of, main
 from sweeps._trainable import PopulationTrainable
 from sweeps.fixed_tau import SWEEP as SWEEP_OF_TAUS
+from tests.processes import descendants, kill, kill_everything
 from tsrnn.__main__ import main as evaluate
 from tsrnn.checkpoint import load
 from tsrnn.config import (
@@ -118,34 +118,6 @@ def wait_for(folder: Path, epochs: int) -> None:
             return
         time.sleep(0.05)
     raise TimeoutError(f"{folder}: fewer than {epochs} epochs after two minutes")
-
-
-def descendants(pid: int) -> dict[int, str]:
-    """A process's children, their children and so on, with their command lines: no other program's."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(entry.name))
-    found, todo = {}, [pid]
-    while todo:
-        for child in children.get(todo.pop(), ()):
-            with suppress(FileNotFoundError, ProcessLookupError):
-                found[child] = (Path("/proc") / str(child) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                todo.append(child)
-    return found
-
-
-def kill(pids: Iterable[int]) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def kill_everything(process: subprocess.Popen[str]) -> None:
-    """Kill a sweep's driver, its Ray and its workers at once, as a power cut would."""
-    kill([process.pid, *descendants(process.pid)])
-    process.communicate()
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -18,11 +18,13 @@ from tsrnn.config import (
     LSTM,
     SGD,
     Adam,
+    AdamW,
     AllHeads,
     EndRules,
     FixedTau,
     GradientClip,
     Leaky,
+    Lengths,
     MultiHead,
     NoCurriculum,
     Parity,
@@ -32,7 +34,8 @@ from tsrnn.config import (
     TrainedTau,
     Training,
 )
-from tsrnn.networks import NetworkState, initial_head, initial_network
+from tsrnn.evaluation import end_accuracy
+from tsrnn.networks import NetworkState, initial_head, initial_network, population
 from tsrnn.optimizers import OptimizerState
 from tsrnn.presets import with_preset
 from tsrnn.sampling import batches
@@ -61,6 +64,7 @@ OPTIMIZERS = {
     "sgd with decay": SGD(learning_rate=0.3, momentum=0.6, weight_decay=0.02),
     "adam": Adam(learning_rate=0.02),
     "adam with decay": Adam(learning_rate=0.02, beta1=0.5, beta2=0.9, weight_decay=0.1),
+    "adamw": AdamW(learning_rate=0.02, beta1=0.5, beta2=0.9, weight_decay=0.5),
 }
 
 
@@ -334,6 +338,46 @@ class TestEnds:
         assert report.outcome.status == "diverged"
         assert report.solved is None
         assert report.checkpoint.progress.max_n == 0
+
+
+class TestShown:
+    SHORT = Parity(lengths=Lengths(shortest_beyond=3, longest_factor=2, longest_beyond=1), input_probability=0.9)
+
+    def test_training_draws_from_it_and_tests_do_not(self):
+        (report,) = Trainer([new(dataclasses.replace(SOLVES_NEVER, shown=self.SHORT))]).run_epoch()
+        other = Trainer([new(dataclasses.replace(SOLVES_NEVER, task=self.SHORT))])
+        losses, norms, (steps,) = other.train_steps(4)
+        assert ([report.loss], [report.grad_norm]) == (losses, norms)
+        assert_same(report.checkpoint.network, other.population.states()[0])
+        tested = end_accuracy(other.population, SOLVES_NEVER.task, [(0, "test", 1)], 3, 6)
+        assert report.accuracies == {2: tested[0][2].accuracy}
+        # Three tests of the mean length of [N + 2, 4 N], N = 2.
+        assert report.checkpoint.progress.operations == (6 * steps + 2 * 3 * 6) * 6 * 9**2
+
+
+class TestScreening:
+    def test_who_solves_nothing_on_it_is_not_tested_further(self):
+        training = dataclasses.replace(TINY.training, screening_batches=2)
+        alike = starts(dataclasses.replace(TINY, training=training))
+        screened, spent = {"passed": 0, "failed": 0}, [0.0] * 4
+        trainer, before = Trainer(alike), Trainer(alike)
+        for _ in range(3):
+            _, _, steps = before.train_steps(4)
+            reports = trainer.run_epoch()
+            for r, report in enumerate(reports):
+                seed, epoch, people = report.config.seed, report.epoch, before.population
+                alone = population(report.config.network, [people.states()[r]], [people.heads[r]])
+                found = end_accuracy(alone, TINY.task, [(seed, "screen", epoch)], 2, 6)[0]
+                solves = found[report.n].accuracy > 0.5 and np.mean([a.accuracy for a in found.values()]) > 0.5
+                if solves:
+                    found = end_accuracy(alone, TINY.task, [(seed, "test", epoch)], 3, 6)[0]
+                assert report.accuracies == {n: head.accuracy for n, head in found.items()}
+                screened["passed" if solves else "failed"] += 1
+                tested = (5 if solves else 2) * (report.n + 2 + 4 * report.n) / 2
+                spent[r] += (6 * steps[r] + 2 * tested) * 6 * 9**2
+                assert report.checkpoint.progress.operations == spent[r]
+            before = Trainer([report.checkpoint for report in reports])
+        assert min(screened.values()) > 1
 
 
 class TestHeads:

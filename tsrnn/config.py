@@ -300,7 +300,23 @@ class Adam:
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
-Optimizer = Annotated[SGD | Adam, Field(discriminator="kind")]
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class AdamW:
+    """Adam whose weights decay by themselves, as in torch.optim.AdamW.
+
+    Each step first shrinks weights by `learning_rate` times `weight_decay`; the gradient and its running means do
+    not hold the decay, as they do in `Adam`. Biases and tau do not decay.
+    """
+
+    kind: Literal["adamw"] = "adamw"
+    learning_rate: Positive = 1e-3
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    epsilon: Positive = 1e-8
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
+
+
+Optimizer = Annotated[SGD | Adam | AdamW, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -321,6 +337,8 @@ class Training:
 
     An epoch is `steps_per_epoch` optimiser steps, then a test on `test_batches` batches. An N is solved the
     first time its head's accuracy exceeds `solved_accuracy`; the newest N, if the mean over heads does too.
+    With `screening_batches`, so many other batches come first, and a network that solves nothing on them is not
+    tested further: frequent tests then cost little, and what is solved is judged on `test_batches` all the same.
     `precision` is the dtype of parameters, states and products; "bfloat16" is float32 with the products of the
     recurrence, and of its gradient, taken of bfloat16 numbers: about twice as fast where the processor has them.
     """
@@ -328,6 +346,7 @@ class Training:
     batch_size: Count = 256
     steps_per_epoch: Count = 600
     test_batches: Count = 50
+    screening_batches: Count | None = None
     optimizer: Optimizer = SGD()
     clip: GradientClip | None = GradientClip()
     solved_accuracy: Annotated[float, Field(gt=0, lt=1)] = 0.98
@@ -351,6 +370,8 @@ class RunConfig:
     """One network's run. The defaults are the paper's (see docs/fidelity.md for the exceptions).
 
     `source` names the checkpoint the run starts from, as "NETWORK_ID/N"; empty, it starts from initial weights.
+    `shown` is the task as training draws its sequences, where they are others than those of `task`: shorter, or with
+    other input probabilities. Tests, and so what counts as solved, are always those of `task`.
 
     Raises:
         pydantic.ValidationError: (a ValueError) names the field, the value and what is allowed.
@@ -364,6 +385,22 @@ class RunConfig:
     time: Time = Time()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     source: str = ""
+    shown: Annotated[Task, TASKS] | None = None
+
+    @property
+    def training_task(self) -> Task:
+        """The task as training draws its sequences: `shown`, or else `task`."""
+        return self.task if self.shown is None else self.shown
+
+    @model_validator(mode="after")
+    def _shows_its_own_task(self) -> Self:
+        shown = self.shown
+        if shown is not None and (shown.kind, shown.asked) != (self.task.kind, self.task.asked):
+            raise ValueError(
+                f"shown ({shown.kind}, heads asked at {shown.asked} steps): allowed is the run's task with other "
+                f"sequences ({self.task.kind}, asked at {self.task.asked})"
+            )
+        return self
 
     @model_validator(mode="after")
     def _starts_below_the_end(self) -> Self:

@@ -11,7 +11,7 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from tsrnn.config import SGD, Adam, GradientClip, Optimizer
+from tsrnn.config import SGD, Adam, AdamW, GradientClip, Optimizer
 from tsrnn.networks.base import NetworkState, Stack, stack, unstack
 
 
@@ -37,14 +37,14 @@ def initial_state(config: Optimizer, network: Mapping[str, Tensor]) -> Optimizer
     """Return what an optimiser keeps of tensors that have not yet taken a step: zeros.
 
     Returns:
-        SGD: "momentum", shaped as each tensor. Adam: "mean" and "square" of the gradient, shaped as each
+        SGD: "momentum", shaped as each tensor. Adam and AdamW: "mean" and "square" of the gradient, shaped as each
         tensor, and "steps", how often it was updated: int64 without dimensions.
     """
     zeros = {name: torch.zeros_like(tensor) for name, tensor in network.items()}
     match config:
         case SGD():
             return {"momentum": zeros}
-        case Adam():
+        case Adam() | AdamW():
             steps = {name: torch.zeros((), dtype=torch.int64, device=t.device) for name, t in network.items()}
             return {"mean": zeros, "square": {name: t.clone() for name, t in zeros.items()}, "steps": steps}
         case _:
@@ -104,9 +104,9 @@ class StackedSGD(StackedOptimizer):
 
 
 class StackedAdam(StackedOptimizer):
-    """Adam, as torch.optim.Adam; every head counts its own steps, so that a new one is corrected as new."""
+    """Adam and AdamW, as torch's; every head counts its own steps, so that a new one is corrected as new."""
 
-    def __init__(self, config: Adam, moments: Mapping[str, Stack]) -> None:
+    def __init__(self, config: Adam | AdamW, moments: Mapping[str, Stack]) -> None:
         """Take means, squares and step counts without a copy."""
         super().__init__(moments)
         self.config = config
@@ -120,7 +120,10 @@ class StackedAdam(StackedOptimizer):
             mean, square, steps = (self.moments[part][name] for part in ("mean", "square", "steps"))
             gradient = gradient * scale.view(-1, *[1] * (gradient.ndim - 1))
             if weight_decay and decays(name):
-                gradient.add_(parameter, alpha=weight_decay)
+                if isinstance(config, AdamW):
+                    parameter.mul_(1.0 - config.learning_rate * weight_decay)
+                else:
+                    gradient.add_(parameter, alpha=weight_decay)
             mean.lerp_(gradient, 1.0 - config.beta1)
             square.mul_(config.beta2).addcmul_(gradient, gradient, value=1.0 - config.beta2)
             steps.add_(1)
@@ -158,7 +161,7 @@ def stacked_optimizer(
     match config:
         case SGD():
             return StackedSGD(config, moments)
-        case Adam():
+        case Adam() | AdamW():
             return StackedAdam(config, moments)
         case _:
             assert_never(config)

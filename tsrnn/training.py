@@ -149,7 +149,7 @@ class Trainer:
         Returns:
             Each network's loss (sum over heads) and its gradient norm before clipping, [R] each.
         """
-        people, task, training = self._population, self._configs[0].task, self._configs[0].training
+        people, task, training = self._population, self._configs[0].training_task, self._configs[0].training
         leaves = {name: people.parameters[name].detach().requires_grad_() for name in people.trained}
         people.parameters.update(leaves)
         answers = people.with_steps(batch.dt).answers(batch.inputs, batch.lengths, initial, len(batch.targets))
@@ -178,7 +178,8 @@ class Trainer:
         loss_sum = torch.zeros(people.replicates, dtype=torch.float64, device=people.device)
         norm_sum = torch.zeros_like(loss_sum)
         time_steps = [0] * people.replicates
-        for batch, initial in batches(config.task, people, addresses, steps, config.training.batch_size, config.time):
+        task, batch_size = config.training_task, config.training.batch_size
+        for batch, initial in batches(task, people, addresses, steps, batch_size, config.time):
             loss, norm = self.step(batch, initial)
             loss_sum += loss
             norm_sum += norm
@@ -199,15 +200,8 @@ class Trainer:
         began = time.perf_counter()
         training = self._configs[0].training
         loss, norm, steps_of = self.train_steps(training.steps_per_epoch)
-        accuracies = end_accuracy(
-            self._population,
-            self._configs[0].task,
-            [(c.seed, "test", p.epoch + 1) for c, p in zip(self._configs, self._progress, strict=True)],
-            training.test_batches,
-            training.batch_size,
-            self._configs[0].time,
-        )
-        operations_of = self._operations(steps_of)
+        accuracies, tests = self._test()
+        operations_of = self._operations(steps_of, tests)
         total = sum(operations_of)
         wall_s = time.perf_counter() - began
         self._progress = [
@@ -221,8 +215,40 @@ class Trainer:
             )
             for progress, own in zip(self._progress, operations_of, strict=True)
         ]
-        by_n = [{n: head.accuracy for n, head in heads.items()} for heads in accuracies]
-        return self._conclude(loss, norm, by_n)
+        return self._conclude(loss, norm, accuracies)
+
+    def _test(self) -> tuple[list[dict[int, float]], list[int]]:
+        """Return each network's accuracies by N, and how many batches they took."""
+        training = self._configs[0].training
+        everybody = range(len(self._configs))
+        if training.screening_batches is None:
+            return self._accuracies(everybody, "test", training.test_batches), [training.test_batches] * len(everybody)
+        found = self._accuracies(everybody, "screen", training.screening_batches)
+        passed = [
+            r
+            for r in everybody
+            if curriculum.newly_solved(self._progress[r].curriculum, found[r], training.solved_accuracy)
+        ]
+        tests = [training.screening_batches] * len(everybody)
+        for r, accuracies in zip(passed, self._accuracies(passed, "test", training.test_batches), strict=True):
+            found[r] = accuracies
+            tests[r] += training.test_batches
+        return found, tests
+
+    def _accuracies(self, places: Sequence[int], purpose: str, count: int) -> list[dict[int, float]]:
+        """Test the networks at some places of the population on `count` batches from the epoch's stream."""
+        if not places:
+            return []
+        config, people = self._configs[0], self._population
+        if len(places) < len(self._configs):
+            states = people.states()
+            people = population(
+                config.network, [states[r] for r in places], [people.heads[r] for r in places], people.products
+            )
+        addresses = [(self._configs[r].seed, purpose, self._progress[r].epoch + 1) for r in places]
+        batch = config.training.batch_size
+        accuracies = end_accuracy(people, config.task, addresses, count, batch, config.time)
+        return [{n: head.accuracy for n, head in heads.items()} for heads in accuracies]
 
     def _stack(self, starts: Sequence[Checkpoint]) -> None:
         self._configs = [start.config for start in starts]
@@ -237,12 +263,14 @@ class Trainer:
         self._population = population(self._configs[0].network, networks, heads, product_dtype(training))
         self._optimizer = stacked_optimizer(training.optimizer, states, networks, heads)
 
-    def _operations(self, train_steps: Sequence[int]) -> list[float]:
+    def _operations(self, train_steps: Sequence[int], test_batches: Sequence[int]) -> list[float]:
         """Count each network's useful operations of the epoch; the mean test length stands for the lengths drawn."""
         counts = []
-        for config, heads, steps in zip(self._configs, self._population.heads, train_steps, strict=True):
+        for config, heads, steps, tests in zip(
+            self._configs, self._population.heads, train_steps, test_batches, strict=True
+        ):
             shortest, longest = config.task.lengths_for(max(heads))
-            tested = config.training.test_batches * config.time.mean_k * (shortest + longest) / 2
+            tested = tests * config.time.mean_k * (shortest + longest) / 2
             batch = config.training.batch_size
             counts.append(operations(config.network, batch * steps, batch * tested))
         return counts

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsrnn.config import GRU, LSTM, SGD, Adam, Leaky, LeakyReLU, Network, ReLU, RunConfig, Tanh
+from tsrnn.config import GRU, LSTM, SGD, Adam, AdamW, Leaky, LeakyReLU, Network, ReLU, RunConfig, Tanh
 from tsrnn.tasks import DMS, Parity, Sines, Task
 
 
@@ -137,7 +137,7 @@ def head_loss(task: Task, tensors: Mapping[str, Tensor], n: int, states: list[Te
     return F.cross_entropy(logits(tensors, n, states[-1]), targets[-1].long())
 
 
-def optimizer_of(config: SGD | Adam, parameters: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+def optimizer_of(config: SGD | Adam | AdamW, parameters: Mapping[str, Tensor]) -> torch.optim.Optimizer:
     """Return torch's optimiser; weights decay, biases and tau do not."""
     groups = []
     for name, parameter in parameters.items():
@@ -148,6 +148,8 @@ def optimizer_of(config: SGD | Adam, parameters: Mapping[str, Tensor]) -> torch.
             return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
         case Adam(learning_rate=rate, beta1=beta1, beta2=beta2, epsilon=epsilon):
             return torch.optim.Adam(groups, lr=rate, betas=(beta1, beta2), eps=epsilon)
+        case AdamW(learning_rate=rate, beta1=beta1, beta2=beta2, epsilon=epsilon):
+            return torch.optim.AdamW(groups, lr=rate, betas=(beta1, beta2), eps=epsilon)
 
 
 def train(

@@ -1,0 +1,98 @@
+"""The paper's figures and tables, made from results: each is computed first, drawn when asked."""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import pandas as pd
+
+from analysis import style
+from analysis.figures import fig03_curricula, fig04_fixed_tau
+from analysis.figures._figure import Figure
+from analysis.study import Study
+from tsrnn.files import write_atomically
+from tsrnn.store import StoreError
+
+__all__ = ["FIGURES", "Builder", "Figure", "build", "write"]
+
+Builder = Callable[[Study], Figure]
+
+FIGURES: Final[Mapping[str, Builder]] = MappingProxyType(
+    {
+        "3a": fig03_curricula.figure_3a,
+        "3b": fig03_curricula.figure_3b,
+        "3c": fig03_curricula.figure_3c,
+        "4a": fig04_fixed_tau.figure_4a,
+        "S10": fig04_fixed_tau.figure_s10,
+        "S11": fig04_fixed_tau.figure_s11,
+        "S13": fig03_curricula.figure_s13,
+    }
+)
+"""What makes each figure, by its id, in the paper's order."""
+
+
+def build(results: Study, only: Collection[str] | None = None) -> list[Figure]:
+    """Compute figures; those that the results do not allow say why in `Figure.missing`.
+
+    Args:
+        results: the results.
+        only: the ids of the figures, in whatever order; all by default.
+
+    Returns:
+        The figures in the paper's order.
+
+    Raises:
+        ValueError: an id is not one of `FIGURES`.
+        ResultsError: a table cannot be read.
+    """
+    if unknown := sorted(set(only or ()) - set(FIGURES)):
+        raise ValueError(f"only = {', '.join(unknown)}: allowed are {', '.join(FIGURES)}")
+    return [make(results) for id, make in FIGURES.items() if only is None or id in only]
+
+
+def write(figure: Figure, folder: Path) -> list[Path]:
+    """Write a figure as PNG and SVG, or a table as CSV and Markdown, each file whole or not at all.
+
+    Args:
+        figure: one that can be drawn.
+        folder: where to; it is made if it is missing.
+
+    Returns:
+        The files, named by the figure's id, such as `4a.png`.
+
+    Raises:
+        StoreError: a file cannot be written.
+        ValueError: there is nothing to draw; the message is `figure.missing`.
+    """
+    if figure.missing:
+        raise ValueError(figure.missing)
+    if figure.id.startswith("table"):
+        frame = next(iter(figure.data.values()))
+        contents = {"csv": frame.to_csv(index=False).encode(), "md": _markdown(figure, frame).encode()}
+    else:
+        drawing = figure.draw()
+        contents = {"png": style.render(drawing, "png"), "svg": style.render(drawing, "svg")}
+    paths = []
+    for suffix, content in contents.items():
+        path = folder / f"{figure.id}.{suffix}"
+        try:
+            write_atomically(path, content)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
+        paths.append(path)
+    return paths
+
+
+def _markdown(figure: Figure, frame: pd.DataFrame) -> str:
+    """Return a table in Markdown, its title above and its caption below."""
+    rows = [list(map(str, frame.columns)), ["---"] * len(frame.columns)]
+    rows += [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([f"# {figure.title}", "", *lines, "", figure.caption, ""])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if pd.isna(value) else f"{value:.4g}"
+    return str(value).replace("|", "\\|").replace("*", "\\*")

@@ -1,0 +1,30 @@
+#!/bin/bash
+# A sweep on nodes that Slurm gives: sbatch clusters/slurm.sh fixed_tau [options of the sweep]
+# Run it from this project's folder, on a file system that all nodes see; the same command again continues.
+#SBATCH --job-name=tsrnn
+#SBATCH --nodes=4
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=8
+#SBATCH --gpus-per-node=1
+#SBATCH --time=3-00:00:00
+set -euo pipefail
+sweep=${1:?name a sweep: sbatch clusters/slurm.sh fixed_tau [options]}
+shift
+source .venv/bin/activate
+
+# The secret of this Ray, in a file that only you can read: other users of these machines cannot join.
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$PWD/.ray-token-$SLURM_JOB_ID
+(umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' > "$RAY_AUTH_TOKEN_PATH")
+trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
+
+# A port of this job's own: another job may share the head's machine.
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+port=$((20000 + SLURM_JOB_ID % 20000))
+address=$head:$port
+
+# On every node: starts Ray there, runs the sweep on the head's, stops Ray. It needs nodes of its own: it refuses to
+# start beside another Ray of yours, and ends it.
+# Where trials share a GPU, start NVIDIA's MPS first: srun --ntasks-per-node=1 nvidia-cuda-mps-control -d
+srun ray symmetric-run --address "$address" --min-nodes "$SLURM_NNODES" \
+  --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" -- \
+  python "sweeps/$sweep.py" --storage "${TSRNN_STORAGE:-results}" "$@"
