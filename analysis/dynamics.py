@@ -288,7 +288,7 @@ def by_network(tables: Mapping[Table, pd.DataFrame], chosen: pd.DataFrame) -> pd
     """Sum up each network at each N.
 
     Args:
-        tables: the frames of `TABLES`.
+        tables: the frames of `timescales`, `neurons`, `dimensionality` and `connectivity`.
         chosen: network_id and n of the checkpoints.
 
     Returns:
@@ -299,7 +299,7 @@ def by_network(tables: Mapping[Table, pd.DataFrame], chosen: pd.DataFrame) -> pd
         `tau_correlation`. NaN where there is nothing to average.
     """
     keys = ["network_id", "n"]
-    frames = {table: tables[table].merge(chosen, on=keys) for table in TABLES}
+    frames = {table: frame.merge(chosen, on=keys) for table, frame in tables.items()}
     fits = frames[TIMESCALES]
     rows = []
     for (network_id, n, method), group in fits.groupby([*keys, "method"], sort=True):
