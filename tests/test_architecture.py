@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
     ("kinds", "randomness", "records", "files", "autocorrelation", "exponentials"),
-    ("tasks", "bartlett"),
+    ("tasks", "bartlett", "lock"),
     ("config", "timescales"),
     ("networks", "curriculum", "presets", "store"),
     ("sampling", "optimizers", "plugins", "interventions", "dynamics"),
