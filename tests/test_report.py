@@ -17,6 +17,7 @@ from analysis import figures, report
 from analysis.__main__ import main
 from analysis.claims import CLAIMS
 from analysis.evidence import Cell
+from analysis.report._contents import NONE, Grid
 from analysis.study import Study
 from tests.browser import chromium
 from tests.handmade import HandMade, config, solved
@@ -30,6 +31,7 @@ CELLS = [
     *(Cell(curriculum=name, tau=tau) for name in ("single", "multi") for tau in ("1", "2")),
     Cell(curriculum="none-5"),
     Cell(curriculum="multi", architecture="lstm"),
+    Cell(curriculum="multi", weight_decay=1e-4),
 ]
 NETWORKS = 2 * len(CELLS)
 
@@ -115,6 +117,17 @@ class TestPage:
         assert all(attributes.get("scope") in ("col", "row") for tag, attributes in page.tags if tag == "th")
         assert page.all("table", "class").count("sorts") >= 7
 
+    def test_numbers_stand_in_columns_of_numbers(self, made):
+        grids = [part for part in vars(made[1]).values() if isinstance(part, Grid)]
+        grids += [figure.rows for figure in made[1].figures if figure.rows]
+        assert len(grids) >= 6
+        for grid in grids:
+            for row in grid.rows:
+                numbers = [cell.value is not None or cell.text == NONE for cell in row]
+                assert numbers == [
+                    column.number or cell.text == NONE for column, cell in zip(grid.columns, row, strict=True)
+                ]
+
     def test_numbers_are_those_of_the_measures(self, made, page):
         _, contents = made
         cells = {tuple(cell.text for cell in row[:3]): row for row in contents.max_n.rows}
@@ -123,6 +136,7 @@ class TestPage:
         for curriculum in ("single", "multi"):
             own = study[(study["task"] == "dms") & (study["curriculum"] == curriculum)]
             assert float(cells["dms", curriculum, "trained"][column].text) == own["max_n"].mean()
+        assert {row[-1].text for row in contents.max_n.rows} == {NONE, "weight_decay=0", "weight_decay=0.0001"}
         assert len(contents.claims) == len(CLAIMS)
         assert len(contents.networks.rows) == NETWORKS
         assert f"{NETWORKS} networks, {NETWORKS} of them finished." in page.words

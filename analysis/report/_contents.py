@@ -35,7 +35,10 @@ ALL_POINTS: Final = 60_000
 SVG_BYTES: Final = 250_000
 """A figure is embedded as SVG up to this size, else as PNG."""
 
-_SIGNS: Final = {"reproduced": "✓", "not reproduced": "✗", "underpowered": "~", "not run": "–"}  # noqa: RUF001
+NONE: Final = "–"  # noqa: RUF001
+"""The text of a cell without a value."""
+
+_SIGNS: Final = {"reproduced": "✓", "not reproduced": "✗", "underpowered": "~", "not run": NONE}
 _TABLES: Final = {table.name: table for table in vars(records).values() if isinstance(table, Table)}
 _WHAT: Final = {
     "task": "task",
@@ -177,14 +180,12 @@ def _max_n(cells: pd.DataFrame) -> Grid:
     what = _varying(cells)
     columns = [Column(_WHAT[name]) for name in what]
     other = "settings" in cells and cells["settings"].astype(str).str.len().gt(0).any()
-    columns += [Column("other settings")] if other else []
-    columns += [
-        Column(label, True) for label in ("networks", "mean N", "95 % interval", "median", "least", "most", "epochs")
-    ]
+    labels = ("networks", "mean N", "95 % interval", "median", "least", "most", "epochs")
+    columns += [*(Column(label, True) for label in labels), *([Column("other settings")] if other else [])]
     rows = []
     for row in cells.to_dict("records"):
         words = [_word(row[name]) for name in what]
-        interval = Cell("–" if np.isnan(row["low"]) else f"{row['low']:.1f} to {row['high']:.1f}", _value(row["low"]))  # noqa: RUF001
+        interval = Cell(NONE if np.isnan(row["low"]) else f"{row['low']:.1f} to {row['high']:.1f}", _value(row["low"]))
         numbers = [
             _number(row["n"]),
             _number(row["mean"], ".1f"),
@@ -315,7 +316,7 @@ def _sizes(networks: pd.DataFrame) -> Grid:
         columns=["sweep", *_SIZE],
     )
     columns = [Column("sweep"), Column("networks", True), *(Column(name, True) for name in _SIZE)]
-    rows = [[Cell("the paper's"), Cell("–"), *(_number(value) for value in _size(paper))]]  # noqa: RUF001
+    rows = [[Cell("the paper's"), Cell(NONE), *(_number(value) for value in _size(paper))]]
     for key, group in found.groupby(["sweep", *_SIZE], sort=False, dropna=False):
         sweep, *values = key
         rows.append([Cell(str(sweep)), _number(len(group)), *(_number(value) for value in values)])
@@ -355,7 +356,7 @@ def _sweeps(study: Study) -> Grid:
                 _duration(seconds),
                 _duration(float(ended["wall_s"].max()) if len(ended) else 0.0),
                 _number(work / seconds / 1e9 if seconds > 0 else float("nan"), ".3g"),
-                Cell(_listed(ended["device"].dropna().unique()) or "–"),  # noqa: RUF001
+                Cell(_listed(ended["device"].dropna().unique()) or NONE),
             ]
         )
     return Grid(
@@ -424,12 +425,12 @@ def _tables(study: Study, beside: Path) -> Grid:
 
 
 def _word(value: Any) -> Cell:
-    return Cell("–" if pd.isna(value) or value == "" else str(value))  # noqa: RUF001
+    return Cell(NONE if pd.isna(value) or value == "" else str(value))
 
 
 def _number(value: Any, form: str = "g") -> Cell:
     if pd.isna(value):
-        return Cell("–", "")  # noqa: RUF001
+        return Cell(NONE, "")
     return Cell(
         f"{value:,}" if form == "g" and isinstance(value, int | np.integer) else f"{value:{form}}", _value(value)
     )
