@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
+    ("lock",),
     ("kinds", "randomness", "records", "files", "exponentials"),
     ("tasks", "bartlett"),
     ("config", "timescales"),
