@@ -174,7 +174,7 @@ def claims(results: Path, /, *, as_json: AsJson = False) -> None:
         results: A sweep's folder, such as results/fixed_tau, or the folder of several, such as results.
         as_json: Print {"counts": {VERDICT: claims}, "claims": [...]}, one row a claim.
     """
-    # Not for the other commands: scipy and statsmodels take a while to import.
+    # Not for the other commands: scipy's statistics take a while to import.
     from analysis.claims import counts, judge_all
 
     frame = judge_all(Study(results))
