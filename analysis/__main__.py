@@ -166,7 +166,7 @@ def figures(
 
 
 @app.command
-def claims(results: Path, /, *, as_json: AsJson = False) -> None:
+def claims(results: Place, /, *, as_json: AsJson = False) -> None:
     """Judge the paper's claims one by one: reproduced, not reproduced, underpowered or not run.
 
     The unit is the network. A rule is written beside each claim. A small budget can show an effect, not rule one out.
@@ -186,7 +186,7 @@ def claims(results: Path, /, *, as_json: AsJson = False) -> None:
 
 
 @app.command
-def report(results: Path, /, *, out: Path = Path("report")) -> int:
+def report(results: Place, /, *, out: Path = Path("report")) -> int:
     """Write a report of the results: one page of HTML that needs no network.
 
     It has the largest N, the claims, every figure with its query, learning curves, deviations from the paper, time,

@@ -24,6 +24,7 @@ from analysis.figures import Figure
 from analysis.study import Study
 from tsrnn import records
 from tsrnn.config import RunConfig
+from tsrnn.files import Location
 from tsrnn.records import ANALYSES, EPOCHS, OUTCOMES, Table
 
 POINTS: Final = 120
@@ -403,25 +404,38 @@ def _tables(study: Study, beside: Path) -> Grid:
     for sweep in study.sweeps:
         for name in frames.tables_of(sweep):
             folder = sweep / name
-            files = sorted(folder.glob("*.parquet"))
-            try:
-                count: float = ds.dataset(files, format="parquet").count_rows()
-            except (pa.ArrowException, OSError):
-                count = float("nan")
-            size = sum(path.stat().st_size for path in files)
-            link = quote(Path(os.path.relpath(folder.resolve(), beside.resolve())).as_posix()) + "/"
+            files = list(folder.glob("*.parquet"))
+            count, size = _extent(folder, files)
             meaning = _TABLES[name].meaning if name in _TABLES else ""
             rows.append(
                 [
-                    Cell(name, link=link),
+                    Cell(name, link=_link(folder, beside)),
                     Cell(sweep.resolve().name),
-                    _number(count),
+                    _number(count, ",.0f"),
                     _number(len(files)),
                     _number(size / 1e6, ".2f"),
                     Cell(meaning.removeprefix("One row ")),
                 ]
             )
     return Grid("Tables of each sweep", columns, rows)
+
+
+def _extent(folder: Location, files: Sequence[Location]) -> tuple[float, float]:
+    """Return a table's rows and bytes; NaN where that would take reading it all, or cannot be read."""
+    if not isinstance(folder, Path):
+        return float("nan"), float("nan")
+    try:
+        rows = ds.dataset([str(path) for path in files], format="parquet").count_rows()
+        return float(rows), float(sum(path.stat().st_size for path in folder.glob("*.parquet")))
+    except (pa.ArrowException, OSError):
+        return float("nan"), float("nan")
+
+
+def _link(folder: Location, beside: Path) -> str:
+    """Return where a page in `beside` finds a folder; the whole name where it is in an object store."""
+    if not isinstance(folder, Path):
+        return str(folder)
+    return quote(Path(os.path.relpath(folder.resolve(), beside.resolve())).as_posix()) + "/"
 
 
 def _word(value: Any) -> Cell:
