@@ -404,7 +404,7 @@ def _tables(study: Study, beside: Path) -> Grid:
     for sweep in study.sweeps:
         for name in frames.tables_of(sweep):
             folder = sweep / name
-            files = list(folder.glob("*.parquet"))
+            files: list[Location] = list(folder.glob("*.parquet"))
             count, size = _extent(folder, files)
             meaning = _TABLES[name].meaning if name in _TABLES else ""
             rows.append(
