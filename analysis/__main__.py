@@ -28,6 +28,7 @@ app = App(
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
 InterventionKind = Literal["ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining"]
+TimescaleMethod = Literal["paper", "robust"]
 
 
 def AtLeast(least: int) -> Parameter:  # noqa: N802
@@ -38,6 +39,11 @@ def AtLeast(least: int) -> Parameter:  # noqa: N802
             raise ValueError(f"allowed are numbers from {least} on")
 
     return Parameter(validator=check)
+
+
+def _a_probability(_: type, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError("allowed are numbers from 0 to 1")
 
 
 @app.command
@@ -119,6 +125,57 @@ def interventions(
             [(f"{kind}: curricula compared", frame) for kind, frame in found.tests.items()],
             [*found.notes, *(f"failed: {line}" for line in found.failed)],
         )
+    return 1 if found.failed else 0
+
+
+@app.command
+def timescales(
+    results: Path,
+    /,
+    *,
+    every: Annotated[int, AtLeast(1)] = 5,
+    steps: Annotated[int, AtLeast(1)] = 100_000,
+    trials: Annotated[int, AtLeast(1)] = 10,
+    input_probability: Annotated[float, Parameter(validator=_a_probability)] = 0.5,
+    method: Annotated[list[TimescaleMethod] | None, Parameter(consume_multiple=True, negative=())] = None,
+    workers: Annotated[int | None, AtLeast(1)] = None,
+    address: str = "auto",
+    as_json: AsJson = False,
+) -> int:
+    """Measure timescales, dimensionality and weights of the solved checkpoints (figures 5, 6, S1 to S4, S19, S20).
+
+    Measures the checkpoints that were not measured yet, in parallel; the same command continues where it stopped.
+    A network hears independent bits, 500 steps of them before the first that counts.
+
+    Args:
+        results: The sweep's folder, such as results/fixed_tau.
+        every: Measure the N that this divides, and each network's smallest and largest; 1: every solved N.
+        steps: Steps that count, a trial.
+        trials: Sequences a network.
+        input_probability: P(bit = 1).
+        method: How timescales are fitted; both by default.
+        workers: Processes on this machine. [default: one a CPU]
+        address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
+        as_json: Print {"networks": [...], "summary": [...], "failed": [...]}.
+    """
+    # Not for the other commands: scipy and Ray take seconds to import.
+    from analysis import dynamics_results
+    from analysis.dynamics import METHODS, Protocol
+
+    found = dynamics_results.run(
+        results,
+        every=every,
+        protocol=Protocol(steps=steps, trials=trials, input_probability=input_probability),
+        methods=method or METHODS,
+        workers=workers,
+        address=address,
+        console=Console(stderr=True),
+    )
+    if as_json:
+        listed = {"networks": tables.json_rows(found.networks), "summary": tables.json_rows(found.summary)}
+        print(json.dumps(listed | {"failed": found.failed}, indent=2))
+    else:
+        tables.print_timescales(found.summary, [f"failed: {line}" for line in found.failed])
     return 1 if found.failed else 0
 
 

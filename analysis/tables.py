@@ -141,6 +141,41 @@ def print_interventions(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def print_timescales(summary: pd.DataFrame, notes: Iterable[str], console: Console | None = None) -> None:
+    """Print timescales, dimensionality and weights against N, one table a method.
+
+    Args:
+        summary: what `analysis.dynamics.by_curriculum` returned.
+        notes: lines.
+        console: where to print; standard output by default.
+    """
+    console = console or Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    for method, frame in summary.groupby("method", sort=False):
+        shown = frame[["group", "curriculum", "n", "networks", *_TIMESCALES]].rename(columns=_TIMESCALES)
+        print_frame(shown, f"Timescales, {method} method", console)
+    for line in [
+        "share > 1: of all neurons, those whose tau_net exceeds 1; mean > 1, median > 1: of tau_net over those alone; "
+        "mean, median: over all that a timescale could be fitted to. Each is averaged over networks.",
+        *notes,
+    ]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+_TIMESCALES: Final = {
+    "fraction_above_1": "share > 1",
+    "mean_above_1": "mean > 1",
+    "median_above_1": "median > 1",
+    "mean_all": "mean",
+    "median_all": "median",
+    "tau_pop": "tau_pop",
+    "tau": "tau",
+    "components": "dimensions",
+    "weight_mean": "weight",
+    "tau_correlation": "r(weight, tau)",
+}
+"""The columns of a summary that are printed, and their titles."""
+
+
 def print_claims(claims: pd.DataFrame, counts: Mapping[str, int], console: Console | None = None) -> None:
     """Print each claim with its verdict, the numbers and the rule.
 
