@@ -206,6 +206,13 @@ class TestPartialResults:
         _, contents = report.write(Study(tmp_path), tmp_path / "report")
         assert not contents.failed
 
+    def test_what_is_to_be_measured_is_where_the_checkpoints_are(self, tmp_path):
+        HandMade(tmp_path / "architectures").add(config("multi"), epochs=0, status="")
+        HandMade(tmp_path / "curricula").add(config("multi"), [solved(2, 1), solved(3, 4)])
+        contents = report.collect(Study(tmp_path), tmp_path)
+        missing = {figure.id: figure.missing for figure in contents.figures}
+        assert missing["5b"].endswith(f"python -m analysis timescales {tmp_path / 'curricula'}")
+
     def test_long_curves_are_thinned_and_keep_their_ends(self, tmp_path):
         made = HandMade(tmp_path / "fixed_tau")
         key = made.add(config(), accuracies=list(np.linspace(0.5, 1.0, 1000)))
