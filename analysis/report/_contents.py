@@ -41,23 +41,7 @@ NONE: Final = "–"  # noqa: RUF001
 
 _SIGNS: Final = {"reproduced": "✓", "not reproduced": "✗", "underpowered": "~", "not run": NONE}
 _TABLES: Final = {table.name: table for table in vars(records).values() if isinstance(table, Table)}
-_WHAT: Final = {
-    "task": "task",
-    "curriculum": "curriculum",
-    "tau": "tau",
-    "architecture": "architecture",
-    "self_interaction": "self-interaction",
-    "nonlinearity": "nonlinearity",
-    "slope": "slope",
-    "weight_decay": "weight decay",
-    "k": "k",
-    "dt": "dt",
-    "hidden": "H",
-    "scale": "scale",
-}
-"""The columns of `Study.networks` that say what a network is, and what they are called."""
-
-_ALWAYS: Final = ("task", "curriculum", "tau")
+_KIND: Final = ("task", "curriculum", "tau")
 
 
 @dataclass(frozen=True)
@@ -173,28 +157,43 @@ def collect(study: Study, beside: Path) -> Contents:
     )
 
 
-def _varying(frame: pd.DataFrame) -> list[str]:
-    return [name for name in _WHAT if name in frame and (name in _ALWAYS or frame[name].nunique(dropna=False) > 1)]
+def _else(frame: pd.DataFrame) -> list[str]:
+    """Return in words what a network is beyond task, curriculum and tau, where that is not the paper's main one.
+
+    Args:
+        frame: rows of `Study.networks` or of `analysis.measures.max_n_by_cell`.
+    """
+    varying = [name for name in ("scale", "hidden") if frame[name].nunique() > 1]
+    found = []
+    for row in frame.to_dict("records"):
+        parts = ["" if row["architecture"] == "leaky" else str(row["architecture"]).upper()]
+        parts += ["self-interaction outside"] if row["self_interaction"] == "outside" else []
+        parts += ["" if row["nonlinearity"] == "leaky_relu" else str(row["nonlinearity"])]
+        parts += [f"H = {row[name]}" if name == "hidden" else str(row[name]) for name in varying]
+        parts += [_short(str(row["settings"]))]
+        found.append(", ".join(part for part in parts if part and part != "nan"))
+    return found
 
 
 def _max_n(cells: pd.DataFrame) -> Grid:
-    what = _varying(cells)
-    columns = [Column(_WHAT[name]) for name in what]
-    other = "settings" in cells and cells["settings"].astype(str).str.len().gt(0).any()
-    labels = ("networks", "mean N", "95 % interval", "median", "least", "most", "epochs")
-    columns += [*(Column(label, True) for label in labels), *([Column("other settings")] if other else [])]
+    labels = ("networks", "mean N", "95 % interval", "median", "range", "epochs")
+    columns = [*map(Column, _KIND), *(Column(label, True) for label in labels), Column("other settings")]
     rows = []
-    for row in cells.to_dict("records"):
-        words = [_word(row[name]) for name in what]
+    for row, other in zip(cells.to_dict("records"), _else(cells), strict=True):
         interval = Cell(NONE if np.isnan(row["low"]) else f"{row['low']:.1f} to {row['high']:.1f}", _value(row["low"]))
-        numbers = [
-            _number(row["n"]),
-            _number(row["mean"], ".1f"),
-            interval,
-            *(_number(row[name]) for name in ("median", "min", "max")),
-            _number(row["epochs_mean"], ".0f"),
-        ]
-        rows.append([*words, *numbers, *([_word(_short(row["settings"]))] if other else [])])
+        span = Cell(f"{row['min']} to {row['max']}" if row["min"] < row["max"] else str(row["min"]), _value(row["min"]))
+        rows.append(
+            [
+                *(_word(row[name]) for name in _KIND),
+                _number(row["n"]),
+                _number(row["mean"], ".1f"),
+                interval,
+                _number(row["median"]),
+                span,
+                _number(row["epochs_mean"], ".0f"),
+                _word(other),
+            ]
+        )
     return Grid("Largest N solved, by kind of network", columns, rows)
 
 
@@ -279,30 +278,24 @@ def _rounded(values: pd.Series, digits: int) -> list[float | None]:
 
 
 def _networks(networks: pd.DataFrame, known: set[str]) -> Grid:
-    what = _varying(networks)
-    sweeps = networks["sweep"].nunique() > 1
-    first, others = [name for name in what if name in _ALWAYS], [name for name in what if name not in _ALWAYS]
-    columns = [Column("network"), *(Column(_WHAT[name]) for name in first)]
-    columns += [Column("seed", True), Column("status"), Column("max N", True), Column("epochs", True)]
-    columns += [*(Column(_WHAT[name]) for name in others), *([Column("sweep")] if sweeps else [])]
+    columns = [Column("network"), *map(Column, _KIND), Column("seed", True), Column("status")]
+    columns += [Column("max N", True), Column("epochs", True), Column("sweep"), Column("other settings")]
     rows = []
-    for row in networks.to_dict("records"):
+    for row, other in zip(networks.to_dict("records"), _else(networks), strict=True):
         id = str(row["network_id"])
-        named = {name: str(row[name]) for name in what if name in ("task", "curriculum", "architecture", "tau", "k")}
-        title = ", ".join(
-            f"{_WHAT[name]} {value}" if name in ("tau", "k") else value for name, value in named.items() if value
-        )
-        opens = Cell(id, network=id, title=f"{title}, seed {row['seed']}") if id in known else Cell(id)
+        tau = f"tau {row['tau']}" if row["tau"] else ""
+        words = (row["task"], row["curriculum"], tau, other, f"seed {row['seed']}")
+        title = ", ".join(str(word) for word in words if word)
         rows.append(
             [
-                opens,
-                *(_word(row[name]) for name in first),
+                Cell(id, network=id, title=title) if id in known else Cell(id),
+                *(_word(row[name]) for name in _KIND),
                 _number(row["seed"]),
                 _word(row["status"]),
                 _number(row["max_n"]),
                 _number(row["epochs"]),
-                *(_word(row[name]) for name in others),
-                *([_word(row["sweep"])] if sweeps else []),
+                _word(row["sweep"]),
+                _word(other),
             ]
         )
     return Grid("Networks, each with its learning curve", columns, rows)
