@@ -29,13 +29,15 @@ from tests.test_sweeps import GRID, ROOT, TINY, descendants, kill, wait_for
 from tsrnn.config import RunConfig
 from tsrnn.store import Store
 
+# The route leads nowhere: Ray takes the address that it would use to the outside for the machine's own.
+_OWN_LOOPBACK = 'ip link set lo up && ip route add default dev lo && exec "$@"'
 SWEEP = [sys.executable, "sweeps/fixed_tau.py"]
 
 
 def isolated(command: Sequence[str | Path]) -> list[str]:
     """Return a command that runs another with its own processes and network, which end with it."""
     own = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--net"]
-    return [*own, "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *map(str, command)]
+    return [*own, "sh", "-c", _OWN_LOOPBACK, "sh", *map(str, command)]
 
 
 def environment(folder: Path) -> dict[str, str]:
