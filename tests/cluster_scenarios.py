@@ -25,7 +25,7 @@ from rich.console import Console
 from sweeps import _cluster
 from sweeps._cluster import Resources
 from sweeps._trainable import PopulationTrainable
-from tests.test_sweeps import GRID, ROOT, TINY, descendants, kill, wait_for
+from tests.test_sweeps import GRID, ROOT, TINY, descendants, kill
 from tsrnn.config import RunConfig
 from tsrnn.store import Store
 
@@ -98,7 +98,10 @@ def node_killed(folder: Path) -> None:
         [*SWEEP, *GRID, "--storage", folder / "storage", "--address", cluster.address],
         cwd=ROOT, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    wait_for(folder / "storage" / "fixed_tau", 30)
+    trained = folder / "storage" / "fixed_tau" / "epochs"
+    while not trained.is_dir() or len(pd.read_parquet(trained)) < 30:
+        assert sweep.poll() is None, sweep.communicate()
+        time.sleep(0.2)
     (raylet,) = [process.process.pid for process in nodes[0].all_processes["raylet"]]
     victims = descendants(raylet)
     assert any("Trainable" in command for command in victims.values()), victims
