@@ -12,7 +12,7 @@ from sweeps._errors import SweepError
 from tsrnn.files import Location, location, write_atomically
 
 # Seconds for a process to start on every node, and to look.
-_PATIENCE: Final = 120.0
+_PATIENCE: Final = 300.0
 
 
 @contextmanager
