@@ -28,7 +28,7 @@ from sweeps._errors import SweepError
 from sweeps._metrics import GAUGES, LABELS
 from sweeps._shared import marked, unseen
 from tests.cluster_scenarios import environment, isolated
-from tests.test_sweeps import GRID, ROOT, assert_same_tables, descendants, kill, start, sweep, wait_for
+from tests.test_sweeps import GRID, ROOT, assert_same_tables, descendants, kill, start, sweep, tables, wait_for
 
 
 class TestFinding:
@@ -207,6 +207,14 @@ def test_machines_come_for_waiting_trials_and_go(scenario, undisturbed):
 @pytest.mark.slow
 def test_a_folder_that_a_machine_does_not_see_is_refused(scenario):
     scenario("unshared")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/usr/sbin/sshd").exists(), reason="no sshd here: install openssh-server")
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="no rsync here")
+def test_ray_up_over_ssh(scenario, undisturbed):
+    found, expected = (tables(one) for one in (scenario("over_ssh") / "storage" / "fixed_tau", undisturbed))
+    assert {name: len(frame) for name, frame in found.items()} == {name: len(one) for name, one in expected.items()}
 
 
 @pytest.mark.slow
