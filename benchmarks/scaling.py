@@ -28,7 +28,7 @@ from tsrnn.store import NetworkTables, Store
 from tsrnn.tabulate import epochs_row, heads_rows, runs_row, solved_rows
 from tsrnn.training import train
 
-REPORTS = 500
+REPORTS = 300
 
 
 class Reporting(PopulationTrainable):

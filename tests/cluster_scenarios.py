@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -241,10 +242,10 @@ def over_ssh(folder: Path) -> None:
     file.write_text(yaml.safe_dump(config))
     print(ray_command("up", "--yes", "--no-config-cache", file))
     end = time.monotonic() + 300
-    while "127.0.0.3" not in (status := ray_command("exec", file, "ray list nodes")):
+    while not re.search(r"127\.0\.0\.3 .*ALIVE", status := ray_command("exec", file, "ray list nodes")):
         assert time.monotonic() < end, status
         time.sleep(2)
-    sweep = f"cd tsrnn && python sweeps/fixed_tau.py {' '.join(GRID)} --cpus-per-trial 2 --storage {folder}/storage"
+    sweep = f"cd ~/tsrnn && python sweeps/fixed_tau.py {' '.join(GRID)} --cpus-per-trial 2 --storage {folder}/storage"
     said = ray_command("exec", file, sweep)
     print(said)
     assert "Ray cluster of 2 machines: 4 CPUs" in said
@@ -261,6 +262,8 @@ def node_environment(home: Path) -> None:
     """Make the environment that the file's set-up would download, of the packages that are here."""
     venv.create(home / "tsrnn-venv", with_pip=True)
     (packages,) = (home / "tsrnn-venv" / "lib").glob("python*/site-packages")
+    for old in (*packages.glob("setuptools*"), *packages.glob("*distutils*"), *packages.glob("pkg_resources")):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()  # the one that is here is to be found
     (packages / "here.pth").write_text(sysconfig.get_path("purelib"))
     command = home / "tsrnn-venv" / "bin" / "ray"
     command.write_text(f"#!{home}/tsrnn-venv/bin/python\nfrom ray.scripts.scripts import main\nmain()\n")

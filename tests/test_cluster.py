@@ -27,6 +27,7 @@ from sweeps._cluster import Resources
 from sweeps._errors import SweepError
 from sweeps._metrics import GAUGES, LABELS
 from sweeps._shared import marked, unseen
+from tests.browser import chromium
 from tests.cluster_scenarios import environment, isolated
 from tests.test_sweeps import GRID, ROOT, assert_same_tables, descendants, kill, start, sweep, tables, wait_for
 
@@ -284,3 +285,18 @@ def test_a_sweep_can_be_scraped_while_it_runs(running):
         assert re.search(r'network_id="n[0-9a-f]{16}"', line)
         assert 0 <= float(line.rsplit(" ", 1)[1]) <= 1
     assert all(float(line.rsplit(" ", 1)[1]) > 0 for name in wanted for line in found[name])
+
+
+@pytest.mark.slow
+def test_the_dashboard_shows_the_job_and_its_actors(running):
+    """A user's way: the address that the sweep prints, the token that it says where to find."""
+    *_, said = running
+    address, token = re.search(r"dashboard: (http://[\d.:]+) \(it asks for the token in (\S+);", said()).groups()
+    headers = {"Authorization": f"Bearer {Path(token).expanduser().read_text().strip()}"}
+    with chromium() as browser:
+        page = browser.new_context(extra_http_headers=headers).new_page()
+        page.set_default_timeout(120_000)
+        page.goto(f"{address}/#/jobs")
+        page.get_by_text("fixed_tau.py").first.wait_for()
+        page.goto(f"{address}/#/actors")
+        page.get_by_text("PopulationTrainable").first.wait_for()
