@@ -173,7 +173,9 @@ def autoscaled(folder: Path) -> None:
         [*SWEEP, *GRID, "--storage", folder / "storage"], cwd=ROOT, capture_output=True, text=True, timeout=500
     )
     assert sweep.returncode == 0, sweep.stderr
-    assert "machines: 0 CPUs, 0 GPUs, and up to 2 more machines as trials wait" in sweep.stderr, sweep.stderr
+    assert "Ray cluster of 1 machine: 0 CPUs, 0 GPUs, and up to 2 more machines as trials wait" in sweep.stderr, (
+        sweep.stderr
+    )
     end = time.monotonic() + 120
     while counts[-1] > 1 and time.monotonic() < end:
         time.sleep(1)

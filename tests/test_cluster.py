@@ -119,7 +119,7 @@ class TestPlaces:
         """A head without CPUs, and an autoscaler that waits for trials."""
         found, said = joined([{}], 1, None, gpu=GPU_MACHINES)
         assert found == Resources(1, 0.25)
-        assert "Ray cluster of 1 machines: 0 CPUs, 0 GPUs, and up to 8 more machines as trials wait" in said
+        assert "Ray cluster of 1 machine: 0 CPUs, 0 GPUs, and up to 8 more machines as trials wait" in said
         with pytest.raises(SweepError, match="gpus-per-trial = 2: this cluster has no machine of more than 1 GPUs"):
             joined([{}], 1, 2, gpu=GPU_MACHINES)
 
@@ -299,4 +299,4 @@ def test_the_dashboard_shows_the_job_and_its_actors(running):
         page.goto(f"{address}/#/jobs")
         page.get_by_text("fixed_tau.py").first.wait_for()
         page.goto(f"{address}/#/actors")
-        page.get_by_text("PopulationTrainable").first.wait_for()
+        page.get_by_text("ResourceTrainable").first.wait_for()  # what Tune calls a trial's class
