@@ -221,8 +221,13 @@ def over_ssh(folder: Path) -> None:
     node_environment(home)
     for key in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
+    # The home folder that ssh and its server take: not $HOME, but what this file says.
+    lines = [line.split(":") for line in Path("/etc/passwd").read_text().splitlines()]
+    moved = [[*fields[:5], str(home), *fields[6:]] if fields[0] == getpass.getuser() else fields for fields in lines]
+    (folder / "passwd").write_text("".join(":".join(fields) + "\n" for fields in moved))
+    subprocess.run(["mount", "--bind", folder / "passwd", "/etc/passwd"], check=True)
     passed = {
-        "HOME": home, "RAY_TMPDIR": home, "RAY_USAGE_STATS_ENABLED": 0, "RAY_raylet_start_wait_time_s": 180,
+        "RAY_TMPDIR": home, "RAY_USAGE_STATS_ENABLED": 0, "RAY_raylet_start_wait_time_s": 180,
         "PIP_NO_INDEX": 1, "PIP_NO_BUILD_ISOLATION": "false", "PIP_DISABLE_PIP_VERSION_CHECK": 1,
     }  # fmt: skip
     Path("/run/sshd").mkdir(exist_ok=True)
