@@ -5,8 +5,9 @@ later invocation continues each network from its newest valid checkpoint.
 """
 
 import platform
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from ray import tune
@@ -25,7 +26,12 @@ class PopulationTrainable(tune.Trainable):
 
     Its Tune config holds one entry "trial": "networks" (RunConfigs as JSON), "plugins" (the files with their
     tasks and networks that tsrnn has not), "folder" (the sweep's), "device" and "threads".
+
+    Attributes:
+        keep_every_s: seconds between two times that epochs are written down; 0 is after each.
     """
+
+    keep_every_s: ClassVar[float] = 0.0
 
     def setup(self, config: dict[str, Any]) -> None:
         """Load or make every network."""
@@ -39,7 +45,10 @@ class PopulationTrainable(tune.Trainable):
         self._folders: dict[str, CheckpointFolder] = {}
         self._tables: dict[str, NetworkTables] = {}
         self._last: dict[str, dict[str, Any]] = {}
+        self._started: dict[str, int] = {}
         self._warnings: list[str] = []
+        self._unwritten: dict[str, Checkpoint | None] = {}
+        self._written_at = time.monotonic()
         for file in config["plugins"]:
             import_file(file)
         starts = []
@@ -49,6 +58,7 @@ class PopulationTrainable(tune.Trainable):
             self._folders[key] = CheckpointFolder(Path(config["folder"]), key)
             start, warnings = self._folders[key].newest(run)
             self._warnings += [f"{warning}; continuing from epoch {start.progress.epoch}" for warning in warnings]
+            self._started[key] = start.progress.epoch
             self._tables[key] = NetworkTables(self._store, key, through_epoch=start.progress.epoch)
             outcome = ended(run, start.progress)
             if outcome is None:
@@ -72,6 +82,8 @@ class PopulationTrainable(tune.Trainable):
                 "accuracy": report.accuracy,
                 "ended": report.outcome.status if report.outcome else "",
             }
+        if time.monotonic() - self._written_at >= self.keep_every_s:
+            self._write()
         return {
             "networks": self._last,
             "warnings": self._warnings,
@@ -79,20 +91,33 @@ class PopulationTrainable(tune.Trainable):
         }
 
     def _keep(self, report: EpochReport) -> None:
-        """Write an epoch in the order that a crash at any point leaves nothing lost and nothing doubled.
+        """Take an epoch; write it where the network has ended. The outcome comes last, when all else is there."""
+        key = report.config.network_id
+        paths = self._save_solved(report)
+        self._tables[key].add(epochs_row(report), heads_rows(report), solved_rows(report, paths))
+        diverged = report.outcome is not None and report.outcome.status == "diverged"
+        self._unwritten[key] = None if diverged else report.checkpoint
+        if report.outcome:
+            self._write()
+            self._write_outcome(report.checkpoint, report.outcome)
+
+    def _save_solved(self, report: EpochReport) -> dict[int, str]:
+        """Save the weights that solved an N; return where, by N."""
+        folder = self._folders[report.config.network_id]
+        return {n: folder.save_solved(report.solved, n) for n in report.newly_solved} if report.solved else {}
+
+    def _write(self) -> None:
+        """Write the epochs taken, in the order that a crash at any point leaves nothing lost and nothing doubled.
 
         Rows come before the checkpoint: rows of an epoch that will be redone are replaced, whereas a
-        checkpoint without its rows would lose them. The outcome comes last.
+        checkpoint without its rows would lose them.
         """
-        key = report.config.network_id
-        folder, tables = self._folders[key], self._tables[key]
-        paths = {n: folder.save_solved(report.solved, n) for n in report.newly_solved} if report.solved else {}
-        tables.add(epochs_row(report), heads_rows(report), solved_rows(report, paths))
-        tables.flush()
-        if report.outcome is None or report.outcome.status != "diverged":
-            folder.save_resume(report.checkpoint)
-        if report.outcome:
-            self._write_outcome(report.checkpoint, report.outcome)
+        for key, checkpoint in self._unwritten.items():
+            self._tables[key].flush()
+            if checkpoint is not None:
+                self._folders[key].save_resume(checkpoint)
+        self._unwritten = {}
+        self._written_at = time.monotonic()
 
     def _write_outcome(self, checkpoint: Checkpoint, outcome: Outcome) -> None:
         row = outcomes_row(checkpoint.config, outcome, checkpoint.progress, self._processor)
