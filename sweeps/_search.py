@@ -196,7 +196,7 @@ class Search:
     """A stage's study in a sweep's folder: what to try next, and what came of all that was tried."""
 
     def __init__(self, folder: Path, question: Question, seed: int) -> None:
-        """Open the study, or begin it; candidates that a kill interrupted are put first in line.
+        """Open the study, or begin it; candidates that a kill interrupted are put in line again.
 
         Args:
             folder: the sweep's.
