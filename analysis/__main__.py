@@ -15,7 +15,9 @@ from rich.console import Console
 
 from analysis import measures, tables
 from analysis.frames import ResultsError
+from analysis.study import Study
 from tsrnn import command_line
+from tsrnn.command_line import Place
 from tsrnn.store import StoreError
 
 app = App(
@@ -39,7 +41,7 @@ def AtLeast(least: int) -> Parameter:  # noqa: N802
 
 
 @app.command
-def max_n(results: Path, /, *, as_json: AsJson = False) -> None:
+def max_n(results: Place, /, *, as_json: AsJson = False) -> None:
     """Print the largest N solved for each task, curriculum and tau.
 
     Args:
@@ -55,7 +57,7 @@ def max_n(results: Path, /, *, as_json: AsJson = False) -> None:
 
 @app.command
 def interventions(
-    results: Path,
+    results: Place,
     /,
     *,
     kinds: Annotated[list[InterventionKind] | None, Parameter(consume_multiple=True, negative=())] = None,
@@ -130,7 +132,7 @@ def known_figures(_: type, ids: list[str] | None) -> None:
 
 @app.command
 def figures(
-    results: Path,
+    results: Place,
     /,
     *,
     only: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=(), validator=known_figures)] = None,
@@ -161,6 +163,26 @@ def figures(
             print(f"{figure.id:7} {', '.join(files) or 'not drawn: ' + figure.missing}", flush=True)
     if as_json:
         print(json.dumps({"figures": listed}, indent=2))
+
+
+@app.command
+def claims(results: Path, /, *, as_json: AsJson = False) -> None:
+    """Judge the paper's claims one by one: reproduced, not reproduced, underpowered or not run.
+
+    The unit is the network. A rule is written beside each claim. A small budget can show an effect, not rule one out.
+
+    Args:
+        results: A sweep's folder, such as results/fixed_tau, or the folder of several, such as results.
+        as_json: Print {"counts": {VERDICT: claims}, "claims": [...]}, one row a claim.
+    """
+    # Not for the other commands: scipy's statistics take a while to import.
+    from analysis.claims import counts, judge_all
+
+    frame = judge_all(Study(results))
+    if as_json:
+        print(json.dumps({"counts": counts(frame), "claims": tables.json_rows(frame)}, indent=2))
+    else:
+        tables.print_claims(frame, counts(frame))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ was asked and told is in the study's own database. Either survives a kill at any
 """
 
 import dataclasses
-import tempfile
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 # Before Tune: it sets what Tune reads when it is imported.
-from sweeps._cluster import RETRIES, Resources  # isort: skip
+from sweeps._cluster import RETRIES, Resources, _scratch  # isort: skip
 import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
@@ -36,6 +36,7 @@ from tsrnn.training import EpochReport
 # ASHA looks at candidates when they have used a sixteenth and a fourth of the budget, and keeps a fourth of them.
 _GRACE: Final = 1 / 16
 _REDUCTION: Final = 4
+_WRITE_EVERY_S: Final = 10.0
 _CHANCE: Final = 0.5
 _SOLVED: Final = 0.98
 _COUNTS: Final = ("epoch", "steps", "operations", "wall_s")
@@ -109,8 +110,6 @@ class Candidate(PopulationTrainable):
     `PopulationTrainable` needs beside the networks.
     """
 
-    keep_every_s = 10.0
-
     def setup(self, config: dict[str, Any]) -> None:
         """Load or make the candidate's networks."""
         question = Question.recorded(config["question"])
@@ -118,30 +117,32 @@ class Candidate(PopulationTrainable):
         self._budget = question.operations
         # How far each network has come: its operations, and its score.
         self._come = {network.network_id: (0.0, 0.0) for network in networks}
+        self._unwritten: dict[str, EpochReport] = {}
+        self._written_at = time.monotonic()
         trial = config["trial"] | {"networks": [network.to_json() for network in networks], "plugins": []}
         super().setup({"trial": trial})
         store = Store(config["trial"]["folder"])
-        for key, epoch in self._started.items():
+        for key in self._come:
             for row in store.read(EPOCHS, key):
-                if row["epoch"] <= epoch:
+                if row["epoch"] <= self._started.get(key, row["epoch"]):
                     self._come[key] = row["operations"], score(row["n_max"], row["accuracy_newest"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next candidate, after writing down what the last one has left."""
-        self._write()
+        self._write_all()
         return super().reset_config(new_config)
 
     def cleanup(self) -> None:
         """Write down what is left."""
-        self._write()
+        self._write_all()
 
     def step(self) -> dict[str, Any]:
         """Train one epoch; report the mean score and the mean operations."""
         result = super().step()
         operations, scores = (sum(values) / len(self._come) for values in zip(*self._come.values(), strict=True))
         done = result["done"] or operations >= self._budget
-        if done:
-            self._write()
+        if done or time.monotonic() - self._written_at >= _WRITE_EVERY_S:
+            self._write_all()
         return {"score": scores, "operations": operations, "done": done}
 
     def _keep(self, report: EpochReport) -> None:
@@ -150,6 +151,19 @@ class Candidate(PopulationTrainable):
             score(report.n, report.accuracy),
         )
         super()._keep(report)
+
+    def _write(self, report: EpochReport) -> None:
+        """Leave an epoch for later, if its network goes on: epochs of a study are short."""
+        if report.outcome:
+            self._unwritten.pop(report.config.network_id, None)
+            super()._write(report)
+        else:
+            self._unwritten[report.config.network_id] = report
+
+    def _write_all(self) -> None:
+        for report in self._unwritten.values():
+            super()._write(report)
+        self._unwritten, self._written_at = {}, time.monotonic()
 
     def _save_solved(self, report: EpochReport) -> dict[int, str]:
         """Save no weights: a study has too many networks, and any of them can be trained again from its row."""
@@ -334,7 +348,7 @@ class Search:
         )
         self._replay(scheduler)
         searcher = _Searcher(space, sampler=self._sampler, study_name=self.question.study, storage=self._storage, **aim)
-        with tempfile.TemporaryDirectory(prefix="tsrnn-") as scratch:
+        with _scratch() as scratch:
             results = tune.Tuner(
                 tune.with_resources(Candidate, {"cpu": resources.cpus, "gpu": resources.gpus}),
                 tune_config=tune.TuneConfig(

@@ -100,7 +100,10 @@ def main(
         raise UsageError(f"operations = {operations:g}: allowed are numbers above 0")
     console = Console(stderr=True, markup=False, emoji=False)
     folder = SweepFolder(storage, NAME)
+    if not isinstance(folder.path, Path):
+        raise UsageError(f"storage = {storage}: allowed are folders of this machine, for the study's database")
     folder.require_writable()
+    folder.acquire()
     folder.store.create()
     # Ray and Optuna take seconds to import: not for --help or a mistake.
     from sweeps import _cluster

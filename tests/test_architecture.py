@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
     ("kinds", "randomness", "records", "files", "exponentials"),
-    ("tasks", "timescales"),
-    ("config",),
+    ("tasks", "bartlett", "lock"),
+    ("config", "timescales"),
     ("networks", "curriculum", "presets", "store"),
     ("sampling", "optimizers", "plugins", "interventions"),
     ("checkpoint",),

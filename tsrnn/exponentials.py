@@ -15,14 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Series that are fitted together: more do not fit the cache.
-_BLOCK: Final = 256
+# Series that are fitted together: fewer cost more calls, more do not fit the cache.
+_BLOCK: Final = 512
 # Points of the grid of taus: this many, geometric between these limits (in time steps), and 0.
-_GRID: Final = 36
+_GRID: Final = 20
 _SHORTEST: Final = 0.25
-# Two components are refined from this many pairs of the grid, and from the single fit with a partner.
-_VALLEYS: Final = 2
-_ITERATIONS: Final = 40
+_ITERATIONS: Final = 30
 _DAMPING_LEAST: Final = 1e-9
 # A series is done when the step promises less than this share of its sum of squared residuals, ...
 _GAIN: Final = 1e-8
@@ -79,7 +77,26 @@ class Fit:
 
     def curve(self, lags: int) -> Tensor:
         """Return the fitted curves [P, lags] at lags 0, 1, ..."""
-        return (self.weights[:, :, None] * _powers(self.rates, lags)).sum(1)
+        return (self.weights[:, :, None] * powers(self.rates, lags)).sum(1)
+
+    def slopes(self, lags: int) -> Tensor:
+        """Return how the curves change with each weight, then with each rate: [P, 2 C, lags]."""
+        curves = powers(self.rates, lags)
+        slopes = torch.zeros_like(curves)
+        slopes[..., 1:] = self.weights[:, :, None] * curves[..., :-1] * torch.arange(1, lags)
+        return torch.cat([curves, slopes], 1)
+
+    def rows(self, chosen: Tensor) -> "Fit":
+        """Return the fits of some of the series, by their positions or a mask."""
+        return Fit(self.rates[chosen], self.weights[chosen], self.residual[chosen])
+
+    def replaced(self, chosen: Tensor, others: "Fit") -> "Fit":
+        """Return the fits with those of some series, by their positions, replaced."""
+        return Fit(
+            self.rates.index_put((chosen,), others.rates),
+            self.weights.index_put((chosen,), others.weights),
+            self.residual.index_put((chosen,), others.residual),
+        )
 
 
 def fit_single(series: Tensor, bounds: Bounds = Bounds(), whitening: Tensor | None = None) -> Fit:
@@ -137,11 +154,11 @@ def _fit(series: Tensor, whitening: Tensor | None, fit: Callable[[Tensor, Tensor
     return Fit(rates.gather(1, order), weights.gather(1, order), torch.cat([part.residual for part in found]))
 
 
-def _powers(rates: Tensor, lags: int) -> Tensor:
-    """Return rates ** k [..., lags] for k = 0, 1, ...; 0 ** 0 is 1."""
-    powers = rates[..., None].expand(*rates.shape, lags).clone()
-    powers[..., 0] = 1
-    return powers.cumprod(-1)
+def powers(rates: Tensor, lags: int) -> Tensor:
+    """Return rates^k for k = 0..lags-1 [..., lags] of rates of any shape; 0^0 is 1."""
+    factors = rates[..., None].expand(*rates.shape, lags).clone()
+    factors[..., 0] = 1
+    return factors.cumprod(-1)
 
 
 def _whitened(vectors: Tensor, whitening: Tensor | None) -> Tensor:
@@ -166,7 +183,7 @@ def _single(y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Fit:
 def _double(y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Fit:
     grid = _grid(bounds)
     alone = _single(y, whitening, bounds)
-    starts = torch.cat([_valleys(grid, y, whitening, bounds), _partners(grid, alone.rates, y, whitening, bounds)])
+    starts = torch.cat([_best_pair(grid, y, whitening, bounds), _partners(grid, alone.rates, y, whitening, bounds)])
     copies = len(starts) // len(y)
     several = None if whitening is None else whitening.repeat(copies, 1, 1)
     found = _refined(y.repeat(copies, 1), several, starts, bounds)
@@ -182,7 +199,7 @@ def _double(y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Fit:
 
 def _curves(rates: Tensor, y: Tensor, whitening: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the curves of rates [K] or [n, K], whitened [n or 1, K, L], and the series, whitened [n, L]."""
-    curves = _powers(rates, y.shape[1]).expand(1 if whitening is None else len(y), -1, -1)
+    curves = powers(rates, y.shape[1]).expand(1 if whitening is None else len(y), -1, -1)
     return _whitened(curves, whitening), _whitened(y[:, None], whitening)[:, 0]
 
 
@@ -191,8 +208,8 @@ def _inner(vector: Tensor, curves: Tensor) -> Tensor:
     return vector @ curves[0].T if len(curves) == 1 else torch.bmm(curves, vector[:, :, None])[:, :, 0]
 
 
-def _valleys(grid: Tensor, y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Tensor:
-    """Return the best pairs of the grid [_VALLEYS * n, 2] that are better than the pairs around them."""
+def _best_pair(grid: Tensor, y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Tensor:
+    """Return the best pair of the grid for each series [n, 2]."""
     curves, target = _curves(grid, y, whitening)
     gram, product = torch.bmm(curves, curves.transpose(1, 2)), _inner(target, curves)
     slow, fast = torch.tril_indices(len(grid), len(grid), -1)
@@ -201,20 +218,17 @@ def _valleys(grid: Tensor, y: Tensor, whitening: Tensor | None, bounds: Bounds) 
         square[:, slow], gram[:, slow, fast], square[:, fast], product[:, slow], product[:, fast], bounds.amplitude
     )
     # A pair that is better off as one is no start: the single fit is tried anyway.
-    height = cost.new_full((len(y), len(grid), len(grid)), -math.inf)
-    height[:, slow, fast] = torch.where((p > 0) & (q > 0), -cost, -math.inf)
-    peak = height == F.max_pool2d(height, 3, stride=1, padding=1)
-    chosen = torch.where(peak, height, -math.inf).flatten(1).topk(_VALLEYS, 1).indices.T.flatten()
-    return torch.stack([grid[chosen // len(grid)], grid[chosen % len(grid)]], 1)
+    best = torch.where((p > 0) & (q > 0), cost, math.inf).argmin(1)
+    return torch.stack([grid[slow[best]], grid[fast[best]]], 1)
 
 
 def _partners(grid: Tensor, rates: Tensor, y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Tensor:
-    """Return the single fit's rates [n, 1], each with its best partner of the grid: [n, 2].
+    """Return the single fit's rates [n, 1] with their best slower and best faster partner of the grid: [2 n, 2].
 
     The grid is too coarse to see that a little of a second component would do good.
     """
     curves, target = _curves(grid, y, whitening)
-    own = _whitened(_powers(rates, y.shape[1]), whitening)
+    own = _whitened(powers(rates, y.shape[1]), whitening)
     square = own.square().sum(2)
     p, q, cost, _ = _best_weights(
         square,
@@ -224,8 +238,13 @@ def _partners(grid: Tensor, rates: Tensor, y: Tensor, whitening: Tensor | None, 
         _inner(target, curves),
         bounds.amplitude,
     )
-    partner = torch.where((p > 0) & (q > 0), cost, math.inf).argmin(1)
-    return torch.cat([rates, grid[partner][:, None]], 1)
+    cost = torch.where((p > 0) & (q > 0), cost, math.inf)
+    return torch.cat(
+        [
+            torch.cat([rates, grid[torch.where(side, cost, math.inf).argmin(1)][:, None]], 1)
+            for side in (grid > rates, grid < rates)
+        ]
+    )
 
 
 def _best_weights(
@@ -296,7 +315,7 @@ def _point(y: Tensor, target: Tensor, whitening: Tensor | None, rates: Tensor, l
     e, d, b = slice(0, count), slice(count, 2 * count), slice(2 * count, 3 * count)
     # The powers of the rates, their slopes and their bends.
     vectors = y.new_zeros(len(y), 3 * count, lags)
-    vectors[:, e] = _powers(rates, lags)
+    vectors[:, e] = powers(rates, lags)
     torch.mul(vectors[:, e, :-1], torch.arange(1, lags, dtype=y.dtype), out=vectors[:, d, 1:])
     torch.mul(vectors[:, d, :-1], torch.arange(1, lags, dtype=y.dtype), out=vectors[:, b, 1:])
     vectors = torch.cat([_whitened(vectors, whitening), target[:, None]], 1)
@@ -354,7 +373,12 @@ def _step(point: _Point, rates: Tensor, damping: Tensor, highest: float) -> tupl
         det = diagonal[:, 0] * diagonal[:, 1] - coupling * coupling
         step = (coupling[:, None] * gradient.flip(1) - diagonal.flip(1) * gradient) / det[:, None]
     moved = (rates + step).clamp(0, highest)
-    step = moved - rates
+    cut, step = moved != rates + step, moved - rates
+    if rates.shape[1] == 2:
+        # Where one rate ends at its bound, the other goes where is best for it then.
+        follow = rates - (gradient + coupling[:, None] * step.flip(1)) / diagonal
+        moved = torch.where(cut.flip(1) & ~stuck, follow.clamp(0, highest), moved)
+        step = moved - rates
     curvature = (step * step * diagonal).sum(1)
     if rates.shape[1] == 2:
         curvature = curvature + 2 * coupling * step[:, 0] * step[:, 1]
@@ -399,6 +423,6 @@ def _refined(y: Tensor, whitening: Tensor | None, rates: Tensor, bounds: Bounds)
         damping = (damping * change).clamp(min=_DAMPING_LEAST)
     weights = _point(y, target, whitening, found, bounds.amplitude).weights
     # Explicitly, since a small residual is lost in the difference of large inner products.
-    curve = (weights[:, :, None] * _powers(found, y.shape[1])).sum(1)
+    curve = (weights[:, :, None] * powers(found, y.shape[1])).sum(1)
     residual = _whitened((y - curve)[:, None], whitening)[:, 0].square().sum(1)
     return Fit(found, weights, residual)
