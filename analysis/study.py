@@ -118,5 +118,5 @@ def _recipe(config: dict[str, Any]) -> str:
         "training": training | {"optimizer": training["optimizer"] | {"weight_decay": None}},
         "initial_state": config["network"].get("initial_state"),
         "source": config["source"],
-    }
+    } | ({"shown": config["shown"]} if config.get("shown") else {})
     return json.dumps(kept, sort_keys=True)

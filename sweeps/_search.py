@@ -314,6 +314,8 @@ class Search:
     def export(self, folder: Path) -> None:
         """Write the tables as FOLDER/<table>/<study>.parquet."""
         for name, frame in self.tables().items():
+            if frame.empty:
+                continue
             write_atomically(folder / name / f"{self.question.study}.parquet", frame.to_parquet(index=False))
 
     def run(self, candidates: int, concurrent: int, resources: Resources, console: Console) -> list[str]:

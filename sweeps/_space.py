@@ -26,7 +26,7 @@ Parameters = dict[str, Any]
 
 # Sequences of a whole test, as the paper's 50 batches of 256, and of the screening before it.
 _TESTED: Final = 12800
-_SCREENED: Final = 1024
+_SCREENED: Final = 256
 _PROBABILITIES: Final[dict[str, Any]] = {"uniform": "uniform", "half": 0.5}
 
 KNOWN: Final[tuple[Parameters, ...]] = (
