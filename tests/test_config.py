@@ -432,7 +432,7 @@ class TestPresets:
         found = with_preset(config, "tuned")
         assert found.training_task.lengths_for(40)[0] == (55 if isinstance(config.task, BitTask) else config.task.steps)
         old, new = config.training, found.training
-        assert new.batch_size * new.test_batches >= old.batch_size * old.test_batches
+        assert new.batch_size * new.test_batches >= min(old.batch_size * old.test_batches, 2560)
         assert new.optimizer == Adam(learning_rate=5e-4, weight_decay=old.optimizer.weight_decay)
         assert found.end.max_epochs * 50 >= config.end.max_epochs * old.steps_per_epoch
         changed = {"training": old, "end": config.end, "shown": config.shown}

@@ -7,9 +7,10 @@ from typing import Final, Literal, assert_never
 from tsrnn.config import Adam, Leaky, LeakyReLU, RunConfig, TrainedTau
 from tsrnn.tasks import BitTask, Lengths
 
-# Of the tuned preset: sequences a batch, steps an epoch.
+# Of the tuned preset: sequences a batch, steps an epoch, sequences a whole test at most.
 _BATCH: Final = 32
 _STEPS: Final = 50
+_TESTED: Final = 2560
 
 PresetName = Literal["paper", "authors", "tuned"]
 
@@ -50,7 +51,7 @@ def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
                 asked = 1 if config.time.k != (1,) else 16
                 lengths = Lengths(shortest_beyond=15, longest_factor=2, longest_beyond=13)
                 shown = dataclasses.replace(config.task, input_probability=0.5, lengths=lengths, asked=asked)
-            tested = training.batch_size * training.test_batches
+            tested = min(training.batch_size * training.test_batches, _TESTED)
             return dataclasses.replace(
                 config,
                 shown=shown,
