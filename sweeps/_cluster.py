@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 # Tune reads these when it is imported: its own reporters and loggers stay quiet, progress is ours.
@@ -82,7 +83,7 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
                 f"if it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
             ) from None
     # A batch system ends a job with SIGTERM: stop as for Ctrl-C. Ray's own handler aborts the process.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _stop)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     have = ray.cluster_resources()
     where = "local Ray" if address == "local" else f"Ray cluster of {len(nodes)} nodes"
@@ -96,6 +97,14 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
                 f"{name.lower()}s-per-trial = {needed:g}: this cluster has no node of more than {largest:g} {name}s"
             )
     return Resources(cpus, gpus)
+
+
+def _stop(_: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does now, Tune's doing while Tune runs, even where SIGINT is ignored, as under nohup."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
 
 
 def _start_here(settings: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import main as verify
+from benchmarks import many_runs
 from sweeps import _cluster
 from sweeps._folder import SweepFolder
 from sweeps._trainable import PopulationTrainable
@@ -406,3 +407,12 @@ def wait_until_ended(pids: Iterable[int]) -> None:
     while any(is_running(pid) for pid in pids):
         assert time.monotonic() < end, [Path(f"/proc/{pid}/cmdline").read_text() for pid in pids if is_running(pid)]
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_thousand_short_runs(tmp_path):
+    """All are done by a few processes that are used again, and the driver's memory stays as it is."""
+    found = many_runs.measure(1000, tmp_path)
+    assert (found.runs, found.status) == (1000, 0)
+    early, _, late = found.memory_mb
+    assert late - early < 30
