@@ -23,7 +23,6 @@ from sweeps._trainable import PopulationTrainable
 from tests.processes import descendants, is_running, kill, kill_everything, listening
 from tests.test_sweeps import (  # noqa: F401
     GRID,
-    QUICK,
     ROOT,
     TINY,
     assert_same_tables,
@@ -287,7 +286,7 @@ def test_a_crash_is_retried_a_divergence_is_not_and_the_others_go_on(tmp_path):
     for key in outcomes.index[outcomes["status"] == "failed"]:
         assert f"failed: {key}: RuntimeError: out of luck" in result.stderr
         assert "out of luck" in outcomes.loc[key, "reason"]
-        assert "Traceback" in (tmp_path / "faults" / "errors" / f"{key}.txt").read_text()
+        assert "in targets" in (tmp_path / "faults" / "errors" / f"{key}.txt").read_text(), "the way to the error"
     for key in outcomes.index[outcomes["status"] == "diverged"]:
         last = outcomes.loc[key, "epochs"]
         kept = sorted(path.name for path in (tmp_path / "faults" / "checkpoints" / key).glob("epoch-*"))
@@ -336,7 +335,7 @@ KILLS = 30
 @pytest.mark.slow
 def test_thirty_kills_at_random_moments_of_one_sweep(tmp_path, capsys):
     """Driver, worker, raylet or all of them; the seed says which, and after how many epochs or seconds."""
-    grid = [*QUICK, "--taus", "1", "2", "3", "trained", "--replicates", "2"]
+    grid = [*TINY, "--taus", "1", "2", "3", "trained", "--replicates", "2"]
     undisturbed = sweep(*grid, "--storage", tmp_path / "undisturbed")
     assert undisturbed.returncode == 0, undisturbed.stderr
     draw, folder, redone, counts = random.Random(0), tmp_path / "killed" / "fixed_tau", 0, Counter()
