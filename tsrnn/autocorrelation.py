@@ -15,7 +15,7 @@ LAGS = 31
 """Lags 0 to 30: those of the paper's fits (the authors' code)."""
 
 # Series transformed at once: their piece and its spectrum stay in a core's cache.
-_SERIES = 512
+_SERIES = 1000
 # Series written at once from a block, steps by series, to their place, series by steps.
 _STEPS = 100
 # Spectra that are added up in the activity's dtype before their sum goes on in float64.
@@ -186,7 +186,8 @@ class _Spectra:
         angles = torch.outer(frequencies, torch.arange(lags, device=frequencies.device)) % self.size
         waves = (angles.double() * (2 * torch.pi / self.size)).cos() * (2 / self.size)
         waves[[0, -1]] /= 2
-        return self._total[:, None], self._power @ waves.repeat_interleave(2, 0)
+        power = self._power.view(len(self._power), -1, 2)
+        return self._total[:, None], (power[..., 0] + power[..., 1]) @ waves
 
     def _fold(self) -> None:
         if self._added:

@@ -256,7 +256,7 @@ class _PackedProducts(_Products):
         pass
 
     def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
-        out[0].add_(torch.ops.mkldnn._linear_pointwise(before[0], self._matrix, None, "none", [], ""))
+        out.add_(torch.ops.mkldnn._linear_pointwise(before, self._matrix, None, "none", [], ""))
 
     def release(self) -> None:
         pass
@@ -457,14 +457,15 @@ class _Inside(_Run):
         self.products = self._products(scaled, scaled, leak=1 - self.alpha[:, None])
 
     def _advance(self, segment: range) -> None:
-        bias, input_weight = (self.alpha * self.bias)[:, None], (self.alpha * self.input_weight)[:, None]
         for steps, r in self.chunk.stages(segment):
             self.products.among(r)
             first = steps.start - segment.start
             states = self.states[first : first + len(steps) + 1, :r].unbind()
             inputs = self.inputs[steps.start : steps.stop, :r, :, None].unbind()
+            alpha, bias, input_weight = (x[:r, None] for x in (self.alpha, self.bias, self.input_weight))
+            bias, input_weight = alpha * bias, alpha * input_weight
             for i, (before, now) in enumerate(pairwise(states)):
-                torch.addcmul(bias[:r], inputs[i], input_weight[:r], out=now)
+                torch.addcmul(bias, inputs[i], input_weight, out=now)
                 self.products.add_forward(first + i, before, now)
                 activate_(self.nonlinearity, now)
 
