@@ -223,7 +223,7 @@ def figures(
 
 
 @app.command
-def claims(results: Path, /, *, as_json: AsJson = False) -> None:
+def claims(results: Place, /, *, as_json: AsJson = False) -> None:
     """Judge the paper's claims one by one: reproduced, not reproduced, underpowered or not run.
 
     The unit is the network. A rule is written beside each claim. A small budget can show an effect, not rule one out.
@@ -240,6 +240,26 @@ def claims(results: Path, /, *, as_json: AsJson = False) -> None:
         print(json.dumps({"counts": counts(frame), "claims": tables.json_rows(frame)}, indent=2))
     else:
         tables.print_claims(frame, counts(frame))
+
+
+@app.command
+def report(results: Place, /, *, out: Path = Path("report")) -> int:
+    """Write a report of the results: one page of HTML that needs no network.
+
+    It has the largest N, the claims, every figure with its query, learning curves, deviations from the paper, time,
+    machine, versions and links to the tables. What cannot be drawn says why in its place.
+
+    Args:
+        results: A sweep's folder, such as results/fixed_tau, or the folder of several, such as results.
+        out: The folder for index.html, or a file that ends in .html.
+    """
+    from analysis import report as page
+
+    path, contents = page.write(Study(results), out)
+    print(path)
+    for line in contents.failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return 1 if contents.failed else 0
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -69,24 +69,25 @@ def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
             f"{row['epochs_mean']:g}",
         )
     console.print(table)
-    for line in _notes(frame):
+    for line in notes(frame):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _notes(frame: pd.DataFrame) -> list[str]:
+def notes(frame: pd.DataFrame) -> list[str]:
+    """Return what a reader must know of the rows of `analysis.measures.max_n_by_cell`: how their networks ended."""
     n, finished = int(frame["n"].sum()), int(frame["finished"].sum())
     counts = {column: int(frame[column].sum()) for column in ENDINGS.values()}
     words = [f"{count} {_WORDS[column]}" for column, count in counts.items() if count]
     if finished < n:
         words.append(f"{n - finished} not finished")
-    notes = [f"{finished} of {n} networks finished"] if finished < n else []
-    notes.append(f"{n} networks: {', '.join(words) or 'none'}")
+    found = [f"{finished} of {n} networks finished"] if finished < n else []
+    found.append(f"{n} networks: {', '.join(words) or 'none'}")
     if counts["out_of_epochs"] or counts["out_of_time"]:
-        notes.append("Out of epochs or time: max N is what the budget allowed, not the most the network can solve.")
+        found.append("Out of epochs or time: max N is what the budget allowed, not the most the network can solve.")
     if counts["failed"]:
-        notes.append("Failed networks count with what they had solved; resume the sweep to train them on.")
-    notes.append("Interval: percentile bootstrap of the mean over networks; too narrow for few (4 networks: 80 %).")
-    return notes
+        found.append("Failed networks count with what they had solved; resume the sweep to train them on.")
+    found.append("Interval: percentile bootstrap of the mean over networks; too narrow for few (4 networks: 80 %).")
+    return found
 
 
 def print_frame(frame: pd.DataFrame, title: str, console: Console) -> None:
