@@ -5,7 +5,6 @@ later invocation continues each network from its newest valid checkpoint.
 """
 
 import platform
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from ray import tune
 
 from tsrnn.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
 from tsrnn.config import RunConfig
+from tsrnn.files import Location, location
 from tsrnn.plugins import import_file
 from tsrnn.records import OUTCOMES
 from tsrnn.store import NetworkTables, Store, StoreError
@@ -49,7 +49,7 @@ class PopulationTrainable(tune.Trainable):
             try:
                 if self._has_ended(run):  # before this trial failed, and was begun again
                     continue
-                start = self._start(run, Path(config["folder"]))
+                start = self._start(run, location(config["folder"]))
                 outcome = ended(run, start.progress)
                 if outcome is None:
                     starts.append(start)
@@ -59,7 +59,7 @@ class PopulationTrainable(tune.Trainable):
                 self._unusable.append(error)
         self._trainer = Trainer(starts, config["device"]) if starts else None
 
-    def _start(self, run: RunConfig, folder: Path) -> Checkpoint:
+    def _start(self, run: RunConfig, folder: Location) -> Checkpoint:
         """Return where a network goes on: the newest checkpoint that is valid and whose epochs have their rows."""
         key = run.network_id
         self._folders[key] = CheckpointFolder(folder, key)
