@@ -62,6 +62,38 @@ def max_n(results: Place, /, *, as_json: AsJson = False) -> None:
 
 
 @app.command
+def verify(
+    results: Place,
+    /,
+    *,
+    repair: Annotated[bool, Parameter(negative="")] = False,
+    plugin: command_line.Plugins = None,
+    as_json: AsJson = False,
+) -> int:
+    """Check every file of a sweep, and that they agree: schemas, keys, checksums, checkpoints, outcomes.
+
+    Exit status 1 where something is wrong and was not repaired. While the sweep runs, only the files are checked.
+
+    Args:
+        results: The sweep's folder, such as results/fixed_tau, or one that holds several.
+        repair: Move damaged files to _damaged/, so that the sweep's own command makes them again; write again what the
+            other files say; delete what killed processes left.
+        plugin: Files that define tasks and networks of your own.
+        as_json: Print {"sweeps": [{"folder", "networks", "files", "checkpoints", "problems": [...], ...}]}.
+    """
+    from analysis import verification
+
+    command_line.import_plugins(plugin)
+    found = [verification.verify(folder, repair=repair) for folder in verification.sweeps_below(results)]
+    if as_json:
+        print(json.dumps({"sweeps": [verification.as_json(one, repaired=repair) for one in found]}, indent=2))
+    else:
+        for one in found:
+            print("\n".join(verification.lines(one, repaired=repair)))
+    return 1 if any(not (repair and problem.repair) for one in found for problem in one.problems) else 0
+
+
+@app.command
 def interventions(
     results: Place,
     /,
