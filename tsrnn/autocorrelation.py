@@ -17,7 +17,7 @@ LAGS = 31
 # Series transformed at once: their piece and its spectrum stay in a core's cache.
 _SERIES = 1000
 # Spectra that are added up in the activity's dtype before their sum goes on in float64.
-_SPECTRA = 8
+_SPECTRA = 16
 
 
 @dataclass(frozen=True)
@@ -161,17 +161,17 @@ class _Spectra:
         self.size = size
         # Squares of real and imaginary parts, side by side.
         self._recent, self._added = block.new_zeros(block.shape[1], size + 2), 0
-        self._power = torch.zeros_like(self._recent, dtype=torch.float64)
+        self._power = block.new_zeros(block.shape[1], size // 2 + 1, dtype=torch.float64)
         self._total = torch.zeros(block.shape[1], dtype=torch.float64, device=block.device)
 
     def add(self, pieces: Tensor) -> None:
         """Take up a piece [size, S] of each series."""
-        self._total += pieces.sum(0)
         for start in range(0, pieces.shape[1], _SERIES):
             series = slice(start, start + _SERIES)
             spectrum = torch.fft.rfft(pieces[:, series], dim=0)
             parts = torch.view_as_real(spectrum.T).flatten(1)
             self._recent[series].addcmul_(parts, parts)
+            self._total[series] += parts[:, 0]
         self._added += 1
         if self._added == _SPECTRA:
             self._fold()
@@ -184,12 +184,11 @@ class _Spectra:
         angles = torch.outer(frequencies, torch.arange(lags, device=frequencies.device)) % self.size
         waves = (angles.double() * (2 * torch.pi / self.size)).cos() * (2 / self.size)
         waves[[0, -1]] /= 2
-        power = self._power.view(len(self._power), -1, 2)
-        return self._total[:, None], (power[..., 0] + power[..., 1]) @ waves
+        return self._total[:, None], self._power @ waves
 
     def _fold(self) -> None:
         if self._added:
-            self._power += self._recent
+            self._power += self._recent[:, ::2] + self._recent[:, 1::2]
             self._recent.zero_()
             self._added = 0
 
