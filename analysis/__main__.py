@@ -15,6 +15,7 @@ from rich.console import Console
 
 from analysis import measures, tables
 from analysis.frames import ResultsError
+from analysis.study import Study
 from tsrnn import command_line
 from tsrnn.store import StoreError
 
@@ -161,6 +162,26 @@ def figures(
             print(f"{figure.id:7} {', '.join(files) or 'not drawn: ' + figure.missing}", flush=True)
     if as_json:
         print(json.dumps({"figures": listed}, indent=2))
+
+
+@app.command
+def claims(results: Path, /, *, as_json: AsJson = False) -> None:
+    """Judge the paper's claims one by one: reproduced, not reproduced, underpowered or not run.
+
+    The unit is the network. A rule is written beside each claim. A small budget can show an effect, not rule one out.
+
+    Args:
+        results: A sweep's folder, such as results/fixed_tau, or the folder of several, such as results.
+        as_json: Print {"counts": {VERDICT: claims}, "claims": [...]}, one row a claim.
+    """
+    # Not for the other commands: scipy and statsmodels take a while to import.
+    from analysis.claims import counts, judge_all
+
+    frame = judge_all(Study(results))
+    if as_json:
+        print(json.dumps({"counts": counts(frame), "claims": tables.json_rows(frame)}, indent=2))
+    else:
+        tables.print_claims(frame, counts(frame))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -33,7 +33,7 @@ class Study:
     def __init__(self, results: str | Path):
         self.folder = Path(results)
         self.sweeps = tuple(frames.sweeps_of(results))
-        self._tables: dict[str, pd.DataFrame] = {}
+        self._tables: dict[tuple[str, ...], pd.DataFrame] = {}
 
     @property
     def storage(self) -> Path:
@@ -60,17 +60,17 @@ class Study:
 
         Returns:
             The table's columns, and `sweep`, the name of the folder a row is from; no rows where no sweep has the
-            table. A whole table is read once and kept: do not change it.
+            table. What was read once is kept: do not change it.
 
         Raises:
             ResultsError: a file cannot be read.
             KeyError: no such table is known.
         """
         known = table if isinstance(table, Table) else _BY_NAME[table]
-        whole = columns is None and where is None
-        if whole and known.name in self._tables:
-            return self._tables[known.name]
         names = [column.name for column in known.columns if columns is None or column.key or column.name in columns]
+        read = (known.name, *names, repr(where))
+        if read in self._tables:
+            return self._tables[read]
         parts = [
             frames.load(sweep, known, names, where).assign(sweep=sweep.resolve().name)
             for sweep in self.sweeps
@@ -84,8 +84,7 @@ class Study:
         else:
             dtypes = {column.name: _DTYPES[column.dtype] for column in known.columns if column.name in names}
             frame = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in (dtypes | {"sweep": "str"}).items()})
-        if whole:
-            self._tables[known.name] = frame
+        self._tables[read] = frame
         return frame
 
     @cached_property

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Final
 
 import pandas as pd
@@ -139,6 +139,35 @@ def print_interventions(
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+
+def print_claims(claims: pd.DataFrame, counts: Mapping[str, int], console: Console | None = None) -> None:
+    """Print each claim with its verdict, the numbers and the rule.
+
+    Args:
+        claims: what `analysis.claims.judge_all` returned.
+        counts: claims by verdict.
+        console: where to print; standard output by default.
+    """
+    console = console or Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    for row in claims.to_dict("records"):
+        console.print(Text(f"{row['figure']}: {row['claim']}", style="bold"), soft_wrap=True)
+        # Known by their words; colours only help.
+        verdict = Text(row["verdict"].upper(), style=_COLOURS[row["verdict"]])
+        console.print(Text("  ").append_text(verdict).append(f": {row['why']}" if row["why"] else ""), soft_wrap=True)
+        lines = [f"paper: {row['paper']}"]
+        if row["ours"]:
+            lines.append(f"ours: {row['ours']}; {row['n']} networks; {row['scale']}")
+        lines.append(f"rule: {row['rule']}")
+        for line in lines:
+            console.print(Text(f"  {line}"), soft_wrap=True)
+    console.print(f"\n{len(claims)} claims: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    console.print(
+        "Underpowered: too few networks, or not brought as far as the paper's: what is not seen is not ruled out.",
+        soft_wrap=True,
+    )
+
+
+_COLOURS: Final = {"reproduced": "green", "not reproduced": "red", "underpowered": "yellow", "not run": "dim"}
 
 # In the JSON, and too wide for a terminal.
 _UNPRINTED: Final = {"mean_a", "mean_b", "p_permutation", "p_attainable", "p_t", "n_pooled"}

@@ -2,10 +2,14 @@
 
 import logging
 import os
+import secrets
+import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +22,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 from ray import tune
+from ray._private import ray_constants
 from ray._private.utils import read_ray_address
 from rich.console import Console
 
@@ -27,12 +32,16 @@ from sweeps._progress import Progress
 from sweeps._trainable import PopulationTrainable
 from tsrnn.config import RunConfig
 from tsrnn.files import write_atomically
+from tsrnn.lock import FolderLock, LockedError
 from tsrnn.plugins import files_of
+from tsrnn.store import Store
 
 RETRIES: Final = 2
+"""How often a trial is begun again that fails without training an epoch in between."""
 # A trial that fails for good is reported at the end, with its traceback in a file.
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 _GPU_SHARE: Final = 0.25
+_SCRATCH: Final = "tsrnn-"
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
     if address == "auto":
         address = _cluster_here()
     if address == "local":
-        ray.init(address="local", **settings)
+        _start_here(settings)
     else:
         if address != "auto":
             _require_answer(address)
@@ -87,6 +96,51 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
                 f"{name.lower()}s-per-trial = {needed:g}: this cluster has no node of more than {largest:g} {name}s"
             )
     return Resources(cpus, gpus)
+
+
+def _start_here(settings: dict[str, Any]) -> None:
+    """Start Ray on this machine, for this program alone: it listens on the loopback only, and asks for a token.
+
+    Without the switch, which Ray has for desktop systems, its servers listen on every interface of the machine.
+    """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # for the processes that Ray starts
+    ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment when ray was imported
+    token = Path.home() / ".ray" / "auth_token"
+    own = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() == "token" and not own:
+        with suppress(OSError):  # Ray says what is wrong, if it needs the file
+            _make_token(token)
+    ray.init(address="local", **settings)
+
+
+def _make_token(path: Path) -> None:
+    """Make the token that Ray would make itself, and let nobody else read it, as Ray does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(32))
+        with suppress(FileExistsError):  # another program was faster: its token holds
+            os.link(fresh, path)
+        fresh.unlink()
+    elif path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+
+
+@contextmanager
+def _scratch() -> Iterator[str]:
+    """Make a temporary folder, and remove those that killed programs left: nobody holds their locks."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*/_lock"):
+        with suppress(LockedError, OSError), FolderLock(left.parent) as lock:
+            # One that was made just now may be about to be locked.
+            if left.stat().st_mtime < time.time() - 60 and lock.acquire():
+                shutil.rmtree(left.parent, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=_SCRATCH, ignore_cleanup_errors=True) as folder,
+        FolderLock(Path(folder)) as lock,
+    ):
+        lock.acquire()
+        yield folder
 
 
 def _cluster_here() -> str:
@@ -143,7 +197,7 @@ def run(groups: Sequence[Sequence[RunConfig]], folder: Path, resources: Resource
         for i, group in enumerate(groups)
     ]
     # Tune's own state is of no use to us: what a run needs to continue is under its networks' keys.
-    with tempfile.TemporaryDirectory(prefix="tsrnn-") as scratch, Progress(groups, console) as progress:
+    with _scratch() as scratch, Progress(groups, console) as progress:
         results = tune.Tuner(
             tune.with_resources(PopulationTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
             param_space={"trial": tune.grid_search(trials)},
@@ -162,11 +216,14 @@ def run(groups: Sequence[Sequence[RunConfig]], folder: Path, resources: Resource
             ),
         ).fit()
     failed = {}
+    finished = Store(folder).finished()
     for result in results:
         if result.error is not None:
             # Its folder says which trial it is: of one that never reported, `result.config` is empty, or, where
             # a process was reused, that of the process's last trial.
             for network in groups[int(Path(result.path).name)]:
+                if finished.get(network.network_id, "failed") != "failed":
+                    continue
                 log = folder / "errors" / f"{network.network_id}.txt"
                 try:
                     write_atomically(log, str(result.error).encode())

@@ -17,6 +17,7 @@ from sweeps._errors import SweepError, UsageError
 from sweeps._scales import ScaleName
 from tsrnn.config import RunConfig, explain, non_defaults
 from tsrnn.files import write_atomically
+from tsrnn.lock import FolderLock, LockedError
 from tsrnn.presets import PresetName
 from tsrnn.records import OUTCOMES, RUNS
 from tsrnn.store import Store, StoreError
@@ -59,6 +60,7 @@ class SweepFolder:
             raise UsageError(f"storage = {storage}: there is no such user here, or no home folder") from None
         self.sweep = sweep
         self.store = Store(self.path)
+        self.lock = FolderLock(self.path)
 
     def read(self) -> Record | None:
         """Return what the folder holds, or None where it is absent or empty.
@@ -68,7 +70,7 @@ class SweepFolder:
         """
         file = self.path / RECORD
         try:
-            if not self.path.exists() or not any(self.path.iterdir()):
+            if not file.exists() and self._holds_nothing():
                 return None
             found = json.loads(file.read_text())
             record = Record(
@@ -91,6 +93,27 @@ class SweepFolder:
                 f"storage = {self.path}: holds the sweep {record.sweep}, not {self.sweep}; choose another --storage"
             )
         return record
+
+    def _holds_nothing(self) -> bool:
+        """Whether the folder is absent, or holds only what a sweep leaves that was killed while it made the folder."""
+        found = (path for path in self.path.rglob("*") if not path.is_dir())
+        return all(path.name == "empty.parquet" or path.name.startswith("_") for path in found)
+
+    def acquire(self) -> None:
+        """Keep other sweeps out of this folder until `lock` is released or this process ends.
+
+        Raises:
+            SweepError: another sweep is running in it, or it cannot be written.
+        """
+        try:
+            self.lock.acquire()
+        except LockedError as error:
+            raise SweepError(
+                f"storage = {self.path}: this sweep is running in it already ({error.holder}); wait until it ends, "
+                f"stop it, or choose another --storage"
+            ) from None
+        except OSError as error:
+            raise SweepError(f"storage = {self.path}: cannot be written ({error}); choose another --storage") from None
 
     def require_writable(self) -> None:
         """Refuse a folder that cannot be made or written, before seconds are spent on starting Ray.

@@ -94,7 +94,8 @@ class Progress(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Take up an epoch."""
+        """Take up an epoch, and forgive the trial its failures before it: it has come further since."""
+        trial.run_metadata.num_failures = 0
         self._running[trial.trial_id].latest = result["networks"]
         for network_id, seen in result["networks"].items():
             self._before.setdefault(network_id, seen["epoch"] - 1)

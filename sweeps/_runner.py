@@ -90,25 +90,40 @@ def _run(sweep: Sweep, options: Options, console: Console) -> int:
     if options.dry_run:
         _print_dry_run(plan, options)
         return 0
-    waiting, total = folder.unfinished(plan.networks), len(plan.networks)
     failed: dict[str, str] = {}
-    if waiting:
-        folder.require_writable()
-        # Ray takes seconds to import: not for --help, a dry run or a mistake.
-        from sweeps import _cluster
+    if folder.unfinished(plan.networks):
+        with folder.lock:
+            plan, failed = _train(sweep, options, folder, console)
+    else:
+        total = len(plan.networks)
+        console.print(f"{sweep.name}: all {total} networks have ended already, in {folder.path}", soft_wrap=True)
+    return _conclude(sweep, folder, plan, failed, options, console)
 
-        resources = _cluster.connect(options.address, options.cpus_per_trial, options.gpus_per_trial, console)
-        console.print(f"{sweep.name}: {len(waiting)} of {total} networks to train, in {folder.path}", soft_wrap=True)
-        folder.write(plan.record)
+
+def _train(sweep: Sweep, options: Options, folder: SweepFolder, console: Console) -> tuple[_Plan, dict[str, str]]:
+    """Train what has not ended; return the plan, and why each network that failed did, by network_id."""
+    folder.require_writable()
+    if folder.path.exists():
+        folder.acquire()  # a folder in use is refused before seconds are spent on starting Ray
+    # Ray takes seconds to import: not for --help, a dry run or a mistake.
+    from sweeps import _cluster
+
+    resources = _cluster.connect(options.address, options.cpus_per_trial, options.gpus_per_trial, console)
+    folder.acquire()
+    # What the folder holds may have changed before it was locked.
+    plan = _plan(sweep, options, folder)
+    waiting, total = folder.unfinished(plan.networks), len(plan.networks)
+    console.print(f"{sweep.name}: {len(waiting)} of {total} networks to train, in {folder.path}", soft_wrap=True)
+    folder.write(plan.record)
+    failed = {}
+    if waiting:
         reasons = _cluster.run(groups_of(waiting), folder.path, resources, console)
         # A network that had ended before its trial's error stays as it is.
         for network in folder.unfinished(waiting):
             if network.network_id in reasons:
                 failed[network.network_id] = reasons[network.network_id]
                 folder.fail(network, reasons[network.network_id])
-    else:
-        console.print(f"{sweep.name}: all {total} networks have ended already, in {folder.path}", soft_wrap=True)
-    return _conclude(sweep, folder, plan, failed, options, console)
+    return plan, failed
 
 
 def _plan(sweep: Sweep, options: Options, folder: SweepFolder) -> _Plan:

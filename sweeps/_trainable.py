@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from ray import tune
 
-from tsrnn.checkpoint import Checkpoint, CheckpointFolder
+from tsrnn.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
 from tsrnn.config import RunConfig
 from tsrnn.plugins import import_file
 from tsrnn.records import OUTCOMES
-from tsrnn.store import NetworkTables, Store
+from tsrnn.store import NetworkTables, Store, StoreError
 from tsrnn.tabulate import epochs_row, heads_rows, outcomes_row, solved_rows
 from tsrnn.training import EpochReport, Outcome, Trainer, ended
 
@@ -40,22 +40,36 @@ class PopulationTrainable(tune.Trainable):
         self._tables: dict[str, NetworkTables] = {}
         self._last: dict[str, dict[str, Any]] = {}
         self._warnings: list[str] = []
+        self._unusable: list[Exception] = []
         for file in config["plugins"]:
             import_file(file)
         starts = []
         for text in config["networks"]:
             run = RunConfig.from_json(text)
-            key = run.network_id
-            self._folders[key] = CheckpointFolder(Path(config["folder"]), key)
-            start, warnings = self._folders[key].newest(run)
-            self._warnings += [f"{warning}; continuing from epoch {start.progress.epoch}" for warning in warnings]
-            self._tables[key] = NetworkTables(self._store, key, through_epoch=start.progress.epoch)
-            outcome = ended(run, start.progress)
-            if outcome is None:
-                starts.append(start)
-            else:
-                self._write_outcome(start, outcome)
+            try:
+                if self._has_ended(run):  # before this trial failed, and was begun again
+                    continue
+                start = self._start(run, Path(config["folder"]))
+                outcome = ended(run, start.progress)
+                if outcome is None:
+                    starts.append(start)
+                else:
+                    self._write_outcome(start, outcome)
+            except (CheckpointError, StoreError, OSError) as error:
+                self._unusable.append(error)
         self._trainer = Trainer(starts, config["device"]) if starts else None
+
+    def _start(self, run: RunConfig, folder: Path) -> Checkpoint:
+        """Return where a network goes on: the newest checkpoint that is valid and whose epochs have their rows."""
+        key = run.network_id
+        self._folders[key] = CheckpointFolder(folder, key)
+        start, warnings = self._folders[key].newest(run, self._store.last_epoch(key))
+        self._warnings += [f"{warning}; continuing from epoch {start.progress.epoch}" for warning in warnings]
+        self._tables[key] = NetworkTables(self._store, key, through_epoch=start.progress.epoch)
+        return start
+
+    def _has_ended(self, run: RunConfig) -> bool:
+        return any(row["status"] != "failed" for row in self._store.read(OUTCOMES, run.network_id))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in the same process: nothing of the last one stays."""
@@ -63,20 +77,31 @@ class PopulationTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch and write it down."""
+        """Train one epoch and write it down.
+
+        Raises:
+            StoreError, CheckpointError, OSError: the files of a network cannot be read or written, once the others
+                have what is theirs: their epoch written, or all their training if it cannot even be begun.
+        """
+        broken = []
         for report in self._trainer.run_epoch() if self._trainer else ():
-            self._keep(report)
+            try:
+                self._keep(report)
+            except (StoreError, OSError) as error:
+                broken.append(error)
+                continue
             self._last[report.config.network_id] = {
                 "epoch": report.epoch,
                 "n": report.n,
                 "accuracy": report.accuracy,
                 "ended": report.outcome.status if report.outcome else "",
             }
-        return {
-            "networks": self._last,
-            "warnings": self._warnings,
-            "done": not (self._trainer and self._trainer.networks),
-        }
+        done = not (self._trainer and self._trainer.networks)
+        if done:
+            broken += self._unusable
+        if broken:
+            raise broken[0]
+        return {"networks": self._last, "warnings": self._warnings, "done": done}
 
     def _keep(self, report: EpochReport) -> None:
         """Write an epoch in the order that a crash at any point leaves nothing lost and nothing doubled.

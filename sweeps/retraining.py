@@ -100,8 +100,9 @@ def main(
     }
     folder = SweepFolder(str(results), NAME)
     networks = tuple(start.config for start in starts.values())
-    before = folder.read() or Record(NAME, runs["scale"].iloc[0], "paper", networks[0], ())
     folder.require_writable()
+    folder.acquire()
+    before = folder.read() or Record(NAME, runs["scale"].iloc[0], "paper", networks[0], ())
     folder.write(before.including(networks))
     for start in starts.values():
         if not any((folder.path / "checkpoints" / start.config.network_id).glob("epoch-*")):

@@ -10,9 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
+    ("lock",),
     ("kinds", "randomness", "records", "files", "exponentials"),
-    ("tasks", "timescales"),
-    ("config",),
+    ("tasks", "bartlett"),
+    ("config", "timescales"),
     ("networks", "curriculum", "presets", "store"),
     ("sampling", "optimizers", "plugins", "interventions"),
     ("checkpoint",),

@@ -162,7 +162,9 @@ class TestStore:
         path = store.folder / "outcomes" / "n7.parquet"
         path.write_bytes(content)
         for read in (lambda: store.read(OUTCOMES, "n7"), store.finished):
-            with pytest.raises(StoreError, match=r"outcomes/n7\.parquet cannot be read .* delete it") as caught:
+            with pytest.raises(
+                StoreError, match=r"outcomes/n7\.parquet cannot be read .* `python -m analysis verify .* --repair`"
+            ) as caught:
                 read()
             assert "\n" not in str(caught.value)
 

@@ -610,12 +610,15 @@ class TestProgress:
         networks = RunConfig().replicates(2)
         console = Console(file=io.StringIO(), markup=False)
         progress = Progress([networks], console)
-        trial = SimpleNamespace(trial_id="a", config={"trial": {"index": 0}})
+        trial = SimpleNamespace(
+            trial_id="a", config={"trial": {"index": 0}}, run_metadata=SimpleNamespace(num_failures=2)
+        )
         progress.on_trial_start(0, [], trial)
         assert progress._running["a"].summary() == ("starting", "", "")
         latest = {one.network_id: seen(100 + i, 4 + i) for i, one in enumerate(networks)}
         for _ in range(2):
             progress.on_trial_result(0, [], trial, {"networks": latest, "warnings": ["epoch-7: damaged [/x]"]})
+        assert trial.run_metadata.num_failures == 0
         # The epochs of an earlier run say nothing about the time that this one takes.
         assert progress._headline() == "0 of 2 networks done, 2 running, 0:00 passed"
         assert progress._running["a"].summary() == ("101/1000", "4-5", "90.0 %")

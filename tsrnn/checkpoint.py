@@ -232,22 +232,30 @@ class CheckpointFolder:
         save(checkpoint, path)
         return path.relative_to(self._sweep).as_posix()
 
-    def newest(self, config: RunConfig) -> tuple[Checkpoint, list[str]]:
+    def newest(self, config: RunConfig, last_epoch: int | None = None) -> tuple[Checkpoint, list[str]]:
         """Return the newest valid checkpoint of this run, a new one where there is none, and warnings.
 
         A checkpoint that is damaged, or of another configuration, is passed over and named in the warnings.
+
+        Args:
+            config: The run.
+            last_epoch: The last epoch that has rows. Where an older checkpoint agrees with it, a newer one is passed
+                over: two writers of one network, one of them about to be dead, leave such a pair.
         """
-        warnings = []
+        warnings, ahead = [], []
         for path in self._resumes():
             try:
                 found = load(path)
             except CheckpointError as error:
                 warnings.append(str(error))
                 continue
-            if found.config == config:
+            if found.config != config:
+                warnings.append(f"{path}: belongs to another configuration ({found.config.network_id})")
+            elif last_epoch is not None and found.progress.epoch > last_epoch:
+                ahead.append(found)
+            else:
                 return found, warnings
-            warnings.append(f"{path}: belongs to another configuration ({found.config.network_id})")
-        return new(config), warnings
+        return ahead[0] if ahead else new(config), warnings
 
     def _resumes(self) -> list[Path]:
         return sorted(self._folder.glob("epoch-*.safetensors"), reverse=True)

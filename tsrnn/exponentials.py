@@ -79,7 +79,26 @@ class Fit:
 
     def curve(self, lags: int) -> Tensor:
         """Return the fitted curves [P, lags] at lags 0, 1, ..."""
-        return (self.weights[:, :, None] * _powers(self.rates, lags)).sum(1)
+        return (self.weights[:, :, None] * powers(self.rates, lags)).sum(1)
+
+    def slopes(self, lags: int) -> Tensor:
+        """Return how the curves change with each weight, then with each rate: [P, 2 C, lags]."""
+        curves = powers(self.rates, lags)
+        slopes = torch.zeros_like(curves)
+        slopes[..., 1:] = self.weights[:, :, None] * curves[..., :-1] * torch.arange(1, lags)
+        return torch.cat([curves, slopes], 1)
+
+    def rows(self, chosen: Tensor) -> "Fit":
+        """Return the fits of some of the series, by their positions or a mask."""
+        return Fit(self.rates[chosen], self.weights[chosen], self.residual[chosen])
+
+    def replaced(self, chosen: Tensor, others: "Fit") -> "Fit":
+        """Return the fits with those of some series, by their positions, replaced."""
+        return Fit(
+            self.rates.index_put((chosen,), others.rates),
+            self.weights.index_put((chosen,), others.weights),
+            self.residual.index_put((chosen,), others.residual),
+        )
 
 
 def fit_single(series: Tensor, bounds: Bounds = Bounds(), whitening: Tensor | None = None) -> Fit:
@@ -137,11 +156,11 @@ def _fit(series: Tensor, whitening: Tensor | None, fit: Callable[[Tensor, Tensor
     return Fit(rates.gather(1, order), weights.gather(1, order), torch.cat([part.residual for part in found]))
 
 
-def _powers(rates: Tensor, lags: int) -> Tensor:
-    """Return rates ** k [..., lags] for k = 0, 1, ...; 0 ** 0 is 1."""
-    powers = rates[..., None].expand(*rates.shape, lags).clone()
-    powers[..., 0] = 1
-    return powers.cumprod(-1)
+def powers(rates: Tensor, lags: int) -> Tensor:
+    """Return rates^k for k = 0..lags-1 [..., lags] of rates of any shape; 0^0 is 1."""
+    factors = rates[..., None].expand(*rates.shape, lags).clone()
+    factors[..., 0] = 1
+    return factors.cumprod(-1)
 
 
 def _whitened(vectors: Tensor, whitening: Tensor | None) -> Tensor:
@@ -182,7 +201,7 @@ def _double(y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Fit:
 
 def _curves(rates: Tensor, y: Tensor, whitening: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the curves of rates [K] or [n, K], whitened [n or 1, K, L], and the series, whitened [n, L]."""
-    curves = _powers(rates, y.shape[1]).expand(1 if whitening is None else len(y), -1, -1)
+    curves = powers(rates, y.shape[1]).expand(1 if whitening is None else len(y), -1, -1)
     return _whitened(curves, whitening), _whitened(y[:, None], whitening)[:, 0]
 
 
@@ -214,7 +233,7 @@ def _partners(grid: Tensor, rates: Tensor, y: Tensor, whitening: Tensor | None, 
     The grid is too coarse to see that a little of a second component would do good.
     """
     curves, target = _curves(grid, y, whitening)
-    own = _whitened(_powers(rates, y.shape[1]), whitening)
+    own = _whitened(powers(rates, y.shape[1]), whitening)
     square = own.square().sum(2)
     p, q, cost, _ = _best_weights(
         square,
@@ -296,7 +315,7 @@ def _point(y: Tensor, target: Tensor, whitening: Tensor | None, rates: Tensor, l
     e, d, b = slice(0, count), slice(count, 2 * count), slice(2 * count, 3 * count)
     # The powers of the rates, their slopes and their bends.
     vectors = y.new_zeros(len(y), 3 * count, lags)
-    vectors[:, e] = _powers(rates, lags)
+    vectors[:, e] = powers(rates, lags)
     torch.mul(vectors[:, e, :-1], torch.arange(1, lags, dtype=y.dtype), out=vectors[:, d, 1:])
     torch.mul(vectors[:, d, :-1], torch.arange(1, lags, dtype=y.dtype), out=vectors[:, b, 1:])
     vectors = torch.cat([_whitened(vectors, whitening), target[:, None]], 1)
@@ -399,6 +418,6 @@ def _refined(y: Tensor, whitening: Tensor | None, rates: Tensor, bounds: Bounds)
         damping = (damping * change).clamp(min=_DAMPING_LEAST)
     weights = _point(y, target, whitening, found, bounds.amplitude).weights
     # Explicitly, since a small residual is lost in the difference of large inner products.
-    curve = (weights[:, :, None] * _powers(found, y.shape[1])).sum(1)
+    curve = (weights[:, :, None] * powers(found, y.shape[1])).sum(1)
     residual = _whitened((y - curve)[:, None], whitening)[:, 0].square().sum(1)
     return Fit(found, weights, residual)

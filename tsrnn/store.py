@@ -134,6 +134,14 @@ class Store:
             raise StoreError(f"{folder} cannot be read: {_one_line(error)}") from error
         return dict(zip(outcomes["network_id"].to_pylist(), outcomes["status"].to_pylist(), strict=True))
 
+    def last_epoch(self, network_id: str) -> int:
+        """Return the last epoch that a network has a row of in `epochs`; 0 where it has none.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        return pc.max(self._get(EPOCHS, network_id)["epoch"]).as_py() or 0
+
     def _path(self, table: Table, network_id: str, writer: str = "") -> Path:
         if not _NETWORK_ID.fullmatch(network_id):
             raise ValueError(f"network_id = {network_id!r} cannot name a file: use letters, digits, '-' and '_'")
@@ -184,7 +192,7 @@ class NetworkTables:
             # Going on would leave a hole in the learning curve that nothing shows.
             raise StoreError(
                 f"the rows of {network_id} in {store.folder / EPOCHS.name} end at epoch {last}, but its "
-                f"checkpoint is of epoch {through_epoch}: delete its checkpoints to train it again"
+                f"checkpoint is of epoch {through_epoch}: {_repair(store.folder)}"
             )
 
     def add(self, epochs_row: Row, heads_rows: Sequence[Row], solved_rows: Sequence[Row]) -> None:
@@ -277,7 +285,11 @@ def _read_file(path: Path) -> pa.Table:
         with pq.ParquetFile(path) as file:
             return file.read()
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{path} cannot be read ({_one_line(error)}): delete it, then resume the sweep") from error
+        raise StoreError(f"{path} cannot be read ({_one_line(error)}): {_repair(path.parent.parent)}") from error
+
+
+def _repair(folder: Path) -> str:
+    return f"run `python -m analysis verify {folder} --repair`, then resume the sweep"
 
 
 def _one_line(error: Exception) -> str:

@@ -4,13 +4,16 @@ Two methods. `paper` is the study's: least squares on the mean autocorrelation, 
 exponential or two. It takes no account of chance. `robust` does: see docs/timescales.md for both, side by side.
 """
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
+from tsrnn.bartlett import covariance, whitening
 from tsrnn.exponentials import Bounds, Fit, fit_double, fit_single
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -98,6 +101,211 @@ def paper(autocorrelation: Tensor) -> Fits:
     return result.chosen(y, single, double, criteria["aic_double"] < criteria["aic_single"]).fits()
 
 
+# The robust method. Lag 0 is no measurement, so that a is held near 1 by the discrepancy alone, and needs no bound.
+# With 31 lags, two timescales are not told from three, or from longer ones, beyond about 100.
+_ONE: Final = Bounds(tau=1000.0, amplitude=2.0)
+_TWO: Final = Bounds(tau=100.0, amplitude=2.0)
+# How far an autocorrelation may be from any decay without that being of interest (standard deviation).
+_DISCREPANCY: Final = 0.002
+# Two exponentials must lower chi^2 by more than this: 5 % of a chi^2 with the 2 parameters they have more.
+_CHI2: Final = float(stats.chi2.ppf(0.95, 2))
+# And the slower component must have at least this share, the faster that.
+_SHARE_SLOW, _SHARE_FAST = 0.05, 0.02
+# The variance from Bartlett's formula counts as much as that between this many more trials.
+_MODEL_TRIALS: Final = 4
+_CONFIDENCE: Final = 0.95
+# Not a decay: at some lag beyond chance (this level, all lags together), and by squares, summed over lags from 1 on,
+# more than this share of the autocorrelation's own and more than this in all.
+_CHANCE, _UNEXPLAINED, _UNEXPLAINED_LEAST = 0.01, 0.5, 0.1**2
+# A trial must be longer than this many timescales.
+_TIMESCALES: Final = 10
+_ROUNDS: Final = 3
+# Beyond this atanh(rate), tau is infinite in double precision.
+_HIGHEST: Final = 17.0
+# Keeps the equations of an interval solvable where two components are nearly the same.
+_RIDGE, _TINY = 1e-10, 1e-300
+
+
+def robust(trials: Tensor, steps: int) -> Fits:
+    """Return tau_net with 95 % intervals, from the autocovariances of single trials.
+
+    Autocorrelations err together from lag to lag, so they are fitted by generalised least squares: their covariance is
+    Bartlett's, of the single exponential that fits, scaled to the differences between trials where those are larger,
+    plus a discrepancy at each lag on its own, as large as what two exponentials leave unexplained. Two exponentials
+    are chosen where chi^2 says that one is not enough (5 %) and both have weight. The mean that each trial's own mean
+    takes off is put back. Intervals are symmetric in atanh(exp(-1 / tau)), from the variance between trials and
+    Bartlett's; a slow timescale that reaches the limit of 100 steps has no upper end (infinite).
+
+    Args:
+        trials: [B, P, L] each trial's autocovariances at lags 0..L-1: its own mean subtracted, the sum at lag k divided
+            by steps - k.
+        steps: T, of each trial.
+
+    Returns:
+        the fits. Criteria are chi^2 + 2 parameters, and chi^2 + ln(L) parameters. Statuses: "not_finite" and
+        "constant" where a series is, in any trial or in all; "too_short" with L < 5, T <= L, or trials of fewer than
+        10 timescales; "not_a_decay" where the chosen fit leaves more than half of the autocorrelation unexplained.
+
+    Raises:
+        ValueError: if the trials are not [B, P, L] with B >= 1.
+    """
+    if trials.ndim != 3 or len(trials) < 1:
+        raise ValueError(f"trials: has the shape {tuple(trials.shape)}; allowed is [B, P, L] with B >= 1")
+    trials = trials.double()
+    mean = torch.where(torch.isfinite(trials).all(0), trials.mean(0), torch.nan)
+    mean = torch.where((mean[:, :1] > 0) | mean.isnan().any(1, keepdim=True), mean, 0.0)
+    result = _Result(mean)
+    if trials.shape[2] < _DOUBLE + 1 or steps <= trials.shape[2]:
+        return result.ended(result.rows, "too_short").fits()
+    if not len(result.rows):
+        return result.fits()
+    data = _Trials.of(trials[:, result.rows], steps)
+    single, double, error = data.compared()
+    for name, fit, parameters in (("single", single, _SINGLE), ("double", double, _DOUBLE)):
+        result.set(
+            result.rows,
+            **{
+                f"aic_{name}": fit.residual + 2 * parameters,
+                f"bic_{name}": fit.residual + np.log(data.lags) * parameters,
+            },
+        )
+    share = double.weights[:, 0] / double.amplitude
+    two = (single.residual - double.residual > _CHI2) & (share > _SHARE_SLOW) & (share < 1 - _SHARE_FAST)
+    low, high = data.interval(single, error)
+    variance = error.sampling.diagonal(dim1=1, dim2=2).clone()
+    y, curve = data.corrected(single), single.curve(data.lags)
+    if two.any():
+        rows = torch.nonzero(two)[:, 0]
+        found, refined = data.rows(rows).refined(double.rows(rows))
+        double = double.replaced(rows, found)
+        low[rows], high[rows] = data.rows(rows).interval(found, refined)
+        variance[rows] = refined.sampling.diagonal(dim1=1, dim2=2)
+        y[rows], curve[rows] = data.rows(rows).corrected(found), found.curve(data.lags)
+    result.chosen(y, single, double, two)
+    result.set(result.rows, tau_low=low, tau_high=high)
+    missed = (y - curve)[:, 1:]
+    beyond = missed.abs() > stats.norm.isf(_CHANCE / 2 / (data.lags - 1)) * variance[:, 1:].sqrt()
+    unexplained = missed.square().sum(1) - variance[:, 1:].sum(1)
+    total = y[:, 1:].square().sum(1)
+    wrong = beyond.any(1) & (unexplained > _UNEXPLAINED * total) & (unexplained > _UNEXPLAINED_LEAST)
+    slowest = torch.where(two, double.taus[:, 0], single.taus[:, 0])
+    result.without(result.rows[wrong], "not_a_decay")
+    result.without(result.rows[slowest > steps / _TIMESCALES], "too_short")
+    return result.fits()
+
+
+@dataclass(frozen=True)
+class _Error:
+    """How far autocorrelations may be from a decay: by chance [P, L, L], and in all, as a whitening [P, L, L]."""
+
+    sampling: Tensor
+    whitening: Tensor
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """Autocorrelations over trials.
+
+    Attributes:
+        raw: [P, L] the mean over trials, normalised.
+        deviations: [B, P, L] each trial's deviation from it, to first order.
+        steps: of each trial.
+        discrepancy: [P] variance that no decay explains.
+    """
+
+    raw: Tensor
+    deviations: Tensor
+    steps: int
+    discrepancy: Tensor
+
+    @classmethod
+    def of(cls, trials: Tensor, steps: int) -> "_Trials":
+        mean = trials.mean(0)
+        raw = mean / mean[:, :1]
+        deviations = (trials - raw * trials[:, :, :1]) / mean[:, :1]
+        data = cls(raw, deviations, steps, torch.full_like(raw[:, 0], _DISCREPANCY**2))
+        # What two exponentials leave, beyond chance.
+        y = data.corrected(fit_single(raw, _ONE))
+        single = fit_single(y, _ONE)
+        chance = covariance(single.rates, _shares(single), data.lags).diagonal(dim1=1, dim2=2).sum(1)
+        left = (fit_double(y, _TWO).residual - chance / (len(trials) * steps)) / (data.lags - _DOUBLE)
+        return cls(raw, deviations, steps, data.discrepancy + left.clamp(min=0))
+
+    @property
+    def lags(self) -> int:
+        return self.raw.shape[1]
+
+    def rows(self, chosen: Tensor) -> "_Trials":
+        return _Trials(self.raw[chosen], self.deviations[:, chosen], self.steps, self.discrepancy[chosen])
+
+    def corrected(self, fit: Fit) -> Tensor:
+        """Return the autocorrelations with the variance of a trial's mean put back, as the fit says it is."""
+        share = _shares(fit)
+        lost = (share * (1 + fit.rates) / (1 - fit.rates)).sum(1, keepdim=True) / self.steps
+        return self.raw + lost.clamp(max=0.5) * (1 - self.raw)
+
+    def error(self, fit: Fit) -> _Error:
+        """Return the errors that are to be expected where the fit is true."""
+        count = len(self.deviations)
+        chance = covariance(fit.rates, _shares(fit), self.lags) / self.steps
+        discrepancy = self.discrepancy[:, None, None] * torch.eye(self.lags, dtype=self.raw.dtype)
+        if count > 1:
+            # Trials differ by more than they should where the process is not linear.
+            white = whitening(chance / count + discrepancy)
+            scatter = (self.deviations.transpose(0, 1) @ white.transpose(1, 2)).square().sum((1, 2)) / (count - 1)
+            expected = ((white @ chance) * white).sum((1, 2))
+            chance = chance * (scatter / expected).clamp(min=1)[:, None, None]
+        return _Error(chance / count, whitening(chance / count + discrepancy))
+
+    def compared(self) -> tuple[Fit, Fit, _Error]:
+        """Return the single and the double fit under the errors of the single one, and those."""
+        single = fit_single(self.raw, _ONE)
+        for _ in range(_ROUNDS):
+            y, error = self.corrected(single), self.error(single)
+            single = fit_single(y, _ONE, error.whitening)
+        return single, fit_double(y, _TWO, error.whitening), error
+
+    def refined(self, double: Fit) -> tuple[Fit, _Error]:
+        """Return the double fit under errors of its own, and those."""
+        for _ in range(_ROUNDS - 1):
+            error = self.error(double)
+            double = fit_double(self.corrected(double), _TWO, error.whitening)
+        return double, error
+
+    def interval(self, fit: Fit, error: _Error) -> tuple[Tensor, Tensor]:
+        """Return the ends [P] of the 95 % interval of the slower tau."""
+        count, components = len(self.deviations), fit.rates.shape[1]
+        slopes = fit.slopes(self.lags) @ error.whitening.transpose(1, 2)
+        if components > 1:
+            # A component gone within a step stays so.
+            gone = torch.cat([torch.zeros_like(fit.rates, dtype=torch.bool), fit.rates <= 0], 1)
+            slopes = slopes.masked_fill(gone[:, :, None], 0)
+        # How the rate follows the autocorrelation at each lag.
+        normal = slopes @ slopes.transpose(1, 2)
+        normal = normal + torch.diag_embed(normal.diagonal(dim1=1, dim2=2) * _RIDGE + _TINY)
+        follows = torch.linalg.solve(normal, slopes @ error.whitening)[:, components]
+        variance = (follows[:, None] @ error.sampling @ follows[:, :, None])[:, 0, 0] * _MODEL_TRIALS
+        between = (self.deviations * follows).sum(2).square().sum(0) / count
+        degrees = _MODEL_TRIALS + count - 1
+        rate = fit.rates[:, 0]
+        spread = (
+            (variance + between).div(degrees).sqrt() / (1 - rate * rate) * stats.t.isf((1 - _CONFIDENCE) / 2, degrees)
+        )
+        high = _tau(rate.atanh() + spread)
+        if components > 1:
+            high = torch.where(rate < math.exp(-1 / _TWO.tau), high, torch.inf)
+        return _tau(rate.atanh() - spread), high
+
+
+def _tau(z: Tensor) -> Tensor:
+    """Return tau for z = atanh(rate); 0 below 0, infinite where the rate is 1."""
+    return torch.where(z < _HIGHEST, -1 / z.clamp(min=0).tanh().log(), torch.inf)
+
+
+def _shares(fit: Fit) -> Tensor:
+    return fit.weights / fit.amplitude[:, None]
+
+
 class _Result:
     """Columns being filled: NaN where nothing is said. `rows` are those that can be fitted."""
 
@@ -112,6 +320,12 @@ class _Result:
     def ended(self, rows: Tensor, status: str) -> "_Result":
         self.status[rows.numpy()] = status
         return self
+
+    def without(self, rows: Tensor, status: str) -> None:
+        """Take back what was chosen for rows: only the fits' criteria stay."""
+        self.ended(rows, status)
+        for name in ("tau_net", "tau_low", "tau_high", "tau_fast", "weight_slow", "amplitude", "r_squared"):
+            self.columns[name][rows.numpy()] = np.nan
 
     def set(self, rows: Tensor, **columns: Tensor) -> None:
         for name, values in columns.items():

@@ -8,7 +8,19 @@ from typing import Final
 import pandas as pd
 
 from analysis import style
-from analysis.figures import fig03_curricula, fig04_fixed_tau
+from analysis.figures import (
+    architectures,
+    curricula,
+    fig03_curricula,
+    fig04_fixed_tau,
+    fig04_taus,
+    fig05_timescales,
+    fig06_dynamics,
+    fig07_interventions,
+    fig07_retraining,
+    significance_tables,
+    variants,
+)
 from analysis.figures._figure import Figure
 from analysis.study import Study
 from tsrnn.files import write_atomically
@@ -24,9 +36,41 @@ FIGURES: Final[Mapping[str, Builder]] = MappingProxyType(
         "3b": fig03_curricula.figure_3b,
         "3c": fig03_curricula.figure_3c,
         "4a": fig04_fixed_tau.figure_4a,
+        "4b": fig04_taus.figure_4b,
+        "5a": fig05_timescales.figure_5a,
+        "5b": fig05_timescales.figure_5b,
+        "5c": fig05_timescales.figure_5c,
+        "5d": fig05_timescales.figure_5d,
+        "6a": fig06_dynamics.figure_6a,
+        "6b": fig06_dynamics.figure_6b,
+        "7a": fig07_interventions.figure_7a,
+        "7b": fig07_interventions.figure_7b,
+        "7c": fig07_interventions.figure_7c,
+        "7d": fig07_interventions.figure_7d,
+        "7e": fig07_retraining.figure_7e,
+        "table1": significance_tables.table_1,
+        "table2": significance_tables.table_2,
+        "table3": significance_tables.table_3,
+        "S1": fig05_timescales.figure_s1,
+        "S2": fig05_timescales.figure_s2,
+        "S3": fig05_timescales.figure_s3,
+        "S4": fig05_timescales.figure_s4,
+        "S5": variants.figure_s5,
+        "S6": variants.figure_s6,
+        "S7": variants.figure_s7,
+        "S8": variants.figure_s8,
+        "S9": fig07_interventions.figure_s9,
         "S10": fig04_fixed_tau.figure_s10,
         "S11": fig04_fixed_tau.figure_s11,
+        "S12": curricula.figure_s12,
         "S13": fig03_curricula.figure_s13,
+        "S14": fig07_retraining.figure_s14,
+        "S15": architectures.figure_s15,
+        "S16": architectures.figure_s16,
+        "S17": fig07_interventions.figure_s17,
+        "S18": curricula.figure_s18,
+        "S19": fig07_interventions.figure_s19,
+        "S20": fig06_dynamics.figure_s20,
     }
 )
 """What makes each figure, by its id, in the paper's order."""

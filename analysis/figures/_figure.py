@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,18 @@ BASE: Final = (
     "k == '1'",
 )
 """The paper's network, as conditions on `Study.networks`."""
+
+
+Where = tuple[str, str, Any]
+"""A condition on the rows of a table that are read; see `analysis.frames.load`."""
+
+
+class Words(NamedTuple):
+    """What a figure says."""
+
+    id: str
+    title: str
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -77,10 +89,6 @@ class Cohort:
     def __len__(self) -> int:
         return len(self.networks)
 
-    def having(self, rows: pd.DataFrame) -> "Cohort":
-        """Return it without the networks that have no row in a table."""
-        return Cohort(self.networks[self.networks["network_id"].isin(rows["network_id"])], self.where, self.note)
-
 
 def cohort(study: Study, *conditions: str, ignoring: Sequence[str] = ()) -> Cohort:
     """Choose the networks of a figure.
@@ -110,7 +118,7 @@ def cohort(study: Study, *conditions: str, ignoring: Sequence[str] = ()) -> Coho
             chosen = counts[counts == counts.max()].index.max()
         others = found[(found[column] != chosen) & found[column].notna()]
         kept = found[(found[column] == chosen) | found[column].isna()]
-        if len(others):
+        if len(others) and column != "slope":
             name = {"recipe": "training settings"}.get(column, column)
             left_out.append(f"{len(others)} networks of another {name} are left out")
         if column == "recipe":
@@ -128,20 +136,34 @@ def cohort(study: Study, *conditions: str, ignoring: Sequence[str] = ()) -> Coho
     return Cohort(found, " and ".join(where), note)
 
 
-def script(study: Study, chosen: Cohort, tables: Sequence[Table], body: str) -> str:
-    """Return the pandas code of a figure: reads the tables, selects the networks, then `body` makes `frame`."""
-    reads = "".join(f'{table.name} = read("{table.name}", {list(table.key)})\n' for table in tables)
-    if study.sweeps == (study.folder,):
-        reader = "    return pd.read_parquet(table)\n"
-    else:
+def script(
+    study: Study, chosen: Cohort, tables: Sequence[Table], body: str, where: Mapping[str, Sequence[Where]] | None = None
+) -> str:
+    """Return the pandas code of a figure: reads the tables, selects the networks, then `body` makes `frame`.
+
+    Args:
+        study: the results.
+        chosen: the networks.
+        tables: those it reads beside `runs`.
+        body: the rest of the code, with `networks` and a frame for each table by its name.
+        where: by the table's name, the conditions on the rows to read; see `analysis.frames.load`.
+    """
+    reads = ""
+    for table in tables:
+        condition = f", {list((where or {})[table.name])!r}" if table.name in (where or {}) else ""
+        reads += f'{table.name} = read("{table.name}", {list(table.key)}{condition})\n'
+    imports = "import json\n\nimport pandas as pd\n"
+    reader = "    return pd.read_parquet(table, filters=filters)\n"
+    if study.sweeps != (study.folder,):
+        imports = "import json\nfrom pathlib import Path\n\nimport pandas as pd\n"
         reader = (
-            '    parts = [pd.read_parquet(path) for path in sorted(Path().glob(f"*/{table}"))]\n'
+            '    parts = [pd.read_parquet(path, filters=filters) for path in sorted(Path().glob(f"*/{table}"))]\n'
             "    return pd.concat(parts).drop_duplicates(key, ignore_index=True)  # networks count once\n"
         )
     return (
-        "import json\nfrom pathlib import Path\n\nimport pandas as pd\n\n\n"
-        f"def read(table, key):\n{reader}\n\n"
-        'runs = read("runs", "network_id")\n'
+        f"{imports}\n\n"
+        f"def read(table, key, filters=None):\n{reader}\n\n"
+        'runs = read("runs", ["network_id"])\n'
         f"{reads}"
         'settings = pd.json_normalize([json.loads(text) for text in runs["config"]]).set_index(runs.index)\n'
         "networks = runs.assign(\n"
@@ -151,7 +173,43 @@ def script(study: Study, chosen: Cohort, tables: Sequence[Table], body: str) -> 
         '    dt=settings["time.dt"],\n'
         f').query(\n    """{chosen.where}"""\n)\n'
         f"{body.strip()}\n"
-    ).replace("from pathlib import Path\n", "" if "Path()" not in reader else "from pathlib import Path\n")
+    )
+
+
+def make(
+    study: Study,
+    words: Words,
+    chosen: Cohort,
+    found: tuple[pd.DataFrame, ...],
+    draw: Callable[[], Drawing],
+    *,
+    tables: Sequence[Table],
+    body: str,
+    missing: str,
+    where: Mapping[str, Sequence[Where]] | None = None,
+) -> Figure:
+    """Put a figure together.
+
+    Args:
+        study: the results.
+        words: id, title and caption; the caption without its last sentence, the networks' scale.
+        chosen: its networks.
+        found: the computed frames, a named tuple.
+        draw: draws them.
+        tables: see `script`.
+        body: see `script`.
+        missing: see `Figure`.
+        where: see `script`.
+    """
+    return Figure(
+        words.id,
+        words.title,
+        "" if missing else " ".join([*words.caption.split(), chosen.note]),
+        dict(zip(found._fields, found, strict=True)),  # type: ignore[attr-defined]
+        script(study, chosen, tables, body, where),
+        missing,
+        draw,
+    )
 
 
 def per_cell(rows: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
@@ -205,32 +263,62 @@ def each(networks: pd.DataFrame, by: str = "curriculum") -> str:
     return "n = " + ", ".join(f"{size} ({name})" for name, size in sizes.items()) + " networks"
 
 
-def intervals(networks: int) -> str:
-    """Say what bands and whiskers are, and how far they can be trusted with so few networks."""
-    if networks < 2:
-        return "One network: no interval."
+def sizes(networks: pd.DataFrame) -> "pd.Series[int]":
+    """Return how many networks there are of each task and curriculum."""
+    return networks.groupby(["task", "curriculum"])["network_id"].nunique()
+
+
+def intervals(networks: Iterable[int]) -> str:
+    """Say what bands and whiskers are, and how far they can be trusted with so few networks.
+
+    Args:
+        networks: how many there are in each cell.
+    """
+    counts = list(networks)
+    if max(counts, default=0) < 2:
+        return "One network each: no intervals."
     text = "Bands and whiskers: 95 % bootstrap intervals of the mean over networks"
-    return text + (
-        ", too narrow for so few (at n = 4 they hold the true mean in 80 % of cases)." if networks < 8 else "."
-    )
+    few = ", too narrow for so few (at n = 4 they hold the true mean in 80 % of cases)" if min(counts) < 8 else ""
+    return f"{text}{few}."
 
 
-def lacking(study: Study, command: str, what: str = "No such network") -> str:
-    """Say what a figure lacks, and the command that makes it."""
-    return f"{what} is in {study.folder}. To have it: {command}"
+def untrained(study: Study, chosen: Cohort, rows: pd.DataFrame, sweep: str, options: str = "") -> str:
+    """Say why a figure has no rows: no network is there, or none has got so far; "" where it has."""
+    if len(rows):
+        return ""
+    command = to_run(study, sweep, options)
+    if len(chosen):
+        return f"The {len(chosen)} networks in {study.folder} have not got so far. To go on: {command}"
+    return f"No such network is in {study.folder}. To have them: {command}"
+
+
+def unmeasured(study: Study, chosen: Cohort, rows: pd.DataFrame, command: str, sweep: str) -> str:
+    """Say why a figure has no rows of an analysis: no network is there, or none was measured; "" where it has.
+
+    Args:
+        study: the results.
+        chosen: the figure's networks.
+        rows: what it is made of.
+        command: the analysis, such as "interventions --kinds ablation", or the file of a sweep, "sweeps/retraining.py".
+        sweep: the sweep that trains such networks.
+    """
+    if len(rows):
+        return ""
+    run, *options = command.split()
+    run = f"python {run}" if run.endswith(".py") else f"python -m analysis {run}"
+    if chosen.networks.empty:
+        folder = study.folder if study.sweeps == (study.folder,) else study.storage / sweep
+        before = f"No such network is in {study.folder}. To have them: {to_run(study, sweep)}, then"
+    else:
+        folder = study.folder
+        if study.sweeps != (study.folder,):
+            folder = study.folder / str(chosen.networks["sweep"].mode().iloc[0])
+        before = f"The {len(chosen)} networks in {study.folder} have not been measured. To do it:"
+    return " ".join([before, run, str(folder), *options])
 
 
 def to_run(study: Study, sweep: str, options: str = "") -> str:
     """Return the command that trains a sweep's networks, at the scale of these results."""
-    scales = study.networks["scale"].unique()
+    scales = set(study.networks["scale"])
     scale = next((name for name in reversed(SCALES) if name in scales), "quick")
-    extra = f" {options}" if options else ""
-    return f"python sweeps/{sweep}.py --scale {scale} --storage {study.storage}{extra}"
-
-
-def to_analyse(study: Study, networks: pd.DataFrame, command: str) -> str:
-    """Return the command that measures these networks: those of the sweep that has most of them."""
-    folder = study.folder
-    if len(networks) and study.sweeps != (study.folder,):
-        folder = study.folder / str(networks["sweep"].mode().iloc[0])
-    return f"{command} {folder}" if command.startswith("python sweeps") else f"python -m analysis {command} {folder}"
+    return " ".join([f"python sweeps/{sweep}.py --scale {scale} --storage {study.storage}", *options.split()])

@@ -13,14 +13,15 @@ from analysis.figures._figure import (
     BASE,
     Cohort,
     Figure,
+    Words,
     cohort,
     each,
     intervals,
-    lacking,
+    make,
     numbers,
     per_cell,
-    script,
-    to_run,
+    sizes,
+    untrained,
 )
 from analysis.study import Study
 from tsrnn.records import EPOCHS, SOLVED
@@ -47,7 +48,7 @@ frame["n"] = frame["curriculum"].str.removeprefix("none-").astype(int)
 frame = frame[["task", "n", "network_id", "epoch", "accuracy_newest"]]
 """
 
-_STEPS_QUERY = """
+STEPS_QUERY = """
 frame = networks.merge(solved, on="network_id")[
     ["task", "curriculum", "network_id", "n", "epoch", "epochs_taken"]
 ]
@@ -247,16 +248,18 @@ def figure_3a(study: Study) -> Figure:
     """Figure 3a: epochs that networks without a curriculum take."""
     chosen = cohort(study, *_ALONE)
     found = compute_scratch(chosen.networks, study.load(EPOCHS), study.load(SOLVED))
-    caption = (
-        "Networks trained on one N from scratch, without a curriculum: epochs until the accuracy exceeded 98 % (dots), "
-        "or trained in vain (crosses); bars are means over both. Above: how many solved it. "
-        f"{numbers(found.cells['networks'])} for each N. {_intervals(found.cells)} {chosen.note}"
-    )
-    title = "Training without a curriculum"
-    query = script(study, chosen, [EPOCHS, SOLVED], _SCRATCH_QUERY)
-    missing = _missing(study, found.networks, chosen, "no_curriculum")
-    return Figure(
-        "3a", title, "" if missing else caption, found._asdict(), query, missing, partial(draw_scratch, found)
+    caption = f"""Networks trained on one N from scratch, without a curriculum: epochs until the accuracy exceeded 98 %
+        (dots), or trained in vain (crosses); bars are means over both. Above: how many solved it.
+        {numbers(found.cells["networks"])} for each N. {intervals(found.cells["networks"])}"""
+    return make(
+        study,
+        Words("3a", "Training without a curriculum", caption),
+        chosen,
+        found,
+        partial(draw_scratch, found),
+        tables=[EPOCHS, SOLVED],
+        body=_SCRATCH_QUERY,
+        missing=untrained(study, chosen, found.networks, "no_curriculum"),
     )
 
 
@@ -265,58 +268,47 @@ def figure_s13(study: Study) -> Figure:
     chosen = cohort(study, *_ALONE)
     found = compute_curves(chosen.networks, study.load(EPOCHS))
     sizes = found.epochs.groupby(["task", "n"])["network_id"].nunique()
-    caption = (
-        "Test accuracy, epoch by epoch, of networks trained on one N without a curriculum; a line is a network, its "
-        "colour is N. Dashed: 98 %, where N counts as solved and training ends. "
-        f"{numbers(sizes)} for each N. {chosen.note}"
-    )
-    query = script(study, chosen, [EPOCHS], _CURVES_QUERY)
-    missing = _missing(study, found.epochs, chosen, "no_curriculum")
-    title = "Learning curves without a curriculum"
-    return Figure(
-        "S13", title, "" if missing else caption, found._asdict(), query, missing, partial(draw_curves, found)
+    caption = f"""Test accuracy, epoch by epoch, of networks trained on one N without a curriculum; a line is a network,
+        its colour is N. Dashed: 98 %, where N counts as solved and training ends. {numbers(sizes)} for each N."""
+    return make(
+        study,
+        Words("S13", "Learning curves without a curriculum", caption),
+        chosen,
+        found,
+        partial(draw_curves, found),
+        tables=[EPOCHS],
+        body=_CURVES_QUERY,
+        missing=untrained(study, chosen, found.epochs, "no_curriculum"),
     )
 
 
 def figure_3b(study: Study) -> Figure:
     """Figure 3b: the largest N solved, by epoch."""
     chosen = cohort(study, *_TWO)
-    found = compute_steps(chosen.networks, study.load(SOLVED))
-    caption = (
-        "The largest N solved, by epochs trained; a line is a network, a dot is where it stands or ended. "
-        f"{each(chosen.networks)}. {chosen.note}"
-    )
-    return _steps(study, chosen, found, ("3b", "Largest N solved under two curricula", caption), draw_progress)
+    caption = f"""The largest N solved, by epochs trained; a line is a network, a dot is where it stands or ended.
+        {each(chosen.networks)}."""
+    return _steps(study, chosen, Words("3b", "Largest N solved under two curricula", caption), draw_progress)
 
 
 def figure_3c(study: Study) -> Figure:
     """Figure 3c: epochs that each N took."""
     chosen = cohort(study, *_TWO)
-    found = compute_steps(chosen.networks, study.load(SOLVED))
-    caption = (
-        "Epochs trained in the curriculum's step that solved N: networks (dots) and their mean (lines), over those "
-        f"that solved it. {each(chosen.networks)}. {_intervals(found.cells)} {chosen.note}"
+    caption = f"""Epochs trained in the curriculum's step that solved N: networks (dots) and their mean (lines), over
+        those that solved it. {each(chosen.networks)}. {intervals(sizes(chosen.networks))}"""
+    return _steps(
+        study, chosen, Words("3c", "Epochs that each N takes under two curricula", caption), draw_epochs_taken
     )
-    title = "Epochs that each N takes under two curricula"
-    return _steps(study, chosen, found, ("3c", title, caption), draw_epochs_taken)
 
 
-def _steps(
-    study: Study, chosen: Cohort, found: Steps, words: tuple[str, str, str], draw: Callable[[Steps], Drawing]
-) -> Figure:
-    id, title, caption = words
-    query = script(study, chosen, [SOLVED], _STEPS_QUERY)
-    missing = _missing(study, found.solved, chosen, "curricula")
-    return Figure(id, title, "" if missing else caption, found._asdict(), query, missing, partial(draw, found))
-
-
-def _missing(study: Study, rows: pd.DataFrame, chosen: Cohort, sweep: str) -> str:
-    if len(rows):
-        return ""
-    if len(chosen):
-        return f"The {len(chosen)} networks in {study.folder} have not got so far; to go on: {to_run(study, sweep)}"
-    return lacking(study, to_run(study, sweep))
-
-
-def _intervals(cells: pd.DataFrame) -> str:
-    return intervals(int(cells["networks"].max())) if len(cells) else ""
+def _steps(study: Study, chosen: Cohort, words: Words, draw: Callable[[Steps], Drawing]) -> Figure:
+    found = compute_steps(chosen.networks, study.load(SOLVED))
+    return make(
+        study,
+        words,
+        chosen,
+        found,
+        partial(draw, found),
+        tables=[SOLVED],
+        body=STEPS_QUERY,
+        missing=untrained(study, chosen, found.solved, "curricula"),
+    )

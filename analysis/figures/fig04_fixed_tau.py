@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
 from analysis import style
-from analysis.figures._figure import BASE, Figure, cohort, intervals, lacking, numbers, per_cell, script, to_run
+from analysis.figures._figure import BASE, Figure, Words, cohort, intervals, make, numbers, per_cell, untrained
 from analysis.study import Study
 from tsrnn.records import SOLVED
 
@@ -80,22 +80,22 @@ def build(study: Study, id: str, title: str, conditions: tuple[str, ...], option
     """Make one of the figures, of the networks that meet the conditions."""
     chosen = cohort(study, *conditions, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
     found = compute(chosen.networks)
-    least = int(found.cells["networks"].min()) if len(found.cells) else 0
     running = int((chosen.networks["status"] == "running").sum())
     caption = (
         f"The largest N each network has solved (dots) and their mean (bars), by the constraint on tau. "
-        f"{numbers(found.cells['networks'])} for each bar. {intervals(least)} {chosen.note}"
+        f"{numbers(found.cells['networks'])} for each bar. {intervals(found.cells['networks'])}"
     )
     if running:
         caption += f" {running} networks are still in training."
-    return Figure(
-        id,
-        title,
-        caption if len(chosen) else "",
-        found._asdict(),
-        script(study, chosen, [SOLVED], _QUERY),
-        "" if len(chosen) else lacking(study, to_run(study, "fixed_tau", options)),
+    return make(
+        study,
+        Words(id, title, caption),
+        chosen,
+        found,
         partial(draw, found),
+        tables=[SOLVED],
+        body=_QUERY,
+        missing=untrained(study, chosen, found.networks, "fixed_tau", options),
     )
 
 

@@ -1,0 +1,159 @@
+"""Quantities of a network against the N it solved: what figures 4b, 5, 6 and S1 to S8 have in common."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+
+from analysis import style
+from analysis.figures._figure import per_cell
+
+
+class AgainstN(NamedTuple):
+    """Quantities against N.
+
+    Attributes:
+        networks: one row a network and solved N: the columns that say which cell, network_id, n, the quantities.
+        cells: one row a cell, n and quantity: networks, mean, low, high.
+    """
+
+    networks: pd.DataFrame
+    cells: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel: a quantity of the rows that have these values.
+
+    Attributes:
+        quantity: the column.
+        label: of the y axis.
+        title: of the panel.
+        where: by column, the value that rows have.
+        reference: y of a dashed line.
+    """
+
+    quantity: str
+    label: str
+    title: str = ""
+    where: Mapping[str, Any] = field(default_factory=dict)
+    reference: float | None = None
+
+    def of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows that belong here."""
+        for column, value in self.where.items():
+            frame = frame[frame[column] == value]
+        return frame
+
+
+def compute(rows: pd.DataFrame, by: Sequence[str], quantities: Sequence[str]) -> AgainstN:
+    """Sum up quantities over networks.
+
+    Args:
+        rows: one row a network and n, with the columns `by`, network_id, n and the quantities.
+        by: the columns that say which cell, such as task and curriculum.
+        quantities: the columns summed up; an empty value does not count.
+    """
+    frame = rows[[*by, "network_id", "n", *quantities]].sort_values([*by, "network_id", "n"], ignore_index=True)
+    cells = [per_cell(frame, [*by, "n"], name).assign(quantity=name) for name in quantities]
+    return AgainstN(frame, pd.concat(cells, ignore_index=True))
+
+
+def draw(
+    found: AgainstN,
+    panels: Sequence[Sequence[Panel]],
+    kind: str,
+    looks: Mapping[Any, Mapping[str, Any]],
+    *,
+    height: float = 2.2,
+    width: float | None = None,
+    dots: bool = True,
+    share_rows: bool = True,
+) -> Drawing:
+    """Draw panels of means as lines and networks as dots.
+
+    Args:
+        found: what `compute` returned.
+        panels: rows of panels.
+        kind: the column that tells lines of a panel apart.
+        looks: by its value, in the legend's order, a `label`, a `color` and perhaps a `linestyle`.
+        height: of a row, in inches.
+        width: of the figure, in inches.
+        dots: draw networks.
+        share_rows: panels of a row have one y axis.
+    """
+    figure, grid = style.panels(
+        len(panels[0]), len(panels), height=height, width=width, sharey="row" if share_rows else False, sharex="col"
+    )
+    for row, axes_row in zip(panels, grid, strict=True):
+        for column, (panel, axes) in enumerate(zip(row, axes_row, strict=True)):
+            networks = panel.of(found.networks)
+            cells = panel.of(found.cells)
+            cells = cells[cells["quantity"] == panel.quantity]
+            for value, look in looks.items():
+                here = cells[cells[kind] == value]
+                if here.empty:
+                    continue
+                own = networks[networks[kind] == value]
+                if dots:
+                    style.dots(axes, own["n"], own[panel.quantity], look["color"], s=6, alpha=0.4)
+                line = {name: setting for name, setting in look.items() if name not in ("label", "color")}
+                style.line(axes, here["n"], here["mean"], here["low"], here["high"], look["color"], **line)
+            if panel.reference is not None:
+                axes.axhline(panel.reference, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+            if panel.title:
+                axes.set_title(panel.title)
+            if column == 0 or not share_rows:
+                axes.set_ylabel(panel.label)
+            if row is panels[-1]:
+                axes.set_xlabel("N")
+                style.whole(axes.xaxis)
+    shown = [value for value in looks if (found.cells[kind] == value).any()]
+    style.legend(figure, {looks[value]["label"]: _key(looks[value]) for value in shown}, min(len(shown), 5))
+    return figure
+
+
+def curriculum_looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return how lines of these curricula look."""
+    return {name: {"label": style.word(name), "color": style.colour(name)} for name in style.ordered(names)}
+
+
+def shaded_looks(values: Sequence[Any], label: str) -> dict[Any, dict[str, Any]]:
+    """Return how lines of ordered values look, such as k: `label` with "{}" where the value stands."""
+    return {
+        value: {"label": label.format(value), "color": shade}
+        for value, shade in zip(values, style.shades(len(values)), strict=True)
+    }
+
+
+def _key(look: Mapping[str, Any]) -> dict[str, Any]:
+    return {"linewidth": 2} | {name: setting for name, setting in look.items() if name != "label"}
+
+
+def shared(rows: pd.DataFrame, wanted: int, by: str = "curriculum") -> int | None:
+    """Return the N to show all kinds of networks at: `wanted`, or the nearest that every kind has.
+
+    Args:
+        rows: with the columns n and `by`.
+        wanted: the paper's N.
+        by: the column of the kinds.
+
+    Returns:
+        `wanted` where every kind has it, else the largest N below that all have, else the smallest above; None where
+        they share none.
+    """
+    sets = [set(group["n"]) for _, group in rows.groupby(by)]
+    common = sorted(set.intersection(*sets)) if sets else []
+    below = [n for n in common if n <= wanted]
+    return int(below[-1]) if below else int(common[0]) if common else None
+
+
+def slope(x: "np.ndarray[Any, Any]", y: "np.ndarray[Any, Any]") -> tuple[float, float]:
+    """Return slope and intercept of the least-squares line; NaN with fewer than two different x."""
+    if len(np.unique(x)) < 2:
+        return float("nan"), float("nan")
+    slope, intercept = np.polyfit(x, y, 1)
+    return float(slope), float(intercept)

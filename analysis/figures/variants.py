@@ -1,0 +1,156 @@
+"""Taus of networks that differ from the paper's in time or nonlinearity (figures S5 to S8)."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from matplotlib.figure import Figure as Drawing
+
+from analysis import style
+from analysis.figures import _against_n, fig04_taus
+from analysis.figures._against_n import AgainstN, Panel, curriculum_looks, shaded_looks
+from analysis.figures._figure import BASE, Cohort, Figure, Words, cohort, intervals, make, numbers, untrained
+from analysis.study import Study
+from tsrnn.records import SOLVED
+
+_PARITY = ("task == 'parity'", "curriculum in ['single', 'multi']")
+_TIMELESS = tuple(condition for condition in BASE if not condition.startswith("k "))
+_OUTSIDE = tuple(condition.replace("'inside'", "'outside'") for condition in _TIMELESS)
+_ANY_PHI = tuple(c for c in BASE if not c.startswith(("nonlinearity", "self_interaction")))
+
+_QUERY = """
+frame = networks[[{by}, "network_id"]].merge(solved, on="network_id")[
+    [{by}, "network_id", "n", "tau_mean", "tau_sd"]
+]
+"""
+
+
+def draw_by_k(found: AgainstN, label: str) -> Drawing:
+    """Draw a column of panels a curriculum, mean and standard deviation above each other, k as the shade.
+
+    Args:
+        found: with the columns curriculum and k.
+        label: of the line of a k, with "{}" where it stands.
+    """
+    curricula = style.ordered(found.networks["curriculum"])
+    ks = sorted(found.networks["k"].unique(), key=lambda k: [int(part) for part in k.split(",")][::-1])
+    panels = [
+        [Panel("tau_mean", "mean τ", style.word(c), {"curriculum": c}, reference=1) for c in curricula],
+        [Panel("tau_sd", "SD of τ", "", {"curriculum": c}) for c in curricula],
+    ]
+    return _against_n.draw(found, panels, "k", shaded_looks(ks, label), height=1.9)
+
+
+def draw_variants(found: AgainstN, columns: Sequence[tuple[str, dict[str, Any]]]) -> Drawing:
+    """Draw a column of panels a variant, mean and standard deviation above each other.
+
+    Args:
+        found: with the columns self_interaction, nonlinearity, slope and curriculum.
+        columns: title and values of each variant.
+    """
+    shown = [(title, where) for title, where in columns if len(Panel("", "", where=where).of(found.networks))]
+    panels = [
+        [Panel("tau_mean", "mean τ (time steps)", title, where, reference=1) for title, where in shown],
+        [Panel("tau_sd", "SD of τ (time steps)", "", where) for title, where in shown],
+    ]
+    looks = curriculum_looks(found.networks["curriculum"])
+    return _against_n.draw(found, panels, "curriculum", looks, height=1.9)
+
+
+def _figure(
+    study: Study, chosen: Cohort, words: Words, by: tuple[str, ...], sweep: str, draw: Any, subject: str
+) -> Figure:
+    """Make one of the figures; without networks that meet `subject` there is nothing to compare."""
+    found = fig04_taus.compute(chosen.networks, study.load(SOLVED), by)
+    subjects = Cohort(chosen.networks.query(subject), "", "")
+    solvers = found.networks[found.networks["network_id"].isin(subjects.networks["network_id"])]
+    counts = chosen.networks.groupby([column for column in by if chosen.networks[column].notna().all()])
+    sizes = counts["network_id"].nunique()
+    caption = f"{words.caption} {numbers(sizes)} for each line. {intervals(sizes)}"
+    return make(
+        study,
+        words._replace(caption=caption),
+        chosen,
+        found,
+        partial(draw, found),
+        tables=[SOLVED],
+        body=_QUERY.replace("{by}", ", ".join(f'"{column}"' for column in by)),
+        missing=untrained(study, subjects, solvers, sweep),
+    )
+
+
+def figure_s5(study: Study) -> Figure:
+    """Figure S5: dt = 1/k, the input held for k steps."""
+    chosen = cohort(study, *_OUTSIDE, *_PARITY, "(k == '1' or dt == '1/k')")
+    caption = """Time steps of dt = 1/k, the input held for k of them: a bit lasts one unit of time whatever k is;
+        self-interaction outside. Mean and standard deviation of tau, in units of time, when a network solved N (dots:
+        networks; lines: means). Several k: one was drawn for each batch. Dashed: tau = 1."""
+    return _figure(
+        study,
+        chosen,
+        Words("S5", "Taus with finer time steps, N-parity", caption),
+        ("curriculum", "k"),
+        "time_discretisation",
+        partial(draw_by_k, label="k = {}"),
+        "dt != '1'",
+    )
+
+
+def figure_s6(study: Study) -> Figure:
+    """Figure S6: bits that last k steps at dt = 1."""
+    chosen = cohort(study, *_TIMELESS, *_PARITY, "dt == '1'")
+    caption = """Bits shown for k time steps at dt = 1. Mean and standard deviation of tau, in time steps, when a
+        network solved N (dots: networks; lines: means). Dashed: tau = 1, the least it can be."""
+    return _figure(
+        study,
+        chosen,
+        Words("S6", "Taus with longer bits, N-parity", caption),
+        ("curriculum", "k"),
+        "input_duration",
+        partial(draw_by_k, label="bits of {} steps"),
+        "k != '1'",
+    )
+
+
+def figure_s7(study: Study) -> Figure:
+    """Figure S7: self-interaction outside of the nonlinearity."""
+    chosen = cohort(study, *_TIMELESS[:2], *_TIMELESS[3:], *_PARITY, "k == '1'")
+    caption = """Self-interaction inside and outside of the nonlinearity. Mean and standard deviation of tau when a
+        network solved N (dots: networks; lines: means). Dashed: tau = 1, the least it can be."""
+    return _figure(
+        study,
+        chosen,
+        Words("S7", "Taus with the self-interaction outside, N-parity", caption),
+        ("self_interaction", "curriculum"),
+        "nonlinearities",
+        partial(
+            draw_variants,
+            columns=[(f"self-interaction {where}", {"self_interaction": where}) for where in ("inside", "outside")],
+        ),
+        "self_interaction == 'outside'",
+    )
+
+
+def figure_s8(study: Study) -> Figure:
+    """Figure S8: other nonlinearities."""
+    chosen = cohort(study, *_ANY_PHI, *_PARITY, ignoring=["slope"])
+    caption = """Nonlinearities; the leaky ReLU's slope is given, and where the self-interaction is. Mean and standard
+        deviation of tau when a network solved N (dots: networks; lines: means). Dashed: tau = 1."""
+    leaky = [
+        (f"leaky ReLU {slope:g}, inside", {"nonlinearity": "leaky_relu", "self_interaction": "inside", "slope": slope})
+        for slope in sorted(set(chosen.networks["slope"].dropna()), reverse=True)
+    ]
+    others = [
+        (f"{style.word(name)}, {where}", {"nonlinearity": name, "self_interaction": where})
+        for where in ("inside", "outside")
+        for name in ("relu", "tanh")
+    ]
+    return _figure(
+        study,
+        chosen,
+        Words("S8", "Taus with other nonlinearities, N-parity", caption),
+        ("self_interaction", "nonlinearity", "slope", "curriculum"),
+        "nonlinearities",
+        partial(draw_variants, columns=[*leaky, *others]),
+        "nonlinearity != 'leaky_relu'",
+    )
