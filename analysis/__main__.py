@@ -17,6 +17,7 @@ from analysis import measures, tables
 from analysis.frames import ResultsError
 from analysis.study import Study
 from tsrnn import command_line
+from tsrnn.command_line import Place
 from tsrnn.store import StoreError
 
 app = App(
@@ -40,7 +41,7 @@ def AtLeast(least: int) -> Parameter:  # noqa: N802
 
 
 @app.command
-def max_n(results: Path, /, *, as_json: AsJson = False) -> None:
+def max_n(results: Place, /, *, as_json: AsJson = False) -> None:
     """Print the largest N solved for each task, curriculum and tau.
 
     Args:
@@ -56,7 +57,7 @@ def max_n(results: Path, /, *, as_json: AsJson = False) -> None:
 
 @app.command
 def interventions(
-    results: Path,
+    results: Place,
     /,
     *,
     kinds: Annotated[list[InterventionKind] | None, Parameter(consume_multiple=True, negative=())] = None,
@@ -131,7 +132,7 @@ def known_figures(_: type, ids: list[str] | None) -> None:
 
 @app.command
 def figures(
-    results: Path,
+    results: Place,
     /,
     *,
     only: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=(), validator=known_figures)] = None,
@@ -174,7 +175,7 @@ def claims(results: Path, /, *, as_json: AsJson = False) -> None:
         results: A sweep's folder, such as results/fixed_tau, or the folder of several, such as results.
         as_json: Print {"counts": {VERDICT: claims}, "claims": [...]}, one row a claim.
     """
-    # Not for the other commands: scipy and statsmodels take a while to import.
+    # Not for the other commands: scipy's statistics take a while to import.
     from analysis.claims import counts, judge_all
 
     frame = judge_all(Study(results))

@@ -18,7 +18,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -29,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from analysis.frames import ResultsError, load
 from tsrnn import checkpoint
 from tsrnn.checkpoint import Checkpoint
+from tsrnn.files import Location
 from tsrnn.records import ANALYSES, SOLVED, Row, Table
 from tsrnn.store import Store, encode
 
@@ -69,7 +69,7 @@ class Job:
 
     network_id: str
     n: int
-    path: Path
+    path: Location
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Summary:
 
 
 def run(
-    results: Path,
+    results: Location,
     analysis: Analysis,
     *,
     keep: Callable[[int], bool] = lambda n: True,
@@ -154,7 +154,7 @@ def run(
     return summary
 
 
-def _jobs(results: Path, analysis: Analysis, keep: Callable[[str, int], bool]) -> tuple[list[Job], int]:
+def _jobs(results: Location, analysis: Analysis, keep: Callable[[str, int], bool]) -> tuple[list[Job], int]:
     """Return the checkpoints to be measured, in order, and how many were measured before."""
     solved = load(results, SOLVED)
     done: set[tuple[str, int]] = set()

@@ -1,13 +1,15 @@
 """The only reader of results: a table of a sweep's folder as a frame."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+from pyarrow.parquet import filters_to_expression
 
+from tsrnn.files import Location, ObjectPath, location
 from tsrnn.records import RUNS, Table
+from tsrnn.store import StoreError, read_folder
 
 
 class ResultsError(Exception):
@@ -15,7 +17,7 @@ class ResultsError(Exception):
 
 
 def load(
-    results: str | Path,
+    results: str | Location,
     table: str | Table,
     columns: Sequence[str] | None = None,
     where: Sequence[tuple[str, str, Any]] | None = None,
@@ -23,7 +25,8 @@ def load(
     """Read one table of a sweep, finished or still running.
 
     Args:
-        results: The sweep's folder, which has one folder a table, such as `results/fixed_tau`.
+        results: The sweep's folder, which has one folder a table, such as `results/fixed_tau` or
+            `s3://BUCKET/PATH/fixed_tau`.
         table: The table or its name.
         columns: The columns to read; all by default.
         where: Conditions that all hold for the rows that are read, such as ("n", "in", {5, 30}); all by default.
@@ -34,39 +37,47 @@ def load(
     Raises:
         ResultsError: there is no such folder, it is not a sweep's, or the table is missing or damaged.
     """
-    folder = Path(results)
+    folder = location(results)
     name = table.name if isinstance(table, Table) else table
     tables = tables_of(folder)
     if name not in tables:
         raise ResultsError(f"{folder} has no table {name!r}: it has {', '.join(tables)}")
     try:
+        if isinstance(folder, ObjectPath):
+            rows = read_folder(folder / name)
+            rows = rows if where is None else rows.filter(filters_to_expression(list(where)))
+            frame: pd.DataFrame = (rows if columns is None else rows.select(list(columns))).to_pandas()
+            return frame
         return pd.read_parquet(
             folder / name,
             columns=None if columns is None else list(columns),
             filters=None if where is None else list(where),
             partitioning=None,
         )
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, StoreError) as error:
         raise ResultsError(f"{folder / name} cannot be read: {' '.join(str(error).split())}") from error
 
 
-def sweeps_of(results: str | Path) -> list[Path]:
+def sweeps_of(results: str | Location) -> list[Location]:
     """Return the folders of the sweeps in a folder: itself if it is one, else those right below it.
 
     Raises:
         ResultsError: there is no such folder, or no sweep in it.
     """
-    folder = Path(results)
-    if not folder.is_dir():
-        raise ResultsError(f"{folder} is not a folder: give the folder of a sweep")
-    if _has(folder, RUNS.name):
-        return [folder]
-    if sweeps := [path for path in _folders(folder) if _has(path, RUNS.name)]:
-        return sweeps
+    folder = location(results)
+    try:
+        if not folder.is_dir():
+            raise ResultsError(f"{folder} is not a folder: give the folder of a sweep")
+        if _has(folder, RUNS.name):
+            return [folder]
+        if sweeps := [path for path in _folders(folder) if _has(path, RUNS.name)]:
+            return sweeps
+    except OSError as error:
+        raise ResultsError(f"{folder} cannot be read: {' '.join(str(error).split())}") from error
     raise ResultsError(f"{folder} has no tables: give the folder of a sweep, the one that has {RUNS.name}/ in it")
 
 
-def tables_of(folder: Path) -> list[str]:
+def tables_of(folder: Location) -> list[str]:
     """Return the names of a sweep's tables.
 
     Raises:
@@ -80,9 +91,9 @@ def tables_of(folder: Path) -> list[str]:
     return [path.name for path in _folders(folder) if _has(folder, path.name)]
 
 
-def _has(folder: Path, table: str) -> bool:
+def _has(folder: Location, table: str) -> bool:
     return any((folder / table).glob("*.parquet"))
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir())
+def _folders(folder: Location) -> list[Location]:
+    return sorted((path for path in folder.iterdir() if path.is_dir()), key=str)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import pandas as pd
@@ -12,6 +11,7 @@ from analysis import _jobs, measures
 from analysis.comparison import choose, compare_curricula, measured, summarise
 from analysis.frames import ResultsError, load
 from analysis.interventions import InTime, Kind, analyses
+from tsrnn.files import Location
 from tsrnn.records import ABLATION, EPOCHS, HEADS_RETRAINING, INHIBITION, OUTCOMES, PERTURBATION, RUNS, SOLVED
 from tsrnn.tasks import TASKS, BitTask
 
@@ -48,7 +48,7 @@ class Results:
 
 
 def run(
-    results: Path,
+    results: Location,
     kinds: Sequence[Kind],
     *,
     n: int | None,
@@ -116,7 +116,7 @@ def _measurable(kind: Kind, networks: pd.DataFrame, notes: list[str]) -> pd.Data
     return networks[kept]
 
 
-def _conclude(kind: Kind, results: Path, checkpoints: pd.DataFrame, found: Results) -> None:
+def _conclude(kind: Kind, results: Location, checkpoints: pd.DataFrame, found: Results) -> None:
     """Sum up and test what one kind measured."""
     values = ["relative_accuracy", "accuracy"]
     match kind:

@@ -6,7 +6,6 @@ Frames in, frame out; only `max_n` starts from a folder.
 import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.frames import load
+from tsrnn.files import Location
 from tsrnn.records import EPOCHS, OUTCOMES, RUNS, SOLVED
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
@@ -82,7 +82,7 @@ def networks(runs: pd.DataFrame, outcomes: pd.DataFrame, epochs: pd.DataFrame, s
     return frame.reset_index()
 
 
-def max_n(results: str | Path) -> pd.DataFrame:
+def max_n(results: str | Location) -> pd.DataFrame:
     """Return `max_n_by_cell` of a sweep's folder, finished or still running.
 
     Raises:

@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -210,11 +209,15 @@ def with_holm(comparisons: pd.DataFrame) -> pd.DataFrame:
 
 
 def holm(p_values: Values) -> Values:
-    """Return p-values corrected for how many there are, after Holm; NaN where there is none (NaN)."""
+    """Return p-values corrected for how many there are, after Holm; NaN where there is none (NaN).
+
+    `statsmodels.stats.multitest.multipletests` gives the same, but runs the garbage collector at each call, which
+    beside a large study takes longer than all else.
+    """
     result = np.full(len(p_values), np.nan)
-    known = ~np.isnan(p_values)
-    if known.any():
-        result[known] = multipletests(p_values[known], method="holm")[1]
+    order = np.argsort(p_values)[: np.count_nonzero(~np.isnan(p_values))]
+    stepped = p_values[order] * np.arange(len(order), 0, -1)
+    result[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
     return result
 
 

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from analysis import frames, measures
 from tsrnn import records
+from tsrnn.files import Location, location
 from tsrnn.records import EPOCHS, OUTCOMES, RUNS, SOLVED, Table
 
 _DTYPES = {"string": "str", "int64": "int64", "float64": "float64"}
@@ -30,13 +30,13 @@ class Study:
         ResultsError: (on construction) no sweep is there.
     """
 
-    def __init__(self, results: str | Path):
-        self.folder = Path(results)
+    def __init__(self, results: str | Location):
+        self.folder = location(results)
         self.sweeps = tuple(frames.sweeps_of(results))
         self._tables: dict[tuple[str, ...], pd.DataFrame] = {}
 
     @property
-    def storage(self) -> Path:
+    def storage(self) -> Location:
         """The folder that sweeps are stored in: what `--storage` was."""
         if self.sweeps != (self.folder,):
             return self.folder

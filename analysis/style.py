@@ -61,6 +61,9 @@ WORDS: Final[Mapping[str, str]] = {
 _WINDOWS: Final = ("#66D9B5", "#2BBE93", "#009E73", "#00664A", "#003D2C")
 _MUTED: Final = "#555555"
 
+# More dots than this are a picture inside an SVG: as shapes they would make it large.
+_FEW: Final = 300
+
 _RC: Final[Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -88,6 +91,7 @@ _RC: Final[Any] = {
     "legend.frameon": False,
     "legend.handlelength": 1.4,
     "figure.facecolor": "white",
+    "mathtext.default": "regular",
     "svg.fonttype": "none",
     "svg.hashsalt": "tsrnn",
     "path.simplify": True,
@@ -158,7 +162,7 @@ def shades(count: int) -> list[str]:
 def dots(axes: Axes, x: ArrayLike, y: ArrayLike, shade: str, **options: Any) -> None:
     """Draw networks as dots."""
     settings: dict[str, Any] = {"s": 9, "alpha": 0.65, "linewidths": 0, "zorder": 3} | options
-    axes.scatter(x, y, color=shade, rasterized=np.size(np.asarray(x)) > 2000, **settings)
+    axes.scatter(x, y, color=shade, rasterized=np.size(np.asarray(x)) > _FEW, **settings)
 
 
 def spread(count: int, width: float = 0.3) -> Values:
@@ -215,6 +219,14 @@ def legend(figure: Figure, entries: Mapping[str, Mapping[str, Any]], columns: in
 def curricula(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return the entries of a legend of curricula."""
     return {word(name): {"color": colour(name), "linewidth": 2.5} for name in names}
+
+
+def laid_out(figure: Figure) -> Figure:
+    """Place the panels of a figure for good: every file that is made of it then costs less."""
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    return figure
 
 
 def render(figure: Figure, form: Format, dpi: int = PNG_DPI) -> bytes:

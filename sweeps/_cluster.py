@@ -31,7 +31,7 @@ from sweeps._grid import title
 from sweeps._progress import Progress
 from sweeps._trainable import PopulationTrainable
 from tsrnn.config import RunConfig
-from tsrnn.files import write_atomically
+from tsrnn.files import Location, write_atomically
 from tsrnn.lock import FolderLock, LockedError
 from tsrnn.plugins import files_of
 from tsrnn.store import Store
@@ -172,7 +172,9 @@ def _require_answer(address: str) -> None:
         raise SweepError(f"address = {address}: no Ray cluster answers there ({error}); try --address local") from None
 
 
-def run(groups: Sequence[Sequence[RunConfig]], folder: Path, resources: Resources, console: Console) -> dict[str, str]:
+def run(
+    groups: Sequence[Sequence[RunConfig]], folder: Location, resources: Resources, console: Console
+) -> dict[str, str]:
     """Train each group as one trial; return the reason of each network that failed, by network_id.
 
     Args:

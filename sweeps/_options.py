@@ -53,7 +53,8 @@ class Options:
     """Neurons of a network. [default: 500; laptop 128, quick 64]"""
 
     storage: Annotated[str, Parameter(env_var="TSRNN_STORAGE")] = "results"
-    """Folder for results; this sweep writes below STORAGE/<its name>/."""
+    """Folder for results; this sweep writes below STORAGE/<its name>/. On a cluster of several machines: a folder that
+    all of them see, or s3://BUCKET/PATH."""
 
     address: str = "auto"
     """Ray to run on: auto (a running cluster if there is one, else this machine), local, or HOST:PORT."""

@@ -5,7 +5,6 @@ later invocation continues each network from its newest valid checkpoint.
 """
 
 import platform
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from ray import tune
 
 from tsrnn.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
 from tsrnn.config import RunConfig
+from tsrnn.files import Location, location
 from tsrnn.plugins import import_file
 from tsrnn.records import OUTCOMES
 from tsrnn.store import NetworkTables, Store, StoreError
@@ -41,6 +41,7 @@ class PopulationTrainable(tune.Trainable):
         self._last: dict[str, dict[str, Any]] = {}
         self._warnings: list[str] = []
         self._unusable: list[Exception] = []
+        self._started: dict[str, int] = {}
         for file in config["plugins"]:
             import_file(file)
         starts = []
@@ -49,7 +50,7 @@ class PopulationTrainable(tune.Trainable):
             try:
                 if self._has_ended(run):  # before this trial failed, and was begun again
                     continue
-                start = self._start(run, Path(config["folder"]))
+                start = self._start(run, location(config["folder"]))
                 outcome = ended(run, start.progress)
                 if outcome is None:
                     starts.append(start)
@@ -59,13 +60,14 @@ class PopulationTrainable(tune.Trainable):
                 self._unusable.append(error)
         self._trainer = Trainer(starts, config["device"]) if starts else None
 
-    def _start(self, run: RunConfig, folder: Path) -> Checkpoint:
+    def _start(self, run: RunConfig, folder: Location) -> Checkpoint:
         """Return where a network goes on: the newest checkpoint that is valid and whose epochs have their rows."""
         key = run.network_id
         self._folders[key] = CheckpointFolder(folder, key)
         start, warnings = self._folders[key].newest(run, self._store.last_epoch(key))
         self._warnings += [f"{warning}; continuing from epoch {start.progress.epoch}" for warning in warnings]
         self._tables[key] = NetworkTables(self._store, key, through_epoch=start.progress.epoch)
+        self._started[key] = start.progress.epoch
         return start
 
     def _has_ended(self, run: RunConfig) -> bool:
@@ -104,20 +106,28 @@ class PopulationTrainable(tune.Trainable):
         return {"networks": self._last, "warnings": self._warnings, "done": done}
 
     def _keep(self, report: EpochReport) -> None:
-        """Write an epoch in the order that a crash at any point leaves nothing lost and nothing doubled.
-
-        Rows come before the checkpoint: rows of an epoch that will be redone are replaced, whereas a
-        checkpoint without its rows would lose them. The outcome comes last.
-        """
-        key = report.config.network_id
-        folder, tables = self._folders[key], self._tables[key]
-        paths = {n: folder.save_solved(report.solved, n) for n in report.newly_solved} if report.solved else {}
+        """Write an epoch in the order that a crash at any point leaves nothing lost and nothing doubled."""
+        paths = self._save_solved(report)
+        tables = self._tables[report.config.network_id]
         tables.add(epochs_row(report), heads_rows(report), solved_rows(report, paths))
-        tables.flush()
-        if report.outcome is None or report.outcome.status != "diverged":
-            folder.save_resume(report.checkpoint)
+        self._write(report)
         if report.outcome:
             self._write_outcome(report.checkpoint, report.outcome)
+
+    def _save_solved(self, report: EpochReport) -> dict[int, str]:
+        """Save the weights that solved an N; return where, by N."""
+        folder = self._folders[report.config.network_id]
+        return {n: folder.save_solved(report.solved, n) for n in report.newly_solved} if report.solved else {}
+
+    def _write(self, report: EpochReport) -> None:
+        """Write the rows, then the checkpoint.
+
+        Rows of an epoch that will be redone are replaced, whereas a checkpoint without its rows would lose them.
+        """
+        key = report.config.network_id
+        self._tables[key].flush()
+        if report.outcome is None or report.outcome.status != "diverged":
+            self._folders[key].save_resume(report.checkpoint)
 
     def _write_outcome(self, checkpoint: Checkpoint, outcome: Outcome) -> None:
         row = outcomes_row(checkpoint.config, outcome, checkpoint.progress, self._processor)

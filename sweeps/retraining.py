@@ -12,7 +12,6 @@ window do better still.
 import dataclasses
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
@@ -30,8 +29,9 @@ from sweeps._folder import Record, SweepFolder
 from sweeps._runner import groups_of
 from tsrnn import checkpoint
 from tsrnn.checkpoint import Checkpoint, CheckpointError, CheckpointFolder, Progress
-from tsrnn.command_line import fail, run
+from tsrnn.command_line import Place, fail, run
 from tsrnn.config import EndRules, NoCurriculum
+from tsrnn.files import Location
 from tsrnn.records import EPOCHS, OUTCOMES, RETRAINING, RUNS, SOLVED
 from tsrnn.store import Store, StoreError, encode
 
@@ -59,7 +59,7 @@ def retrained(source: Checkpoint, n: int, larger: int, epochs: int) -> Checkpoin
 
 @app.default
 def main(
-    results: Path,
+    results: Place,
     /,
     *,
     n: int = 16,
@@ -134,7 +134,7 @@ def main(
 
 
 def _measure(
-    results: Path,
+    results: Location,
     folder: SweepFolder,
     sources: dict[str, tuple[Checkpoint, int]],
     starts: dict[tuple[str, int], Checkpoint],

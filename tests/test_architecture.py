@@ -10,9 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
-    ("lock",),
     ("kinds", "randomness", "records", "files", "exponentials"),
-    ("tasks", "bartlett"),
+    ("tasks", "bartlett", "lock"),
     ("config", "timescales"),
     ("networks", "curriculum", "presets", "store"),
     ("sampling", "optimizers", "plugins", "interventions"),

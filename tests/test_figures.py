@@ -101,8 +101,8 @@ class TestFixedTau:
             sweep.add(config("single", seed), [solved(n, n) for n in range(2, top + 1)])
         sweep.add(config("multi", tau=2.0), [])
         sweep.add(config("multi", tau=2.0, seed=1), [solved(2, 1)], status="")
-        sweep.add(config("multi", task="dms"), [solved(2, 1)])
-        sweep.add(config("multi", self_interaction="outside"), [solved(2, 1)])
+        sweep.add(config("multi", task="dms", tau=3.0), [solved(2, 1)])
+        sweep.add(config("multi", tau=3.0, self_interaction="outside"), [solved(2, 1)])
         return Study(tmp_path)
 
     def test_numbers(self, study: Study):
@@ -124,10 +124,15 @@ class TestFixedTau:
 
     def test_networks_of_a_larger_scale_are_not_mixed_with_others(self, study: Study, tmp_path: Path):
         laptop = HandMade(tmp_path / "again", "laptop")
-        laptop.add(config("single", 7), [solved(2, 1)])
+        laptop.add(config("single", 7, tau=1.0), [solved(2, 1)])
         figure = only(Study(tmp_path), "4a")
         assert figure.data["networks"]["max_n"].tolist() == [2]
         assert "4 networks of another scale are left out" in figure.caption
+
+    def test_trained_taus_alone_are_no_comparison(self, tmp_path: Path):
+        sweep = HandMade(tmp_path / "curricula")
+        sweep.add(config("single"), [solved(2, 1)])
+        assert "sweeps/fixed_tau.py" in only(Study(sweep.folder), "4a").missing
 
 
 class TestCurricula:
@@ -479,12 +484,12 @@ class TestCurves:
 
 class TestCommand:
     def test_files_and_reasons(self, full: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-        assert main(["figures", str(full.sweeps[0]), "--only", "4a", "3a", "--out", str(tmp_path)]) == 0
+        assert main(["figures", str(full.sweeps[0]), "--only", "4b", "3a", "--out", str(tmp_path)]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert sorted(os.listdir(tmp_path)) == ["4a.png", "4a.svg"]
+        assert sorted(os.listdir(tmp_path)) == ["4b.png", "4b.svg"]
         assert lines[0].startswith("3a      not drawn: ")
         assert "sweeps/no_curriculum.py --scale quick --storage" in lines[0]
-        assert lines[1].split()[0] == "4a"
+        assert lines[1].split()[0] == "4b"
 
     def test_json(self, full: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         assert main(["figures", str(full.folder), "--only", "table1", "--out", str(tmp_path), "--json"]) == 0

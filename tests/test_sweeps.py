@@ -305,7 +305,7 @@ def test_bad_input_is_one_line(tmp_path, here, options, status, says):
     assert not (tmp_path / "storage").exists()
 
 
-@pytest.mark.parametrize("storage", ["s3://bucket/results", "~nobody-of-this-name/results"])
+@pytest.mark.parametrize("storage", ["gs://bucket/results", "~nobody-of-this-name/results"])
 def test_a_storage_that_is_no_folder(tmp_path, monkeypatch, here, storage):
     monkeypatch.chdir(tmp_path)
     status, output, errors = here("--dry-run", "--storage", storage)

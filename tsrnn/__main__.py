@@ -43,7 +43,7 @@ def import_reference(
     *,
     curriculum: Literal["single", "multi"],
     n: AtLeastTwo,
-    out: Path,
+    out: command_line.Place,
     task: Literal["parity", "dms"] = "parity",
     network: Seed = 0,
 ) -> None:
@@ -83,7 +83,7 @@ def import_reference(
 
 @app.command
 def evaluate(
-    checkpoint: Path,
+    checkpoint: command_line.Place,
     /,
     *,
     protocol: Protocol = "end",

@@ -6,6 +6,7 @@ strict: a missing, extra, misshapen or damaged tensor is a `CheckpointError`.
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch import Tensor
 from tsrnn import curriculum
 from tsrnn.config import RunConfig, explain
 from tsrnn.curriculum import CurriculumState
-from tsrnn.files import write_atomically
+from tsrnn.files import Location, ObjectPath, location, write_atomically
 from tsrnn.kinds import MemoryN
 from tsrnn.networks import NetworkState, Population, initial_network, parameter_dtype, population, shapes
 from tsrnn.optimizers import OptimizerState, initial_state
@@ -113,7 +114,7 @@ def new(config: RunConfig) -> Checkpoint:
     return Checkpoint(config, Progress(heads=heads), initial_network(config, heads))
 
 
-def save(checkpoint: Checkpoint, path: Path) -> None:
+def save(checkpoint: Checkpoint, path: Location) -> None:
     """Write a checkpoint, whole or not at all.
 
     Raises:
@@ -133,16 +134,18 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     write_atomically(path, safetensors.torch.save(tensors, metadata))
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: str | Location) -> Checkpoint:
     """Read a checkpoint.
+
+    Args:
+        path: A file, or s3://BUCKET/PATH.
 
     Raises:
         CheckpointError: if the file is absent, damaged, not one of ours, or does not fit its own configuration.
     """
+    path = location(path)
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata, tensors = _read(path)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except (safetensors.SafetensorError, OSError, ValueError) as error:
@@ -172,7 +175,18 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(config, progress, parts["network"], optimizer)
 
 
-def _about(path: Path, text: str) -> tuple[RunConfig, Progress]:
+def _read(path: Location) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return the header's texts and the tensors of a safetensors file."""
+    if isinstance(path, ObjectPath):
+        with tempfile.TemporaryDirectory(prefix="tsrnn-") as folder:
+            copy = Path(folder) / "checkpoint"
+            copy.write_bytes(path.read_bytes())
+            return _read(copy)
+    with safetensors.safe_open(path, framework="pt") as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _about(path: Location, text: str) -> tuple[RunConfig, Progress]:
     try:
         about: Any = json.loads(text)
         if not isinstance(about, dict) or about.get("format") != FORMAT:
@@ -185,7 +199,7 @@ def _about(path: Path, text: str) -> tuple[RunConfig, Progress]:
         raise CheckpointError(f"{path}: {explain(error)}") from None
 
 
-def _check(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], part: str) -> None:
+def _check(path: Location, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], part: str) -> None:
     """Hold the tensors against what the configuration says they are."""
     if expected.keys() != found.keys():
         wrong = sorted(expected.keys() ^ found.keys())
@@ -215,7 +229,7 @@ class CheckpointFolder:
     an epoch and not the run. "n-005.safetensors" holds the weights that solved N = 5.
     """
 
-    def __init__(self, sweep: Path, network_id: str) -> None:
+    def __init__(self, sweep: Location, network_id: str) -> None:
         """Address the folder; nothing is made before the first save."""
         self._sweep = sweep
         self._folder = sweep / "checkpoints" / network_id
@@ -228,9 +242,8 @@ class CheckpointFolder:
 
     def save_solved(self, checkpoint: Checkpoint, n: int) -> str:
         """Write the weights that solved N = n; return the path relative to the sweep's folder."""
-        path = self._folder / f"n-{n:03d}.safetensors"
-        save(checkpoint, path)
-        return path.relative_to(self._sweep).as_posix()
+        save(checkpoint, self._folder / f"n-{n:03d}.safetensors")
+        return f"checkpoints/{self._folder.name}/n-{n:03d}.safetensors"
 
     def newest(self, config: RunConfig, last_epoch: int | None = None) -> tuple[Checkpoint, list[str]]:
         """Return the newest valid checkpoint of this run, a new one where there is none, and warnings.
@@ -257,5 +270,5 @@ class CheckpointFolder:
                 return found, warnings
         return ahead[0] if ahead else new(config), warnings
 
-    def _resumes(self) -> list[Path]:
-        return sorted(self._folder.glob("epoch-*.safetensors"), reverse=True)
+    def _resumes(self) -> list[Location]:
+        return sorted(self._folder.glob("epoch-*.safetensors"), key=str, reverse=True)

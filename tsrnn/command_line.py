@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, Token
 from pydantic import ValidationError
 
 from tsrnn.config import explain
+from tsrnn.files import Location, location
 from tsrnn.plugins import PluginError, import_file
 
 Plugins = Annotated[
@@ -20,6 +21,14 @@ Plugins = Annotated[
         negative=(),
     ),
 ]
+
+
+def _location(_: type, tokens: Sequence[Token]) -> Location:
+    return location(tokens[0].value)
+
+
+Place = Annotated[Location, Parameter(converter=_location, n_tokens=1, accepts_keys=False)]
+"""A file or folder, on a file system or s3://BUCKET/PATH."""
 
 
 def import_plugins(files: Sequence[Path] | None) -> None:

@@ -15,14 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Series that are fitted together: more do not fit the cache.
-_BLOCK: Final = 256
+# Series that are fitted together: fewer cost more calls, more do not fit the cache.
+_BLOCK: Final = 512
 # Points of the grid of taus: this many, geometric between these limits (in time steps), and 0.
-_GRID: Final = 36
+_GRID: Final = 20
 _SHORTEST: Final = 0.25
-# Two components are refined from this many pairs of the grid, and from the single fit with a partner.
-_VALLEYS: Final = 2
-_ITERATIONS: Final = 40
+_ITERATIONS: Final = 30
 _DAMPING_LEAST: Final = 1e-9
 # A series is done when the step promises less than this share of its sum of squared residuals, ...
 _GAIN: Final = 1e-8
@@ -185,7 +183,7 @@ def _single(y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Fit:
 def _double(y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Fit:
     grid = _grid(bounds)
     alone = _single(y, whitening, bounds)
-    starts = torch.cat([_valleys(grid, y, whitening, bounds), _partners(grid, alone.rates, y, whitening, bounds)])
+    starts = torch.cat([_best_pair(grid, y, whitening, bounds), _partners(grid, alone.rates, y, whitening, bounds)])
     copies = len(starts) // len(y)
     several = None if whitening is None else whitening.repeat(copies, 1, 1)
     found = _refined(y.repeat(copies, 1), several, starts, bounds)
@@ -210,8 +208,8 @@ def _inner(vector: Tensor, curves: Tensor) -> Tensor:
     return vector @ curves[0].T if len(curves) == 1 else torch.bmm(curves, vector[:, :, None])[:, :, 0]
 
 
-def _valleys(grid: Tensor, y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Tensor:
-    """Return the best pairs of the grid [_VALLEYS * n, 2] that are better than the pairs around them."""
+def _best_pair(grid: Tensor, y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Tensor:
+    """Return the best pair of the grid for each series [n, 2]."""
     curves, target = _curves(grid, y, whitening)
     gram, product = torch.bmm(curves, curves.transpose(1, 2)), _inner(target, curves)
     slow, fast = torch.tril_indices(len(grid), len(grid), -1)
@@ -220,15 +218,12 @@ def _valleys(grid: Tensor, y: Tensor, whitening: Tensor | None, bounds: Bounds) 
         square[:, slow], gram[:, slow, fast], square[:, fast], product[:, slow], product[:, fast], bounds.amplitude
     )
     # A pair that is better off as one is no start: the single fit is tried anyway.
-    height = cost.new_full((len(y), len(grid), len(grid)), -math.inf)
-    height[:, slow, fast] = torch.where((p > 0) & (q > 0), -cost, -math.inf)
-    peak = height == F.max_pool2d(height, 3, stride=1, padding=1)
-    chosen = torch.where(peak, height, -math.inf).flatten(1).topk(_VALLEYS, 1).indices.T.flatten()
-    return torch.stack([grid[chosen // len(grid)], grid[chosen % len(grid)]], 1)
+    best = torch.where((p > 0) & (q > 0), cost, math.inf).argmin(1)
+    return torch.stack([grid[slow[best]], grid[fast[best]]], 1)
 
 
 def _partners(grid: Tensor, rates: Tensor, y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Tensor:
-    """Return the single fit's rates [n, 1], each with its best partner of the grid: [n, 2].
+    """Return the single fit's rates [n, 1] with their best slower and best faster partner of the grid: [2 n, 2].
 
     The grid is too coarse to see that a little of a second component would do good.
     """
@@ -243,8 +238,13 @@ def _partners(grid: Tensor, rates: Tensor, y: Tensor, whitening: Tensor | None, 
         _inner(target, curves),
         bounds.amplitude,
     )
-    partner = torch.where((p > 0) & (q > 0), cost, math.inf).argmin(1)
-    return torch.cat([rates, grid[partner][:, None]], 1)
+    cost = torch.where((p > 0) & (q > 0), cost, math.inf)
+    return torch.cat(
+        [
+            torch.cat([rates, grid[torch.where(side, cost, math.inf).argmin(1)][:, None]], 1)
+            for side in (grid > rates, grid < rates)
+        ]
+    )
 
 
 def _best_weights(
@@ -373,7 +373,12 @@ def _step(point: _Point, rates: Tensor, damping: Tensor, highest: float) -> tupl
         det = diagonal[:, 0] * diagonal[:, 1] - coupling * coupling
         step = (coupling[:, None] * gradient.flip(1) - diagonal.flip(1) * gradient) / det[:, None]
     moved = (rates + step).clamp(0, highest)
-    step = moved - rates
+    cut, step = moved != rates + step, moved - rates
+    if rates.shape[1] == 2:
+        # Where one rate ends at its bound, the other goes where is best for it then.
+        follow = rates - (gradient + coupling[:, None] * step.flip(1)) / diagonal
+        moved = torch.where(cut.flip(1) & ~stuck, follow.clamp(0, highest), moved)
+        step = moved - rates
     curvature = (step * step * diagonal).sum(1)
     if rates.shape[1] == 2:
         curvature = curvature + 2 * coupling * step[:, 0] * step[:, 1]

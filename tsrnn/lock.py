@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tsrnn.files import Location, ObjectPath
+
 _NOT_SUPPORTED: Final = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -30,7 +32,7 @@ class FolderLock:
     Two locks of one process exclude each other too. Processes that this one starts do not inherit it.
     """
 
-    def __init__(self, folder: Path, name: str = "lock") -> None:
+    def __init__(self, folder: Location, name: str = "lock") -> None:
         """Address the lock. The file is `_<name>`: readers of tables skip it."""
         self.path = folder / f"_{name}"
         self._file: int | None = None
@@ -39,12 +41,14 @@ class FolderLock:
         """Take the lock, unless it is held already; the folder is made where it is missing.
 
         Returns:
-            Whether it is held; False where the file system has no locks.
+            Whether it is held; False where the file system has no locks, or it is an object store, which has none.
 
         Raises:
             LockedError: another process holds it.
             OSError: the folder cannot be made or written.
         """
+        if isinstance(self.path, ObjectPath):
+            return False
         if self._file is not None:
             return True
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,8 @@ and no rows: a table without networks reads as an empty frame with the right dty
 import io
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -18,12 +18,15 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from tsrnn.files import write_atomically
+from tsrnn.files import Location, ObjectPath, location, write_atomically
 from tsrnn.records import EPOCHS, HEADS, OUTCOMES, SOLVED, TABLES, Row, Table
 
 _ARROW_TYPES: Final = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
 # A network id names a file: not the empty one, not one that readers skip ("_", "."), none in another folder.
 _NETWORK_ID: Final = re.compile(r"(?!empty$)[A-Za-z0-9][A-Za-z0-9_-]*")
+
+# To an object store, at the same time.
+_REQUESTS: Final = 32
 
 
 class StoreError(Exception):
@@ -46,13 +49,13 @@ def schema(table: Table) -> pa.Schema:
 
 
 class Store:
-    """The Parquet tables of one sweep, below one local folder.
+    """The Parquet tables of one sweep, below one folder, local or in an object store.
 
     A network has one writer at a time; several networks may be written from several processes at once.
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Location):
+        self.folder = location(folder)
 
     def create(self, tables: Sequence[Table] = TABLES) -> None:
         """Make the folder of every table, and the file that lets an empty table be read.
@@ -124,14 +127,7 @@ class Store:
         folder = self.folder / OUTCOMES.name
         if not folder.is_dir():
             raise StoreError(f"{folder} does not exist: create the store before reading it")
-        try:
-            outcomes = ds.dataset(folder, schema=schema(OUTCOMES), format="parquet").to_table(
-                columns=["network_id", "status"]
-            )
-        except (pa.ArrowException, OSError) as error:
-            for path in sorted(folder.glob("[!_.]*.parquet")):
-                _read_file(path)  # names the damaged file
-            raise StoreError(f"{folder} cannot be read: {_one_line(error)}") from error
+        outcomes = read_folder(folder)
         return dict(zip(outcomes["network_id"].to_pylist(), outcomes["status"].to_pylist(), strict=True))
 
     def last_epoch(self, network_id: str) -> int:
@@ -142,7 +138,7 @@ class Store:
         """
         return pc.max(self._get(EPOCHS, network_id)["epoch"]).as_py() or 0
 
-    def _path(self, table: Table, network_id: str, writer: str = "") -> Path:
+    def _path(self, table: Table, network_id: str, writer: str = "") -> Location:
         if not _NETWORK_ID.fullmatch(network_id):
             raise ValueError(f"network_id = {network_id!r} cannot name a file: use letters, digits, '-' and '_'")
         return self.folder / table.name / f"{network_id}{writer and '.'}{writer}.parquet"
@@ -271,24 +267,54 @@ def encode(table: Table, network_id: str, rows: Sequence[Row]) -> pa.Table:
     return encoded.sort_by([(name, "ascending") for name in table.key])
 
 
-def _write_file(path: Path, rows: pa.Table) -> None:
+def read_folder(folder: Location) -> pa.Table:
+    """Read every file of a table's folder, while other processes replace some.
+
+    Args:
+        folder: A folder that `Store.create` made.
+
+    Returns:
+        All rows, in no promised order.
+
+    Raises:
+        StoreError: a file is damaged, or has other columns than the rest; or there is none.
+    """
+    try:
+        if isinstance(folder, ObjectPath):
+            # Arrow's dataset reads a file in several requests: between two of them it may be replaced.
+            with ThreadPoolExecutor(_REQUESTS) as pool:
+                return pa.concat_tables(pool.map(_read_file, _files(folder)))
+        return ds.dataset(folder, format="parquet").to_table()
+    except (pa.ArrowException, OSError) as error:
+        for path in _files(folder):
+            _read_file(path)  # names the damaged file
+        raise StoreError(f"{folder} cannot be read: {_one_line(error)}") from error
+
+
+def _files(folder: Location) -> list[Location]:
+    return sorted(folder.glob("[!_.]*.parquet"), key=str)
+
+
+def _write_file(path: Location, rows: pa.Table) -> None:
     buffer = io.BytesIO()
     pq.write_table(rows, buffer, compression="zstd")
     try:
         write_atomically(path, buffer.getvalue())
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or _one_line(error)}; choose a folder that can be written"
+        ) from error
 
 
-def _read_file(path: Path) -> pa.Table:
+def _read_file(path: Location) -> pa.Table:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(io.BytesIO(path.read_bytes())) as file:
             return file.read()
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{path} cannot be read ({_one_line(error)}): {_repair(path.parent.parent)}") from error
 
 
-def _repair(folder: Path) -> str:
+def _repair(folder: Location) -> str:
     return f"run `python -m analysis verify {folder} --repair`, then resume the sweep"
 
 

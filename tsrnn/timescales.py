@@ -109,8 +109,8 @@ _TWO: Final = Bounds(tau=100.0, amplitude=2.0)
 _DISCREPANCY: Final = 0.002
 # Two exponentials must lower chi^2 by more than this: 5 % of a chi^2 with the 2 parameters they have more.
 _CHI2: Final = float(stats.chi2.ppf(0.95, 2))
-# And the slower component must have at least this share, the faster that.
-_SHARE_SLOW, _SHARE_FAST = 0.05, 0.02
+# And each of the two must have at least this share.
+_SHARE: Final = 0.02
 # The variance from Bartlett's formula counts as much as that between this many more trials.
 _MODEL_TRIALS: Final = 4
 _CONFIDENCE: Final = 0.95
@@ -170,7 +170,7 @@ def robust(trials: Tensor, steps: int) -> Fits:
             },
         )
     share = double.weights[:, 0] / double.amplitude
-    two = (single.residual - double.residual > _CHI2) & (share > _SHARE_SLOW) & (share < 1 - _SHARE_FAST)
+    two = (single.residual - double.residual > _CHI2) & (share > _SHARE) & (share < 1 - _SHARE)
     low, high = data.interval(single, error)
     variance = error.sampling.diagonal(dim1=1, dim2=2).clone()
     y, curve = data.corrected(single), single.curve(data.lags)

@@ -69,7 +69,7 @@ class Figure:
         if self.missing or self.painter is None:
             raise ValueError(self.missing or f"figure {self.id} has no painter")
         with style.applied():
-            return self.painter()
+            return style.laid_out(self.painter())
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,8 @@ def script(
         body: the rest of the code, with `networks` and a frame for each table by its name.
         where: by the table's name, the conditions on the rows to read; see `analysis.frames.load`.
     """
+    # One condition a line; no condition has a double quote in it.
+    conditions = '    "' + ' and "\n    "'.join(chosen.where.split(" and ")) + '"'
     reads = ""
     for table in tables:
         condition = f", {list((where or {})[table.name])!r}" if table.name in (where or {}) else ""
@@ -171,7 +173,7 @@ def script(
         '    weight_decay=settings["training.optimizer.weight_decay"],\n'
         '    k=settings["time.k"].map(lambda k: ",".join(map(str, k))),\n'
         '    dt=settings["time.dt"],\n'
-        f').query(\n    """{chosen.where}"""\n)\n'
+        f").query(\n{conditions}\n)\n"
         f"{body.strip()}\n"
     )
 

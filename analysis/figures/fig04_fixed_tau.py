@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
 from analysis import style
-from analysis.figures._figure import BASE, Figure, Words, cohort, intervals, make, numbers, per_cell, untrained
+from analysis.figures._figure import BASE, Cohort, Figure, Words, cohort, intervals, make, numbers, per_cell, untrained
 from analysis.study import Study
 from tsrnn.records import SOLVED
 
@@ -80,6 +80,8 @@ def build(study: Study, id: str, title: str, conditions: tuple[str, ...], option
     """Make one of the figures, of the networks that meet the conditions."""
     chosen = cohort(study, *conditions, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
     found = compute(chosen.networks)
+    # Without fixed taus there is nothing to compare.
+    fixed = Cohort(chosen.networks[chosen.networks["tau"] != "trained"], "", "")
     running = int((chosen.networks["status"] == "running").sum())
     caption = (
         f"The largest N each network has solved (dots) and their mean (bars), by the constraint on tau. "
@@ -95,7 +97,7 @@ def build(study: Study, id: str, title: str, conditions: tuple[str, ...], option
         partial(draw, found),
         tables=[SOLVED],
         body=_QUERY,
-        missing=untrained(study, chosen, found.networks, "fixed_tau", options),
+        missing=untrained(study, fixed, fixed.networks, "fixed_tau", options),
     )
 
 

@@ -126,7 +126,7 @@ def draw_networks(found: AgainstN, quantity: str, label: str) -> Drawing:
     panels = [
         [
             Panel(quantity, label, style.word(task), {"task": task}),
-            Panel("share", "share of neurons with τ_net > 1", style.word(task), {"task": task}),
+            Panel("share", "share with $τ_{net} > 1$", style.word(task), {"task": task}),
         ]
         for task in tasks
     ]
@@ -187,8 +187,8 @@ def draw_distribution(found: Distribution) -> Drawing:
         style.plain_log(axes.xaxis)
         axes.set_xlim(1, 100)
         axes.set_title(f"N = {n}")
-        axes.set_xlabel("τ_net (time steps)")
-    grid[0][0].set_ylabel("density of log₁₀ τ_net")
+        axes.set_xlabel("$τ_{net}$ (time steps)")
+    grid[0][0].set_ylabel("density of log₁₀ $τ_{net}$")
     style.legend(figure, style.curricula(curricula))
     return figure
 
@@ -253,8 +253,8 @@ def draw_examples(found: Examples) -> Drawing:
         lags = np.linspace(0, max(rows["lag"], default=1), 200)
         axes.plot(lags, fitted(lags, fit), color="#222222", linewidth=1)
         axes.set_title(f"{style.word(fit['curriculum'])}, N = {fit['n']}")
-        fast = f"\nτ_fast = {fit['tau_fast']:.1f}" if fit["status"] == "double" else ""
-        note = f"neuron {fit['neuron']}\nτ_net = {fit['tau_net']:.1f}{fast}"
+        fast = f"\n$τ_{{fast}}$ = {fit['tau_fast']:.1f}" if fit["status"] == "double" else ""
+        note = f"neuron {fit['neuron']}\n$τ_{{net}}$ = {fit['tau_net']:.1f}{fast}"
         axes.text(0.97, 0.95, note, transform=axes.transAxes, ha="right", va="top", fontsize=7)
         axes.set_xlabel("lag (time steps)")
     grid[0][0].set_ylabel("autocorrelation")
@@ -306,13 +306,22 @@ def draw_scratch(found: AgainstN) -> Drawing:
     panels = [
         [
             Panel("tau_mean", "mean τ (time steps)", style.word(task), {"task": task}, reference=1),
-            *([Panel("tau_net_mean", "mean τ_net (time steps)", style.word(task), {"task": task})] * bool(measured)),
+            *(
+                [Panel("tau_net_mean", "mean $τ_{net}$ (time steps)", style.word(task), {"task": task})]
+                * bool(measured)
+            ),
         ]
         for task in style.ordered(found.networks["task"])
     ]
     return _against_n.draw(
         found, panels, "curriculum", curriculum_looks(found.networks["curriculum"]), share_rows=False
     )
+
+
+def _measured(study: Study, chosen: Cohort) -> pd.DataFrame:
+    """Return which N of which networks were measured: curriculum, network_id, n."""
+    rows = study.load(TIMESCALES, [], _OF_POPULATION)[["network_id", "n"]]
+    return chosen.networks[["curriculum", "network_id"]].merge(rows, on="network_id")
 
 
 def _read(study: Study, chosen: Cohort, where: tuple[Where, ...]) -> pd.DataFrame:
@@ -346,10 +355,8 @@ def _figure(
 def figure_5a(study: Study) -> Figure:
     """Figure 5a: autocorrelations of example neurons, and their fits."""
     chosen = cohort(study, *BASE, "curriculum in ['single', 'multi']", "task == 'parity'")
-    timescales = study.load(TIMESCALES, where=_OF_NEURONS) if len(chosen.networks) else study.load(TIMESCALES)
-    rows = chosen.networks[["curriculum", "network_id"]].merge(timescales, on="network_id")
-    n = shared(rows, LARGE)
-    fits = choose_examples(chosen.networks, timescales[timescales["n"] == n])
+    n = shared(_measured(study, chosen), LARGE)
+    fits = choose_examples(chosen.networks, study.load(TIMESCALES, where=[*_OF_NEURONS, ("n", "==", n or 0)]))
     where: list[Where] = [
         ("network_id", "in", sorted(fits["network_id"])),
         ("n", "==", int(n or 0)),
@@ -377,7 +384,7 @@ def figure_5b(study: Study) -> Figure:
     """Figure 5b: mean tau_net against N."""
     caption = """Left: mean of tau_net, the timescale of a neuron's activity in the network (paper's method), over the
         neurons with tau_net > 1. Right: how many of all neurons those are; the others' activity is gone in a step."""
-    draw = partial(draw_networks, quantity="tau_net_mean", label="mean τ_net (time steps)")
+    draw = partial(draw_networks, quantity="tau_net_mean", label="mean $τ_{net}$ (time steps)")
     words = Words("5b", "Mean network-mediated timescale against N", caption)
     return _figure(study, words, compute_networks, draw, _NETWORKS_QUERY, _OF_NEURONS)
 
@@ -386,7 +393,7 @@ def figure_5c(study: Study) -> Figure:
     """Figure 5c: standard deviation of tau_net against N."""
     caption = """Left: standard deviation of tau_net (paper's method) over the neurons of a network with tau_net > 1.
         Right: how many of all neurons those are."""
-    draw = partial(draw_networks, quantity="tau_net_sd", label="SD of τ_net (time steps)")
+    draw = partial(draw_networks, quantity="tau_net_sd", label="SD of $τ_{net}$ (time steps)")
     words = Words("5c", "Spread of network-mediated timescales against N", caption)
     return _figure(study, words, compute_networks, draw, _NETWORKS_QUERY, _OF_NEURONS)
 
@@ -394,12 +401,10 @@ def figure_5c(study: Study) -> Figure:
 def figure_5d(study: Study) -> Figure:
     """Figure 5d: distributions of tau_net at a small and a large N."""
     chosen = cohort(study, *BASE, "curriculum in ['single', 'multi']", "task == 'parity'")
-    measured = study.load(TIMESCALES, [], [("method", "==", "paper"), ("neuron", "==", -1)])
-    measured = chosen.networks[["curriculum", "network_id"]].merge(measured, on="network_id")
+    measured = _measured(study, chosen)
     ns = sorted({n for wanted in (SMALL, LARGE) if (n := shared(measured, wanted)) is not None})
-    where: tuple[Where, ...] = (*_OF_NEURONS, ("n", "in", ns))
-    timescales = study.load(TIMESCALES, ["tau_net"], where) if ns else study.load(TIMESCALES)
-    found = compute_distribution(chosen.networks, timescales)
+    where: tuple[Where, ...] = (*_OF_NEURONS, ("n", "in", ns or [0]))
+    found = compute_distribution(chosen.networks, study.load(TIMESCALES, ["tau_net"], where))
     caption = f"""Distribution over neurons of tau_net (paper's method, neurons with tau_net > 1) at the N nearest to
         the paper's 5 and 30 that both curricula have; each network counts alike. {numbers(found.densities["networks"])}
         for each distribution."""
@@ -466,6 +471,6 @@ def figure_s3(study: Study) -> Figure:
 def figure_s4(study: Study) -> Figure:
     """Figure S4: tau_pop against N."""
     caption = "tau_pop, the timescale of the summed activity of all neurons (paper's method), against N."
-    draw = partial(draw_one, quantity="tau_pop", label="τ_pop (time steps)")
+    draw = partial(draw_one, quantity="tau_pop", label="$τ_{pop}$ (time steps)")
     words = Words("S4", "Timescale of the population's activity against N", caption)
     return _figure(study, words, compute_population, draw, _POPULATION_QUERY, _OF_POPULATION)

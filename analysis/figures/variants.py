@@ -107,7 +107,7 @@ def figure_s6(study: Study) -> Figure:
         Words("S6", "Taus with longer bits, N-parity", caption),
         ("curriculum", "k"),
         "input_duration",
-        partial(draw_by_k, label="bits of {} steps"),
+        partial(draw_by_k, label="k = {}"),
         "k != '1'",
     )
 
@@ -137,11 +137,11 @@ def figure_s8(study: Study) -> Figure:
     caption = """Nonlinearities; the leaky ReLU's slope is given, and where the self-interaction is. Mean and standard
         deviation of tau when a network solved N (dots: networks; lines: means). Dashed: tau = 1."""
     leaky = [
-        (f"leaky ReLU {slope:g}, inside", {"nonlinearity": "leaky_relu", "self_interaction": "inside", "slope": slope})
+        (f"leaky ReLU {slope:g},\ninside", {"nonlinearity": "leaky_relu", "self_interaction": "inside", "slope": slope})
         for slope in sorted(set(chosen.networks["slope"].dropna()), reverse=True)
     ]
     others = [
-        (f"{style.word(name)}, {where}", {"nonlinearity": name, "self_interaction": where})
+        (f"{style.word(name)},\n{where}", {"nonlinearity": name, "self_interaction": where})
         for where in ("inside", "outside")
         for name in ("relu", "tanh")
     ]
