@@ -118,7 +118,8 @@ class TestLock:
         other = start(*GRID, "--storage", tmp_path / "both")
         beside = subprocess.run([*command, tmp_path / "both"], cwd=ROOT, capture_output=True, text=True, check=False)
         assert beside.returncode == 0, beside.stderr
-        assert other.wait(timeout=300) == 0
+        _, errors = other.communicate(timeout=600)
+        assert other.returncode == 0, errors
         assert_same_tables(tmp_path / "both" / "curricula", tmp_path / "alone" / "curricula")
         assert_same_tables(tmp_path / "both" / "fixed_tau", finished[0] / "fixed_tau")
 
