@@ -10,7 +10,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from analysis._ray import find
 from analysis.frames import ResultsError, load
 from tsrnn import checkpoint
 from tsrnn.checkpoint import Checkpoint
@@ -134,7 +134,10 @@ def run(
     summary = Summary(skipped=skipped)
     if not todo:
         return summary
-    cluster = _cluster(address)
+    try:
+        cluster = find(address)
+    except (ValueError, ConnectionError) as error:
+        raise ResultsError(str(error)) from None
     count = max(1, min(workers or os.cpu_count() or 1, len(todo)))
     ended = _in_processes(analysis, todo, count) if cluster is None else _on_ray(analysis, todo, cluster)
     with _Shown(analysis.name, len(todo), console) as shown:
@@ -261,39 +264,6 @@ def _serve(analysis: Analysis, connection: Connection) -> None:
             connection.send(_measure(analysis, connection.recv()))
         except (EOFError, OSError):
             return
-
-
-def _cluster(address: str) -> str | None:
-    """Return what Ray should join, or None for processes of this machine.
-
-    Without a started cluster Ray's own "auto" would join the private Ray of any other program here; and where
-    nothing answers it waits for minutes.
-    """
-    if address == "auto":
-        address = os.environ.get("RAY_ADDRESS", "auto") or "auto"
-    if address == "local":
-        return None
-    if address == "auto":
-        from ray._private.utils import read_ray_address
-
-        started = read_ray_address()
-        # A cluster that was killed left its address behind. "auto" lets Ray find a cluster's token by itself.
-        return "auto" if started is not None and not _refused(started) else None
-    if reason := _refused(address):
-        raise ResultsError(f"address = {address}: no Ray cluster answers there ({reason}); try --address local")
-    return address
-
-
-def _refused(address: str) -> str:
-    """Return why nothing answers at HOST:PORT; empty where something does."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        return "allowed are auto, local and HOST:PORT"
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        return str(error)
-    return ""
 
 
 def _on_ray(analysis: Analysis, jobs: Sequence[Job], address: str) -> Iterator[tuple[Job, _Ended]]:

@@ -144,10 +144,14 @@ def test_a_failure_takes_back_rows_of_other_settings(results, tmp_path):
     assert found(results) == {}
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere"])
-def test_no_cluster_at_the_address(results, address):
-    with pytest.raises(
-        ResultsError, match=rf"address = {address}: no Ray cluster answers there .* try --address local"
-    ) as caught:
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("127.0.0.1:1", r"address = 127.0.0.1:1: no Ray cluster answers there .* try --address local"),
+        ("nowhere", r"address = 'nowhere': allowed are auto, local and HOST:PORT"),
+    ],
+)
+def test_no_cluster_at_the_address(results, address, says):
+    with pytest.raises(ResultsError, match=says) as caught:
         _jobs.run(results, analysis(), address=address, console=Console(file=io.StringIO()))
     assert "\n" not in str(caught.value)

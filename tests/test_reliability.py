@@ -40,7 +40,7 @@ SMALL = RunConfig(
 def trial(folder: Path, networks: list[RunConfig]) -> dict[str, object]:
     """The Tune config of a trial of these networks, whose tables are made."""
     Store(folder).create()
-    settings = {"plugins": [], "folder": str(folder), "device": "cpu", "threads": 1}
+    settings = {"plugins": [], "folder": str(folder), "device": "cpu", "threads": 1, "gpus": 0, "mark": "runs"}
     return {"trial": {"index": 0, "networks": [one.to_json() for one in networks], **settings}}
 
 
