@@ -28,6 +28,7 @@ app = App(
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
 InterventionKind = Literal["ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining"]
+TimescaleMethod = Literal["paper", "robust"]
 
 
 def AtLeast(least: int) -> Parameter:  # noqa: N802
@@ -38,6 +39,11 @@ def AtLeast(least: int) -> Parameter:  # noqa: N802
             raise ValueError(f"allowed are numbers from {least} on")
 
     return Parameter(validator=check)
+
+
+def _a_probability(_: type, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError("allowed are numbers from 0 to 1")
 
 
 @app.command
@@ -53,6 +59,38 @@ def max_n(results: Place, /, *, as_json: AsJson = False) -> None:
         print(json.dumps({"rows": tables.json_rows(frame)}, indent=2))
     else:
         tables.print_max_n(frame)
+
+
+@app.command
+def verify(
+    results: Place,
+    /,
+    *,
+    repair: Annotated[bool, Parameter(negative="")] = False,
+    plugin: command_line.Plugins = None,
+    as_json: AsJson = False,
+) -> int:
+    """Check every file of a sweep, and that they agree: schemas, keys, checksums, checkpoints, outcomes.
+
+    Exit status 1 where something is wrong and was not repaired. While the sweep runs, only the files are checked.
+
+    Args:
+        results: The sweep's folder, such as results/fixed_tau, or one that holds several.
+        repair: Move damaged files to _damaged/, so that the sweep's own command makes them again; write again what the
+            other files say; delete what killed processes left.
+        plugin: Files that define tasks and networks of your own.
+        as_json: Print {"sweeps": [{"folder", "networks", "files", "checkpoints", "problems": [...], ...}]}.
+    """
+    from analysis import verification
+
+    command_line.import_plugins(plugin)
+    found = [verification.verify(folder, repair=repair) for folder in verification.sweeps_below(results)]
+    if as_json:
+        print(json.dumps({"sweeps": [verification.as_json(one, repaired=repair) for one in found]}, indent=2))
+    else:
+        for one in found:
+            print("\n".join(verification.lines(one, repaired=repair)))
+    return 1 if any(not (repair and problem.repair) for one in found for problem in one.problems) else 0
 
 
 @app.command
@@ -122,6 +160,94 @@ def interventions(
     return 1 if found.failed else 0
 
 
+@app.command
+def timescales(
+    results: Path,
+    /,
+    *,
+    every: Annotated[int, AtLeast(1)] = 5,
+    steps: Annotated[int, AtLeast(1)] = 100_000,
+    trials: Annotated[int, AtLeast(1)] = 10,
+    input_probability: Annotated[float, Parameter(validator=_a_probability)] = 0.5,
+    method: Annotated[list[TimescaleMethod] | None, Parameter(consume_multiple=True, negative=())] = None,
+    workers: Annotated[int | None, AtLeast(1)] = None,
+    address: str = "auto",
+    as_json: AsJson = False,
+) -> int:
+    """Measure timescales, dimensionality and weights of the solved checkpoints (figures 5, 6, S1 to S4, S19, S20).
+
+    Measures the checkpoints that were not measured yet, in parallel; the same command continues where it stopped.
+    A network hears independent bits, 500 steps of them before the first that counts.
+
+    Args:
+        results: The sweep's folder, such as results/fixed_tau.
+        every: Measure the N that this divides, and each network's smallest and largest; 1: every solved N.
+        steps: Steps that count, a trial.
+        trials: Sequences a network.
+        input_probability: P(bit = 1).
+        method: How timescales are fitted; both by default.
+        workers: Processes on this machine. [default: one a CPU]
+        address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
+        as_json: Print {"networks": [...], "summary": [...], "failed": [...]}.
+    """
+    # Not for the other commands: scipy and Ray take seconds to import.
+    from analysis import dynamics_results
+    from analysis.dynamics import METHODS, Protocol
+
+    found = dynamics_results.run(
+        results,
+        every=every,
+        protocol=Protocol(steps=steps, trials=trials, input_probability=input_probability),
+        methods=method or METHODS,
+        workers=workers,
+        address=address,
+        console=Console(stderr=True),
+    )
+    if as_json:
+        listed = {"networks": tables.json_rows(found.networks), "summary": tables.json_rows(found.summary)}
+        print(json.dumps(listed | {"failed": found.failed}, indent=2))
+    else:
+        tables.print_timescales(found.summary, [f"failed: {line}" for line in found.failed])
+    return 1 if found.failed else 0
+
+
+@app.command
+def time_steps(
+    results: Path,
+    /,
+    *,
+    ks: Annotated[list[Annotated[int, AtLeast(1)]] | None, Parameter(consume_multiple=True, negative=())] = None,
+    n: Annotated[int | None, AtLeast(2)] = None,
+    workers: Annotated[int | None, AtLeast(1)] = None,
+    address: str = "auto",
+    as_json: AsJson = False,
+) -> int:
+    """Ask networks that were trained at dt = 1/k with other k (figure S5).
+
+    Measures the checkpoints that were not measured yet, in parallel; the same command continues where it stopped.
+
+    Args:
+        results: The sweep's folder, such as results/time_discretisation.
+        ks: Time steps a bit. [default: 1 to 10, 12, 15, 20, 30, 50, 100, 200]
+        n: The solved N to measure at. [default: the largest that all networks trained with the same k have solved]
+        workers: Processes on this machine. [default: one a CPU]
+        address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
+        as_json: Print {"rows": [...], "notes": [...], "failed": [...]}.
+    """
+    # Not for the other commands: Ray takes seconds to import.
+    from analysis import time_steps as measuring
+
+    summary, notes, failed = measuring.run(
+        results, ks=ks or measuring.KS, n=n, workers=workers, address=address, console=Console(stderr=True)
+    )
+    if as_json:
+        print(json.dumps({"rows": tables.json_rows(summary), "notes": notes, "failed": failed}, indent=2))
+    else:
+        lines = [*notes, *(f"failed: {line}" for line in failed)]
+        tables.print_interventions([("accuracy with bits of k steps of 1/k", summary)], [], lines)
+    return 1 if failed else 0
+
+
 def known_figures(_: type, ids: list[str] | None) -> None:
     """Check `--only`."""
     from analysis.figures import FIGURES
@@ -166,7 +292,7 @@ def figures(
 
 
 @app.command
-def claims(results: Path, /, *, as_json: AsJson = False) -> None:
+def claims(results: Place, /, *, as_json: AsJson = False) -> None:
     """Judge the paper's claims one by one: reproduced, not reproduced, underpowered or not run.
 
     The unit is the network. A rule is written beside each claim. A small budget can show an effect, not rule one out.
@@ -183,6 +309,26 @@ def claims(results: Path, /, *, as_json: AsJson = False) -> None:
         print(json.dumps({"counts": counts(frame), "claims": tables.json_rows(frame)}, indent=2))
     else:
         tables.print_claims(frame, counts(frame))
+
+
+@app.command
+def report(results: Place, /, *, out: Path = Path("report")) -> int:
+    """Write a report of the results: one page of HTML that needs no network.
+
+    It has the largest N, the claims, every figure with its query, learning curves, deviations from the paper, time,
+    machine, versions and links to the tables. What cannot be drawn says why in its place.
+
+    Args:
+        results: A sweep's folder, such as results/fixed_tau, or the folder of several, such as results.
+        out: The folder for index.html, or a file that ends in .html.
+    """
+    from analysis import report as page
+
+    path, contents = page.write(Study(results), out)
+    print(path)
+    for line in contents.failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return 1 if contents.failed else 0
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -229,11 +229,19 @@ def laid_out(figure: Figure) -> Figure:
     return figure
 
 
-def render(figure: Figure, form: Format, dpi: int = PNG_DPI) -> bytes:
-    """Return a figure as the bytes of a PNG or SVG file; the same figure gives the same bytes."""
+def render(figure: Figure, form: Format, dpi: int = PNG_DPI, *, outlines: bool = False) -> bytes:
+    """Return a figure as the bytes of a PNG or SVG file; the same figure gives the same bytes.
+
+    Args:
+        figure: the figure.
+        form: of the file.
+        dpi: of a PNG, and of what is drawn as pixels in an SVG.
+        outlines: draw an SVG's letters as curves, the same with whatever fonts; by default they are text.
+    """
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": "tsrnn"} if form == "svg" else {"Software": "tsrnn"}
     with applied():
+        mpl.rcParams["svg.fonttype"] = "path" if outlines else "none"
         figure.savefig(buffer, format=form, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
 

@@ -69,24 +69,25 @@ def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
             f"{row['epochs_mean']:g}",
         )
     console.print(table)
-    for line in _notes(frame):
+    for line in notes(frame):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _notes(frame: pd.DataFrame) -> list[str]:
+def notes(frame: pd.DataFrame) -> list[str]:
+    """Return what a reader must know of the rows of `analysis.measures.max_n_by_cell`: how their networks ended."""
     n, finished = int(frame["n"].sum()), int(frame["finished"].sum())
     counts = {column: int(frame[column].sum()) for column in ENDINGS.values()}
     words = [f"{count} {_WORDS[column]}" for column, count in counts.items() if count]
     if finished < n:
         words.append(f"{n - finished} not finished")
-    notes = [f"{finished} of {n} networks finished"] if finished < n else []
-    notes.append(f"{n} networks: {', '.join(words) or 'none'}")
+    found = [f"{finished} of {n} networks finished"] if finished < n else []
+    found.append(f"{n} networks: {', '.join(words) or 'none'}")
     if counts["out_of_epochs"] or counts["out_of_time"]:
-        notes.append("Out of epochs or time: max N is what the budget allowed, not the most the network can solve.")
+        found.append("Out of epochs or time: max N is what the budget allowed, not the most the network can solve.")
     if counts["failed"]:
-        notes.append("Failed networks count with what they had solved; resume the sweep to train them on.")
-    notes.append("Interval: percentile bootstrap of the mean over networks; too narrow for few (4 networks: 80 %).")
-    return notes
+        found.append("Failed networks count with what they had solved; resume the sweep to train them on.")
+    found.append("Interval: percentile bootstrap of the mean over networks; too narrow for few (4 networks: 80 %).")
+    return found
 
 
 def print_frame(frame: pd.DataFrame, title: str, console: Console) -> None:
@@ -138,6 +139,41 @@ def print_interventions(
         lines.append("underpowered: with so few networks the corrected permutation test cannot go below 0.05 at all.")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_timescales(summary: pd.DataFrame, notes: Iterable[str], console: Console | None = None) -> None:
+    """Print timescales, dimensionality and weights against N, one table a method.
+
+    Args:
+        summary: what `analysis.dynamics.by_curriculum` returned.
+        notes: lines.
+        console: where to print; standard output by default.
+    """
+    console = console or Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    for method, frame in summary.groupby("method", sort=False):
+        shown = frame[["group", "curriculum", "n", "networks", *_TIMESCALES]].rename(columns=_TIMESCALES)
+        print_frame(shown, f"Timescales, {method} method", console)
+    for line in [
+        "share > 1: of all neurons, those whose tau_net exceeds 1; mean > 1, median > 1: of tau_net over those alone; "
+        "mean, median: over all that a timescale could be fitted to. Each is averaged over networks.",
+        *notes,
+    ]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+_TIMESCALES: Final = {
+    "fraction_above_1": "share > 1",
+    "mean_above_1": "mean > 1",
+    "median_above_1": "median > 1",
+    "mean_all": "mean",
+    "median_all": "median",
+    "tau_pop": "tau_pop",
+    "tau": "tau",
+    "components": "dimensions",
+    "weight_mean": "weight",
+    "tau_correlation": "r(weight, tau)",
+}
+"""The columns of a summary that are printed, and their titles."""
 
 
 def print_claims(claims: pd.DataFrame, counts: Mapping[str, int], console: Console | None = None) -> None:

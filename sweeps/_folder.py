@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from sweeps._errors import SweepError, UsageError
 from sweeps._scales import ScaleName
 from tsrnn.config import RunConfig, explain, non_defaults
-from tsrnn.files import Location, ObjectPath, location, write_atomically
+from tsrnn.files import Location, ObjectPath, location, open_sealed_json, sealed_json, write_atomically
 from tsrnn.lock import FolderLock, LockedError
 from tsrnn.presets import PresetName
 from tsrnn.records import OUTCOMES, RUNS
@@ -26,6 +26,7 @@ from tsrnn.tabulate import outcomes_row, runs_row
 from tsrnn.training import Outcome
 
 RECORD: Final = "sweep.json"
+_PARTS: Final = {"sweep", "scale", "preset", "base", "networks"}
 # At the same time: one after the other the rows of 10,000 networks take minutes, of an object store the more.
 _WRITES: Final = 16
 
@@ -75,7 +76,9 @@ class SweepFolder:
         try:
             if not file.exists() and self._holds_nothing():
                 return None
-            found = json.loads(file.read_text())
+            found = open_sealed_json(file.read_bytes())
+            if unknown := found.keys() - _PARTS:
+                raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
             record = Record(
                 sweep=found["sweep"],
                 scale=_one_of(get_args(ScaleName), found["scale"]),
@@ -136,19 +139,18 @@ class SweepFolder:
         Raises:
             SweepError: if the folder cannot be written.
         """
-        text = json.dumps(
+        text = sealed_json(
             {
                 "sweep": record.sweep,
                 "scale": record.scale,
                 "preset": record.preset,
                 "base": json.loads(record.base.to_json()),
                 "networks": [json.loads(network.to_json()) for network in record.networks],
-            },
-            indent=1,
+            }
         )
         try:
             self.store.create()
-            write_atomically(self.path / RECORD, text.encode())
+            write_atomically(self.path / RECORD, text)
             known = {file.stem for file in (self.path / RUNS.name).glob("*.parquet")}
             new = {network.network_id: network for network in record.networks if network.network_id not in known}
             rows = {key: [runs_row(network, record.sweep, record.scale)] for key, network in new.items()}

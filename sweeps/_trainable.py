@@ -5,11 +5,15 @@ later invocation continues each network from its newest valid checkpoint.
 """
 
 import platform
+import time
 from typing import Any
 
 import torch
 from ray import tune
 
+from sweeps._errors import SweepError
+from sweeps._metrics import Metrics
+from sweeps._shared import unseen
 from tsrnn.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
 from tsrnn.config import RunConfig
 from tsrnn.files import Location, location
@@ -24,17 +28,18 @@ class PopulationTrainable(tune.Trainable):
     """One step is one epoch of the population.
 
     Its Tune config holds one entry "trial": "networks" (RunConfigs as JSON), "plugins" (the files with their
-    tasks and networks that tsrnn has not), "folder" (the sweep's), "device" and "threads".
+    tasks and networks that tsrnn has not), "folder" (the sweep's), "mark" (a name in it), "device", "gpus"
+    and "threads".
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Load or make every network."""
         config = config["trial"]
         torch.set_num_threads(config["threads"])
-        if config["device"] == "cpu":
-            self._processor = f"cpu: {platform.processor() or platform.machine()}"
-        else:
-            self._processor = f"cuda: {torch.cuda.get_device_name()}"
+        self._processor = _processor(config["device"], config["gpus"])
+        if reason := unseen(config["folder"], config["mark"]):  # on a machine that came after the sweep's start
+            raise SweepError(reason)
+        self._metrics = Metrics(location(config["folder"]).name)
         self._store = Store(config["folder"])
         self._folders: dict[str, CheckpointFolder] = {}
         self._tables: dict[str, NetworkTables] = {}
@@ -86,7 +91,11 @@ class PopulationTrainable(tune.Trainable):
                 have what is theirs: their epoch written, or all their training if it cannot even be begun.
         """
         broken = []
-        for report in self._trainer.run_epoch() if self._trainer else ():
+        began = time.perf_counter()
+        reports = self._trainer.run_epoch() if self._trainer else ()
+        elapsed = time.perf_counter() - began
+        for report in reports:
+            self._metrics.show(report, report.config.training.steps_per_epoch / elapsed)
             try:
                 self._keep(report)
             except (StoreError, OSError) as error:
@@ -132,3 +141,14 @@ class PopulationTrainable(tune.Trainable):
     def _write_outcome(self, checkpoint: Checkpoint, outcome: Outcome) -> None:
         row = outcomes_row(checkpoint.config, outcome, checkpoint.progress, self._processor)
         self._store.write(OUTCOMES, checkpoint.config.network_id, [row])
+
+
+def _processor(device: str, gpus: float) -> str:
+    """Return what computes, and hold a trial that has a share of a GPU to that share of its memory.
+
+    Ray counts shares and no more: without this one trial could take the memory of all.
+    """
+    if device == "cpu":
+        return f"cpu: {platform.processor() or platform.machine()}"
+    torch.cuda.set_per_process_memory_fraction(min(gpus, 1.0))
+    return f"cuda: {torch.cuda.get_device_name()}"

@@ -10,12 +10,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
-    ("kinds", "randomness", "records", "files", "exponentials"),
+    ("kinds", "randomness", "records", "files", "autocorrelation", "exponentials"),
     ("tasks", "bartlett", "lock"),
     ("config", "timescales"),
     ("networks", "curriculum", "presets", "store"),
-    ("sampling", "optimizers", "plugins", "interventions"),
-    ("checkpoint",),
+    ("sampling", "optimizers", "plugins", "interventions", "dynamics"),
+    ("checkpoint", "simulation"),
     ("evaluation", "reference", "command_line"),
     ("training",),
     ("tabulate",),

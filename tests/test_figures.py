@@ -27,6 +27,7 @@ from tsrnn.records import (
     RETRAINING,
     SOLVED,
     TABLES,
+    TIME_STEPS,
     TIMESCALES,
 )
 
@@ -291,7 +292,9 @@ def everything(folder: Path) -> Study:
         for phi in (ReLU(), Tanh(), LeakyReLU(slope=0.01)):
             others.add(config("multi", seed, nonlinearity=phi), [solved(2, 2), solved(3, 4)])
         outside = config("single", seed, self_interaction="outside")
-        others.add(dataclasses.replace(outside, time=Time(k=(7, 8), dt="1/k")), [solved(2, 2), solved(3, 4)])
+        finer = others.add(dataclasses.replace(outside, time=Time(k=(7, 8), dt="1/k")), [solved(2, 2), solved(3, 4)])
+        asked = [{"n": n, "k": k, "accuracy": 1 - n / 20 - seed / 10} for n in (2, 3) for k in (1, 7, 20)]
+        others.write(TIME_STEPS, finer, asked)
         others.add(dataclasses.replace(config("multi", seed), time=Time(k=(3,))), [solved(2, 2)])
         curves = {n: [0.5 + n / 99, 0.99] for n in range(2, 6)}
         others.add(config("all-5", seed), [solved(n, n) for n in range(2, 6)], heads=curves)
@@ -479,6 +482,8 @@ class TestCurves:
     def test_taus_by_k(self, full: Study):
         cells = only(full, "S5").data["cells"].set_index(["curriculum", "k", "n", "quantity"])
         assert cells.loc[("single", "7,8", 3, "tau_mean"), ["networks", "mean"]].tolist() == [2, 1.5]
+        other = only(full, "S5").data["other_cells"].set_index("asked")
+        assert other.loc[20, ["k", "networks", "mean"]].tolist() == ["7,8", 2, pytest.approx(0.8)]
         assert set(only(full, "S8").data["networks"]["nonlinearity"]) == {"leaky_relu", "relu", "tanh"}
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import nnls
 from scipy.signal import lfilter
 from torch import Tensor
@@ -152,6 +154,23 @@ class TestRobust:
         assert fits.status.tolist() == ["single", "not_finite", "constant", "not_finite"]
         assert fits.tau_net[0] == pytest.approx(robust(trials[:, :1], 1000).tau_net[0])
         assert np.isnan(fits.tau_net[1:]).all()
+
+    def test_a_timescale_at_its_limit_has_no_upper_end(self):
+        fits = robust(torch.ones(3, 1, LAGS), 100_000)
+        assert fits.status[0] == "single"
+        assert fits.tau_net[0] == pytest.approx(1000)
+        assert fits.tau_high[0] == math.inf
+
+    @settings(deadline=None, max_examples=20)
+    @given(seed=st.integers(0, 10_000), scale=st.floats(0, 20), steps=st.sampled_from([40, 1000, 100_000]))
+    def test_whatever_comes_gets_a_status_and_an_interval_around_its_tau(self, seed: int, scale: float, steps: int):
+        generator = np.random.default_rng(seed)
+        trials = generator.standard_normal((4, 30, LAGS)) * 10 ** generator.uniform(-scale, scale, (4, 30, 1))
+        fits = robust(torch.tensor(trials), steps)
+        found = np.isin(fits.status, ["single", "double"])
+        assert (np.isnan(fits.tau_net) == ~found).all()
+        assert (fits.tau_low[found] <= fits.tau_net[found] * (1 + 1e-9)).all()
+        assert (fits.tau_high[found] >= fits.tau_net[found] * (1 - 1e-9)).all()
 
     def test_too_short(self):
         trials = simulated(8, 50.0, series=3, steps=300)

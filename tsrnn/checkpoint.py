@@ -34,6 +34,10 @@ class CheckpointError(Exception):
     """A checkpoint cannot be read; the message names the file and says why."""
 
 
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint's file is not what was written: cut off or changed."""
+
+
 @checked_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Progress:
     """How far a network's training has come.
@@ -149,11 +153,11 @@ def load(path: str | Location) -> Checkpoint:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
+        raise DamagedCheckpointError(f"{path}: not a readable safetensors file ({error})") from None
     if "tsrnn" not in metadata:
         raise CheckpointError(f"{path}: not a tsrnn checkpoint (its header has no tsrnn entry)")
     if metadata.get("sha256") != _digest(metadata["tsrnn"], tensors):
-        raise CheckpointError(f"{path}: damaged (its contents do not match its checksum)")
+        raise DamagedCheckpointError(f"{path}: damaged (its contents do not match its checksum)")
     config, progress = _about(path, metadata["tsrnn"])
     parts: dict[str, dict[str, Tensor]] = {"network": {}, "optimizer": {}}
     for name, tensor in tensors.items():

@@ -14,13 +14,13 @@ from tsrnn.config import Time
 from tsrnn.networks import Population
 from tsrnn.randomness import Streams
 from tsrnn.sampling import Address, batches, initial_states
+from tsrnn.simulation import block_steps, states_in_blocks
 from tsrnn.tasks import Task
 
 Protocol = Literal["end", "in-time"]
 
-# Time steps simulated at once: enough to make little of what each block costs once, few enough that the allocator
-# keeps the memory of their states (bytes): new pages cost more than what is computed on them.
-_BLOCK, _STATES = 100, 1 << 24
+# Time steps simulated at once: the answers of many heads take more memory than the states they read.
+_BLOCK = 100
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,8 @@ def in_time_accuracy(
     state = initial_states(population, states, trials)
     inputs = task.draw_inputs([warm_up + steps] * population.replicates, trials, bits)
     total = torch.zeros(trials, *population.head_table.shape, dtype=torch.float64, device=population.device)
-    span = max(1, min(_BLOCK, _STATES // (state.numel() * state.element_size())))
-    for start in range(0, warm_up + steps, span):
-        block = population.all_states(inputs[start : start + span], state)
-        state = block[-1]
+    start = 0
+    for block in states_in_blocks(population, torch.split(inputs, block_steps(state, _BLOCK)), state):
         asked = range(max(start, warm_up), start + len(block))
         if asked:
             counting = block[asked.start - start :]
@@ -108,6 +106,7 @@ def in_time_accuracy(
             answers = population.logits_of(counting)
             targets = task.targets(inputs, population.head_table, asked)
             total += task.score(answers, targets, population.head_table).sum(0, dtype=torch.float64).permute(2, 0, 1)
+        start += len(block)
     return _accuracies(population, total / steps)
 
 

@@ -21,13 +21,15 @@ _BLOCK: Final = 512
 _GRID: Final = 20
 _SHORTEST: Final = 0.25
 _ITERATIONS: Final = 30
-_DAMPING_LEAST: Final = 1e-9
+# Of the diagonal of the Hessian, at the start and at least.
+_DAMPING, _DAMPING_LEAST = 1e-3, 1e-9
 # A series is done when the step promises less than this share of its sum of squared residuals, ...
 _GAIN: Final = 1e-8
 # ... or of its own sum of squares: what is left there is rounding.
 _ROUNDING: Final = 1e-26
 # Sums of squares from inner products are known to this share of the series' own.
 _NOISE: Final = 1e-14
+_TINY: Final = 1e-300
 # Where the best weights p, q lie in the triangle of those allowed.
 _INSIDE, _FULL, _ONLY_P, _ONLY_Q = range(4)
 
@@ -114,7 +116,7 @@ def fit_single(series: Tensor, bounds: Bounds = Bounds(), whitening: Tensor | No
     Raises:
         ValueError: if a series is not finite or the shapes do not fit.
     """
-    return _fit(series, whitening, lambda y, white: _single(y, white, bounds), 1)
+    return _fit(series, whitening, lambda part: _single(part, bounds), 1)
 
 
 def fit_double(series: Tensor, bounds: Bounds = Bounds(), whitening: Tensor | None = None) -> Fit:
@@ -131,10 +133,10 @@ def fit_double(series: Tensor, bounds: Bounds = Bounds(), whitening: Tensor | No
     Raises:
         ValueError: if a series is not finite or the shapes do not fit.
     """
-    return _fit(series, whitening, lambda y, white: _double(y, white, bounds), 2)
+    return _fit(series, whitening, lambda part: _double(part, bounds), 2)
 
 
-def _fit(series: Tensor, whitening: Tensor | None, fit: Callable[[Tensor, Tensor | None], Fit], count: int) -> Fit:
+def _fit(series: Tensor, whitening: Tensor | None, fit: "Callable[[_Series], Fit]", count: int) -> Fit:
     if series.ndim != 2 or series.shape[1] < 1:
         raise ValueError(f"series: has the shape {tuple(series.shape)}; allowed is [P, L] with L >= 1")
     if not torch.isfinite(series).all():
@@ -143,7 +145,7 @@ def _fit(series: Tensor, whitening: Tensor | None, fit: Callable[[Tensor, Tensor
         raise ValueError(f"whitening: has the shape {tuple(whitening.shape)}; allowed is [P, L, L]")
     y = series.double()
     found = [
-        fit(y[i : i + _BLOCK], None if whitening is None else whitening[i : i + _BLOCK].double())
+        fit(_Series.of(y[i : i + _BLOCK], None if whitening is None else whitening[i : i + _BLOCK].double()))
         for i in range(0, len(y), _BLOCK)
     ]
     if not found:
@@ -161,9 +163,49 @@ def powers(rates: Tensor, lags: int) -> Tensor:
     return factors.cumprod(-1)
 
 
-def _whitened(vectors: Tensor, whitening: Tensor | None) -> Tensor:
-    """Return V v for vectors [n, M, L] and V [n, L, L]."""
-    return vectors if whitening is None else torch.bmm(vectors, whitening.transpose(1, 2))
+@dataclass(frozen=True)
+class _Series:
+    """n series to be fitted.
+
+    Attributes:
+        values: [n, L].
+        whitening: [n, L, L], or none.
+        target: [n, L] the values, whitened.
+        square: [n] its sum of squares.
+    """
+
+    values: Tensor
+    whitening: Tensor | None
+    target: Tensor
+    square: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor, whitening: Tensor | None) -> "_Series":
+        target = values if whitening is None else (whitening @ values[:, :, None])[:, :, 0]
+        return cls(values, whitening, target, target.square().sum(1))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def lags(self) -> int:
+        return self.values.shape[1]
+
+    def rows(self, chosen: Tensor) -> "_Series":
+        whitening = None if self.whitening is None else self.whitening[chosen]
+        return _Series(self.values[chosen], whitening, self.target[chosen], self.square[chosen])
+
+    def whitened(self, vectors: Tensor) -> Tensor:
+        """Return vectors [n, M, L] as residuals are counted."""
+        return vectors if self.whitening is None else vectors @ self.whitening.transpose(1, 2)
+
+    def curves(self, rates: Tensor) -> Tensor:
+        """Return the curves [n or 1, K, L] of the same rates [K] for each series, as residuals are counted."""
+        return self.whitened(powers(rates, self.lags).expand(1 if self.whitening is None else len(self), -1, -1))
+
+    def against(self, curves: Tensor, vectors: Tensor) -> Tensor:
+        """Return the inner products [n, K] of curves [n or 1, K, L] and vectors [n, L]."""
+        return vectors @ curves[0].T if len(curves) == 1 else (curves @ vectors[:, :, None])[:, :, 0]
 
 
 def _grid(bounds: Bounds) -> Tensor:
@@ -171,47 +213,34 @@ def _grid(bounds: Bounds) -> Tensor:
     return torch.cat([taus.new_zeros(1), (-1 / taus).exp()])
 
 
-def _single(y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Fit:
+def _single(series: _Series, bounds: Bounds) -> Fit:
     grid = _grid(bounds)
-    curves, target = _curves(grid, y, whitening)
-    square, product = curves.square().sum(2), _inner(target, curves)
+    curves = series.curves(grid)
+    square, product = curves.square().sum(2), series.against(curves, series.target)
     weight = (product / square).clamp(0, bounds.amplitude)
     start = grid[(weight * (weight * square - 2 * product)).argmin(1)]
-    return _refined(y, whitening, start[:, None], bounds)
+    return _refined(series, start[:, None], bounds)
 
 
-def _double(y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Fit:
-    grid = _grid(bounds)
-    alone = _single(y, whitening, bounds)
-    starts = torch.cat([_best_pair(grid, y, whitening, bounds), _partners(grid, alone.rates, y, whitening, bounds)])
-    copies = len(starts) // len(y)
-    several = None if whitening is None else whitening.repeat(copies, 1, 1)
-    found = _refined(y.repeat(copies, 1), several, starts, bounds)
-    best = found.residual.view(copies, -1).argmin(0) * len(y) + torch.arange(len(y))
-    rates, weights, residual = found.rates[best], found.weights[best], found.residual[best]
-    better = alone.residual <= residual
+def _double(series: _Series, bounds: Bounds) -> Fit:
+    alone = _single(series, bounds)
+    starts = [_best_pair(series, bounds), *_partners(series, alone.rates, bounds)]
+    numbers = torch.arange(len(series))
+    found = _refined(series.rows(numbers.repeat(len(starts))), torch.cat(starts), bounds)
+    found = found.rows(found.residual.view(len(starts), -1).argmin(0) * len(series) + numbers)
+    better = (alone.residual <= found.residual)[:, None]
     return Fit(
-        torch.where(better[:, None], F.pad(alone.rates, (0, 1)), rates),
-        torch.where(better[:, None], F.pad(alone.weights, (0, 1)), weights),
-        torch.where(better, alone.residual, residual),
+        torch.where(better, F.pad(alone.rates, (0, 1)), found.rates),
+        torch.where(better, F.pad(alone.weights, (0, 1)), found.weights),
+        torch.minimum(alone.residual, found.residual),
     )
 
 
-def _curves(rates: Tensor, y: Tensor, whitening: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the curves of rates [K] or [n, K], whitened [n or 1, K, L], and the series, whitened [n, L]."""
-    curves = powers(rates, y.shape[1]).expand(1 if whitening is None else len(y), -1, -1)
-    return _whitened(curves, whitening), _whitened(y[:, None], whitening)[:, 0]
-
-
-def _inner(vector: Tensor, curves: Tensor) -> Tensor:
-    """Return the inner products [n, K] of vectors [n, L] and curves [n or 1, K, L]."""
-    return vector @ curves[0].T if len(curves) == 1 else torch.bmm(curves, vector[:, :, None])[:, :, 0]
-
-
-def _best_pair(grid: Tensor, y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Tensor:
+def _best_pair(series: _Series, bounds: Bounds) -> Tensor:
     """Return the best pair of the grid for each series [n, 2]."""
-    curves, target = _curves(grid, y, whitening)
-    gram, product = torch.bmm(curves, curves.transpose(1, 2)), _inner(target, curves)
+    grid = _grid(bounds)
+    curves = series.curves(grid)
+    gram, product = curves @ curves.transpose(1, 2), series.against(curves, series.target)
     slow, fast = torch.tril_indices(len(grid), len(grid), -1)
     square = gram.diagonal(dim1=1, dim2=2)
     p, q, cost, _ = _best_weights(
@@ -222,29 +251,24 @@ def _best_pair(grid: Tensor, y: Tensor, whitening: Tensor | None, bounds: Bounds
     return torch.stack([grid[slow[best]], grid[fast[best]]], 1)
 
 
-def _partners(grid: Tensor, rates: Tensor, y: Tensor, whitening: Tensor | None, bounds: Bounds) -> Tensor:
-    """Return the single fit's rates [n, 1] with their best slower and best faster partner of the grid: [2 n, 2].
+def _partners(series: _Series, rates: Tensor, bounds: Bounds) -> list[Tensor]:
+    """Return the single fit's rates [n, 1] with their best slower partner of the grid, and with their best faster one.
 
-    The grid is too coarse to see that a little of a second component would do good.
+    The grid alone is too coarse to see that a little of a second component would do good.
     """
-    curves, target = _curves(grid, y, whitening)
-    own = _whitened(powers(rates, y.shape[1]), whitening)
-    square = own.square().sum(2)
+    grid = _grid(bounds)
+    curves, own = series.curves(grid), series.whitened(powers(rates, series.lags))[:, 0]
     p, q, cost, _ = _best_weights(
-        square,
-        _inner(own[:, 0], curves),
+        own.square().sum(1, keepdim=True),
+        series.against(curves, own),
         curves.square().sum(2),
-        (own[:, 0] * target).sum(1, keepdim=True),
-        _inner(target, curves),
+        (own * series.target).sum(1, keepdim=True),
+        series.against(curves, series.target),
         bounds.amplitude,
     )
     cost = torch.where((p > 0) & (q > 0), cost, math.inf)
-    return torch.cat(
-        [
-            torch.cat([rates, grid[torch.where(side, cost, math.inf).argmin(1)][:, None]], 1)
-            for side in (grid > rates, grid < rates)
-        ]
-    )
+    best = [torch.where(side, cost, math.inf).argmin(1) for side in (grid > rates, grid < rates)]
+    return [torch.cat([rates, grid[partner][:, None]], 1) for partner in best]
 
 
 def _best_weights(
@@ -308,19 +332,32 @@ class _Point:
     gradient: Tensor
     hessian: Tensor
 
+    def rows(self, chosen: Tensor) -> "_Point":
+        return _Point(self.weights[chosen], self.residual[chosen], self.gradient[chosen], self.hessian[chosen])
 
-def _point(y: Tensor, target: Tensor, whitening: Tensor | None, rates: Tensor, largest: float) -> _Point:
-    """Return the best fit of series [n, L], whitened: `target`, at rates [n, C], C = 1 or 2."""
-    count, lags = rates.shape[1], y.shape[1]
+    def where(self, chosen: Tensor, other: "_Point") -> "_Point":
+        """Return these where chosen [n], the others elsewhere."""
+        return _Point(
+            torch.where(chosen[:, None], self.weights, other.weights),
+            torch.where(chosen, self.residual, other.residual),
+            torch.where(chosen[:, None], self.gradient, other.gradient),
+            torch.where(chosen[:, None, None], self.hessian, other.hessian),
+        )
+
+
+def _point(series: _Series, rates: Tensor, largest: float) -> _Point:
+    """Return the best fit at rates [n, C], C = 1 or 2."""
+    count, lags = rates.shape[1], series.lags
     e, d, b = slice(0, count), slice(count, 2 * count), slice(2 * count, 3 * count)
     # The powers of the rates, their slopes and their bends.
-    vectors = y.new_zeros(len(y), 3 * count, lags)
+    vectors = rates.new_zeros(len(rates), 3 * count, lags)
+    exponent = torch.arange(1, lags, dtype=rates.dtype)
     vectors[:, e] = powers(rates, lags)
-    torch.mul(vectors[:, e, :-1], torch.arange(1, lags, dtype=y.dtype), out=vectors[:, d, 1:])
-    torch.mul(vectors[:, d, :-1], torch.arange(1, lags, dtype=y.dtype), out=vectors[:, b, 1:])
-    vectors = torch.cat([_whitened(vectors, whitening), target[:, None]], 1)
-    gram = torch.bmm(vectors, vectors.transpose(1, 2))
-    square, product = gram[:, -1, -1], gram[:, e, -1]
+    torch.mul(vectors[:, e, :-1], exponent, out=vectors[:, d, 1:])
+    torch.mul(vectors[:, d, :-1], exponent, out=vectors[:, b, 1:])
+    vectors = torch.cat([series.whitened(vectors), series.target[:, None]], 1)
+    gram = vectors @ vectors.transpose(1, 2)
+    product = gram[:, e, -1]
     free = torch.zeros_like(gram[:, e, e])
     if count == 1:
         weights = (product / gram[:, e, 0]).clamp(0, largest)
@@ -344,7 +381,7 @@ def _point(y: Tensor, target: Tensor, whitening: Tensor | None, rates: Tensor, l
     hessian = plain + torch.diag_embed(weights * bend) - _hidden(mixed + torch.diag_embed(slope), free)
     positive = (hessian.diagonal(dim1=1, dim2=2) > 0).all(1) & (_det(hessian) > 0)
     hessian = torch.where(positive[:, None, None], hessian, plain - _hidden(mixed, free))
-    return _Point(weights, (square + cost).clamp(min=0), weights * slope, hessian)
+    return _Point(weights, (series.square + cost).clamp(min=0), weights * slope, hessian)
 
 
 def _hidden(mixed: Tensor, free: Tensor) -> Tensor:
@@ -359,70 +396,51 @@ def _det(matrix: Tensor) -> Tensor:
 
 
 def _step(point: _Point, rates: Tensor, damping: Tensor, highest: float) -> tuple[Tensor, Tensor]:
-    """Return where a damped Gauss-Newton step leads [n, C], and by how much it promises to lower half the residual."""
+    """Return where a damped Newton step leads [n, C], and by how much it promises to lower half the residual [n]."""
     gradient = point.gradient
     stuck = ((rates <= 0) & (gradient >= 0)) | ((rates >= highest) & (gradient <= 0)) | (point.weights <= 0)
     gradient = gradient.masked_fill(stuck, 0)
     diagonal = point.hessian.diagonal(dim1=1, dim2=2) * (1 + damping[:, None])
     diagonal = torch.where(stuck | (diagonal <= 0), 1, diagonal)
-    if rates.shape[1] == 1:
-        step = -gradient / diagonal
-        coupling = torch.zeros_like(step[:, 0])
-    else:
-        coupling = point.hessian[:, 0, 1].masked_fill(stuck.any(1), 0)
-        det = diagonal[:, 0] * diagonal[:, 1] - coupling * coupling
-        step = (coupling[:, None] * gradient.flip(1) - diagonal.flip(1) * gradient) / det[:, None]
+    coupling = torch.zeros_like(damping) if rates.shape[1] == 1 else point.hessian[:, 0, 1]
+    coupling = coupling.masked_fill(stuck.any(1), 0)[:, None]
+    det = diagonal[:, :1] * diagonal[:, -1:] - coupling * coupling
+    step = (coupling * gradient.flip(1) - diagonal.flip(1) * gradient) / det
     moved = (rates + step).clamp(0, highest)
+    # Where one rate ends at its bound, the other goes where is best for it then.
     cut, step = moved != rates + step, moved - rates
-    if rates.shape[1] == 2:
-        # Where one rate ends at its bound, the other goes where is best for it then.
-        follow = rates - (gradient + coupling[:, None] * step.flip(1)) / diagonal
-        moved = torch.where(cut.flip(1) & ~stuck, follow.clamp(0, highest), moved)
-        step = moved - rates
-    curvature = (step * step * diagonal).sum(1)
-    if rates.shape[1] == 2:
-        curvature = curvature + 2 * coupling * step[:, 0] * step[:, 1]
-    return moved, -(gradient * step).sum(1) - curvature / 2
+    follow = (rates - (gradient + coupling * step.flip(1)) / diagonal).clamp(0, highest)
+    moved = torch.where(cut.flip(1) & ~stuck, follow, moved)
+    step = moved - rates
+    return moved, -(step * (gradient + (diagonal * step + coupling * step.flip(1)) / 2)).sum(1)
 
 
-def _refined(y: Tensor, whitening: Tensor | None, rates: Tensor, bounds: Bounds) -> Fit:
+def _refined(series: _Series, rates: Tensor, bounds: Bounds) -> Fit:
     """Return the nearest minimum from each of the rates [n, C] by Levenberg-Marquardt."""
     highest = math.exp(-1 / bounds.tau)
-    target = _whitened(y[:, None], whitening)[:, 0]
-    scale = target.square().sum(1)
     found = rates.clone()
-    # Only the rows still at work are computed; they move together when enough have ended.
-    rows = torch.arange(len(y))
-    work = (y, target, whitening, scale)
-    damping = torch.full_like(scale, 1e-3)
-    point = _point(y, target, whitening, rates, bounds.amplitude)
+    # Only the series still at work are computed; the others are left behind when they are many.
+    work, numbers, damping = series, torch.arange(len(series)), torch.full_like(series.square, _DAMPING)
+    point = _point(work, rates, bounds.amplitude)
     for _ in range(_ITERATIONS):
         trial, promise = _step(point, rates, damping, highest)
-        busy = (promise > _GAIN * point.residual + _ROUNDING * work[3]) & (point.weights > 0).all(1)
+        busy = (promise > _GAIN * point.residual + _ROUNDING * work.square) & (point.weights > 0).all(1)
         if not busy.any():
             break
         if busy.sum() < 0.75 * len(busy):
-            rows, rates, trial, promise, damping = rows[busy], rates[busy], trial[busy], promise[busy], damping[busy]
-            work = (work[0][busy], work[1][busy], None if work[2] is None else work[2][busy], work[3][busy])
-            point = _Point(point.weights[busy], point.residual[busy], point.gradient[busy], point.hessian[busy])
-        there = _point(work[0], work[1], work[2], trial, bounds.amplitude)
+            work, point, numbers = work.rows(busy), point.rows(busy), numbers[busy]
+            rates, trial, promise, damping = rates[busy], trial[busy], promise[busy], damping[busy]
+        there = _point(work, trial, bounds.amplitude)
         gain = (point.residual - there.residual) / 2
         # A step on which a component vanishes is taken back: fits of one are made elsewhere.
         gain = gain.masked_fill((there.weights <= 0).any(1) & (point.weights > 0).all(1), -math.inf)
-        better = gain >= -_NOISE * work[3]
-        rates = torch.where(better[:, None], trial, rates)
-        found[rows] = rates
-        point = _Point(
-            torch.where(better[:, None], there.weights, point.weights),
-            torch.where(better, there.residual, point.residual),
-            torch.where(better[:, None], there.gradient, point.gradient),
-            torch.where(better[:, None, None], there.hessian, point.hessian),
-        )
+        better = gain >= -_NOISE * work.square
+        rates, point = torch.where(better[:, None], trial, rates), there.where(better, point)
+        found[numbers] = rates
         # Nielsen's rule: by how much of the promise was kept.
-        change = (1 - (2 * gain / promise.clamp(min=1e-300) - 1) ** 3).clamp(0.1, 4.0)
+        change = (1 - (2 * gain / promise.clamp(min=_TINY) - 1) ** 3).clamp(0.1, 4.0)
         damping = (damping * change).clamp(min=_DAMPING_LEAST)
-    weights = _point(y, target, whitening, found, bounds.amplitude).weights
+    weights = _point(series, found, bounds.amplitude).weights
     # Explicitly, since a small residual is lost in the difference of large inner products.
-    curve = (weights[:, :, None] * powers(found, y.shape[1])).sum(1)
-    residual = _whitened((y - curve)[:, None], whitening)[:, 0].square().sum(1)
-    return Fit(found, weights, residual)
+    missed = series.values - (weights[:, :, None] * powers(found, series.lags)).sum(1)
+    return Fit(found, weights, series.whitened(missed[:, None])[:, 0].square().sum(1))

@@ -4,6 +4,8 @@ A `Location` is where a file or a folder is. On a file system it is a `pathlib.P
 `ObjectPath`, which has the part of Path's interface that results need.
 """
 
+import hashlib
+import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from pyarrow.fs import AwsStandardS3RetryStrategy, FileInfo, FileSelector, FileType, S3FileSystem, resolve_s3_region
 
@@ -207,3 +209,26 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sealed_json(content: dict[str, Any]) -> bytes:
+    """Return a JSON object as text, with its checksum in it under "sha256"."""
+    return json.dumps({**content, "sha256": _digest(content)}, indent=1).encode()
+
+
+def open_sealed_json(data: bytes) -> dict[str, Any]:
+    """Return the object that `sealed_json` wrote; one without a checksum, from before there were any, as it is.
+
+    Raises:
+        ValueError: it is not a JSON object, or not what was written.
+    """
+    content = json.loads(data)
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    if content.pop("sha256", None) not in (None, _digest(content)):
+        raise ValueError("its contents do not match its checksum")
+    return content
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -33,6 +33,10 @@ class StoreError(Exception):
     """A folder or file of results cannot be used; the message names it and says what to do."""
 
 
+class DamagedFileError(StoreError):
+    """A file of a table is not what was written: absent, cut off or changed."""
+
+
 def schema(table: Table) -> pa.Schema:
     """Return a table's Arrow schema: keys are not nullable, metadata holds each column's unit and meaning."""
     return pa.schema(
@@ -150,10 +154,7 @@ class Store:
         path = self._path(table, network_id, writer)
         if not path.exists():
             return schema(table).empty_table()
-        rows = _read_file(path)
-        if not rows.schema.equals(schema(table)):
-            raise StoreError(f"{path} has other columns than this version of tsrnn writes: use a new folder")
-        return rows
+        return read_rows(path, table)
 
 
 class NetworkTables:
@@ -179,7 +180,7 @@ class NetworkTables:
         self._changed: set[Table] = set()
         for table in (EPOCHS, HEADS, SOLVED):
             written = store._get(table, network_id)
-            kept = written.filter(pc.field("epoch") <= through_epoch)
+            kept = written.filter(pc.less_equal(written["epoch"], through_epoch))
             self._pieces[table] = [kept]
             if kept.num_rows < written.num_rows:
                 self._changed.add(table)
@@ -267,6 +268,19 @@ def encode(table: Table, network_id: str, rows: Sequence[Row]) -> pa.Table:
     return encoded.sort_by([(name, "ascending") for name in table.key])
 
 
+def read_rows(path: Location, table: Table) -> pa.Table:
+    """Read one file of a table, and hold it against its checksums.
+
+    Raises:
+        DamagedFileError: it is absent or damaged.
+        StoreError: it has other columns than this version writes.
+    """
+    rows = _read_file(path)
+    if not rows.schema.equals(schema(table)):
+        raise StoreError(f"{path} has other columns than this version of tsrnn writes: use a new folder")
+    return rows
+
+
 def read_folder(folder: Location) -> pa.Table:
     """Read every file of a table's folder, while other processes replace some.
 
@@ -284,7 +298,8 @@ def read_folder(folder: Location) -> pa.Table:
             # Arrow's dataset reads a file in several requests: between two of them it may be replaced.
             with ThreadPoolExecutor(_REQUESTS) as pool:
                 return pa.concat_tables(pool.map(_read_file, _files(folder)))
-        return ds.dataset(folder, format="parquet").to_table()
+        checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        return ds.dataset(folder, format=ds.ParquetFileFormat(default_fragment_scan_options=checked)).to_table()
     except (pa.ArrowException, OSError) as error:
         for path in _files(folder):
             _read_file(path)  # names the damaged file
@@ -297,7 +312,7 @@ def _files(folder: Location) -> list[Location]:
 
 def _write_file(path: Location, rows: pa.Table) -> None:
     buffer = io.BytesIO()
-    pq.write_table(rows, buffer, compression="zstd")
+    pq.write_table(rows, buffer, compression="zstd", write_page_checksum=True)
     try:
         write_atomically(path, buffer.getvalue())
     except OSError as error:
@@ -308,10 +323,10 @@ def _write_file(path: Location, rows: pa.Table) -> None:
 
 def _read_file(path: Location) -> pa.Table:
     try:
-        with pq.ParquetFile(io.BytesIO(path.read_bytes())) as file:
+        with pq.ParquetFile(io.BytesIO(path.read_bytes()), page_checksum_verification=True) as file:
             return file.read()
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{path} cannot be read ({_one_line(error)}): {_repair(path.parent.parent)}") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DamagedFileError(f"{path} cannot be read ({_one_line(error)}): {_repair(path.parent.parent)}") from error
 
 
 def _repair(folder: Location) -> str:

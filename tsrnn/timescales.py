@@ -134,7 +134,7 @@ def robust(trials: Tensor, steps: int) -> Fits:
     plus a discrepancy at each lag on its own, as large as what two exponentials leave unexplained. Two exponentials
     are chosen where chi^2 says that one is not enough (5 %) and both have weight. The mean that each trial's own mean
     takes off is put back. Intervals are symmetric in atanh(exp(-1 / tau)), from the variance between trials and
-    Bartlett's; a slow timescale that reaches the limit of 100 steps has no upper end (infinite).
+    Bartlett's; a timescale at its limit, 1000 steps alone and 100 beside another, has no upper end (infinite).
 
     Args:
         trials: [B, P, L] each trial's autocovariances at lags 0..L-1: its own mean subtracted, the sum at lag k divided
@@ -292,8 +292,8 @@ class _Trials:
             (variance + between).div(degrees).sqrt() / (1 - rate * rate) * stats.t.isf((1 - _CONFIDENCE) / 2, degrees)
         )
         high = _tau(rate.atanh() + spread)
-        if components > 1:
-            high = torch.where(rate < math.exp(-1 / _TWO.tau), high, torch.inf)
+        limit = (_ONE if components == 1 else _TWO).tau
+        high = torch.where(rate < math.exp(-1 / limit), high, torch.inf)
         return _tau(rate.atanh() - spread), high
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Drawing
 
 from analysis import measures, style
 from analysis.study import Study
-from tsrnn.records import Table
+from tsrnn.records import SOLVED, Table
 
 SCALES: Final = ("quick", "laptop", "paper")
 
@@ -314,7 +314,10 @@ def unmeasured(study: Study, chosen: Cohort, rows: pd.DataFrame, command: str, s
     else:
         folder = study.folder
         if study.sweeps != (study.folder,):
-            folder = study.folder / str(chosen.networks["sweep"].mode().iloc[0])
+            # The sweep that has their checkpoints: another may have the same networks and not have trained them yet.
+            solved = study.load(SOLVED)
+            solved = solved[solved["network_id"].isin(chosen.networks["network_id"])]
+            folder = study.folder / str((solved if len(solved) else chosen.networks)["sweep"].mode().iloc[0])
         before = f"The {len(chosen)} networks in {study.folder} have not been measured. To do it:"
     return " ".join([before, run, str(folder), *options])
 
