@@ -168,7 +168,7 @@ class TestSearch:
 
 class TestCandidate:
     def config(self, folder: Path) -> dict[str, object]:
-        trial = {"folder": str(folder), "device": "cpu", "threads": 1}
+        trial = {"folder": str(folder), "mark": EPOCHS.name, "device": "cpu", "gpus": 0, "threads": 1}
         return FAST | {"question": dataclasses.asdict(QUESTION), "trial": trial}
 
     def test_it_ends_at_the_budget_and_its_score_is_that_of_its_rows(self, folder: Path):
