@@ -246,7 +246,8 @@ def fitted(lags: "np.ndarray[Any, Any]", fit: "pd.Series[Any]") -> "np.ndarray[A
 def draw_examples(found: Examples) -> Drawing:
     """Draw a panel a curriculum: dots, and the fit as a line."""
     figure, grid = style.panels(len(found.fits), sharey=True)
-    for axes, (_, fit) in zip(grid[0], found.fits.iterrows(), strict=True):
+    fits = found.fits.set_index("curriculum", drop=False)
+    for axes, (_, fit) in zip(grid[0], fits.loc[style.ordered(fits["curriculum"])].iterrows(), strict=True):
         shade = style.colour(fit["curriculum"])
         rows = found.autocorrelations[found.autocorrelations["curriculum"] == fit["curriculum"]]
         style.dots(axes, rows["lag"], rows["autocorrelation"], shade, s=10)
@@ -257,6 +258,7 @@ def draw_examples(found: Examples) -> Drawing:
         note = f"neuron {fit['neuron']}\n$τ_{{net}}$ = {fit['tau_net']:.1f}{fast}"
         axes.text(0.97, 0.95, note, transform=axes.transAxes, ha="right", va="top", fontsize=7)
         axes.set_xlabel("lag (time steps)")
+        style.whole(axes.xaxis)
     grid[0][0].set_ylabel("autocorrelation")
     return figure
 

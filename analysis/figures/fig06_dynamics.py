@@ -91,7 +91,8 @@ def draw_dimensionality(found: Dimensionality, parts: tuple[str, ...]) -> Drawin
     figure = _against_n.draw(AgainstN(found.networks, found.cells), panels, "curriculum", looks, width=3.6, height=2.7)
     (axes,) = figure.axes
     words = []
-    for line in found.lines[found.lines["part"].isin(parts)].to_dict("records"):
+    shown = found.lines[found.lines["part"].isin(parts)].sort_values("curriculum", key=lambda c: c.map(style.rank))
+    for line in shown.to_dict("records"):
         ends = np.array([line["n_low"], line["n_high"]], dtype=float)
         shade = style.colour(line["curriculum"])
         axes.plot(ends, line["slope"] * ends + line["intercept"], color=shade, linewidth=1, linestyle=(0, (5, 2)))
