@@ -128,12 +128,20 @@ class TestFixedTau:
         laptop.add(config("single", 7, tau=1.0), [solved(2, 1)])
         figure = only(Study(tmp_path), "4a")
         assert figure.data["networks"]["max_n"].tolist() == [2]
-        assert "4 networks of another scale are left out" in figure.caption
+        assert "networks left out: 4 of another scale." in figure.caption
 
     def test_trained_taus_alone_are_no_comparison(self, tmp_path: Path):
         sweep = HandMade(tmp_path / "curricula")
         sweep.add(config("single"), [solved(2, 1)])
         assert "sweeps/fixed_tau.py" in only(Study(sweep.folder), "4a").missing
+
+    def test_networks_trained_otherwise_are_not_mixed_with_others(self, study: Study, tmp_path: Path):
+        sweep = HandMade(tmp_path / "again")
+        run = config("single", 7, tau=1.0)
+        sweep.add(dataclasses.replace(run, training=dataclasses.replace(run.training, batch_size=5)), [solved(9, 1)])
+        figure = only(Study(tmp_path), "4a")
+        assert figure.data["networks"]["max_n"].max() == 5
+        assert "networks left out: 1 of other training settings." in figure.caption
 
 
 class TestCurricula:

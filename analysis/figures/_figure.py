@@ -119,8 +119,8 @@ def cohort(study: Study, *conditions: str, ignoring: Sequence[str] = ()) -> Coho
         others = found[(found[column] != chosen) & found[column].notna()]
         kept = found[(found[column] == chosen) | found[column].isna()]
         if len(others) and column != "slope":
-            name = {"recipe": "training settings"}.get(column, column)
-            left_out.append(f"{len(others)} networks of another {name} are left out")
+            kind = {"scale": "another scale", "hidden": "another size", "recipe": "other training settings"}[column]
+            left_out.append(f"{len(others)} of {kind}")
         if column == "recipe":
             if len(others):
                 where.append(f"network_id in {sorted(kept['network_id'])}")
@@ -132,7 +132,7 @@ def cohort(study: Study, *conditions: str, ignoring: Sequence[str] = ()) -> Coho
     note = ""
     if len(found):
         note = f"Scale {found['scale'].iloc[0]}: {found['hidden'].iloc[0]} neurons"
-        note += "".join(f"; {text}" for text in left_out) + "."
+        note += (f"; networks left out: {', '.join(left_out)}" if left_out else "") + "."
     return Cohort(found, " and ".join(where), note)
 
 
