@@ -13,6 +13,7 @@ import pytest
 from analysis import frames, measures, style
 from analysis.__main__ import main
 from analysis.figures import FIGURES, Figure, _against_n, build, fig03_curricula, fig05_timescales, write
+from analysis.figures._figure import supported
 from analysis.study import Study
 from tests.handmade import HandMade, config, solved
 from tsrnn.config import GRU, LSTM, LeakyReLU, ReLU, Tanh, Time
@@ -532,3 +533,9 @@ class TestCommand:
         HandMade(tmp_path / "sweep")
         with pytest.raises(ValueError, match="To have them"):
             write(only(Study(tmp_path), "4a"), tmp_path)
+
+
+def test_lines_are_of_what_at_least_half_of_the_networks_have():
+    cells = pd.DataFrame({"n": [2, 3, 4, 5], "networks": [8, 5, 4, 3]})
+    assert supported(cells)["n"].tolist() == [2, 3, 4]
+    assert supported(cells.iloc[:0]).empty

@@ -241,6 +241,19 @@ def per_cell(rows: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
     )
 
 
+def supported(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells of a line that at least half as many networks are in as in its fullest.
+
+    A mean over the few that got furthest beside means over all would look like a trend.
+    """
+    enough: pd.Series[bool] = cells["networks"] * 2 >= cells["networks"].max()
+    return cells[enough]
+
+
+MEANS: Final = "means (lines, at N that at least half of the networks have)"
+"""What captions call the lines that are drawn of `supported` cells."""
+
+
 def numbers(networks: Iterable[int]) -> str:
     """Say how many networks there are: "n = 4 networks", or "n = 3 to 4 networks" where cells differ."""
     counts = [int(n) for n in networks] or [0]
