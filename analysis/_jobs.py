@@ -10,7 +10,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,12 +24,14 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from analysis._ray import find
 from analysis.frames import ResultsError, load
 from tsrnn import checkpoint
 from tsrnn.checkpoint import Checkpoint
 from tsrnn.files import Location
+from tsrnn.lock import FolderLock, LockedError
 from tsrnn.records import ANALYSES, SOLVED, Row, Table
-from tsrnn.store import Store, encode
+from tsrnn.store import Store, StoreError, encode
 
 Measure = Callable[[Checkpoint, int], Mapping[Table, Sequence[Row]]]
 """From a checkpoint and the N it solved to rows, by table, without `network_id` and `n`: those are added."""
@@ -122,19 +123,44 @@ def run(
         How many checkpoints were measured, and which failed.
 
     Raises:
-        ResultsError: the folder is not a sweep's, or nothing answers at the address.
+        ResultsError: the folder is not a sweep's, the same analysis is running in it already, or nothing answers at
+            the address.
         StoreError: the folder cannot be written, or a file in it is damaged.
     """
     console = console or Console(stderr=True)
+    load(results, SOLVED)  # before anything is written: it must be a sweep's folder
+    with FolderLock(results, f"lock-{analysis.name}") as lock:
+        try:
+            lock.acquire()  # two at once would replace each other's rows
+        except LockedError as error:
+            raise ResultsError(f"{results}: {analysis.name} is being measured already ({error.holder})") from None
+        except OSError as error:
+            raise StoreError(f"cannot write {lock.path}: {error}; choose a folder that can be written") from error
+        todo, skipped = _jobs(
+            results, analysis, lambda network_id, n: keep(n) and (only is None or (network_id, n) in only)
+        )
+        return _measure_all(results, analysis, todo, skipped, workers, address, console)
+
+
+def _measure_all(
+    results: Location,
+    analysis: Analysis,
+    todo: Sequence[Job],
+    skipped: int,
+    workers: int | None,
+    address: str,
+    console: Console,
+) -> Summary:
+    """Run the jobs, and write down how each ended."""
     store = Store(results)
-    todo, skipped = _jobs(
-        results, analysis, lambda network_id, n: keep(n) and (only is None or (network_id, n) in only)
-    )
     store.create((*analysis.tables, ANALYSES))
     summary = Summary(skipped=skipped)
     if not todo:
         return summary
-    cluster = _cluster(address)
+    try:
+        cluster = find(address)
+    except (ValueError, ConnectionError) as error:
+        raise ResultsError(str(error)) from None
     count = max(1, min(workers or os.cpu_count() or 1, len(todo)))
     ended = _in_processes(analysis, todo, count) if cluster is None else _on_ray(analysis, todo, cluster)
     with _Shown(analysis.name, len(todo), console) as shown:
@@ -261,39 +287,6 @@ def _serve(analysis: Analysis, connection: Connection) -> None:
             connection.send(_measure(analysis, connection.recv()))
         except (EOFError, OSError):
             return
-
-
-def _cluster(address: str) -> str | None:
-    """Return what Ray should join, or None for processes of this machine.
-
-    Without a started cluster Ray's own "auto" would join the private Ray of any other program here; and where
-    nothing answers it waits for minutes.
-    """
-    if address == "auto":
-        address = os.environ.get("RAY_ADDRESS", "auto") or "auto"
-    if address == "local":
-        return None
-    if address == "auto":
-        from ray._private.utils import read_ray_address
-
-        started = read_ray_address()
-        # A cluster that was killed left its address behind. "auto" lets Ray find a cluster's token by itself.
-        return "auto" if started is not None and not _refused(started) else None
-    if reason := _refused(address):
-        raise ResultsError(f"address = {address}: no Ray cluster answers there ({reason}); try --address local")
-    return address
-
-
-def _refused(address: str) -> str:
-    """Return why nothing answers at HOST:PORT; empty where something does."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        return "allowed are auto, local and HOST:PORT"
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        return str(error)
-    return ""
 
 
 def _on_ray(analysis: Analysis, jobs: Sequence[Job], address: str) -> Iterator[tuple[Job, _Ended]]:

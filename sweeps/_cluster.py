@@ -5,13 +5,13 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 # Tune reads these when it is imported: its own reporters and loggers stay quiet, progress is ours.
@@ -21,14 +21,17 @@ os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
+import yaml
 from ray import tune
 from ray._private import ray_constants
-from ray._private.utils import read_ray_address
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from rich.console import Console
 
+from analysis._ray import find
 from sweeps._errors import SweepError, UsageError
 from sweeps._grid import title
 from sweeps._progress import Progress
+from sweeps._shared import marked, require_shared
 from sweeps._trainable import PopulationTrainable
 from tsrnn.config import RunConfig
 from tsrnn.files import Location, write_atomically
@@ -42,6 +45,7 @@ RETRIES: Final = 2
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 _GPU_SHARE: Final = 0.25
 _SCRATCH: Final = "tsrnn-"
+_PASSED_ON: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 
 
 @dataclass(frozen=True)
@@ -66,39 +70,56 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
         SweepError: if nothing answers there, or a trial needs more than there is.
     """
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address == "auto":
-        address = _cluster_here()
-    if address == "local":
-        _start_here(settings)
+    try:
+        found = find(address)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    except ConnectionError as error:
+        raise SweepError(str(error)) from None
+    if found is None:
+        context = _start_here(settings)
     else:
-        if address != "auto":
-            _require_answer(address)
+        # Where the store is; who may use it the machines know themselves: secrets do not travel.
+        passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         try:
-            ray.init(address=address, **settings)
+            context = ray.init(address=found, runtime_env={"env_vars": passed} if passed else None, **settings)
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise SweepError(
-                f"address = {address}: not a Ray cluster this program can join ({reason}); "
+                f"address = {found}: not a Ray cluster this program can join ({reason}); "
                 f"if it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
             ) from None
     # A batch system ends a job with SIGTERM: stop as for Ctrl-C. Ray's own handler aborts the process.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    have = ray.cluster_resources()
-    where = "local Ray" if address == "local" else f"Ray cluster of {len(nodes)} nodes"
-    console.print(f"{where}: {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs", highlight=False)
+    signal.signal(signal.SIGTERM, _stop)
+    machines = _machines(private=found is None)
+    where = "local Ray" if found is None else f"Ray cluster of {len(machines.now)} machines"
+    console.print(f"{where}: {machines}", highlight=False)
+    if context.dashboard_url:
+        console.print(f"dashboard: http://{context.dashboard_url}{_token_hint()}", highlight=False, soft_wrap=True)
     if gpus is None:
-        gpus = _GPU_SHARE if have.get("GPU", 0) else 0.0
-    for name, needed in (("CPU", cpus), ("GPU", gpus)):
-        largest = max((node.get(name, 0) for node in nodes), default=0)
-        if needed > largest:
-            raise SweepError(
-                f"{name.lower()}s-per-trial = {needed:g}: this cluster has no node of more than {largest:g} {name}s"
-            )
+        gpus = _GPU_SHARE if any(machine.get("GPU", 0) for machine in machines.all) else 0.0
+    _require_place(cpus, gpus, machines)
     return Resources(cpus, gpus)
 
 
-def _start_here(settings: dict[str, Any]) -> None:
+def _stop(_: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does now, Tune's doing while Tune runs, even where SIGINT is ignored, as under nohup."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
+
+
+def _token_hint() -> str:
+    """Say where the token is that the dashboard asks for, and not what it is: a terminal may have onlookers."""
+    if not is_token_auth_enabled():
+        return ""
+    own = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    where = "in RAY_AUTH_TOKEN" if "RAY_AUTH_TOKEN" in os.environ else f"in {own or '~/.ray/auth_token'}"
+    return f" (it asks for the token {where}; `ray get-auth-token` prints it)"
+
+
+def _start_here(settings: dict[str, Any]) -> Any:
     """Start Ray on this machine, for this program alone: it listens on the loopback only, and asks for a token.
 
     Without the switch, which Ray has for desktop systems, its servers listen on every interface of the machine.
@@ -110,7 +131,7 @@ def _start_here(settings: dict[str, Any]) -> None:
     if os.environ.get("RAY_AUTH_MODE", "token").lower() == "token" and not own:
         with suppress(OSError):  # Ray says what is wrong, if it needs the file
             _make_token(token)
-    ray.init(address="local", **settings)
+    return ray.init(address="local", **settings)
 
 
 def _make_token(path: Path) -> None:
@@ -143,33 +164,62 @@ def _scratch() -> Iterator[str]:
         yield folder
 
 
-def _cluster_here() -> str:
-    """Return RAY_ADDRESS, else auto if `ray start` made this machine part of a cluster that answers, else local.
+@dataclass(frozen=True)
+class _Machines:
+    """What trials may be placed on.
 
-    Without a started cluster Ray's "auto" would join the private Ray of any other program here, and end with it.
-    With one it must be "auto": Ray finds the cluster's token by itself then, and not for an address.
+    Attributes:
+        now: the resources of each machine that is here.
+        kinds: the resources of a machine of each kind that the cluster starts when trials wait.
+        more: how many of those it may start.
     """
-    named = os.environ.get("RAY_ADDRESS", "auto")
-    if named not in ("", "auto"):
-        return named
-    started: str | None = read_ray_address()
-    if started is None:
-        return "local"
-    try:
-        _require_answer(started)
-    except SweepError:
-        return "local"  # it was killed, and left its address behind
-    return "auto"
+
+    now: list[dict[str, float]]
+    kinds: list[dict[str, float]]
+    more: int
+
+    @property
+    def all(self) -> list[dict[str, float]]:
+        """Machines of every sort that there can be."""
+        return self.now + self.kinds
+
+    def __str__(self) -> str:
+        cpus, gpus = (sum(machine.get(name, 0) for machine in self.now) for name in ("CPU", "GPU"))
+        grows = f", and up to {self.more} more machines as trials wait" if self.kinds else ""
+        return f"{cpus:g} CPUs, {gpus:g} GPUs{grows}"
 
 
-def _require_answer(address: str) -> None:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UsageError(f"address = {address!r}: allowed are auto, local and HOST:PORT")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        raise SweepError(f"address = {address}: no Ray cluster answers there ({error}); try --address local") from None
+def _machines(*, private: bool) -> _Machines:
+    """Return what the cluster that was joined has, and may grow to."""
+    now = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    started = Path("~/ray_bootstrap_config.yaml").expanduser()  # `ray up` leaves it on the head, for the autoscaler
+    if private or not started.exists():
+        return _Machines(now, [], 0)
+    config = yaml.safe_load(started.read_text())
+    types = {name: one for name, one in config["available_node_types"].items() if name != config["head_node_type"]}
+    growing = {name: one for name, one in types.items() if one.get("max_workers", 0) > one.get("min_workers", 0)}
+    more = sum(one["max_workers"] - one.get("min_workers", 0) for one in growing.values())
+    return _Machines(now, [one["resources"] for one in growing.values()], min(more, config.get("max_workers", more)))
+
+
+def _require_place(cpus: float, gpus: float, machines: _Machines) -> None:
+    """Refuse a trial that no machine is large enough for: Tune would wait for ever.
+
+    Raises:
+        SweepError: says what there is.
+    """
+    needed = {"CPU": cpus, "GPU": gpus}
+    for name, amount in needed.items():
+        largest = max((machine.get(name, 0) for machine in machines.all), default=0)
+        if amount > largest:
+            raise SweepError(
+                f"{name.lower()}s-per-trial = {amount:g}: this cluster has no machine of more than {largest:g} {name}s"
+            )
+    if not any(all(amount <= machine.get(name, 0) for name, amount in needed.items()) for machine in machines.all):
+        raise SweepError(
+            f"cpus-per-trial = {cpus:g}, gpus-per-trial = {gpus:g}: no machine of this cluster has both; "
+            f"give a trial less of one"
+        )
 
 
 def run(
@@ -184,15 +234,28 @@ def run(
         console: shows progress.
 
     Raises:
-        SweepError: if a trial failed, and its traceback cannot be written down.
+        SweepError: if a machine of the cluster does not see the folder, or a trial failed, and its traceback cannot
+            be written down.
         PluginError: if a task or a network is defined in no file.
     """
+    with marked(folder) as mark:
+        require_shared(folder, mark)
+        failed = _fit(groups, folder, mark, resources, console)
+    return failed
+
+
+def _fit(
+    groups: Sequence[Sequence[RunConfig]], folder: Location, mark: str, resources: Resources, console: Console
+) -> dict[str, str]:
+    """Train the groups; return the reasons of failures."""
     trials = [
         {
             "index": i,
             "networks": [network.to_json() for network in group],
             "plugins": files_of(group),
             "folder": str(folder),
+            "mark": mark,
+            "gpus": resources.gpus,
             "device": "cuda" if resources.gpus else "cpu",
             "threads": max(1, int(resources.cpus)),
         }

@@ -5,11 +5,15 @@ later invocation continues each network from its newest valid checkpoint.
 """
 
 import platform
+import time
 from typing import Any
 
 import torch
 from ray import tune
 
+from sweeps._errors import SweepError
+from sweeps._metrics import Metrics
+from sweeps._shared import unseen
 from tsrnn.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
 from tsrnn.config import RunConfig
 from tsrnn.files import Location, location
@@ -24,23 +28,25 @@ class PopulationTrainable(tune.Trainable):
     """One step is one epoch of the population.
 
     Its Tune config holds one entry "trial": "networks" (RunConfigs as JSON), "plugins" (the files with their
-    tasks and networks that tsrnn has not), "folder" (the sweep's), "device" and "threads".
+    tasks and networks that tsrnn has not), "folder" (the sweep's), "mark" (a name in it), "device", "gpus"
+    and "threads".
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Load or make every network."""
         config = config["trial"]
         torch.set_num_threads(config["threads"])
-        if config["device"] == "cpu":
-            self._processor = f"cpu: {platform.processor() or platform.machine()}"
-        else:
-            self._processor = f"cuda: {torch.cuda.get_device_name()}"
+        self._processor = _processor(config["device"], config["gpus"])
+        if reason := unseen(config["folder"], config["mark"]):  # on a machine that came after the sweep's start
+            raise SweepError(reason)
+        self._metrics = Metrics(location(config["folder"]).name)
         self._store = Store(config["folder"])
         self._folders: dict[str, CheckpointFolder] = {}
         self._tables: dict[str, NetworkTables] = {}
         self._last: dict[str, dict[str, Any]] = {}
         self._warnings: list[str] = []
         self._unusable: list[Exception] = []
+        self._started: dict[str, int] = {}
         for file in config["plugins"]:
             import_file(file)
         starts = []
@@ -66,6 +72,7 @@ class PopulationTrainable(tune.Trainable):
         start, warnings = self._folders[key].newest(run, self._store.last_epoch(key))
         self._warnings += [f"{warning}; continuing from epoch {start.progress.epoch}" for warning in warnings]
         self._tables[key] = NetworkTables(self._store, key, through_epoch=start.progress.epoch)
+        self._started[key] = start.progress.epoch
         return start
 
     def _has_ended(self, run: RunConfig) -> bool:
@@ -84,7 +91,11 @@ class PopulationTrainable(tune.Trainable):
                 have what is theirs: their epoch written, or all their training if it cannot even be begun.
         """
         broken = []
-        for report in self._trainer.run_epoch() if self._trainer else ():
+        began = time.perf_counter()
+        reports = self._trainer.run_epoch() if self._trainer else ()
+        elapsed = time.perf_counter() - began
+        for report in reports:
+            self._metrics.show(report, report.config.training.steps_per_epoch / elapsed)
             try:
                 self._keep(report)
             except (StoreError, OSError) as error:
@@ -104,21 +115,40 @@ class PopulationTrainable(tune.Trainable):
         return {"networks": self._last, "warnings": self._warnings, "done": done}
 
     def _keep(self, report: EpochReport) -> None:
-        """Write an epoch in the order that a crash at any point leaves nothing lost and nothing doubled.
-
-        Rows come before the checkpoint: rows of an epoch that will be redone are replaced, whereas a
-        checkpoint without its rows would lose them. The outcome comes last.
-        """
-        key = report.config.network_id
-        folder, tables = self._folders[key], self._tables[key]
-        paths = {n: folder.save_solved(report.solved, n) for n in report.newly_solved} if report.solved else {}
+        """Write an epoch in the order that a crash at any point leaves nothing lost and nothing doubled."""
+        paths = self._save_solved(report)
+        tables = self._tables[report.config.network_id]
         tables.add(epochs_row(report), heads_rows(report), solved_rows(report, paths))
-        tables.flush()
-        if report.outcome is None or report.outcome.status != "diverged":
-            folder.save_resume(report.checkpoint)
+        self._write(report)
         if report.outcome:
             self._write_outcome(report.checkpoint, report.outcome)
+
+    def _save_solved(self, report: EpochReport) -> dict[int, str]:
+        """Save the weights that solved an N; return where, by N."""
+        folder = self._folders[report.config.network_id]
+        return {n: folder.save_solved(report.solved, n) for n in report.newly_solved} if report.solved else {}
+
+    def _write(self, report: EpochReport) -> None:
+        """Write the rows, then the checkpoint.
+
+        Rows of an epoch that will be redone are replaced, whereas a checkpoint without its rows would lose them.
+        """
+        key = report.config.network_id
+        self._tables[key].flush()
+        if report.outcome is None or report.outcome.status != "diverged":
+            self._folders[key].save_resume(report.checkpoint)
 
     def _write_outcome(self, checkpoint: Checkpoint, outcome: Outcome) -> None:
         row = outcomes_row(checkpoint.config, outcome, checkpoint.progress, self._processor)
         self._store.write(OUTCOMES, checkpoint.config.network_id, [row])
+
+
+def _processor(device: str, gpus: float) -> str:
+    """Return what computes, and hold a trial that has a share of a GPU to that share of its memory.
+
+    Ray counts shares and no more: without this one trial could take the memory of all.
+    """
+    if device == "cpu":
+        return f"cpu: {platform.processor() or platform.machine()}"
+    torch.cuda.set_per_process_memory_fraction(min(gpus, 1.0))
+    return f"cuda: {torch.cuda.get_device_name()}"

@@ -1,5 +1,6 @@
 """A real S3 server on the loopback, for tests."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
 @contextmanager
 def object_store() -> Iterator[str]:
     """Start a server with an empty bucket "bucket"; this process, and those it starts, find it as a user's would."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it says every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -13,6 +13,7 @@ from analysis._jobs import Analysis
 from analysis.frames import ResultsError, load
 from tsrnn.checkpoint import Checkpoint, CheckpointFolder, new
 from tsrnn.config import Leaky, RunConfig
+from tsrnn.lock import FolderLock
 from tsrnn.records import ANALYSES, RUNS, SOLVED, Column, Table
 from tsrnn.store import Store
 
@@ -144,10 +145,23 @@ def test_a_failure_takes_back_rows_of_other_settings(results, tmp_path):
     assert found(results) == {}
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere"])
-def test_no_cluster_at_the_address(results, address):
-    with pytest.raises(
-        ResultsError, match=rf"address = {address}: no Ray cluster answers there .* try --address local"
-    ) as caught:
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("127.0.0.1:1", r"address = 127.0.0.1:1: no Ray cluster answers there .* try --address local"),
+        ("nowhere", r"address = 'nowhere': allowed are auto, local and HOST:PORT"),
+    ],
+)
+def test_no_cluster_at_the_address(results, address, says):
+    with pytest.raises(ResultsError, match=says) as caught:
         _jobs.run(results, analysis(), address=address, console=Console(file=io.StringIO()))
     assert "\n" not in str(caught.value)
+
+
+def test_the_same_analysis_twice_at_once_is_refused(results):
+    with FolderLock(results, "lock-testing") as lock:
+        lock.acquire()
+        with pytest.raises(ResultsError, match=rf"testing is being measured already \(process {os.getpid()} on "):
+            _jobs.run(results, analysis(), address="local", workers=1)
+        assert not (results / "measured").exists()
+    assert _jobs.run(results, analysis(), address="local", workers=1, console=Console(file=io.StringIO())).done == 6

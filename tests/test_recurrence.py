@@ -56,6 +56,36 @@ def last(people: Population) -> Tensor:
     return people.last_states(bits(people.dtype), LENGTHS, draw(R, B, H, dtype=people.dtype))
 
 
+class TestPacked:
+    """Products of one larger float32 network without a gradient are oneDNN's."""
+
+    def test_states_are_those_of_float64(self, network: Leaky, monkeypatch: pytest.MonkeyPatch):
+        network = dataclasses.replace(network, hidden=131)
+        config = RunConfig(network=network, training=Training(precision="float64"))
+        states = [initial_network(config, HEADS)]
+        exact = population(network, states, [HEADS])
+        people = population(network, [{name: tensor.float() for name, tensor in states[0].items()}], [HEADS])
+        inputs, initial = bits()[:, :1, :1].expand(-1, 1, 64), draw(1, 64, 131)
+        calls = []
+        add_forward = recurrence._PackedProducts.add_forward
+        monkeypatch.setattr(
+            recurrence._PackedProducts, "add_forward", lambda *given: (calls.append(given[1]), add_forward(*given))
+        )
+        found = people.all_states(inputs.float(), initial.float())
+        assert calls == list(range(T))
+        assert distance(found, exact.all_states(inputs, initial)) < TOLERANCES[torch.float32].forward
+        last = people.last_states(inputs.float(), [T], initial.float())
+        assert len(calls) == 2 * T
+        assert distance(last, found[-1]) < TOLERANCES[torch.float32].forward
+        # Not where a gradient follows, nor where it does not pay.
+        people.parameters["recurrent.weight"].requires_grad_()
+        people.last_states(inputs.float(), [T], initial.float())
+        exact.all_states(inputs, initial)
+        with torch.no_grad():
+            people.all_states(inputs[:, :, :9].float(), initial[:, :9].float())
+        assert len(calls) == 2 * T
+
+
 class TestEveryStep:
     def test_gradients_are_the_oracles(self, network: Leaky):
         people = make(network, torch.float64)

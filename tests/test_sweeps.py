@@ -21,7 +21,6 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from analysis.measures import max_n
-from sweeps import _cluster
 from sweeps._errors import SweepError
 from sweeps._estimate import estimate, operations
 from sweeps._folder import Record, SweepFolder, require_same_base
@@ -68,7 +67,7 @@ def command(options: tuple[str | Path, ...]) -> list[str]:
 
 
 def sweep(*options: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(options), cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command(options), cwd=ROOT, capture_output=True, text=True, timeout=1500)
 
 
 def start(*options: str | Path) -> subprocess.Popen[str]:
@@ -569,17 +568,6 @@ class TestParts:
         with pytest.raises(SweepError, match=r"hidden = 500: .*\(not enough memory\)"):
             estimate([[RunConfig()]], 5)
 
-    def test_a_trial_must_fit_one_node(self, monkeypatch):
-        """Two nodes of one CPU do not run a trial of two: Tune would wait for ever."""
-        nodes = [{"Alive": alive, "Resources": {"CPU": cpus}} for alive, cpus in ((True, 1), (True, 1), (False, 8))]
-        cluster = SimpleNamespace(init=lambda **_: None, nodes=lambda: nodes, cluster_resources=lambda: {"CPU": 2})
-        monkeypatch.setattr(_cluster, "ray", cluster)
-        monkeypatch.setattr(_cluster.signal, "signal", lambda *_: None)
-        console = Console(file=io.StringIO())
-        assert _cluster.connect("local", 1, None, console) == _cluster.Resources(1, 0)
-        with pytest.raises(SweepError, match="cpus-per-trial = 2: this cluster has no node of more than 1 CPUs"):
-            _cluster.connect("local", 2, None, console)
-
     def test_operations_of_the_papers_epoch(self):
         # 1000 epochs of 600 steps and 50 tests, M = 13.5 on average at N = 5.
         expected = 1000 * (6 * 600 + 2 * 50) * 13.5 * 256 * 500**2
@@ -641,7 +629,7 @@ def test_a_trial_of_gated_networks(tmp_path, network):
     configs = RunConfig(network=network, training=training, end=EndRules(max_epochs=4)).replicates(2)
     SweepFolder(str(tmp_path), "gated").store.create()
     where = tmp_path / "gated"
-    settings = {"plugins": [], "folder": str(where), "threads": 1}
+    settings = {"plugins": [], "folder": str(where), "threads": 1, "gpus": 0, "mark": "runs"}
     trial = {"index": 0, "networks": [one.to_json() for one in configs], **settings}
     first = PopulationTrainable({"trial": trial | {"device": "cpu"}})
     first.step()
@@ -674,7 +662,7 @@ def test_a_reused_process_gives_the_numbers_of_a_fresh_one(tmp_path):
         SweepFolder(str(tmp_path / folder), "fixed_tau").store.create()
         networks = [one.to_json() for one in replace(small, seed=seed).replicates(2)]
         where = str(tmp_path / folder / "fixed_tau")
-        settings = {"plugins": [], "folder": where, "device": "cpu", "threads": 1}
+        settings = {"plugins": [], "folder": where, "device": "cpu", "threads": 1, "gpus": 0, "mark": "runs"}
         return {"trial": {"index": 0, "networks": networks, **settings}}
 
     reused = PopulationTrainable(trial("reused", 0))

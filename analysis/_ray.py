@@ -1,0 +1,61 @@
+"""Finds the Ray cluster that a program should use."""
+
+import os
+import socket
+from typing import Final
+
+# Seconds that a cluster has to answer. Ray itself would wait for minutes at a port that something else listens on.
+_PATIENCE: Final = 10.0
+
+
+def find(address: str) -> str | None:
+    """Return what `ray.init` should join, or None where there is no cluster here.
+
+    Args:
+        address: auto (RAY_ADDRESS, or the cluster that `ray start` made this machine part of), local or HOST:PORT.
+
+    Raises:
+        ValueError: it is none of these.
+        ConnectionError: no Ray cluster answers at the address.
+    """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "auto") or "auto"
+    if address == "local":
+        return None
+    if address != "auto":
+        if reason := _refused(address):
+            raise ConnectionError(f"address = {address}: no Ray cluster answers there ({reason}); try --address local")
+        return address
+    # Without a started cluster Ray's own "auto" would join the private Ray of any other program here, and end with it.
+    from ray._private.utils import read_ray_address
+
+    started = read_ray_address()
+    # A cluster that was killed left its address behind. "auto" lets Ray find a cluster's token by itself.
+    return "auto" if started is not None and not _refused(started) else None
+
+
+def _refused(address: str) -> str:
+    """Return why no Ray answers at HOST:PORT; empty where one does.
+
+    Raises:
+        ValueError: that is not what the address is.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"address = {address!r}: allowed are auto, local and HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE / 2).close()
+    except OSError as error:
+        return str(error)
+    import grpc
+    from ray._private.grpc_utils import init_grpc_channel
+
+    # Ready is a channel whose other end speaks Ray's protocol.
+    channel = init_grpc_channel(f"{host}:{port}")
+    try:
+        grpc.channel_ready_future(channel).result(timeout=_PATIENCE)
+    except grpc.FutureTimeoutError:
+        return f"something listens there, and did not answer as Ray does within {_PATIENCE:g} s"
+    finally:
+        channel.close()
+    return ""
