@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 # Tune reads these when it is imported: its own reporters and loggers stay quiet, progress is ours.
@@ -89,7 +90,7 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
                 f"if it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
             ) from None
     # A batch system ends a job with SIGTERM: stop as for Ctrl-C. Ray's own handler aborts the process.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _stop)
     machines = _machines(private=found is None)
     where = "local Ray" if found is None else f"Ray cluster of {len(machines.now)} machines"
     console.print(f"{where}: {machines}", highlight=False)
@@ -99,6 +100,14 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
         gpus = _GPU_SHARE if any(machine.get("GPU", 0) for machine in machines.all) else 0.0
     _require_place(cpus, gpus, machines)
     return Resources(cpus, gpus)
+
+
+def _stop(_: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does now, Tune's doing while Tune runs, even where SIGINT is ignored, as under nohup."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
 
 
 def _token_hint() -> str:
