@@ -213,7 +213,7 @@ def timescales(
 
 @app.command
 def time_steps(
-    results: Path,
+    results: Place,
     /,
     *,
     ks: Annotated[list[Annotated[int, AtLeast(1)]] | None, Parameter(consume_multiple=True, negative=())] = None,

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -17,6 +16,7 @@ from analysis.frames import ResultsError
 from analysis.study import Study
 from tsrnn.checkpoint import Checkpoint
 from tsrnn.evaluation import end_accuracy
+from tsrnn.files import Location
 from tsrnn.networks import population
 from tsrnn.records import SOLVED, TIME_STEPS, Row, Table
 
@@ -54,7 +54,7 @@ def measure(checkpoint: Checkpoint, n: int, *, ks: Sequence[int]) -> dict[Table,
 
 
 def run(
-    results: Path, *, ks: Sequence[int], n: int | None, workers: int | None, address: str, console: Console
+    results: Location, *, ks: Sequence[int], n: int | None, workers: int | None, address: str, console: Console
 ) -> tuple[pd.DataFrame, list[str], list[str]]:
     """Measure the checkpoints that were not measured yet, and sum up.
 

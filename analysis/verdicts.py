@@ -312,4 +312,6 @@ def _number(value: float) -> str:
 
 
 def _ci(mean: float, low: float, high: float) -> str:
+    if math.isnan(mean):
+        return "not known"
     return _number(mean) if math.isnan(low) else f"{_number(mean)} (95 % {_number(low)} to {_number(high)})"

@@ -76,6 +76,19 @@ class TestClaims:
         assert len(gone) == 2
         assert row["n"] == "6 and 4"
 
+    def test_two_n_make_no_trend(self):
+        study = Simulated(True, cells=[Cell(), Cell(curriculum="multi")])
+        for table in ("timescales", "connectivity", "dimensionality"):
+            study.rows[table] = [row for row in study.rows[table] if row["n"] in (5, 40)]
+        frame = judge_all(study).set_index("id")
+        for claim in ("5-single", "6a-single-negative", "6b-grows"):
+            assert frame.loc[claim, "verdict"] == "underpowered"
+            assert frame.loc[claim, "why"] == (
+                "N = 5 to 40; fewer than three N of each network; `--every 1` measures them all"
+            )
+        assert frame.loc["6b-parity", "ours"] == "not known"
+        assert frame.loc["5-saturates", "verdict"] == "underpowered"
+
     def test_the_largest_networks_are_judged(self):
         class Both:
             def __init__(self):

@@ -20,6 +20,7 @@ from analysis.figures._figure import (
     make,
     numbers,
     per_cell,
+    supported,
     unmeasured,
     untrained,
 )
@@ -138,7 +139,7 @@ def draw_time_steps(found: TimeSteps) -> Drawing:
             axes = grid[row][column]
             cells = found.cells[found.cells["quantity"] == quantity]
             for k in ks:
-                mean, own = (_of(frame, curriculum, k) for frame in (cells, found.networks))
+                mean, own = supported(_of(cells, curriculum, k)), _of(found.networks, curriculum, k)
                 style.dots(axes, own["n"], own[quantity], shades[k], s=6, alpha=0.4)
                 style.line(axes, mean["n"], mean["mean"], mean["low"], mean["high"], shades[k])
             axes.set_xlabel("N")
@@ -148,7 +149,7 @@ def draw_time_steps(found: TimeSteps) -> Drawing:
         if measured:
             axes = grid[2][column]
             for k in ks:
-                mean, own = (_of(frame, curriculum, k) for frame in (found.other_cells, found.others))
+                mean, own = _of(found.other_cells, curriculum, k), _of(found.others, curriculum, k)
                 style.dots(axes, own["asked"], own["accuracy"], shades[k], s=6, alpha=0.4)
                 style.line(axes, mean["asked"], mean["mean"], mean["low"], mean["high"], shades[k])
             axes.set_xscale("log")
@@ -178,8 +179,8 @@ def figure_s5(study: Study) -> Figure:
         others = f"How they answer with other k has not been measured: {command}."
     caption = f"""Time steps of dt = 1/k, the input held for k of them: a bit lasts one unit of time whatever k is;
         self-interaction outside. Mean and standard deviation of tau, in units of time, when a network solved N (dots:
-        networks; lines: means). Several k: one was drawn for each batch. Dashed: tau = 1. {others} {numbers(sizes)} for
-        each line. {intervals(sizes)}"""
+        networks; lines: means, at N that at least half of them have). Several k: one was drawn for each batch. Dashed:
+        tau = 1. {others} {numbers(sizes)} for each line. {intervals(sizes)}"""
     return make(
         study,
         Words("S5", "Finer time steps, N-parity", caption),
@@ -205,7 +206,8 @@ def figure_s6(study: Study) -> Figure:
     """Figure S6: bits that last k steps at dt = 1."""
     chosen = cohort(study, *_TIMELESS, *_PARITY, "dt == '1'")
     caption = """Bits shown for k time steps at dt = 1. Mean and standard deviation of tau, in time steps, when a
-        network solved N (dots: networks; lines: means). Dashed: tau = 1, the least it can be."""
+        network solved N (dots: networks; lines: means, at N that at least half of them have). Dashed: tau = 1, the
+        least it can be."""
     return _figure(
         study,
         chosen,
@@ -221,7 +223,8 @@ def figure_s7(study: Study) -> Figure:
     """Figure S7: self-interaction outside of the nonlinearity."""
     chosen = cohort(study, *_TIMELESS[:2], *_TIMELESS[3:], *_PARITY, "k == '1'")
     caption = """Self-interaction inside and outside of the nonlinearity. Mean and standard deviation of tau when a
-        network solved N (dots: networks; lines: means). Dashed: tau = 1, the least it can be."""
+        network solved N (dots: networks; lines: means, at N that at least half of them have). Dashed: tau = 1, the
+        least it can be."""
     return _figure(
         study,
         chosen,
@@ -240,7 +243,8 @@ def figure_s8(study: Study) -> Figure:
     """Figure S8: other nonlinearities."""
     chosen = cohort(study, *_ANY_PHI, *_PARITY, ignoring=["slope"])
     caption = """Nonlinearities; the leaky ReLU's slope is given, and where the self-interaction is. Mean and standard
-        deviation of tau when a network solved N (dots: networks; lines: means). Dashed: tau = 1."""
+        deviation of tau when a network solved N (dots: networks; lines: means, at N that at least half of them have).
+        Dashed: tau = 1."""
     leaky = [
         (f"leaky ReLU {slope:g},\ninside", {"nonlinearity": "leaky_relu", "self_interaction": "inside", "slope": slope})
         for slope in sorted(set(chosen.networks["slope"].dropna()), reverse=True)

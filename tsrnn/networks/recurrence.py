@@ -26,8 +26,8 @@ _CACHE = 1 << 19
 _KEPT = 1 << 29
 # States held at once where no gradient is wanted (bytes).
 _PASSING = 1 << 24
-# Multiplications of one product from which packing its matrix pays.
-_PACKED = 1 << 20
+# Multiplications of one product from which oneDNN is faster than MKL.
+_ONEDNN = 1 << 20
 
 
 class Workspace:
@@ -149,11 +149,11 @@ def _slope_into(nonlinearity: Nonlinearity, grad: Tensor, activity: Tensor, out:
 
 
 class _Products(ABC):
-    """The matrix products of one chunk's run.
+    """The matrix products of one chunk's run, and the gradient of their matrix.
 
-    `forward` [r, H, H] multiplies states. `leak` [r, 1, H], if any, stands on the diagonal of `forward` beside what is
-    there. Steps t are counted from the start of the segment in work; every tensor [r, B, H] holds the networks that
-    take part.
+    `forward` [r, H, H] multiplies states; its transpose, or that of `backward`, multiplies what comes back. `leak`
+    [r, 1, H], if any, stands on the diagonal of `forward` beside what is there. Steps t are counted from the start
+    of the segment in work; every tensor [r, B, H] holds the networks that take part.
     """
 
     @abstractmethod
@@ -163,17 +163,6 @@ class _Products(ABC):
     @abstractmethod
     def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
         """Add forward . before + leak * before to `out`."""
-
-    @abstractmethod
-    def release(self) -> None:
-        """Give the large buffers back."""
-
-
-class _GradientProducts(_Products):
-    """The products of the way there and back, and the gradient of their matrix.
-
-    The transpose of `forward`, or that of `backward`, multiplies what comes back.
-    """
 
     @abstractmethod
     def add_gradient(self, t: int, delta: Tensor, before: Tensor) -> None:
@@ -195,8 +184,12 @@ class _GradientProducts(_Products):
     def gradients(self) -> tuple[Tensor, Tensor]:
         """Return the sums of delta . before^T [r, H, H] and, with a leak, of delta * before [r, H]."""
 
+    @abstractmethod
+    def release(self) -> None:
+        """Give the large buffers back."""
 
-class _OwnProducts(_GradientProducts):
+
+class _OwnProducts(_Products):
     """Products in the parameters' own dtype: the leak is part of the matrix, and costs nothing."""
 
     def __init__(self, forward: Tensor, backward: Tensor, leak: Tensor | None) -> None:
@@ -229,40 +222,64 @@ class _OwnProducts(_GradientProducts):
         pass
 
 
-class _PackedProducts(_Products):
-    """Products of one float32 network on a CPU, without a gradient: the matrix is put in oneDNN's own order once.
+class _OneDNNProducts(_Products):
+    """Products of one float32 network on a CPU by oneDNN.
 
-    PyTorch's `mm` calls MKL, which orders the matrix anew at every step and is slower besides, as seen on an AMD EPYC.
+    PyTorch's `mm` calls MKL, which took twice as long on an AMD EPYC. What is multiplied at every step is put in
+    oneDNN's own order once. Small products are over before oneDNN has begun: `pay` tells.
     """
 
-    def __init__(self, forward: Tensor, leak: Tensor | None) -> None:
+    def __init__(self, forward: Tensor, backward: Tensor, leak: Tensor | None) -> None:
         if leak is not None:
-            forward = forward + torch.diag_embed(leak[:, 0])
-        self._matrix = torch.ops.mkldnn._reorder_linear_weight(forward[0].contiguous())
+            forward.diagonal(dim1=1, dim2=2).add_(leak[:, 0])
+        self._forward = torch.ops.mkldnn._reorder_linear_weight(forward[0].contiguous())
+        self._backward = backward[0].T
+        self._gradient = torch.zeros_like(backward)
 
     @staticmethod
-    def fit(forward: Tensor, batch: int) -> bool:
-        """Tell whether they can be taken, and are worth it: small products are over before oneDNN has begun."""
-        r, _, hidden = forward.shape
+    def pay(weight: Tensor, batch: int) -> bool:
+        """Tell whether they can be taken, and are faster."""
+        r, _, hidden = weight.shape
         return (
             r == 1
-            and batch * hidden**2 >= _PACKED
-            and forward.dtype == torch.float32
-            and forward.device.type == "cpu"
+            and batch * hidden**2 >= _ONEDNN
+            and weight.dtype == torch.float32
+            and weight.device.type == "cpu"
             and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         )
+
+    @staticmethod
+    def _times(rows: Tensor, matrix: Tensor) -> Tensor:
+        """Return rows . matrix^T."""
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, matrix, None, "none", [], "")
+        return product
 
     def among(self, r: int) -> None:
         pass
 
     def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
-        out.add_(torch.ops.mkldnn._linear_pointwise(before, self._matrix, None, "none", [], ""))
+        out.add_(self._times(before, self._forward))
+
+    def add_gradient(self, t: int, delta: Tensor, before: Tensor) -> None:
+        self._gradient[0].add_(self._times(delta[0].T, before[0].T))
+
+    def write_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
+        out.copy_(self._times(delta, self._backward))
+
+    def add_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
+        out.add_(self._times(delta, self._backward))
+
+    def end_segment(self, first: Sequence[int], steps: int) -> None:
+        pass
+
+    def gradients(self) -> tuple[Tensor, Tensor]:
+        return self._gradient, self._gradient.diagonal(dim1=1, dim2=2)
 
     def release(self) -> None:
         pass
 
 
-class _BFloat16Products(_GradientProducts):
+class _BFloat16Products(_Products):
     """Products of bfloat16 copies. All sums, and the leak, stay in the parameters' dtype.
 
     1 - 1 / tau of a long tau would be lost in bfloat16. A CPU's product of bfloat16 matrices is rounded to bfloat16:
@@ -372,9 +389,8 @@ class _Run(ABC):
 
     def _products(self, forward: Tensor, backward: Tensor, leak: Tensor | None) -> _Products:
         if self.form.products == self.weight.dtype:
-            if not self.form.gradient and _PackedProducts.fit(forward, self.initial.shape[1]):
-                return _PackedProducts(forward, leak)
-            return _OwnProducts(forward, backward, leak)
+            pays = _OneDNNProducts.pay(forward, self.initial.shape[1])
+            return (_OneDNNProducts if pays else _OwnProducts)(forward, backward, leak)
         steps = self.span if self.form.gradient else 1
         return _BFloat16Products(forward, backward, leak, steps, self.initial.shape[1], self.form.workspace)
 
@@ -413,7 +429,7 @@ class _Run(ABC):
                 self._start(segment)
                 self._advance(segment)
             self._retreat(segment, grads)
-            self.back.end_segment([max(0, begin - segment.start) for begin in self.chunk.begins], len(segment))
+            self.products.end_segment([max(0, begin - segment.start) for begin in self.chunk.begins], len(segment))
         return self._gradients()
 
     def release(self) -> None:
@@ -426,12 +442,6 @@ class _Run(ABC):
         for r, begin in enumerate(self.chunk.begins):
             if begin in segment:
                 self.states[begin - segment.start, r] = self.initial[r]
-
-    @property
-    def back(self) -> _GradientProducts:
-        """The products, where a gradient is wanted."""
-        assert isinstance(self.products, _GradientProducts)
-        return self.products
 
     @abstractmethod
     def _advance(self, segment: range) -> None:
@@ -470,9 +480,8 @@ class _Inside(_Run):
                 activate_(self.nonlinearity, now)
 
     def _retreat(self, segment: range, grads: Tensor | None) -> None:
-        products = self.back
         for steps, r in reversed(self.chunk.stages(segment)):
-            products.among(r)
+            self.products.among(r)
             first = steps.start - segment.start
             states = self.states[first : first + len(steps) + 1, :r].unbind()
             drives, drive_grad = self.drives[steps.start : steps.stop, :r].unbind(), self.drive_grad[:r]
@@ -481,16 +490,16 @@ class _Inside(_Run):
                 if grads is not None:
                     delta.add_(grads[steps[i], :r])
                 _slope_into(self.nonlinearity, delta, states[i + 1], out=delta)
-                products.add_gradient(first + i, delta, states[i])
+                self.products.add_gradient(first + i, delta, states[i])
                 drive_grad.baddbmm_(drives[i], delta)
                 if steps[i]:
-                    products.write_backward(first + i, delta, spare)
+                    self.products.write_backward(first + i, delta, spare)
                     delta, spare = spare, delta
                     self.carry, self.spare = self.spare, self.carry
 
     def _gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         alpha, (weight_sum, leak_sum), (input_sum, delta_sum) = (
-            self.alpha, self.back.gradients(), self.drive_grad.unbind(1),
+            self.alpha, self.products.gradients(), self.drive_grad.unbind(1),
         )  # fmt: skip
         alpha_grad = (
             torch.linalg.vecdot(weight_sum, self.weight)
@@ -529,9 +538,8 @@ class _Outside(_Run):
                 torch.lerp(before, targets[i], alpha, out=now)
 
     def _retreat(self, segment: range, grads: Tensor | None) -> None:
-        products = self.back
         for steps, r in reversed(self.chunk.stages(segment)):
-            products.among(r)
+            self.products.among(r)
             first = steps.start - segment.start
             states = self.states[first : first + len(steps), :r].unbind()
             targets = self.targets[first : first + len(steps), :r].unbind()
@@ -549,15 +557,15 @@ class _Outside(_Run):
                 torch.sub(targets[i], states[i], out=delta)
                 alpha_grad.addcmul_(carry, delta)
                 _slope_into(self.nonlinearity, carry, targets[i], out=delta)
-                products.add_gradient(first + i, delta, states[i])
+                self.products.add_gradient(first + i, delta, states[i])
                 drive_grad.baddbmm_(drives[i], delta)
                 if steps[i]:
                     carry.mul_(leak)
-                    products.add_backward(first + i, delta, carry)
+                    self.products.add_backward(first + i, delta, carry)
 
     def _gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         alpha, (weight_sum, _), (input_sum, delta_sum) = (
-            self.alpha, self.back.gradients(), self.drive_grad.unbind(1),
+            self.alpha, self.products.gradients(), self.drive_grad.unbind(1),
         )  # fmt: skip
         return weight_sum.mul_(alpha[:, :, None]), self.alpha_grad.sum(1), alpha * input_sum, alpha * delta_sum
 
