@@ -686,7 +686,10 @@ def _needs(curve: Curve, sweep: str) -> str:
 
 
 def _reached(rows: pd.DataFrame) -> str:
-    return f"N = {int(rows['n'].min())} to {int(rows['n'].max())}" if len(rows) else ""
+    if rows.empty:
+        return ""
+    low, high = int(rows["n"].min()), int(rows["n"].max())
+    return f"N = {low} to {high}" if low < high else f"N = {low}"
 
 
 def _short(rows: pd.DataFrame) -> str:

@@ -1,5 +1,6 @@
 """Nothing finished is lost or redone, whatever goes wrong: real processes, a real Ray, real kills."""
 
+import math
 import os
 import random
 import re
@@ -18,7 +19,7 @@ import pytest
 from analysis.__main__ import main as verify
 from benchmarks import many_runs
 from sweeps import _cluster
-from sweeps._folder import SweepFolder
+from sweeps._folder import Record, SweepFolder
 from sweeps._trainable import PopulationTrainable
 from tests.processes import descendants, is_running, kill, kill_everything, listening
 from tests.test_sweeps import (  # noqa: F401
@@ -34,9 +35,11 @@ from tests.test_sweeps import (  # noqa: F401
     sweep,
     wait_for,
 )
+from tsrnn.checkpoint import Progress, load
 from tsrnn.config import EndRules, Leaky, RunConfig, Training
 from tsrnn.lock import FolderLock
 from tsrnn.store import Store
+from tsrnn.training import Trainer
 
 SMALL = RunConfig(
     network=Leaky(hidden=4),
@@ -182,6 +185,32 @@ class TestWriters:
         second = PopulationTrainable(trial(tmp_path, networks))
         assert [one.seed for one in second._trainer.networks] == [1]
         assert contents(tmp_path) == before
+
+
+def test_a_network_that_diverges_keeps_the_checkpoint_of_the_epoch_before(tmp_path, monkeypatch):
+    train_steps = Trainer.train_steps
+
+    def explode(trainer: Trainer, steps: int) -> tuple[list[float], list[float], list[int]]:
+        losses, norms, seen = train_steps(trainer, steps)
+        sick = [network.seed == 0 and progress.epoch == 2 for network, progress in zip(*starts(trainer), strict=True)]
+        return [math.nan if ill else loss for ill, loss in zip(sick, losses, strict=True)], norms, seen
+
+    def starts(trainer: Trainer) -> tuple[list[RunConfig], list[Progress]]:
+        return trainer._configs, trainer._progress
+
+    monkeypatch.setattr(Trainer, "train_steps", explode)
+    networks = SMALL.replicates(2)
+    folder = SweepFolder(str(tmp_path), "small")
+    folder.write(Record("small", "quick", "paper", SMALL, tuple(networks)))
+    trained(folder.path, networks)
+    outcomes = pd.read_parquet(folder.path / "outcomes").set_index("network_id")
+    assert outcomes.loc[[one.network_id for one in networks], "status"].tolist() == ["diverged", "epochs"]
+    assert outcomes.loc[SMALL.network_id, "reason"] == "the loss became nan in epoch 3"
+    kept = sorted((folder.path / "checkpoints" / SMALL.network_id).glob("epoch-*"))
+    assert [path.name for path in kept] == ["epoch-000001.safetensors", "epoch-000002.safetensors"]
+    assert all(tensor.isfinite().all() for tensor in load(kept[-1]).network.values())
+    assert folder.unfinished(networks) == []
+    assert verify(["verify", str(folder.path)]) == 0
 
 
 class TestScratch:
