@@ -211,6 +211,43 @@ def timescales(
     return 1 if found.failed else 0
 
 
+@app.command
+def time_steps(
+    results: Place,
+    /,
+    *,
+    ks: Annotated[list[Annotated[int, AtLeast(1)]] | None, Parameter(consume_multiple=True, negative=())] = None,
+    n: Annotated[int | None, AtLeast(2)] = None,
+    workers: Annotated[int | None, AtLeast(1)] = None,
+    address: str = "auto",
+    as_json: AsJson = False,
+) -> int:
+    """Ask networks that were trained at dt = 1/k with other k (figure S5).
+
+    Measures the checkpoints that were not measured yet, in parallel; the same command continues where it stopped.
+
+    Args:
+        results: The sweep's folder, such as results/time_discretisation.
+        ks: Time steps a bit. [default: 1 to 10, 12, 15, 20, 30, 50, 100, 200]
+        n: The solved N to measure at. [default: the largest that all networks trained with the same k have solved]
+        workers: Processes on this machine. [default: one a CPU]
+        address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
+        as_json: Print {"rows": [...], "notes": [...], "failed": [...]}.
+    """
+    # Not for the other commands: Ray takes seconds to import.
+    from analysis import time_steps as measuring
+
+    summary, notes, failed = measuring.run(
+        results, ks=ks or measuring.KS, n=n, workers=workers, address=address, console=Console(stderr=True)
+    )
+    if as_json:
+        print(json.dumps({"rows": tables.json_rows(summary), "notes": notes, "failed": failed}, indent=2))
+    else:
+        lines = [*notes, *(f"failed: {line}" for line in failed)]
+        tables.print_interventions([("accuracy with bits of k steps of 1/k", summary)], [], lines)
+    return 1 if failed else 0
+
+
 def known_figures(_: type, ids: list[str] | None) -> None:
     """Check `--only`."""
     from analysis.figures import FIGURES

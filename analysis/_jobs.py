@@ -29,8 +29,9 @@ from analysis.frames import ResultsError, load
 from tsrnn import checkpoint
 from tsrnn.checkpoint import Checkpoint
 from tsrnn.files import Location
+from tsrnn.lock import FolderLock, LockedError
 from tsrnn.records import ANALYSES, SOLVED, Row, Table
-from tsrnn.store import Store, encode
+from tsrnn.store import Store, StoreError, encode
 
 Measure = Callable[[Checkpoint, int], Mapping[Table, Sequence[Row]]]
 """From a checkpoint and the N it solved to rows, by table, without `network_id` and `n`: those are added."""
@@ -122,14 +123,36 @@ def run(
         How many checkpoints were measured, and which failed.
 
     Raises:
-        ResultsError: the folder is not a sweep's, or nothing answers at the address.
+        ResultsError: the folder is not a sweep's, the same analysis is running in it already, or nothing answers at
+            the address.
         StoreError: the folder cannot be written, or a file in it is damaged.
     """
     console = console or Console(stderr=True)
+    load(results, SOLVED)  # before anything is written: it must be a sweep's folder
+    with FolderLock(results, f"lock-{analysis.name}") as lock:
+        try:
+            lock.acquire()  # two at once would replace each other's rows
+        except LockedError as error:
+            raise ResultsError(f"{results}: {analysis.name} is being measured already ({error.holder})") from None
+        except OSError as error:
+            raise StoreError(f"cannot write {lock.path}: {error}; choose a folder that can be written") from error
+        todo, skipped = _jobs(
+            results, analysis, lambda network_id, n: keep(n) and (only is None or (network_id, n) in only)
+        )
+        return _measure_all(results, analysis, todo, skipped, workers, address, console)
+
+
+def _measure_all(
+    results: Location,
+    analysis: Analysis,
+    todo: Sequence[Job],
+    skipped: int,
+    workers: int | None,
+    address: str,
+    console: Console,
+) -> Summary:
+    """Run the jobs, and write down how each ended."""
     store = Store(results)
-    todo, skipped = _jobs(
-        results, analysis, lambda network_id, n: keep(n) and (only is None or (network_id, n) in only)
-    )
     store.create((*analysis.tables, ANALYSES))
     summary = Summary(skipped=skipped)
     if not todo:

@@ -53,6 +53,15 @@ SPLIT: Final = 20
 # A series that varies by less than this, relative to its size, is constant up to the rounding of float32.
 _CONSTANT: Final = 8 * float(np.finfo(np.float32).eps)
 _FITTED: Final = tuple(field.name for field in dataclasses.fields(timescales.Fits))
+# The columns of `by_network` that come from timescales, and those that `by_curriculum` averages.
+_SUMMED: Final = (
+    *("neurons", "fitted", "fraction_above_1", "mean_above_1", "median_above_1", "mean_all", "median_all"),
+    *("tau_pop", "tau_pop_status"),
+)
+_AVERAGED: Final = (
+    *("fraction_above_1", "mean_above_1", "median_above_1", "mean_all", "median_all", "tau_pop", "tau"),
+    *("components", "participation_ratio", "weight_mean", "tau_correlation"),
+)
 
 
 @checked_dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -332,16 +341,6 @@ def by_network(tables: Mapping[Table, pd.DataFrame], chosen: pd.DataFrame) -> pd
     for frame in others:
         result = result.merge(frame, on=keys, how="left")
     return result
-
-
-_SUMMED: Final = (
-    *("neurons", "fitted", "fraction_above_1", "mean_above_1", "median_above_1", "mean_all", "median_all"),
-    *("tau_pop", "tau_pop_status"),
-)
-_AVERAGED: Final = (
-    *("fraction_above_1", "mean_above_1", "median_above_1", "mean_all", "median_all", "tau_pop", "tau"),
-    *("components", "participation_ratio", "weight_mean", "tau_correlation"),
-)
 
 
 def by_curriculum(networks: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:

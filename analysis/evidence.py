@@ -21,6 +21,7 @@ from tsrnn.records import (
     PERTURBATION,
     RETRAINING,
     SOLVED,
+    TIME_STEPS,
     TIMESCALES,
     Table,
 )
@@ -156,7 +157,7 @@ class Evidence:
     def scale(self) -> str:
         """The scale and the networks' size, in words."""
         first = self.networks.iloc[0]
-        preset = ", preset authors" if self._presets.iloc[0] else ""
+        preset = f", preset {self._presets.iloc[0]}" if self._presets.iloc[0] else ""
         return f"{first['scale']}, H = {first['hidden']}{preset}"
 
     def cell(self, cell: Cell) -> pd.DataFrame:
@@ -184,8 +185,11 @@ class Evidence:
 
 
 def _preset(recipe: str) -> str:
-    """Return "authors" for networks of that preset: the lengths of their sequences tell."""
-    lengths = json.loads(recipe).get("lengths") or {}
+    """Return "authors" or "tuned" for networks of these presets: the sequences they are tested on and shown tell."""
+    settings = json.loads(recipe)
+    if settings.get("shown"):
+        return "tuned"
+    lengths = settings["task"].get("lengths") or {}
     return "authors" if lengths.get("longest_beyond", 0) else ""
 
 
@@ -373,6 +377,7 @@ def _named(frame: pd.DataFrame, column: str) -> pd.DataFrame:
 _TIMESCALES: Final = "python -m analysis timescales RESULTS"
 _INTERVENTIONS: Final = "python -m analysis interventions RESULTS"
 _RETRAINING: Final = "python sweeps/retraining.py RESULTS"
+_TIME_STEPS: Final = "python -m analysis time-steps RESULTS"
 
 
 def _fits(source: Source) -> pd.DataFrame:
@@ -477,6 +482,27 @@ def readout(low: int, high: int, words: str) -> Curve:
     return Curve(f"accuracy of a readout retrained on {words}", _INTERVENTIONS, frame)
 
 
+def answered(low: int, high: int) -> Curve:
+    """Accuracy where bits are held for `low` to `high` steps of 1/k, mean over k."""
+
+    def frame(source: Source) -> pd.DataFrame:
+        rows = source.load(TIME_STEPS)
+        return _mean(rows[(rows["k"] >= low) & (rows["k"] <= high)], "accuracy")
+
+    return Curve(f"accuracy with k = {low} to {high} steps a bit", _TIME_STEPS, frame)
+
+
+def answered_less(low: int, high: int) -> Curve:
+    """How much lower that accuracy is than with the k of training, 7 to 10."""
+
+    def frame(source: Source) -> pd.DataFrame:
+        both = [answered(*span).frame(source) for span in ((7, 10), (low, high))]
+        joined = both[0].merge(both[1], on=["network_id", "n"], suffixes=("_own", "_other"))
+        return joined[["network_id", "n"]].assign(value=joined["value_own"] - joined["value_other"])
+
+    return Curve(f"accuracy lost with k = {low} to {high} steps a bit", _TIME_STEPS, frame)
+
+
 def _explosion(source: Source) -> pd.DataFrame:
     """Return by how many powers of ten activity grows where inhibition is weakest."""
     frame = source.load(INHIBITION)
@@ -516,7 +542,10 @@ def slope(curve: Curve, cell: Cell, needs: str) -> Quantity:
 
     def take(evidence: Evidence) -> Sample:
         rows = evidence.curve(curve, evidence.cell(cell))
-        return Sample(_by_network(rows, _slope), at=_reached(rows), short=_short(rows))
+        values = _by_network(rows, _slope)
+        if len(rows) and values.empty:
+            return _too_few(rows, curve, "fewer than three N")
+        return Sample(values, at=_reached(rows), short=_short(rows))
 
     return Quantity(f"slope over N of the {curve.words}, {cell.words}", _needs(curve, needs), take)
 
@@ -526,8 +555,10 @@ def saturation(curve: Curve, cell: Cell, needs: str) -> Quantity:
 
     def take(evidence: Evidence) -> Sample:
         rows = evidence.curve(curve, evidence.cell(cell))
-        short = _short(rows)
-        return Sample(_by_network(rows, _change_of_slope), at=_reached(rows), lacks=short)
+        values = _by_network(rows, _change_of_slope)
+        if len(rows) and values.empty:
+            return _too_few(rows, curve, "fewer than three N in each half")
+        return Sample(values, at=_reached(rows), lacks=_short(rows))
 
     return Quantity(
         f"slope over the upper half of N less that over the lower, {curve.words}, {cell.words}",
@@ -543,7 +574,7 @@ def bend(curve: Curve, cell: Cell, needs: str, at: int = 20) -> Quantity:
         rows = evidence.curve(curve, evidence.cell(cell))
         values = _by_network(rows, lambda own: _slope(own[own["n"] > at]) / _slope(own[own["n"] <= at]))
         if len(rows) and values.empty:
-            return Sample(pd.Series([np.nan], dtype=float), at=_reached(rows), lacks=f"too few N on both sides of {at}")
+            return _too_few(rows, curve, f"fewer than three N on each side of {at}")
         return Sample(values, at=_reached(rows))
 
     return Quantity(
@@ -643,12 +674,22 @@ def at_shared(
     return Quantity(f"{curve.words}{relative} {where}, {cell.words}", _needs(curve, needs), take)
 
 
+def _too_few(rows: pd.DataFrame, curve: Curve, what: str) -> Sample:
+    """Return a value that is not known for each network that has some rows, but not enough."""
+    values = pd.Series(np.nan, index=pd.Index(rows["network_id"].unique()), dtype="float64")
+    more = "; `--every 1` measures them all" if curve.needs == _TIMESCALES else ""
+    return Sample(values, at=_reached(rows), lacks=f"{what} of each network{more}")
+
+
 def _needs(curve: Curve, sweep: str) -> str:
     return f"{sweep}, then {curve.needs}" if curve.needs else sweep
 
 
 def _reached(rows: pd.DataFrame) -> str:
-    return f"N = {int(rows['n'].min())} to {int(rows['n'].max())}" if len(rows) else ""
+    if rows.empty:
+        return ""
+    low, high = int(rows["n"].min()), int(rows["n"].max())
+    return f"N = {low} to {high}" if low < high else f"N = {low}"
 
 
 def _short(rows: pd.DataFrame) -> str:

@@ -102,21 +102,31 @@ class Study:
         networks = measures.networks(runs, outcomes, epochs, self.load(SOLVED))
         configs = [json.loads(text) for text in networks["config"]]
         return networks.assign(
-            slope=[config["network"].get("nonlinearity", {}).get("slope") for config in configs],
+            slope=pd.Series([_slope(config["network"]) for config in configs], index=networks.index, dtype="float64"),
             weight_decay=[config["training"]["optimizer"]["weight_decay"] for config in configs],
             k=[",".join(map(str, config["time"]["k"])) for config in configs],
             dt=[config["time"]["dt"] for config in configs],
             recipe=[_recipe(config) for config in configs],
-        ).astype({"slope": "float64", "weight_decay": "float64"})
+        ).astype({"weight_decay": "float64"})
 
 
 def _recipe(config: dict[str, Any]) -> str:
-    """Return as JSON the settings that no figure compares."""
+    """Return as JSON the settings that no figure compares: what is left without those that some figure does."""
     training = config["training"]
-    kept = {
-        "lengths": config["task"].get("lengths"),
-        "training": training | {"optimizer": training["optimizer"] | {"weight_decay": None}},
-        "initial_state": config["network"].get("initial_state"),
-        "source": config["source"],
-    }
+    kept = {name: value for name, value in config.items() if name not in ("seed", "curriculum", "end", "time")}
+    kept["task"] = _without(config["task"], "kind", "input_probability")
+    if config.get("shown"):
+        kept["shown"] = _without(config["shown"], "kind", "input_probability")
+    kept["network"] = _without(config["network"], "kind", "hidden", "tau", "nonlinearity", "self_interaction")
+    kept["training"] = training | {"optimizer": _without(training["optimizer"], "weight_decay")}
     return json.dumps(kept, sort_keys=True)
+
+
+def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in names}
+
+
+def _slope(network: dict[str, Any]) -> float | None:
+    """Return the slope of a leaky ReLU; a user's own network may call anything its nonlinearity."""
+    nonlinearity = network.get("nonlinearity")
+    return nonlinearity.get("slope") if isinstance(nonlinearity, dict) else None

@@ -184,7 +184,7 @@ class _Check:
         self._found.leftovers = [
             path
             for path in self._folder.rglob("_*")
-            if path.name != "_lock" and "/_damaged" not in _below(self._folder, path) and path.is_file()
+            if not path.name.startswith("_lock") and "/_damaged" not in _below(self._folder, path) and path.is_file()
         ]
         for path in _folders(self._folder):
             if path.name in _EVERY_TABLE:

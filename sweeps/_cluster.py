@@ -6,11 +6,13 @@ import secrets
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 # Tune reads these when it is imported: its own reporters and loggers stay quiet, progress is ours.
@@ -32,6 +34,7 @@ from sweeps._grid import title
 from sweeps._progress import Progress
 from sweeps._shared import marked, require_shared
 from sweeps._trainable import PopulationTrainable
+from tsrnn.command_line import fail
 from tsrnn.config import RunConfig
 from tsrnn.files import Location, write_atomically
 from tsrnn.lock import FolderLock, LockedError
@@ -89,7 +92,7 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
                 f"if it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
             ) from None
     # A batch system ends a job with SIGTERM: stop as for Ctrl-C. Ray's own handler aborts the process.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _stop)
     machines = _machines(private=found is None)
     count = len(machines.now)
     where = "local Ray" if found is None else f"Ray cluster of {count} machine{'s' if count > 1 else ''}"
@@ -100,6 +103,14 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
         gpus = _GPU_SHARE if any(machine.get("GPU", 0) for machine in machines.all) else 0.0
     _require_place(cpus, gpus, machines)
     return Resources(cpus, gpus)
+
+
+def _stop(_: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does now, Tune's doing while Tune runs, even where SIGINT is ignored, as under nohup."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
 
 
 def _token_hint() -> str:
@@ -138,6 +149,28 @@ def _make_token(path: Path) -> None:
         fresh.unlink()
     elif path.stat().st_mode & 0o077:
         path.chmod(0o600)
+
+
+@contextmanager
+def _unless_ray_dies(console: Console) -> Iterator[None]:
+    """End this program if the Ray that it started itself dies: Tune would wait for ever for another machine."""
+    node, ended = ray._private.worker._global_node, threading.Event()
+    needed = {ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER}
+
+    def watch() -> None:
+        while not ended.wait(1):
+            if dead := needed & {kind for kind, _ in node.dead_processes()}:
+                console.show_cursor()
+                fail(f"Ray on this machine died ({', '.join(dead)}); the same command continues where it stopped", 1)
+                os._exit(1)  # without its Ray nothing here ends by itself
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 @contextmanager
@@ -254,7 +287,7 @@ def _fit(
         for i, group in enumerate(groups)
     ]
     # Tune's own state is of no use to us: what a run needs to continue is under its networks' keys.
-    with _scratch() as scratch, Progress(groups, console) as progress:
+    with _scratch() as scratch, _unless_ray_dies(console), Progress(groups, console) as progress:
         results = tune.Tuner(
             tune.with_resources(PopulationTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
             param_space={"trial": tune.grid_search(trials)},

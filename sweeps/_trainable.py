@@ -46,6 +46,7 @@ class PopulationTrainable(tune.Trainable):
         self._last: dict[str, dict[str, Any]] = {}
         self._warnings: list[str] = []
         self._unusable: list[Exception] = []
+        self._started: dict[str, int] = {}
         for file in config["plugins"]:
             import_file(file)
         starts = []
@@ -71,6 +72,7 @@ class PopulationTrainable(tune.Trainable):
         start, warnings = self._folders[key].newest(run, self._store.last_epoch(key))
         self._warnings += [f"{warning}; continuing from epoch {start.progress.epoch}" for warning in warnings]
         self._tables[key] = NetworkTables(self._store, key, through_epoch=start.progress.epoch)
+        self._started[key] = start.progress.epoch
         return start
 
     def _has_ended(self, run: RunConfig) -> bool:
@@ -113,20 +115,28 @@ class PopulationTrainable(tune.Trainable):
         return {"networks": self._last, "warnings": self._warnings, "done": done}
 
     def _keep(self, report: EpochReport) -> None:
-        """Write an epoch in the order that a crash at any point leaves nothing lost and nothing doubled.
-
-        Rows come before the checkpoint: rows of an epoch that will be redone are replaced, whereas a
-        checkpoint without its rows would lose them. The outcome comes last.
-        """
-        key = report.config.network_id
-        folder, tables = self._folders[key], self._tables[key]
-        paths = {n: folder.save_solved(report.solved, n) for n in report.newly_solved} if report.solved else {}
+        """Write an epoch in the order that a crash at any point leaves nothing lost and nothing doubled."""
+        paths = self._save_solved(report)
+        tables = self._tables[report.config.network_id]
         tables.add(epochs_row(report), heads_rows(report), solved_rows(report, paths))
-        tables.flush()
-        if report.outcome is None or report.outcome.status != "diverged":
-            folder.save_resume(report.checkpoint)
+        self._write(report)
         if report.outcome:
             self._write_outcome(report.checkpoint, report.outcome)
+
+    def _save_solved(self, report: EpochReport) -> dict[int, str]:
+        """Save the weights that solved an N; return where, by N."""
+        folder = self._folders[report.config.network_id]
+        return {n: folder.save_solved(report.solved, n) for n in report.newly_solved} if report.solved else {}
+
+    def _write(self, report: EpochReport) -> None:
+        """Write the rows, then the checkpoint.
+
+        Rows of an epoch that will be redone are replaced, whereas a checkpoint without its rows would lose them.
+        """
+        key = report.config.network_id
+        self._tables[key].flush()
+        if report.outcome is None or report.outcome.status != "diverged":
+            self._folders[key].save_resume(report.checkpoint)
 
     def _write_outcome(self, checkpoint: Checkpoint, outcome: Outcome) -> None:
         row = outcomes_row(checkpoint.config, outcome, checkpoint.progress, self._processor)

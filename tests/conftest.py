@@ -1,9 +1,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("tsrnn", deadline=None)
+hypothesis.settings.load_profile("tsrnn")
 
 REFERENCE = Path(__file__).resolve().parents[1] / ".." / "shared" / "reference"
 

@@ -1,5 +1,6 @@
 """The processes of this machine, for tests that start, kill and count them."""
 
+import ipaddress
 import os
 import signal
 import subprocess
@@ -41,3 +42,24 @@ def kill_everything(process: subprocess.Popen[str]) -> None:
     """Kill a sweep's driver, its Ray and its workers at once, as a power cut would."""
     kill([process.pid, *descendants(process.pid)])
     process.communicate()
+
+
+def listening(pids: Iterable[int]) -> dict[tuple[str, int], int]:
+    """Return the address and port of every TCP socket that these processes listen on, and which does."""
+    owners = {}
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(FileNotFoundError):
+                    owners[os.readlink(descriptor)] = pid
+    found = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in owners:
+                address, port = local.split(":")
+                # The kernel writes an address as words of four bytes, each in the machine's order.
+                words = bytes.fromhex(address)
+                packed = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
+                found[str(ipaddress.ip_address(packed)), int(port, 16)] = owners[f"socket:[{inode}]"]
+    return found

@@ -76,6 +76,19 @@ class TestClaims:
         assert len(gone) == 2
         assert row["n"] == "6 and 4"
 
+    def test_two_n_make_no_trend(self):
+        study = Simulated(True, cells=[Cell(), Cell(curriculum="multi")])
+        for table in ("timescales", "connectivity", "dimensionality"):
+            study.rows[table] = [row for row in study.rows[table] if row["n"] in (5, 40)]
+        frame = judge_all(study).set_index("id")
+        for claim in ("5-single", "6a-single-negative", "6b-grows"):
+            assert frame.loc[claim, "verdict"] == "underpowered"
+            assert frame.loc[claim, "why"] == (
+                "N = 5 to 40; fewer than three N of each network; `--every 1` measures them all"
+            )
+        assert frame.loc["6b-parity", "ours"] == "not known"
+        assert frame.loc["5-saturates", "verdict"] == "underpowered"
+
     def test_the_largest_networks_are_judged(self):
         class Both:
             def __init__(self):
@@ -113,6 +126,14 @@ class TestRules:
         assert (verdict.low, verdict.high) == pytest.approx((expected.low, expected.high))
         assert Above(low, high).judge(NOTHING).verdict == "not reproduced"
         assert Above(quantity(1, 3, 5, 7), quantity(2, 4, 5, 6)).judge(NOTHING).verdict == "not reproduced"
+
+    def test_above_by_a_margin(self):
+        high, low = quantity(5, 6, 7, 8), quantity(1, 2, 3, 4)
+        assert Above(high, low, 0.5).judge(NOTHING).verdict == "reproduced"
+        verdict = Above(high, low, 8.5).judge(NOTHING)
+        assert (verdict.verdict, verdict.estimate) == ("not reproduced", 4.0)
+        assert verdict.why == "too small a difference, p = 0.029"
+        assert "by more than 8.5" in Above(high, low, 8.5).words
 
     def test_above_with_too_few_networks(self):
         verdict = Above(quantity(5, 6, 7), quantity(1, 2, 3)).judge(NOTHING)

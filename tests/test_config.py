@@ -96,6 +96,7 @@ def trainings(*counts: str) -> st.SearchStrategy[Training]:
         screening_batches=st.none() | st.integers(1, 10_000),
         optimizer=optimizers,
         clip=st.none() | st.builds(GradientClip, max_norm=floats(1e-9, 1e9), counts=st.sampled_from(counts)),
+        solved_weight=floats(0, 1),
         solved_accuracy=floats(1e-9, 0.999),
         precision=st.sampled_from(["float32", "float64"]),
     )
@@ -113,7 +114,7 @@ windows = st.builds(
 ) | st.builds(SlidingWindow, width=st.integers(1, 40), begins=st.just("full"), start=st.integers(2, 10))
 curricula = (
     st.builds(SingleHead, start=starts)
-    | st.builds(MultiHead, start=starts)
+    | st.builds(MultiHead, start=st.integers(2, 9), ahead=st.integers(1, 9))
     | windows
     | st.builds(NoCurriculum, n=starts)
     | st.builds(AllHeads, n=starts)
@@ -213,7 +214,7 @@ class TestRefusals:
                 "training.precision = 'bfloat16': for lstm allowed are 'float32' and 'float64'",
             ),
             ('{"curriculum": {"kind": "multi", "start": 1}}', "curriculum.multi.start = 1: .* equal to 2"),
-            ('{"curriculum": {"kind": "multi", "start": 102}}', r"start = 102\): .* N = 102; .*_n = 101"),
+            ('{"curriculum": {"kind": "multi", "start": 102}}', r"start = 102, .*\): .* N = 102; .*_n = 101"),
             ('{"curriculum": {"kind": "none", "n": 102}}', r"curriculum \(n = 102\): .* N = 102; al"),
             ('{"curriculum": {"kind": "all", "n": 5}, "end": {"max_n": 4}}', r"n = 5\): .*_n = 4"),
             ('{"curriculum": {"kind": "sliding", "width": 101, "begins": "full"}}', r"width = 101, .*trains N = 102"),
@@ -228,8 +229,14 @@ class TestRefusals:
             ('{"training": {"optimizer": {"kind": "rmsprop"}}}', "optimizer: .* tags: 'sgd', 'adam'"),
             ('{"training": {"clip": {"max_norm": 0}}}', "training.clip.max_norm = 0: .* greater than 0"),
             ('{"training": {"precision": "float16"}}', "precision = 'float16': .* 'float32', 'bfloat16' or 'float64'"),
+            ('{"training": {"solved_weight": 1.1}}', "training.solved_weight = 1.1: .* less than or equal to 1"),
             ('{"training": {"screening_batches": 0}}', "training.screening_batches = 0: .* equal to 1"),
-            ('{"shown": {"kind": "dms"}}', r"shown \(dms, .*\): allowed is the run's task .* \(parity, asked at 1"),
+            ('{"shown": {"kind": "parity", "asked": 4}}', r"asked = 4: with lengths from N \+ 2 on, allowed is 1 to 3"),
+            (
+                '{"shown": {"kind": "parity", "asked": 2}, "time": {"k": [2]}}',
+                r"time.k = \(2,\): parity is asked at several steps; allowed is \(1,\)",
+            ),
+            ('{"shown": {"kind": "dms"}}', r"shown \(dms\): allowed is the run's task, parity, with"),
             ('{"training": {"solved_accuracy": 1}}', "training.solved_accuracy = 1: .* less than 1"),
             ('{"end": {"max_epochs": 0}}', "end.max_epochs = 0: .* equal to 1"),
             ('{"end": {"max_seconds": 1e999}}', "end.max_seconds = inf: .* finite"),
@@ -351,6 +358,7 @@ class TestNetworkId:
             run(curriculum=SingleHead()),
             run(curriculum=SingleHead(start=3)),
             run(curriculum=MultiHead(start=3)),
+            run(curriculum=MultiHead(ahead=2)),
             run(curriculum=SlidingWindow(width=3)),
             run(curriculum=SlidingWindow(width=4)),
             run(curriculum=SlidingWindow(width=3, shift=2)),
@@ -363,7 +371,10 @@ class TestNetworkId:
             training(steps_per_epoch=601),
             training(test_batches=51),
             training(screening_batches=5),
+            training(solved_weight=0.5),
             run(shown=Parity(input_probability=0.5)),
+            run(shown=Parity(asked=2)),
+            run(task=Parity(asked=2)),
             run(shown=Parity(lengths=Lengths(longest_factor=2))),
             training(optimizer=SGD(learning_rate=0.01)),
             training(optimizer=SGD(momentum=0.9)),
@@ -415,6 +426,19 @@ class TestPresets:
         found = with_preset(config, "authors")
         lengths = {"lengths": Lengths(longest_beyond=1)} if isinstance(config.task, BitTask) else {}
         assert found == dataclasses.replace(config, task=dataclasses.replace(config.task, **lengths))
+
+    @given(configs)
+    def test_tuned_changes_training_and_leaves_what_is_judged(self, config: RunConfig):
+        found = with_preset(config, "tuned")
+        assert found.training_task.lengths_for(40)[0] == (55 if isinstance(config.task, BitTask) else config.task.steps)
+        old, new = config.training, found.training
+        assert new.batch_size * new.test_batches >= min(old.batch_size * old.test_batches, 2560)
+        assert new.optimizer == Adam(learning_rate=5e-4, weight_decay=old.optimizer.weight_decay)
+        assert found.end.max_epochs * 50 >= config.end.max_epochs * old.steps_per_epoch
+        changed = {"training": old, "end": config.end, "shown": config.shown}
+        assert dataclasses.replace(found, **changed) == config
+        kept = ("clip", "solved_weight", "solved_accuracy", "precision")
+        assert all(getattr(new, name) == getattr(old, name) for name in kept)
 
     @given(leaky_configs)
     def test_authors_changes_what_it_says(self, config: RunConfig):

@@ -13,6 +13,7 @@ import pytest
 from analysis import frames, measures, style
 from analysis.__main__ import main
 from analysis.figures import FIGURES, Figure, _against_n, build, fig03_curricula, fig05_timescales, write
+from analysis.figures._figure import supported
 from analysis.study import Study
 from tests.handmade import HandMade, config, solved
 from tsrnn.config import GRU, LSTM, LeakyReLU, ReLU, Tanh, Time
@@ -27,6 +28,7 @@ from tsrnn.records import (
     RETRAINING,
     SOLVED,
     TABLES,
+    TIME_STEPS,
     TIMESCALES,
 )
 
@@ -127,12 +129,20 @@ class TestFixedTau:
         laptop.add(config("single", 7, tau=1.0), [solved(2, 1)])
         figure = only(Study(tmp_path), "4a")
         assert figure.data["networks"]["max_n"].tolist() == [2]
-        assert "4 networks of another scale are left out" in figure.caption
+        assert "networks left out: 4 of another scale." in figure.caption
 
     def test_trained_taus_alone_are_no_comparison(self, tmp_path: Path):
         sweep = HandMade(tmp_path / "curricula")
         sweep.add(config("single"), [solved(2, 1)])
         assert "sweeps/fixed_tau.py" in only(Study(sweep.folder), "4a").missing
+
+    def test_networks_trained_otherwise_are_not_mixed_with_others(self, study: Study, tmp_path: Path):
+        sweep = HandMade(tmp_path / "again")
+        run = config("single", 7, tau=1.0)
+        sweep.add(dataclasses.replace(run, training=dataclasses.replace(run.training, batch_size=5)), [solved(9, 1)])
+        figure = only(Study(tmp_path), "4a")
+        assert figure.data["networks"]["max_n"].max() == 5
+        assert "networks left out: 1 of other training settings." in figure.caption
 
 
 class TestCurricula:
@@ -291,7 +301,9 @@ def everything(folder: Path) -> Study:
         for phi in (ReLU(), Tanh(), LeakyReLU(slope=0.01)):
             others.add(config("multi", seed, nonlinearity=phi), [solved(2, 2), solved(3, 4)])
         outside = config("single", seed, self_interaction="outside")
-        others.add(dataclasses.replace(outside, time=Time(k=(7, 8), dt="1/k")), [solved(2, 2), solved(3, 4)])
+        finer = others.add(dataclasses.replace(outside, time=Time(k=(7, 8), dt="1/k")), [solved(2, 2), solved(3, 4)])
+        asked = [{"n": n, "k": k, "accuracy": 1 - n / 20 - seed / 10} for n in (2, 3) for k in (1, 7, 20)]
+        others.write(TIME_STEPS, finer, asked)
         others.add(dataclasses.replace(config("multi", seed), time=Time(k=(3,))), [solved(2, 2)])
         curves = {n: [0.5 + n / 99, 0.99] for n in range(2, 6)}
         others.add(config("all-5", seed), [solved(n, n) for n in range(2, 6)], heads=curves)
@@ -479,6 +491,8 @@ class TestCurves:
     def test_taus_by_k(self, full: Study):
         cells = only(full, "S5").data["cells"].set_index(["curriculum", "k", "n", "quantity"])
         assert cells.loc[("single", "7,8", 3, "tau_mean"), ["networks", "mean"]].tolist() == [2, 1.5]
+        other = only(full, "S5").data["other_cells"].set_index("asked")
+        assert other.loc[20, ["k", "networks", "mean"]].tolist() == ["7,8", 2, pytest.approx(0.8)]
         assert set(only(full, "S8").data["networks"]["nonlinearity"]) == {"leaky_relu", "relu", "tanh"}
 
 
@@ -519,3 +533,9 @@ class TestCommand:
         HandMade(tmp_path / "sweep")
         with pytest.raises(ValueError, match="To have them"):
             write(only(Study(tmp_path), "4a"), tmp_path)
+
+
+def test_lines_are_of_what_at_least_half_of_the_networks_have():
+    cells = pd.DataFrame({"n": [2, 3, 4, 5], "networks": [8, 5, 4, 3]})
+    assert supported(cells)["n"].tolist() == [2, 3, 4]
+    assert supported(cells.iloc[:0]).empty

@@ -13,6 +13,7 @@ from analysis._jobs import Analysis
 from analysis.frames import ResultsError, load
 from tsrnn.checkpoint import Checkpoint, CheckpointFolder, new
 from tsrnn.config import Leaky, RunConfig
+from tsrnn.lock import FolderLock
 from tsrnn.records import ANALYSES, RUNS, SOLVED, Column, Table
 from tsrnn.store import Store
 
@@ -155,3 +156,12 @@ def test_no_cluster_at_the_address(results, address, says):
     with pytest.raises(ResultsError, match=says) as caught:
         _jobs.run(results, analysis(), address=address, console=Console(file=io.StringIO()))
     assert "\n" not in str(caught.value)
+
+
+def test_the_same_analysis_twice_at_once_is_refused(results):
+    with FolderLock(results, "lock-testing") as lock:
+        lock.acquire()
+        with pytest.raises(ResultsError, match=rf"testing is being measured already \(process {os.getpid()} on "):
+            _jobs.run(results, analysis(), address="local", workers=1)
+        assert not (results / "measured").exists()
+    assert _jobs.run(results, analysis(), address="local", workers=1, console=Console(file=io.StringIO())).done == 6

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.claims import CLAIMS
 from tests.handmade import HandMade, config, solved
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
@@ -28,6 +29,10 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made.add(config("multi"), [solved(2, 2, taken=2, tau=1.0), solved(3, 3), solved(4, 4)])
     made.add(config("multi", tau=2.0), [solved(2, 2, tau=2.0, sd=0.0)])
     monkeypatch.chdir(tmp_path)
+
+
+def test_the_number_of_claims():
+    assert f"{len(CLAIMS)} claims" in README
 
 
 @pytest.mark.usefixtures("results")

@@ -56,6 +56,76 @@ def last(people: Population) -> Tensor:
     return people.last_states(bits(people.dtype), LENGTHS, draw(R, B, H, dtype=people.dtype))
 
 
+class TestOneDNN:
+    """Products of one larger float32 network are oneDNN's."""
+
+    HIDDEN, BATCH = 131, 64
+
+    def people(self, network: Leaky, dtype: torch.dtype) -> Population:
+        config = RunConfig(
+            network=dataclasses.replace(network, hidden=self.HIDDEN), training=Training(precision="float64")
+        )
+        state = {name: tensor.to(dtype) for name, tensor in initial_network(config, HEADS).items()}
+        people = population(config.network, [state], [HEADS])
+        for name in people.trained:
+            people.parameters[name].requires_grad_()
+        return people
+
+    def inputs(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(4)
+        shown = torch.randint(2, (T, 1, self.BATCH), generator=generator).to(dtype)
+        return shown, draw(1, self.BATCH, self.HIDDEN, dtype=dtype)
+
+    @pytest.fixture
+    def calls(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """What was multiplied by oneDNN."""
+        found: list[str] = []
+        for name in ("add_forward", "add_gradient", "write_backward", "add_backward"):
+            method = getattr(recurrence._OneDNNProducts, name)
+            monkeypatch.setattr(
+                recurrence._OneDNNProducts,
+                name,
+                lambda *given, name=name, method=method: (found.append(name), method(*given)),
+            )
+        return found
+
+    @pytest.mark.parametrize("segment", [None, 4])
+    def test_states_and_gradients_are_those_of_float64(self, network: Leaky, calls, segment, monkeypatch):
+        if segment:
+            buffers = 1 if network.self_interaction == "inside" else 2
+            monkeypatch.setattr(recurrence, "_KEPT", segment * buffers * 4 * self.BATCH * self.HIDDEN)
+        people, exact = (self.people(network, dtype) for dtype in (torch.float32, torch.float64))
+        tolerance = TOLERANCES[torch.float32]
+        last, expected = (
+            one.last_states(shown, [T], initial)
+            for one in (people, exact)
+            for shown, initial in [self.inputs(one.dtype)]
+        )
+        assert distance(last, expected) < tolerance.forward
+        for found, wanted in zip(gradients(people, last).items(), gradients(exact, expected).items(), strict=True):
+            assert distance(found[1], wanted[1]) < tolerance.gradient, found[0]
+        assert set(calls) >= {"add_forward", "add_gradient"}
+        assert ("write_backward" in calls) == (network.self_interaction == "inside")
+        assert ("add_backward" in calls) == (network.self_interaction == "outside")
+
+    def test_every_state(self, network: Leaky, calls):
+        people, exact = (self.people(network, dtype) for dtype in (torch.float32, torch.float64))
+        shown, initial = self.inputs(torch.float32)
+        states = people.all_states(shown, initial)
+        expected = exact.all_states(shown.double(), initial.double())
+        assert distance(states, expected) < TOLERANCES[torch.float32].forward
+        for found, wanted in zip(gradients(people, states).items(), gradients(exact, expected).items(), strict=True):
+            assert distance(found[1], wanted[1]) < TOLERANCES[torch.float32].gradient, found[0]
+        assert calls.count("add_forward") == T
+
+    def test_not_where_it_does_not_pay(self, network: Leaky, calls):
+        people = self.people(network, torch.float32)
+        shown, initial = self.inputs(torch.float32)
+        people.all_states(shown[:, :, :9], initial[:, :9])
+        make(network, torch.float32).all_states(bits(torch.float32), draw(R, B, H, dtype=torch.float32))
+        assert calls == []
+
+
 class TestEveryStep:
     def test_gradients_are_the_oracles(self, network: Leaky):
         people = make(network, torch.float64)

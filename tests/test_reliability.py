@@ -1,18 +1,27 @@
 """Nothing finished is lost or redone, whatever goes wrong: real processes, a real Ray, real kills."""
 
+import math
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from analysis.__main__ import main as verify
+from benchmarks import many_runs
 from sweeps import _cluster
-from sweeps._folder import SweepFolder
+from sweeps._folder import Record, SweepFolder
 from sweeps._trainable import PopulationTrainable
+from tests.processes import descendants, is_running, kill, kill_everything, listening
 from tests.test_sweeps import (  # noqa: F401
     GRID,
     ROOT,
@@ -26,9 +35,11 @@ from tests.test_sweeps import (  # noqa: F401
     sweep,
     wait_for,
 )
+from tsrnn.checkpoint import Progress, load
 from tsrnn.config import EndRules, Leaky, RunConfig, Training
 from tsrnn.lock import FolderLock
 from tsrnn.store import Store
+from tsrnn.training import Trainer
 
 SMALL = RunConfig(
     network=Leaky(hidden=4),
@@ -176,6 +187,32 @@ class TestWriters:
         assert contents(tmp_path) == before
 
 
+def test_a_network_that_diverges_keeps_the_checkpoint_of_the_epoch_before(tmp_path, monkeypatch):
+    train_steps = Trainer.train_steps
+
+    def explode(trainer: Trainer, steps: int) -> tuple[list[float], list[float], list[int]]:
+        losses, norms, seen = train_steps(trainer, steps)
+        sick = [network.seed == 0 and progress.epoch == 2 for network, progress in zip(*starts(trainer), strict=True)]
+        return [math.nan if ill else loss for ill, loss in zip(sick, losses, strict=True)], norms, seen
+
+    def starts(trainer: Trainer) -> tuple[list[RunConfig], list[Progress]]:
+        return trainer._configs, trainer._progress
+
+    monkeypatch.setattr(Trainer, "train_steps", explode)
+    networks = SMALL.replicates(2)
+    folder = SweepFolder(str(tmp_path), "small")
+    folder.write(Record("small", "quick", "paper", SMALL, tuple(networks)))
+    trained(folder.path, networks)
+    outcomes = pd.read_parquet(folder.path / "outcomes").set_index("network_id")
+    assert outcomes.loc[[one.network_id for one in networks], "status"].tolist() == ["diverged", "epochs"]
+    assert outcomes.loc[SMALL.network_id, "reason"] == "the loss became nan in epoch 3"
+    kept = sorted((folder.path / "checkpoints" / SMALL.network_id).glob("epoch-*"))
+    assert [path.name for path in kept] == ["epoch-000001.safetensors", "epoch-000002.safetensors"]
+    assert all(tensor.isfinite().all() for tensor in load(kept[-1]).network.values())
+    assert folder.unfinished(networks) == []
+    assert verify(["verify", str(folder.path)]) == 0
+
+
 class TestScratch:
     def test_what_killed_programs_left_is_removed(self, tmp_path, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -207,3 +244,217 @@ class TestToken:
         assert path.stat().st_mode & 0o777 == 0o600
         assert path.read_text() == token
         assert [one.name for one in path.parent.iterdir()] == ["auth_token"]
+
+
+@pytest.mark.slow
+def test_a_sweep_listens_on_the_loopback_only_and_asks_for_a_token(tmp_path):
+    process = start(*GRID, "--storage", tmp_path)
+    wait_for(tmp_path / "fixed_tau", 1)
+    pids = descendants(process.pid)
+    found = listening([process.pid, *pids])
+    assert len(found) > 5
+    assert {address for address, _ in found} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1", "::ffff:7f00:1"}
+    (gcs,) = [pid for pid, command in pids.items() if "gcs_server" in command.split()[0]]
+    assert "RAY_AUTH_MODE=token" in Path(f"/proc/{gcs}/environ").read_text().split("\0")
+    kill_everything(process)
+
+
+FAULTS = """
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import tsrnn
+from sweeps._grid import with_tau
+from sweeps._runner import Sweep, main
+from tsrnn.config import SGD
+from tsrnn.tasks import Parity
+
+
+@tsrnn.register_task
+class Unlucky(tsrnn.BitTask):
+    kind: Literal["unlucky"] = "unlucky"
+
+    def targets(self, inputs, heads, steps):
+        with Path(LOG).open("a") as log:
+            print("begun", file=log)
+        raise RuntimeError("out of luck")
+
+
+def grid(base, options):
+    base = replace(base, task=Parity(), end=replace(base.end, max_epochs=3))
+    yield base
+    yield replace(base, task=Unlucky())
+    yield with_tau(replace(base, training=replace(base.training, clip=None, optimizer=SGD(learning_rate=1e38))), "1")
+
+
+if __name__ == "__main__":
+    main(Sweep(name="faults", doc="Faults.", grid=grid))
+"""
+
+
+@pytest.mark.slow
+def test_a_crash_is_retried_a_divergence_is_not_and_the_others_go_on(tmp_path):
+    log = tmp_path / "log"
+    (tmp_path / "faults.py").write_text(FAULTS.replace("LOG", repr(str(log))))
+    options = ["--scale", "quick", "--hidden", "8", "--replicates", "2", "--address", "local", "--storage", tmp_path]
+    command = [sys.executable, tmp_path / "faults.py", *options]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    runs = pd.read_parquet(tmp_path / "faults" / "runs").set_index("network_id")
+    outcomes = pd.read_parquet(tmp_path / "faults" / "outcomes").set_index("network_id")
+    by_kind = outcomes["status"].groupby(runs["task"] + " " + runs["tau"]).agg(list).to_dict()
+    assert by_kind == {
+        "parity trained": ["epochs"] * 2,
+        "unlucky trained": ["failed"] * 2,
+        "parity 1": ["diverged"] * 2,
+    }
+    assert log.read_text() == "begun\n" * (1 + _cluster.RETRIES)
+    for key in outcomes.index[outcomes["status"] == "failed"]:
+        assert f"failed: {key}: RuntimeError: out of luck" in result.stderr
+        assert "out of luck" in outcomes.loc[key, "reason"]
+        assert "in targets" in (tmp_path / "faults" / "errors" / f"{key}.txt").read_text(), "the way to the error"
+    for key in outcomes.index[outcomes["status"] == "diverged"]:
+        last = outcomes.loc[key, "epochs"]
+        kept = sorted(path.name for path in (tmp_path / "faults" / "checkpoints" / key).glob("epoch-*"))
+        assert kept == [f"epoch-{last - 1:06d}.safetensors"] * (last > 1)
+    assert "2 of 6 networks are unfinished" in " ".join(result.stderr.split())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 2 MB, where this machine lets one be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk(finished, small_disk):  # noqa: F811
+    process = start(*GRID, "--storage", small_disk)
+    wait_for(small_disk / "fixed_tau", 10)
+    with suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(1024))
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "No space left on device" in errors
+    assert "Traceback" not in errors
+    assert pd.read_parquet(small_disk / "fixed_tau" / "outcomes").empty or "failed" in output + errors
+    again = sweep("--resume", "--storage", small_disk)
+    assert again.returncode == 1
+    assert "No space left on device" in again.stderr
+    assert "Traceback" not in again.stderr
+    (small_disk / "ballast").unlink()
+    result = sweep("--resume", "--storage", small_disk)
+    assert result.returncode == 0, result.stderr
+    assert_same_tables(small_disk / "fixed_tau", finished[0] / "fixed_tau")
+    assert verify(["verify", str(small_disk / "fixed_tau")]) == 0
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_raylet_is_killed_ends_and_says_so(tmp_path):
+    process = start(*GRID, "--storage", tmp_path)
+    wait_for(tmp_path / "fixed_tau", 4)
+    running = descendants(process.pid)
+    kill([pid for pid, command in running.items() if "/raylet/raylet " in command])
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == (
+        "error: Ray on this machine died (raylet); the same command continues where it stopped"
+    )
+    wait_until_ended(running)
+
+
+KILLS = 30
+
+
+@pytest.mark.slow
+def test_thirty_kills_at_random_moments_of_one_sweep(tmp_path, capsys):
+    """Driver, worker, raylet or all of them; the seed says which, and after how many epochs or seconds."""
+    grid = [*TINY, "--taus", "1", "2", "3", "trained", "--replicates", "2"]
+    undisturbed = sweep(*grid, "--storage", tmp_path / "undisturbed")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    draw, folder, redone, counts = random.Random(0), tmp_path / "killed" / "fixed_tau", 0, Counter()
+    process = start(*grid, "--storage", tmp_path / "killed")
+    for _ in range(KILLS):
+        if process.poll() is None:
+            process = run_for_a_while(process, folder, draw)
+        while process.poll() is not None:
+            process = run_for_a_while(start(*grid, "--storage", tmp_path / "killed"), folder, draw)
+        kind = draw.choice(["driver", "worker", "raylet", "all"])
+        counts[kind] += 1
+        running = descendants(process.pid)
+        kill(
+            {
+                "driver": [process.pid],
+                "worker": [pid for pid, command in running.items() if re.match("ray::.*Trainable", command)],
+                "raylet": [pid for pid, command in running.items() if "/raylet/raylet " in command],
+                "all": [process.pid, *running],
+            }[kind]
+        )
+        if kind != "worker":
+            process.communicate(timeout=120)
+            wait_until_ended(running)
+        redone += sum(rows_without_a_checkpoint(folder))
+    if process.poll() is None:
+        process.communicate(timeout=600)
+    result = sweep("--resume", "--storage", tmp_path / "killed")
+    assert result.returncode == 0, result.stderr
+    assert_same_tables(folder, tmp_path / "undisturbed" / "fixed_tau")
+    assert verify(["verify", str(folder)]) == 0
+    with capsys.disabled():
+        print(f"\n{dict(counts)}: {redone} epochs of 320 whose rows were written were trained again")
+
+
+def run_for_a_while(process: subprocess.Popen[str], folder: Path, draw: random.Random) -> subprocess.Popen[str]:
+    """Let a sweep run for some seconds, as if it were just starting, or for some epochs."""
+    if draw.random() < 0.25:
+        time.sleep(draw.uniform(0, 6))
+        return process
+    goal = trained_epochs(folder) + draw.randrange(1, 6)
+    while process.poll() is None and trained_epochs(folder) < goal:
+        time.sleep(0.005)
+    time.sleep(draw.uniform(0, 0.1))
+    return process
+
+
+def trained_epochs(folder: Path) -> int:
+    """Epochs of all networks, as their newest checkpoints say."""
+    newest: dict[str, int] = {}
+    for path in folder.glob("checkpoints/*/epoch-*"):
+        epoch = int(path.stem.removeprefix("epoch-"))
+        newest[path.parent.name] = max(epoch, newest.get(path.parent.name, 0))
+    return sum(newest.values())
+
+
+def rows_without_a_checkpoint(folder: Path) -> Iterator[int]:
+    """Yield for each network how many of its epochs have rows, and will be trained again: at most one."""
+    for path in folder.glob("epochs/n*.parquet"):
+        kept = [int(one.stem.removeprefix("epoch-")) for one in folder.glob(f"checkpoints/{path.stem}/epoch-*")]
+        ahead = len(pd.read_parquet(path)) - max(kept, default=0)
+        assert ahead <= 1, path.stem
+        yield max(0, ahead)
+
+
+def wait_until_ended(pids: Iterable[int]) -> None:
+    """Wait until Ray's processes have noticed that they are alone."""
+    end = time.monotonic() + 120
+    while any(is_running(pid) for pid in pids):
+        assert time.monotonic() < end, [Path(f"/proc/{pid}/cmdline").read_text() for pid in pids if is_running(pid)]
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_thousand_short_runs(tmp_path):
+    """All are done by a few processes that are used again, and the driver's memory stays as it is."""
+    found = many_runs.measure(1000, tmp_path)
+    assert (found.runs, found.status) == (1000, 0)
+    early, _, late = found.memory_mb
+    assert late - early < 30

@@ -67,7 +67,7 @@ def command(options: tuple[str | Path, ...]) -> list[str]:
 
 
 def sweep(*options: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(options), cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command(options), cwd=ROOT, capture_output=True, text=True, timeout=1500)
 
 
 def start(*options: str | Path) -> subprocess.Popen[str]:

@@ -429,7 +429,8 @@ class TestCommand:
         assert main(["timescales", str(folder), *self.OPTIONS, "--workers", "1", "--json"]) == 1
         found = json.loads(capsys.readouterr().out)
         assert len(found["failed"]) == 1
-        assert f"{broken['network_id']} N = {broken['n']}: CheckpointError" in found["failed"][0]
+        assert found["failed"][0].startswith(f"{broken['network_id']} N = {broken['n']}: ")
+        assert "CheckpointError" in found["failed"][0]
         assert len(found["networks"]) == 2 * (len(load(folder, SOLVED)) - 1)
 
     def test_nothing_solved(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -380,6 +380,62 @@ class TestScreening:
         assert min(screened.values()) > 1
 
 
+class TestHeadsAhead:
+    CONFIG = dataclasses.replace(SOLVES_ALWAYS, curriculum=MultiHead(ahead=3), end=EndRules(max_n=5))
+
+    def test_trained_in_advance_and_judged_in_turn(self):
+        reports = list(train(self.CONFIG))
+        assert [report.newly_solved for report in reports] == [(2,), (3,), (4,), (5,)]
+        assert [report.n for report in reports] == [2, 3, 4, 5]
+        assert [tuple(report.accuracies) for report in reports] == [(2,), (2, 3), (2, 3, 4), (2, 3, 4, 5)]
+        heads = [report.checkpoint.progress.heads for report in reports]
+        assert heads == [tuple(range(2, last + 1)) for last in (5, 6, 7, 7)]
+        assert [report.solved.progress.heads for report in reports] == [tuple(range(2, n + 1)) for n in (2, 3, 4, 5)]
+        assert "heads.6.weight" not in reports[-1].solved.network
+        assert reports[-1].outcome.status == "solved_all"
+
+    def test_an_n_is_judged_as_with_one_head_at_a_time(self):
+        """On sequences for that N, by the heads up to it."""
+        (report,) = Trainer([new(self.CONFIG)]).run_epoch()
+        alone = population(self.CONFIG.network, [report.solved.network], [(2,)])
+        found = end_accuracy(alone, self.CONFIG.task, [(0, "test", 1)], 3, 6)
+        assert report.accuracies == {2: found[0][2].accuracy}
+
+    def test_trains_as_many_heads_as_one_step_of_full_windows(self):
+        ahead = dataclasses.replace(SOLVES_NEVER, curriculum=MultiHead(ahead=4))
+        every = dataclasses.replace(SOLVES_NEVER, curriculum=AllHeads(n=5))
+        for one, other in zip(train(ahead), train(every), strict=True):
+            assert_same(one.checkpoint.network, other.checkpoint.network)
+
+
+class TestSolvedWeight:
+    @pytest.mark.parametrize("weight", [0.0, 0.25])
+    def test_the_gradient_is_that_of_weighted_heads(self, weight: float):
+        training = dataclasses.replace(TINY.training, solved_weight=weight, clip=None)
+        heads = (2, 3, 4)
+        one = start(dataclasses.replace(TINY, training=training), heads)
+        trainer = Trainer([one])
+        ((batch, initial),) = batches(TINY.task, trainer.population, [(0, "train", 1)], 1, 6)
+        losses, norms = trainer.step(batch, initial)
+        leaves = {name: tensor.clone().requires_grad_() for name, tensor in one.network.items()}
+        states = plain.states(TINY.network, leaves, batch.inputs[:, 0].double(), initial[0])
+        each = [plain.head_loss(TINY.task, leaves, n, states, batch.targets[:, 0, k]) for k, n in enumerate(heads)]
+        assert losses[0].item() == pytest.approx(sum(each).item())
+        weighted = weight * (each[0] + each[1]) + each[2]
+        gradients = torch.autograd.grad(weighted, list(leaves.values()))
+        by_name = dict(zip(leaves, gradients, strict=True))
+        by_name["recurrent.weight"].fill_diagonal_(0.0)
+        assert norms[0].item() == pytest.approx(torch.cat([g.flatten() for g in gradients]).norm().item())
+
+    def test_weights_follow_what_is_solved(self):
+        training = dataclasses.replace(SOLVES_ALWAYS.training, solved_weight=0.5)
+        trainer = Trainer([new(dataclasses.replace(SOLVES_ALWAYS, training=training, curriculum=AllHeads(n=4)))])
+        found = [trainer._weights.tolist()]
+        trainer.run_epoch()
+        assert found == [[[1.0, 1.0, 1.0]]]
+        assert not trainer.networks  # all of them were solved at once
+
+
 class TestHeads:
     def test_a_new_head_is_drawn_from_its_own_stream(self):
         config = dataclasses.replace(SOLVES_ALWAYS, curriculum=MultiHead(), seed=5)

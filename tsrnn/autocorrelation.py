@@ -15,11 +15,9 @@ LAGS = 31
 """Lags 0 to 30: those of the paper's fits (the authors' code)."""
 
 # Series transformed at once: their piece and its spectrum stay in a core's cache.
-_SERIES = 512
-# Series written at once from a block, steps by series, to their place, series by steps.
-_STEPS = 100
+_SERIES = 1000
 # Spectra that are added up in the activity's dtype before their sum goes on in float64.
-_SPECTRA = 8
+_SPECTRA = 16
 
 
 @dataclass(frozen=True)
@@ -107,54 +105,53 @@ class _Sums:
 
     def __init__(self, block: Tensor, lags: int) -> None:
         series = block.shape[1]
-        self._shift = block[0].clone()[:, None]
+        self._shift = block[0].clone()
         self._lags, self._overlap = lags, lags - 1
         self._pieces, self._overlaps = (_Spectra(block, _power_of_two(k * lags)) for k in (16, 2))
-        self._piece, self._again = (block.new_zeros(series, sums.size) for sums in (self._pieces, self._overlaps))
+        self._piece, self._twice = (block.new_zeros(sums.size, series) for sums in (self._pieces, self._overlaps))
         self._full = self._pieces.size - self._overlap
         self._filled = self._overlap
-        self._head = block.new_zeros(series, 0)
+        self._first = block.new_zeros(0, series)
         self._steps = 0
 
     def add(self, block: Tensor) -> None:
         """Take up the next steps."""
         self._steps += len(block)
-        if missing := self._overlap - self._head.shape[1]:
-            self._head = torch.cat((self._head, block[:missing].T - self._shift), 1)
-        for part in torch.split(block, _STEPS):
-            while len(part):
-                now = part[: self._full - self._filled]
-                torch.sub(now.T, self._shift, out=self._piece[:, self._filled : self._filled + len(now)])
-                self._filled += len(now)
-                part = part[len(now) :]
-                if self._filled == self._full:
-                    self._take_up_piece()
+        if missing := self._overlap - len(self._first):
+            self._first = torch.cat((self._first, block[:missing] - self._shift))
+        while len(block):
+            now = block[: self._full - self._filled]
+            torch.sub(now, self._shift, out=self._piece[self._filled : self._filled + len(now)])
+            self._filled += len(now)
+            block = block[len(now) :]
+            if self._filled == self._full:
+                self._take_up_piece()
 
     def _take_up_piece(self) -> None:
         self._pieces.add(self._piece)
-        overlap = self._again[:, : self._overlap]
-        overlap.copy_(self._piece[:, self._full - self._overlap : self._full])
-        self._overlaps.add(self._again)
-        self._piece[:, : self._overlap] = overlap
+        overlap = self._twice[: self._overlap]
+        overlap.copy_(self._piece[self._full - self._overlap : self._full])
+        self._overlaps.add(self._twice)
+        self._piece[: self._overlap] = overlap
         self._filled = self._overlap
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Return the means [S] and the autocovariances [S, L] of what was added; nothing may be added any more."""
-        self._piece[:, self._filled :] = 0
+        self._piece[self._filled :] = 0
         self._pieces.add(self._piece)
-        (total, products), (total_again, products_again) = (
+        (total, products), (total_twice, products_twice) = (
             sums.sums(self._lags) for sums in (self._pieces, self._overlaps)
         )
-        total, products = total - total_again, products - products_again
+        total, products = total - total_twice, products - products_twice
         mean = total / self._steps
         # The first of a pair is none of the last l steps, the second none of the first l.
-        first, last = self._head, self._piece[:, self._filled - self._overlap : self._filled].flip(1)
-        left_out = F.pad(first.double(), (1, self._overlap - first.shape[1])) + F.pad(last.double(), (1, 0))
-        both = 2 * total - left_out.cumsum(1)
+        first, last = self._first.double(), self._piece[self._filled - self._overlap : self._filled].flip(0).double()
+        left_out = F.pad(first, (0, 0, 1, self._overlap - len(first))) + F.pad(last, (0, 0, 1, 0))
+        both = 2 * total - left_out.cumsum(0).T
         pairs = self._steps - torch.arange(self._lags, device=mean.device)
         covariance = (products - mean * both) / pairs + mean**2
         covariance[:, self._steps :] = torch.nan
-        return mean[:, 0] + self._shift[:, 0], covariance
+        return mean[:, 0] + self._shift, covariance
 
 
 class _Spectra:
@@ -164,16 +161,17 @@ class _Spectra:
         self.size = size
         # Squares of real and imaginary parts, side by side.
         self._recent, self._added = block.new_zeros(block.shape[1], size + 2), 0
-        self._power = torch.zeros_like(self._recent, dtype=torch.float64)
+        self._power = block.new_zeros(block.shape[1], size // 2 + 1, dtype=torch.float64)
         self._total = torch.zeros(block.shape[1], dtype=torch.float64, device=block.device)
 
     def add(self, pieces: Tensor) -> None:
-        """Take up a piece [S, size] of each series."""
-        for start in range(0, len(pieces), _SERIES):
-            rows = pieces[start : start + _SERIES]
-            parts = torch.view_as_real(torch.fft.rfft(rows)).flatten(1)
-            self._recent[start : start + _SERIES].addcmul_(parts, parts)
-            self._total[start : start + _SERIES] += rows.sum(1)
+        """Take up a piece [size, S] of each series."""
+        for start in range(0, pieces.shape[1], _SERIES):
+            series = slice(start, start + _SERIES)
+            spectrum = torch.fft.rfft(pieces[:, series], dim=0)
+            parts = torch.view_as_real(spectrum.T).flatten(1)
+            self._recent[series].addcmul_(parts, parts)
+            self._total[series] += parts[:, 0]
         self._added += 1
         if self._added == _SPECTRA:
             self._fold()
@@ -186,11 +184,11 @@ class _Spectra:
         angles = torch.outer(frequencies, torch.arange(lags, device=frequencies.device)) % self.size
         waves = (angles.double() * (2 * torch.pi / self.size)).cos() * (2 / self.size)
         waves[[0, -1]] /= 2
-        return self._total[:, None], self._power @ waves.repeat_interleave(2, 0)
+        return self._total[:, None], self._power @ waves
 
     def _fold(self) -> None:
         if self._added:
-            self._power += self._recent
+            self._power += self._recent[:, ::2] + self._recent[:, 1::2]
             self._recent.zero_()
             self._added = 0
 

@@ -44,6 +44,14 @@ def start(curriculum: Curriculum) -> CurriculumState:
     return CurriculumState(curriculum.first_heads)
 
 
+def judged(curriculum: Curriculum, state: CurriculumState) -> CurriculumState:
+    """Return the part of a state that a test asks: all heads; under multi-head none beyond the smallest unsolved N."""
+    if not isinstance(curriculum, MultiHead) or curriculum.ahead == 1:
+        return state
+    smallest = next((n for n in state.heads if n not in state.solved), state.newest)
+    return CurriculumState(tuple(n for n in state.heads if n <= smallest), state.solved)
+
+
 def newly_solved(state: CurriculumState, accuracies: Mapping[int, float], threshold: float) -> tuple[int, ...]:
     """Return the N that a test solves for the first time, ascending.
 
@@ -52,7 +60,7 @@ def newly_solved(state: CurriculumState, accuracies: Mapping[int, float], thresh
     several heads enter at once (all heads, full windows); elsewhere each has been the newest before.
 
     Args:
-        state: the curriculum's state.
+        state: what is judged of the curriculum's state.
         accuracies: the accuracy of the head of every N in training, in 0..1.
         threshold: in (0, 1).
     """
@@ -65,7 +73,7 @@ def newly_solved(state: CurriculumState, accuracies: Mapping[int, float], thresh
 
 
 def advance(curriculum: Curriculum, state: CurriculumState) -> Advance | None:
-    """Return the step that follows once `state.newest` is solved; None where the curriculum has no other.
+    """Return the step that follows once the newest N that is judged is solved; None where there is no other.
 
     Source: sections 3.2 and 4.1, appendices F and I.
     """
@@ -107,13 +115,15 @@ def is_complete(curriculum: Curriculum, state: CurriculumState, max_n: int, last
 
 
 def name(curriculum: Curriculum) -> str:
-    """Return a curriculum's name: single, multi, sliding-W[-by-SHIFT][-full], none-N or all-N.
+    """Return a curriculum's name: single, multi[-ahead-HEADS], sliding-W[-by-SHIFT][-full], none-N or all-N.
 
     Everything but the first N of a curriculum that steps is in it; `named` reads it.
     """
     match curriculum:
-        case SingleHead() | MultiHead():
+        case SingleHead():
             return curriculum.kind
+        case MultiHead(ahead=ahead):
+            return curriculum.kind + (f"-ahead-{ahead}" if ahead > 1 else "")
         case SlidingWindow(width=width, shift=shift, begins=begins):
             return f"sliding-{width}" + (f"-by-{shift}" if shift > 1 else "") + ("-full" if begins == "full" else "")
         case NoCurriculum(n=n) | AllHeads(n=n):
@@ -131,13 +141,14 @@ def named(text: str) -> Curriculum:
     """
     if text == "single":
         return SingleHead()
-    if text == "multi":
-        return MultiHead()
+    if match := re.fullmatch(r"multi(?:-ahead-(\d+))?", text):
+        return MultiHead(ahead=int(match[1] or 1))
     if match := re.fullmatch(r"sliding-(\d+)(?:-by-(\d+))?(-full)?", text):
         return SlidingWindow(width=int(match[1]), shift=int(match[2] or 1), begins="full" if match[3] else "grown")
     if match := re.fullmatch(r"(none|all)-(\d+)", text):
         return (NoCurriculum if match[1] == "none" else AllHeads)(n=int(match[2]))
     raise ValueError(
         f"curricula = {text!r}: allowed are single, multi, sliding-W (a window of W heads; sliding-W-by-S shifts by "
-        "S, sliding-W-full begins with all W), none-N (N alone) and all-N (N = 2..N at once)"
+        "S, sliding-W-full begins with all W), none-N (N alone), all-N (N = 2..N at once) and multi-ahead-H (multi "
+        "with H unsolved heads at a time)"
     )

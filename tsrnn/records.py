@@ -232,6 +232,18 @@ RETRAINING = Table(
     ),
 )
 
+TIME_STEPS = Table(
+    "time_steps",
+    "One row a network trained at dt = 1/k, solved N and k: does it answer with other time steps (figure S5)?",
+    (
+        _NETWORK,
+        _N,
+        Column("k", "int64", "time steps", "bits were held for k steps of 1/k", key=True),
+        Column("accuracy", "float64", "", "of the head for n at the end of sequences as in training, p = 0.5"),
+        Column("standard_error", "float64", "", "its standard error over batches"),
+    ),
+)
+
 _NEURON = Column("neuron", "int64", "", "counted from 0; -1: the summed activity of all neurons (tau_pop)", key=True)
 _WEIGHTS = (
     Column("weight_mean", "float64", "", "mean of its incoming recurrent weights, the absent self-connection left out"),

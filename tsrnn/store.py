@@ -180,7 +180,7 @@ class NetworkTables:
         self._changed: set[Table] = set()
         for table in (EPOCHS, HEADS, SOLVED):
             written = store._get(table, network_id)
-            kept = written.filter(pc.field("epoch") <= through_epoch)
+            kept = written.filter(pc.less_equal(written["epoch"], through_epoch))
             self._pieces[table] = [kept]
             if kept.num_rows < written.num_rows:
                 self._changed.add(table)

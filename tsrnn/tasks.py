@@ -41,7 +41,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def asked(self) -> int:
-        """At how many of a training sequence's last steps heads are asked; if not 1, lengths must not vary."""
+        """At how many of a training sequence's last steps heads are asked."""
 
     @abstractmethod
     def lengths_for(self, n: int) -> tuple[int, int]:
@@ -135,14 +135,24 @@ class BitTask(Task):
     """A yes-or-no question about random bits, asked at the last step (section 3.1): a subclass has the `targets`.
 
     `input_probability` is P(bit = 1), or "uniform" for a p ~ U(0, 1) drawn for each sequence. A head gives two
-    logits, for "no" and "yes". The accuracy is the share of right answers; a tie is a "no".
+    logits, for "no" and "yes". The accuracy is the share of right answers; a tie is a "no". Asked at more than the
+    last step (`asked`), a sequence must be long enough that there are N bits at the first of them.
     """
 
     head_width: ClassVar[int] = 2
-    asked: ClassVar[int] = 1
 
     input_probability: Probability | Literal["uniform"] = 0.5
     lengths: Lengths = Lengths()
+    asked: Count = 1
+
+    @model_validator(mode="after")
+    def _has_enough_bits_whenever_asked(self) -> Self:
+        if self.asked > self.lengths.shortest_beyond + 1:
+            raise ValueError(
+                f"asked = {self.asked}: with lengths from N + {self.lengths.shortest_beyond} on, allowed is 1 to "
+                f"{self.lengths.shortest_beyond + 1}"
+            )
+        return self
 
     def lengths_for(self, n: int) -> tuple[int, int]:
         """Return the shortest and the longest sequence; see `Lengths`."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from tsrnn import curriculum
 from tsrnn.checkpoint import Checkpoint, Progress, new
 from tsrnn.config import AllHeads, RunConfig, stacking_key
+from tsrnn.curriculum import CurriculumState
 from tsrnn.evaluation import end_accuracy
 from tsrnn.networks import NetworkState, Population, initial_head, operations, population, product_dtype
 from tsrnn.optimizers import StackedOptimizer, clip_scale, gradient_norms, initial_state, stacked_optimizer
@@ -43,7 +44,7 @@ class EpochReport:
 
     Attributes:
         checkpoint: everything needed to continue the run from here, after the curriculum's step if there was one.
-        accuracies: test accuracy (the task's score, at most 1) by head N, of the heads trained in this epoch.
+        accuracies: test accuracy (the task's score, at most 1) by head N, of the heads that were judged.
         loss: the task's (cross-entropy in nats, or squared error), sum over heads, mean over the epoch's steps.
         grad_norm: gradient norm before clipping, mean over the epoch's steps.
         tau_mean: mean of tau over neurons, in time steps; None for architectures without tau.
@@ -77,7 +78,7 @@ class EpochReport:
 
     @property
     def n(self) -> int:
-        """The newest N trained in this epoch."""
+        """The newest N that was judged."""
         return max(self.accuracies)
 
     @property
@@ -147,14 +148,15 @@ class Trainer:
             initial: [R, B, S] states before the first time step.
 
         Returns:
-            Each network's loss (sum over heads) and its gradient norm before clipping, [R] each.
+            Each network's loss (sum over heads, all of weight 1) and its gradient norm before clipping, [R] each.
         """
         people, task, training = self._population, self._configs[0].training_task, self._configs[0].training
         leaves = {name: people.parameters[name].detach().requires_grad_() for name in people.trained}
         people.parameters.update(leaves)
         answers = people.with_steps(batch.dt).answers(batch.inputs, batch.lengths, initial, len(batch.targets))
         per_head = task.loss(answers, batch.targets) * (people.head_table > 0)
-        gradients = dict(zip(leaves, torch.autograd.grad(per_head.sum(), list(leaves.values())), strict=True))
+        weighted = per_head if self._weights is None else per_head * self._weights
+        gradients = dict(zip(leaves, torch.autograd.grad(weighted.sum(), list(leaves.values())), strict=True))
         with torch.no_grad():
             counts_diagonal = training.clip is not None and training.clip.counts == "parameters_and_diagonal"
             if not counts_diagonal:
@@ -224,27 +226,25 @@ class Trainer:
         if training.screening_batches is None:
             return self._accuracies(everybody, "test", training.test_batches), [training.test_batches] * len(everybody)
         found = self._accuracies(everybody, "screen", training.screening_batches)
-        passed = [
-            r
-            for r in everybody
-            if curriculum.newly_solved(self._progress[r].curriculum, found[r], training.solved_accuracy)
-        ]
+        passed = [r for r in everybody if curriculum.newly_solved(self._judged(r), found[r], training.solved_accuracy)]
         tests = [training.screening_batches] * len(everybody)
         for r, accuracies in zip(passed, self._accuracies(passed, "test", training.test_batches), strict=True):
             found[r] = accuracies
             tests[r] += training.test_batches
         return found, tests
 
+    def _judged(self, r: int) -> CurriculumState:
+        return curriculum.judged(self._configs[r].curriculum, self._progress[r].curriculum)
+
     def _accuracies(self, places: Sequence[int], purpose: str, count: int) -> list[dict[int, float]]:
         """Test the networks at some places of the population on `count` batches from the epoch's stream."""
         if not places:
             return []
         config, people = self._configs[0], self._population
-        if len(places) < len(self._configs):
+        heads = tuple(self._judged(r).heads for r in places)
+        if heads != people.heads:
             states = people.states()
-            people = population(
-                config.network, [states[r] for r in places], [people.heads[r] for r in places], people.products
-            )
+            people = population(config.network, [states[r] for r in places], heads, people.products)
         addresses = [(self._configs[r].seed, purpose, self._progress[r].epoch + 1) for r in places]
         batch = config.training.batch_size
         accuracies = end_accuracy(people, config.task, addresses, count, batch, config.time)
@@ -262,14 +262,19 @@ class Trainer:
         training = self._configs[0].training
         self._population = population(self._configs[0].network, networks, heads, product_dtype(training))
         self._optimizer = stacked_optimizer(training.optimizer, states, networks, heads)
+        # [R, K], or None where all heads weigh the same.
+        self._weights: Tensor | None = None
+        if training.solved_weight != 1:
+            self._weights = torch.ones_like(self._population.head_table, dtype=self._population.dtype)
+            for r, progress in enumerate(self._progress):
+                solved = [k for k, n in enumerate(progress.heads) if n in progress.solved]
+                self._weights[r, solved] = training.solved_weight
 
     def _operations(self, train_steps: Sequence[int], test_batches: Sequence[int]) -> list[float]:
         """Count each network's useful operations of the epoch; the mean test length stands for the lengths drawn."""
         counts = []
-        for config, heads, steps, tests in zip(
-            self._configs, self._population.heads, train_steps, test_batches, strict=True
-        ):
-            shortest, longest = config.task.lengths_for(max(heads))
+        for r, (config, steps, tests) in enumerate(zip(self._configs, train_steps, test_batches, strict=True)):
+            shortest, longest = config.task.lengths_for(self._judged(r).newest)
             tested = tests * config.time.mean_k * (shortest + longest) / 2
             batch = config.training.batch_size
             counts.append(operations(config.network, batch * steps, batch * tested))
@@ -283,8 +288,8 @@ class Trainer:
         for r, current in enumerate(self._checkpoints()):
             config, progress = current.config, current.progress
             finite = math.isfinite(loss[r])
-            state, threshold = progress.curriculum, config.training.solved_accuracy
-            solved = curriculum.newly_solved(state, accuracies[r], threshold) if finite else ()
+            state, judged, threshold = progress.curriculum, self._judged(r), config.training.solved_accuracy
+            solved = curriculum.newly_solved(judged, accuracies[r], threshold) if finite else ()
             taken, following = progress.epochs_on_newest, current
             if solved:
                 state = state.solving(solved)
@@ -292,7 +297,7 @@ class Trainer:
                 progress = dataclasses.replace(progress, solved=state.solved, max_n=max_n)
                 following = dataclasses.replace(current, progress=progress)
             outcome = ended(config, progress) if finite else _diverged(progress, loss[r])
-            if outcome is None and state.newest in state.solved:
+            if outcome is None and judged.newest in state.solved:
                 step = curriculum.advance(config.curriculum, state)
                 if step is not None:
                     following = _advanced(following, step)
@@ -305,7 +310,7 @@ class Trainer:
                     grad_norm=norm[r],
                     tau_mean=None if tau is None else float(tau[r].mean()),
                     tau_sd=None if tau is None else float(tau[r].std()),
-                    solved=Checkpoint(config, progress, current.network) if solved else None,
+                    solved=_without_unjudged(config, progress, current.network, judged.heads) if solved else None,
                     newly_solved=solved,
                     epochs_taken=taken,
                     outcome=outcome,
@@ -313,8 +318,8 @@ class Trainer:
             )
             if outcome is None:
                 going_on.append(following)
-            else:
-                changed = True
+            # Weights of heads depend on what is solved.
+            changed = changed or outcome is not None or bool(solved and self._weights is not None)
         if not going_on:
             self._configs, self._progress = [], []
         elif changed:
@@ -322,6 +327,13 @@ class Trainer:
         else:
             self._progress = [following.progress for following in going_on]
         return reports
+
+
+def _without_unjudged(
+    config: RunConfig, progress: Progress, network: NetworkState, heads: tuple[int, ...]
+) -> Checkpoint:
+    """Return the weights that solved an N, with the heads that were judged."""
+    return Checkpoint(config, dataclasses.replace(progress, heads=heads), _carried(network, heads, {}))
 
 
 def _advanced(current: Checkpoint, step: curriculum.Advance) -> Checkpoint:

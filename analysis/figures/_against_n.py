@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
 from analysis import style
-from analysis.figures._figure import per_cell
+from analysis.figures._figure import per_cell, supported
 
 
 class AgainstN(NamedTuple):
@@ -94,7 +94,7 @@ def draw(
             cells = panel.of(found.cells)
             cells = cells[cells["quantity"] == panel.quantity]
             for value, look in looks.items():
-                here = cells[cells[kind] == value]
+                here = supported(cells[cells[kind] == value])
                 if here.empty:
                     continue
                 own = networks[networks[kind] == value]

@@ -119,8 +119,8 @@ def cohort(study: Study, *conditions: str, ignoring: Sequence[str] = ()) -> Coho
         others = found[(found[column] != chosen) & found[column].notna()]
         kept = found[(found[column] == chosen) | found[column].isna()]
         if len(others) and column != "slope":
-            name = {"recipe": "training settings"}.get(column, column)
-            left_out.append(f"{len(others)} networks of another {name} are left out")
+            kind = {"scale": "another scale", "hidden": "another size", "recipe": "other training settings"}[column]
+            left_out.append(f"{len(others)} of {kind}")
         if column == "recipe":
             if len(others):
                 where.append(f"network_id in {sorted(kept['network_id'])}")
@@ -132,7 +132,7 @@ def cohort(study: Study, *conditions: str, ignoring: Sequence[str] = ()) -> Coho
     note = ""
     if len(found):
         note = f"Scale {found['scale'].iloc[0]}: {found['hidden'].iloc[0]} neurons"
-        note += "".join(f"; {text}" for text in left_out) + "."
+        note += (f"; networks left out: {', '.join(left_out)}" if left_out else "") + "."
     return Cohort(found, " and ".join(where), note)
 
 
@@ -239,6 +239,19 @@ def per_cell(rows: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
         low=low,
         high=high,
     )
+
+
+def supported(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells of a line that at least half as many networks are in as in its fullest.
+
+    A mean over the few that got furthest beside means over all would look like a trend.
+    """
+    enough: pd.Series[bool] = cells["networks"] * 2 >= cells["networks"].max()
+    return cells[enough]
+
+
+MEANS: Final = "means (lines, at N that at least half of the networks have)"
+"""What captions call the lines that are drawn of `supported` cells."""
 
 
 def numbers(networks: Iterable[int]) -> str:

@@ -10,6 +10,7 @@ from analysis import style
 from analysis.figures import fig03_curricula
 from analysis.figures._figure import (
     BASE,
+    MEANS,
     Cohort,
     Figure,
     Words,
@@ -20,6 +21,7 @@ from analysis.figures._figure import (
     numbers,
     per_cell,
     sizes,
+    supported,
     untrained,
 )
 from analysis.figures.fig03_curricula import STEPS_QUERY, TASKS, Steps
@@ -47,7 +49,7 @@ def draw_windows(found: Steps) -> Drawing:
                 row = bars[curriculum]
                 style.mean(top, at, row["mean"], row["low"], row["high"], shade, 0.75)
                 style.dots(top, at + style.spread(len(own), 0.5), own, shade)
-            cells = found.cells[(found.cells["task"] == task) & (found.cells["curriculum"] == curriculum)]
+            cells = supported(found.cells[(found.cells["task"] == task) & (found.cells["curriculum"] == curriculum)])
             if len(cells):
                 style.line(bottom, cells["n"], cells["mean"], cells["low"], cells["high"], shade)
         top.set_title(style.word(task))
@@ -113,7 +115,7 @@ def draw_all_heads(found: AllHeads) -> Drawing:
         top.set_title(f"N = 2 to {curriculum.split('-')[1]} at once")
         top.set_xlabel("epoch")
         shade = style.colour(curriculum)
-        cells = found.cells[found.cells["curriculum"] == curriculum]
+        cells = supported(found.cells[found.cells["curriculum"] == curriculum])
         networks = found.solved[found.solved["curriculum"] == curriculum]
         if len(cells):
             style.line(bottom, cells["n"], cells["mean"], cells["low"], cells["high"], shade)
@@ -136,7 +138,7 @@ def figure_s12(study: Study) -> Figure:
     windows = Cohort(chosen.networks[chosen.networks["curriculum"].str.startswith("sliding-")], "", "")
     own = found.solved[found.solved["network_id"].isin(windows.networks["network_id"])]
     caption = f"""Windows of w heads, between single-head (w = 1) and multi-head. Above: the largest N solved, networks
-        (dots) and their means (bars). Below: mean epochs to solve each N, over those that solved it.
+        (dots) and their means (bars). Below: mean epochs to solve each N, where at least half of the networks did.
         {numbers(sizes(chosen.networks))} for each task and curriculum. {intervals(sizes(chosen.networks))}"""
     return make(
         study,
@@ -159,8 +161,7 @@ def figure_s18(study: Study) -> Figure:
     found = compute_all_heads(chosen.networks, heads, study.load(SOLVED))
     caption = f"""Networks with a head for every N from the first epoch on, without a curriculum. Above: mean test
         accuracy of each head, N as the shade; dashed: 98 %. Below: the epoch in which each N was first solved, networks
-        (dots) and mean (line), over those that solved it. {each(chosen.networks)}.
-        {intervals(sizes(chosen.networks))}"""
+        (dots) and their {MEANS}. {each(chosen.networks)}. {intervals(sizes(chosen.networks))}"""
     return make(
         study,
         Words("S18", "All heads at once, N-parity", caption),

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure as Drawing
 from analysis import style
 from analysis.figures._figure import (
     BASE,
+    MEANS,
     Cohort,
     Figure,
     Words,
@@ -21,6 +22,7 @@ from analysis.figures._figure import (
     numbers,
     per_cell,
     sizes,
+    supported,
     untrained,
 )
 from analysis.study import Study
@@ -231,7 +233,7 @@ def draw_epochs_taken(found: Steps) -> Drawing:
             here = (found.solved["task"] == task) & (found.solved["curriculum"] == curriculum)
             rows = found.solved[here]
             style.dots(axes, rows["n"], rows["epochs_taken"], shade, alpha=0.45)
-            cells = found.cells[(found.cells["task"] == task) & (found.cells["curriculum"] == curriculum)]
+            cells = supported(found.cells[(found.cells["task"] == task) & (found.cells["curriculum"] == curriculum)])
             if len(cells):
                 style.line(axes, cells["n"], cells["mean"], cells["low"], cells["high"], shade)
         axes.set_title(style.word(task))
@@ -293,8 +295,8 @@ def figure_3b(study: Study) -> Figure:
 def figure_3c(study: Study) -> Figure:
     """Figure 3c: epochs that each N took."""
     chosen = cohort(study, *_TWO)
-    caption = f"""Epochs trained in the curriculum's step that solved N: networks (dots) and their mean (lines), over
-        those that solved it. {each(chosen.networks)}. {intervals(sizes(chosen.networks))}"""
+    caption = f"""Epochs trained in the curriculum's step that solved N: networks (dots) and their {MEANS}.
+        {each(chosen.networks)}. {intervals(sizes(chosen.networks))}"""
     return _steps(
         study, chosen, Words("3c", "Epochs that each N takes under two curricula", caption), draw_epochs_taken
     )

@@ -9,7 +9,18 @@ from matplotlib.figure import Figure as Drawing
 from analysis import style
 from analysis.figures import _against_n
 from analysis.figures._against_n import AgainstN, Panel, curriculum_looks
-from analysis.figures._figure import BASE, Figure, Words, cohort, each, intervals, make, sizes, untrained
+from analysis.figures._figure import (
+    BASE,
+    MEANS,
+    Figure,
+    Words,
+    cohort,
+    each,
+    intervals,
+    make,
+    sizes,
+    untrained,
+)
 from analysis.study import Study
 from tsrnn.records import SOLVED
 
@@ -53,7 +64,7 @@ def figure_4b(study: Study) -> Figure:
     chosen = cohort(study, *BASE, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
     found = compute(chosen.networks, study.load(SOLVED))
     caption = f"""Mean and standard deviation of tau over the neurons of a network when it solved N: networks (dots) and
-        their means (lines), over those that solved N. Dashed: tau = 1, the least it can be. {each(chosen.networks)}.
+        their {MEANS}. Dashed: tau = 1, the least it can be. {each(chosen.networks)}.
         {intervals(sizes(chosen.networks))}"""
     return make(
         study,

@@ -13,6 +13,7 @@ from analysis.figures import _against_n
 from analysis.figures._against_n import AgainstN, Panel, curriculum_looks, shared
 from analysis.figures._figure import (
     BASE,
+    MEANS,
     Cohort,
     Figure,
     Where,
@@ -238,7 +239,8 @@ def compute_examples(fits: pd.DataFrame, autocorrelations: pd.DataFrame) -> Exam
 def fitted(lags: "np.ndarray[Any, Any]", fit: "pd.Series[Any]") -> "np.ndarray[Any, Any]":
     """Return the fitted autocorrelation, a exp(-t / tau) or a (c exp(-t / tau_net) + (1 - c) exp(-t / tau_fast))."""
     slow = np.exp(-lags / fit["tau_net"])
-    fast = np.exp(-lags / fit["tau_fast"]) if fit["status"] == "double" else slow
+    # The faster timescale may be 0: gone after lag 0.
+    fast = np.exp(-lags / max(fit["tau_fast"], 1e-9)) if fit["status"] == "double" else slow
     curve: np.ndarray[Any, Any] = fit["amplitude"] * (fit["weight_slow"] * slow + (1 - fit["weight_slow"]) * fast)
     return curve
 
@@ -246,7 +248,8 @@ def fitted(lags: "np.ndarray[Any, Any]", fit: "pd.Series[Any]") -> "np.ndarray[A
 def draw_examples(found: Examples) -> Drawing:
     """Draw a panel a curriculum: dots, and the fit as a line."""
     figure, grid = style.panels(len(found.fits), sharey=True)
-    for axes, (_, fit) in zip(grid[0], found.fits.iterrows(), strict=True):
+    fits = found.fits.set_index("curriculum", drop=False)
+    for axes, (_, fit) in zip(grid[0], fits.loc[style.ordered(fits["curriculum"])].iterrows(), strict=True):
         shade = style.colour(fit["curriculum"])
         rows = found.autocorrelations[found.autocorrelations["curriculum"] == fit["curriculum"]]
         style.dots(axes, rows["lag"], rows["autocorrelation"], shade, s=10)
@@ -257,6 +260,7 @@ def draw_examples(found: Examples) -> Drawing:
         note = f"neuron {fit['neuron']}\n$τ_{{net}}$ = {fit['tau_net']:.1f}{fast}"
         axes.text(0.97, 0.95, note, transform=axes.transAxes, ha="right", va="top", fontsize=7)
         axes.set_xlabel("lag (time steps)")
+        style.whole(axes.xaxis)
     grid[0][0].set_ylabel("autocorrelation")
     return figure
 
@@ -337,8 +341,7 @@ def _figure(
     chosen = cohort(study, *_TWO)
     found = compute(chosen.networks, _read(study, chosen, where))
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
-    caption = f"""{words.caption} Networks are dots, lines their means, over those that solved N. {each(shown)}.
-        {intervals(sizes(shown))}"""
+    caption = f"""{words.caption} Networks (dots) and their {MEANS}. {each(shown)}. {intervals(sizes(shown))}"""
     return make(
         study,
         words._replace(caption=caption),
@@ -453,7 +456,7 @@ def figure_s3(study: Study) -> Figure:
     )
     counts = found.networks.groupby(["task", "curriculum", "n"])["network_id"].nunique()
     caption = f"""Mean of tau over the neurons (left) {tau_net} of networks trained on one N from scratch, beside
-        single-head networks that solved that N: networks (dots) and means (lines). Dashed: tau = 1. {numbers(counts)}
+        single-head networks that solved that N: networks (dots) and their {MEANS}. Dashed: tau = 1. {numbers(counts)}
         at each N. {intervals(counts)} {lacks}"""
     return make(
         study,

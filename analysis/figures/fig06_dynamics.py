@@ -10,7 +10,18 @@ from matplotlib.figure import Figure as Drawing
 from analysis import style
 from analysis.figures import _against_n
 from analysis.figures._against_n import AgainstN, Panel, curriculum_looks, slope
-from analysis.figures._figure import BASE, Figure, Words, cohort, each, intervals, make, sizes, unmeasured
+from analysis.figures._figure import (
+    BASE,
+    MEANS,
+    Figure,
+    Words,
+    cohort,
+    each,
+    intervals,
+    make,
+    sizes,
+    unmeasured,
+)
 from analysis.study import Study
 from tsrnn.records import CONNECTIVITY, DIMENSIONALITY
 
@@ -91,7 +102,8 @@ def draw_dimensionality(found: Dimensionality, parts: tuple[str, ...]) -> Drawin
     figure = _against_n.draw(AgainstN(found.networks, found.cells), panels, "curriculum", looks, width=3.6, height=2.7)
     (axes,) = figure.axes
     words = []
-    for line in found.lines[found.lines["part"].isin(parts)].to_dict("records"):
+    shown = found.lines[found.lines["part"].isin(parts)].sort_values("curriculum", key=lambda c: c.map(style.rank))
+    for line in shown.to_dict("records"):
         ends = np.array([line["n_low"], line["n_high"]], dtype=float)
         shade = style.colour(line["curriculum"])
         axes.plot(ends, line["slope"] * ends + line["intercept"], color=shade, linewidth=1, linestyle=(0, (5, 2)))
@@ -109,7 +121,7 @@ def figure_6a(study: Study) -> Figure:
     found = compute_connectivity(chosen.networks, study.load(CONNECTIVITY))
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
     caption = f"""Mean incoming recurrent weight of a neuron, over the neurons of a network that solved N: networks
-        (dots) and their means (lines). Below 0 (dashed) inhibition outweighs excitation. {each(shown)}.
+        (dots) and their {MEANS}. Below 0 (dashed) inhibition outweighs excitation. {each(shown)}.
         {intervals(sizes(shown))}"""
     return make(
         study,
@@ -128,8 +140,8 @@ def _dimensionality(study: Study, words: Words, task: str, parts: tuple[str, ...
     found = compute_dimensionality(chosen.networks, study.load(DIMENSIONALITY, where=_POOLED))
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
     caption = f"""Principal components that hold 90 % of the variance of a network's activity, trials pooled: networks
-        (dots), their means (lines), and least-squares lines through the networks (dashed). {words.caption}
-        {each(shown)}. {intervals(sizes(shown))}"""
+        (dots), their {MEANS}, and least-squares lines through the networks (dashed). {words.caption} {each(shown)}.
+        {intervals(sizes(shown))}"""
     return make(
         study,
         words._replace(caption=caption),

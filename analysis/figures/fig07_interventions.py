@@ -21,6 +21,7 @@ from analysis.figures._figure import (
     make,
     per_cell,
     sizes,
+    supported,
     unmeasured,
 )
 from analysis.study import Study
@@ -259,7 +260,7 @@ def draw_inhibition(found: Inhibition) -> Drawing:
             weights = found.weight_cells[found.weight_cells["curriculum"] == curriculum]
             places = (("weight_positive", 0, "-"), ("weight_negative", 0, (0, (4, 2))), ("tau_correlation", 1, "-"))
             for name, column, look in places:
-                here = weights[weights["quantity"] == name]
+                here = supported(weights[weights["quantity"] == name])
                 if len(here):
                     style.line(
                         grid[1][column], here["n"], here["mean"], here["low"], here["high"], shade, linestyle=look
@@ -457,8 +458,9 @@ def figure_s19(study: Study) -> Figure:
         as it is (left), and the least and greatest activity of a neuron (right; crosses: the activity of a network
         left the range of floating-point numbers, seen in {exploded}). Dots are networks, lines their means. """
     if len(found.weights):
-        caption += """Below: positive (full) and negative (dashed) part of the mean incoming weight against N, and the
-            correlation over neurons of mean incoming weight and tau. """
+        caption += """Below: positive (full) and negative (dashed) part of the mean incoming weight against N (means
+            where at least half of the networks have it), and the correlation over neurons of mean incoming weight and
+            tau. """
     else:
         command = unmeasured(study, chosen, found.weights, "timescales", "curricula").split(": ")[-1]
         caption += f"The balance of weights has not been measured: {command}. "

@@ -1,17 +1,31 @@
 """Taus of networks that differ from the paper's in time or nonlinearity (figures S5 to S8)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
 from analysis import style
 from analysis.figures import _against_n, fig04_taus
 from analysis.figures._against_n import AgainstN, Panel, curriculum_looks, shaded_looks
-from analysis.figures._figure import BASE, Cohort, Figure, Words, cohort, intervals, make, numbers, untrained
+from analysis.figures._figure import (
+    BASE,
+    Cohort,
+    Figure,
+    Words,
+    cohort,
+    intervals,
+    make,
+    numbers,
+    per_cell,
+    supported,
+    unmeasured,
+    untrained,
+)
 from analysis.study import Study
-from tsrnn.records import SOLVED
+from tsrnn.records import SOLVED, TIME_STEPS
 
 _PARITY = ("task == 'parity'", "curriculum in ['single', 'multi']")
 _TIMELESS = tuple(condition for condition in BASE if not condition.startswith("k "))
@@ -33,7 +47,7 @@ def draw_by_k(found: AgainstN, label: str) -> Drawing:
         label: of the line of a k, with "{}" where it stands.
     """
     curricula = style.ordered(found.networks["curriculum"])
-    ks = sorted(found.networks["k"].unique(), key=lambda k: [int(part) for part in k.split(",")][::-1])
+    ks = _ordered(found.networks["k"])
     panels = [
         [Panel("tau_mean", "mean τ", style.word(c), {"curriculum": c}, reference=1) for c in curricula],
         [Panel("tau_sd", "SD of τ", "", {"curriculum": c}) for c in curricula],
@@ -79,28 +93,121 @@ def _figure(
     )
 
 
+class TimeSteps(NamedTuple):
+    """Networks with finer time steps.
+
+    Attributes:
+        networks: see `AgainstN`.
+        cells: see `AgainstN`.
+        others: one row a network and k it was asked with: curriculum, k (it was trained with), network_id, n, asked,
+            accuracy.
+        other_cells: one row a curriculum, k, n and asked: networks, mean, low, high of the accuracy.
+    """
+
+    networks: pd.DataFrame
+    cells: pd.DataFrame
+    others: pd.DataFrame
+    other_cells: pd.DataFrame
+
+
+def compute_time_steps(networks: pd.DataFrame, solved: pd.DataFrame, time_steps: pd.DataFrame) -> TimeSteps:
+    """Return taus by the k that networks were trained with, and how they answer with others (figure S5).
+
+    Args:
+        networks: rows of `Study.networks`.
+        solved: the table `solved`.
+        time_steps: the table.
+    """
+    against = fig04_taus.compute(networks, solved, ("curriculum", "k"))
+    rows = networks[["curriculum", "k", "network_id"]].merge(
+        time_steps.rename(columns={"k": "asked"}), on="network_id"
+    )[["curriculum", "k", "network_id", "n", "asked", "accuracy"]]
+    # Of a network that was measured at several N the largest is shown.
+    rows = rows[rows["n"] == rows.groupby("network_id")["n"].transform("max")].reset_index(drop=True)
+    return TimeSteps(*against, rows, per_cell(rows, ["curriculum", "k", "asked"], "accuracy"))
+
+
+def draw_time_steps(found: TimeSteps) -> Drawing:
+    """Draw taus by k as `draw_by_k` does, and below them accuracy against the k that networks were asked with."""
+    ks = _ordered(found.networks["k"])
+    shades = dict(zip(ks, style.shades(len(ks)), strict=True))
+    curricula = style.ordered(found.networks["curriculum"])
+    measured = len(found.others) > 0
+    figure, grid = style.panels(len(curricula), 2 + measured, height=1.9, sharey="row")
+    for column, curriculum in enumerate(curricula):
+        for row, quantity in enumerate(fig04_taus.QUANTITIES):
+            axes = grid[row][column]
+            cells = found.cells[found.cells["quantity"] == quantity]
+            for k in ks:
+                mean, own = supported(_of(cells, curriculum, k)), _of(found.networks, curriculum, k)
+                style.dots(axes, own["n"], own[quantity], shades[k], s=6, alpha=0.4)
+                style.line(axes, mean["n"], mean["mean"], mean["low"], mean["high"], shades[k])
+            axes.set_xlabel("N")
+            style.whole(axes.xaxis)
+        grid[0][column].axhline(1, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        grid[0][column].set_title(style.word(curriculum))
+        if measured:
+            axes = grid[2][column]
+            for k in ks:
+                mean, own = _of(found.other_cells, curriculum, k), _of(found.others, curriculum, k)
+                style.dots(axes, own["asked"], own["accuracy"], shades[k], s=6, alpha=0.4)
+                style.line(axes, mean["asked"], mean["mean"], mean["low"], mean["high"], shades[k])
+            axes.set_xscale("log")
+            style.plain_log(axes.xaxis)
+            axes.axhline(0.5, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+            axes.set_xlabel("k that it was asked with")
+    for row, label in enumerate(("mean τ", "SD of τ", "accuracy")[: 2 + measured]):
+        grid[row][0].set_ylabel(label)
+    style.legend(figure, {f"trained with k = {k}": {"color": shades[k], "linewidth": 2} for k in ks})
+    return figure
+
+
 def figure_s5(study: Study) -> Figure:
     """Figure S5: dt = 1/k, the input held for k steps."""
     chosen = cohort(study, *_OUTSIDE, *_PARITY, "(k == '1' or dt == '1/k')")
-    caption = """Time steps of dt = 1/k, the input held for k of them: a bit lasts one unit of time whatever k is;
+    finer = Cohort(chosen.networks[chosen.networks["dt"] != "1"], "", "")
+    found = compute_time_steps(chosen.networks, study.load(SOLVED), study.load(TIME_STEPS))
+    solvers = found.networks[found.networks["network_id"].isin(finer.networks["network_id"])]
+    sizes = chosen.networks.groupby(["curriculum", "k"])["network_id"].nunique()
+    if len(found.others):
+        ns = sorted(set(found.others["n"]))
+        others = (
+            f"""Bottom: accuracy at N = {", ".join(map(str, ns))} of networks asked with other k (dashed: chance)."""
+        )
+    else:
+        command = unmeasured(study, finer, found.others, "time-steps", "time_discretisation").split(": ")[-1]
+        others = f"How they answer with other k has not been measured: {command}."
+    caption = f"""Time steps of dt = 1/k, the input held for k of them: a bit lasts one unit of time whatever k is;
         self-interaction outside. Mean and standard deviation of tau, in units of time, when a network solved N (dots:
-        networks; lines: means). Several k: one was drawn for each batch. Dashed: tau = 1."""
-    return _figure(
+        networks; lines: means, at N that at least half of them have). Several k: one was drawn for each batch. Dashed:
+        tau = 1. {others} {numbers(sizes)} for each line. {intervals(sizes)}"""
+    return make(
         study,
+        Words("S5", "Finer time steps, N-parity", caption),
         chosen,
-        Words("S5", "Taus with finer time steps, N-parity", caption),
-        ("curriculum", "k"),
-        "time_discretisation",
-        partial(draw_by_k, label="k = {}"),
-        "dt != '1'",
+        found,
+        partial(draw_time_steps, found),
+        tables=[SOLVED],
+        body=_QUERY.replace("{by}", '"curriculum", "k"'),
+        missing=untrained(study, finer, solvers, "time_discretisation"),
     )
+
+
+def _of(frame: pd.DataFrame, curriculum: str, k: str) -> pd.DataFrame:
+    return frame[(frame["curriculum"] == curriculum) & (frame["k"] == k)]
+
+
+def _ordered(ks: Iterable[str]) -> list[str]:
+    """Return different k in the order of their largest."""
+    return sorted(set(ks), key=lambda k: [int(part) for part in k.split(",")][::-1])
 
 
 def figure_s6(study: Study) -> Figure:
     """Figure S6: bits that last k steps at dt = 1."""
     chosen = cohort(study, *_TIMELESS, *_PARITY, "dt == '1'")
     caption = """Bits shown for k time steps at dt = 1. Mean and standard deviation of tau, in time steps, when a
-        network solved N (dots: networks; lines: means). Dashed: tau = 1, the least it can be."""
+        network solved N (dots: networks; lines: means, at N that at least half of them have). Dashed: tau = 1, the
+        least it can be."""
     return _figure(
         study,
         chosen,
@@ -116,7 +223,8 @@ def figure_s7(study: Study) -> Figure:
     """Figure S7: self-interaction outside of the nonlinearity."""
     chosen = cohort(study, *_TIMELESS[:2], *_TIMELESS[3:], *_PARITY, "k == '1'")
     caption = """Self-interaction inside and outside of the nonlinearity. Mean and standard deviation of tau when a
-        network solved N (dots: networks; lines: means). Dashed: tau = 1, the least it can be."""
+        network solved N (dots: networks; lines: means, at N that at least half of them have). Dashed: tau = 1, the
+        least it can be."""
     return _figure(
         study,
         chosen,
@@ -135,7 +243,8 @@ def figure_s8(study: Study) -> Figure:
     """Figure S8: other nonlinearities."""
     chosen = cohort(study, *_ANY_PHI, *_PARITY, ignoring=["slope"])
     caption = """Nonlinearities; the leaky ReLU's slope is given, and where the self-interaction is. Mean and standard
-        deviation of tau when a network solved N (dots: networks; lines: means). Dashed: tau = 1."""
+        deviation of tau when a network solved N (dots: networks; lines: means, at N that at least half of them have).
+        Dashed: tau = 1."""
     leaky = [
         (f"leaky ReLU {slope:g},\ninside", {"nonlinearity": "leaky_relu", "self_interaction": "inside", "slope": slope})
         for slope in sorted(set(chosen.networks["slope"].dropna()), reverse=True)

@@ -230,7 +230,10 @@ def _label(id: str) -> str:
 
 
 def _shown(figure: Figure) -> Shown:
-    shown = Shown(figure.id, _label(figure.id), figure.title, figure.caption, figure.query, figure.missing)
+    label = _label(figure.id)
+    shown = Shown(
+        figure.id, label, figure.title.removeprefix(f"{label}: "), figure.caption, figure.query, figure.missing
+    )
     if figure.missing:
         return shown
     if figure.id.startswith("table"):
@@ -238,10 +241,10 @@ def _shown(figure: Figure) -> Shown:
         numbers = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame]
         columns = [Column(str(name).replace("_", " "), number) for name, number in zip(frame, numbers, strict=True)]
         rows = [
-            [_number(cell, ".4g") if number else _word(cell) for cell, number in zip(row, numbers, strict=True)]
+            [_number(cell, ".3g") if number else _word(cell) for cell, number in zip(row, numbers, strict=True)]
             for row in frame.itertuples(index=False)
         ]
-        return replace(shown, rows=Grid(f"{shown.label}. {figure.title}", columns, rows))
+        return replace(shown, rows=Grid(f"{shown.label}. {shown.title}", columns, rows))
     drawing = figure.draw()
     width, height = drawing.get_size_inches() * 96
     image = style.render(drawing, "svg", outlines=True)

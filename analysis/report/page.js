@@ -94,8 +94,8 @@ function element(name, attributes, text) {
   return node;
 }
 
-function ticks(low, high, count) {
-  const rough = (high - low) / count || 1;
+function ticks(low, high, count, least = 0) {
+  const rough = Math.max((high - low) / count, least) || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough);
   const found = [];
@@ -113,12 +113,11 @@ function panel(svg, top, label, epochs, lines, bounds, last) {
   const x = (epoch) => box.left + ((epoch - 1) / (end - 1)) * (box.right - box.left);
   const y = (v) => box.bottom - ((v - low) / (high - low)) * (box.bottom - box.top);
   svg.append(element("text", { x: 8, y: top + 14, class: "curve-text" }, label));
-  for (const tick of ticks(low, high, 4)) {
+  for (const tick of ticks(low, high, 4, lines[0].steps ? 1 : 0)) {
     svg.append(element("line", { x1: box.left, x2: box.right, y1: y(tick), y2: y(tick), class: "curve-grid" }));
     svg.append(element("text", { x: box.left - 8, y: y(tick) + 4, "text-anchor": "end", class: "curve-text" }, tick));
   }
-  for (const tick of ticks(1, end, 8)) {
-    if (tick !== Math.round(tick)) continue;
+  for (const tick of ticks(1, end, 8, 1)) {
     svg.append(element("line", { x1: x(tick), x2: x(tick), y1: box.bottom, y2: box.bottom + 4, class: "curve-axis" }));
     svg.append(element("text", { x: x(tick), y: box.bottom + 19, "text-anchor": "middle", class: "curve-text" }, tick));
   }

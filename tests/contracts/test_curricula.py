@@ -13,6 +13,7 @@ from tsrnn.curriculum import (
     CurriculumState,
     advance,
     is_complete,
+    judged,
     name,
     named,
     newly_solved,
@@ -29,7 +30,7 @@ windows = st.integers(1, 25).flatmap(
         start=first,
     )
 )
-stepping = st.builds(SingleHead, start=first) | st.builds(MultiHead, start=first) | windows
+stepping = st.builds(SingleHead, start=first) | st.builds(MultiHead, start=first, ahead=st.integers(1, 5)) | windows
 one_step = st.builds(NoCurriculum, n=first) | st.builds(AllHeads, n=first)
 curricula = stepping | one_step
 
@@ -173,7 +174,7 @@ accuracy = st.floats(0, 1) | st.just(float("nan"))
 
 
 @st.composite
-def judged(draw: st.DrawFn) -> tuple[CurriculumState, dict[int, float], float]:
+def case_of(draw: st.DrawFn) -> tuple[CurriculumState, dict[int, float], float]:
     low, count = draw(first), draw(st.integers(1, 8))
     ns = tuple(range(low, low + count))
     state = CurriculumState(ns, tuple(n for n in ns if draw(st.booleans())))
@@ -204,7 +205,7 @@ class TestSolved:
         assert newly_solved(state, {2: 0.99, 3: 0.5, 4: 0.9, 5: 0.99}, 0.98) == (2,)
         assert newly_solved(state, {2: 0.99, 3: 0.99, 4: 0.97, 5: 0.99}, 0.98) == (2, 5)
 
-    @given(judged())
+    @given(case_of())
     def test_in_general(self, test: tuple[CurriculumState, dict[int, float], float]):
         state, accuracies, threshold = test
         found = newly_solved(state, accuracies, threshold)
@@ -217,6 +218,30 @@ class TestSolved:
 
     def test_heads_not_in_training_do_not_count(self):
         assert newly_solved(CurriculumState((3,)), {2: 0.0, 3: 0.8}, 0.75) == (3,)
+
+
+class TestWhatIsJudged:
+    @given(curricula, st.data())
+    def test_all_heads_but_those_of_multi_head_beyond_the_smallest_unsolved(self, curriculum, data: st.DataObject):
+        state = start(curriculum)
+        state = state.solving(tuple(n for n in state.heads if data.draw(st.booleans())))
+        found = judged(curriculum, state)
+        assert found.solved == state.solved
+        unsolved = [n for n in state.heads if n not in state.solved]
+        if isinstance(curriculum, MultiHead) and unsolved:
+            assert found.heads == tuple(range(curriculum.start, unsolved[0] + 1))
+        else:
+            assert found.heads == state.heads
+
+    def test_a_head_more_is_trained_for_each_that_is_solved(self):
+        curriculum = MultiHead(ahead=3)
+        state, seen = start(curriculum), []
+        for n in (2, 3, 4):
+            now = judged(curriculum, state)
+            seen.append((state.heads, now.heads))
+            assert newly_solved(now, dict.fromkeys(now.heads, 0.99), 0.98) == (n,)
+            state = advance(curriculum, state.solving((n,))).state
+        assert seen == [((2, 3, 4), (2,)), ((2, 3, 4, 5), (2, 3)), ((2, 3, 4, 5, 6), (2, 3, 4))]
 
 
 class TestNames:
@@ -233,6 +258,7 @@ class TestNames:
         [
             ("single", SingleHead()),
             ("multi", MultiHead()),
+            ("multi-ahead-4", MultiHead(ahead=4)),
             ("sliding-5", SlidingWindow(width=5)),
             ("sliding-10-by-5-full", SlidingWindow(width=10, shift=5, begins="full")),
             ("none-30", NoCurriculum(n=30)),

@@ -253,6 +253,25 @@ class TestGradients:
     def test_float32_is_the_oracles(self, network: Network, sizes: str):
         self.assert_oracle(make_case(network, SIZES[sizes], torch.float32), torch.float32)
 
+    def test_asked_at_several_steps_of_different_sequences_they_are_the_oracles(self, network: Network):
+        case = make_case(network, Sizes(5, 4, (7, 3, 5), ((2, 3), (2,), (4, 3))))
+        people, of_step = case.people(), torch.tensor([1.0, 2.0, -2.0], dtype=torch.float64)
+        leaves = {name: people.parameters[name].requires_grad_() for name in people.trained}
+        answers = people.answers(case.inputs, case.lengths(), case.initial, 3)
+        weighted = (answers * of_step.view(3, 1, 1, 1, 1) * case.weighting).sum()
+        gradients = dict(zip(leaves, torch.autograd.grad(weighted, list(leaves.values())), strict=True))
+        for r, found in enumerate(unstack(gradients, people.heads)):
+            tensors = {name: tensor.clone().requires_grad_() for name, tensor in case.states[r].items()}
+            states = plain.states(network, tensors, case.inputs_of(r)[:, 0], case.initial[r])[-3:]
+            total = 0.0
+            for k, n in enumerate(case.sizes.heads[r]):
+                said = torch.stack([plain.logits(tensors, n, state) for state in states])
+                assert distance(answers[:, r, :, k], said) < TOLERANCES[torch.float64].forward
+                total += (said * of_step[:, None, None] * case.weighting[r, :, k]).sum()
+            expected = dict(zip(tensors, torch.autograd.grad(total, list(tensors.values())), strict=True))
+            errors = {name: distance(gradient, expected[name]) for name, gradient in found.items()}
+            assert max(errors.values()) < TOLERANCES[torch.float64].gradient, errors
+
     def test_a_population_is_its_networks(self, case: Case):
         logits, gradients = case.gradients()
         for r in case.rows:

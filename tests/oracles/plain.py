@@ -134,7 +134,8 @@ def head_loss(task: Task, tensors: Mapping[str, Tensor], n: int, states: list[Te
     if isinstance(task, Sines):
         outputs = torch.stack([logits(tensors, n, state)[:, 0] for state in states[-len(targets) :]])
         return F.mse_loss(outputs, targets)
-    return F.cross_entropy(logits(tensors, n, states[-1]), targets[-1].long())
+    asked = zip(states[-len(targets) :], targets, strict=True)
+    return sum(F.cross_entropy(logits(tensors, n, state), right.long()) for state, right in asked) / len(targets)
 
 
 def optimizer_of(config: SGD | Adam | AdamW, parameters: Mapping[str, Tensor]) -> torch.optim.Optimizer:

@@ -6,6 +6,7 @@ population stacks R of them; `unstack` gives them back. Whatever changes which n
 everywhere and places in a stack mean nothing outside it.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -196,14 +197,24 @@ class Population(ABC):
         Returns:
             [S, R, B, K, C].
 
-        Raises:
-            ValueError: if S is not 1 and the lengths differ.
         """
         if asked == 1:
             return self.logits_of(self.last_states(inputs, lengths, initial)[None])
-        if len(set(lengths)) > 1:
-            raise ValueError(f"lengths = {tuple(lengths)}: where heads are asked at {asked} steps they must not differ")
-        return self.logits_of(self.all_states(inputs, initial)[len(inputs) - asked :])
+        if len(set(lengths)) == 1:
+            return self.logits_of(self.all_states(inputs, initial)[len(inputs) - asked :])
+        # Sequences of different lengths are run one network after the other: a CPU takes large networks so anyway.
+        ends = [
+            self.only(r).all_states(inputs[len(inputs) - length :, r : r + 1], initial[r : r + 1])[length - asked :]
+            for r, length in enumerate(lengths)
+        ]
+        return self.logits_of(torch.cat(ends, dim=1))
+
+    def only(self, r: int) -> Self:
+        """Return the network at one place as a population of one, sharing its tensors, differentiably."""
+        one = copy.copy(self)
+        one.parameters = {name: tensor[r : r + 1] for name, tensor in self.parameters.items()}
+        one.heads, one.head_table = self.heads[r : r + 1], self.head_table[r : r + 1]
+        return one
 
     @staticmethod
     @abstractmethod

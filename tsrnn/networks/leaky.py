@@ -46,6 +46,14 @@ class LeakyPopulation(Population):
         same._dt = torch.tensor(dt, dtype=self.dtype, device=self.device)[:, None]
         return same
 
+    def only(self, r: int) -> Self:
+        """Return the network at one place as a population of one; see `Population.only`."""
+        one = super().only(r)
+        one._workspace = self._workspace
+        if isinstance(self._dt, Tensor):
+            one._dt = self._dt[r : r + 1]
+        return one
+
     @cached_property
     def _workspace(self) -> recurrence.Workspace:
         return recurrence.Workspace()
