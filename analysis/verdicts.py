@@ -72,15 +72,17 @@ class Rule(ABC):
 
 @dataclass(frozen=True)
 class Above(Rule):
-    """The mean over networks of one group is above that of another."""
+    """The mean over networks of one group is above that of another, by more than `margin`."""
 
     higher: Quantity
     lower: Quantity
+    margin: float = 0.0
 
     @property
     def words(self) -> str:
         """The rule in words."""
-        return f"{self.higher.words} > {self.lower.words} (exact permutation test, p < {LEVEL:g})"
+        by = f" by more than {self.margin:g}" if self.margin else ""
+        return f"{self.higher.words} > {self.lower.words}{by} (exact permutation test, p < {LEVEL:g})"
 
     def judge(self, evidence: Evidence) -> Verdict:
         """Apply the rule to networks of one size."""
@@ -89,9 +91,10 @@ class Above(Rule):
             return missing
         # Welch's interval where groups vary; the bootstrap over so few networks would be too narrow.
         low_values, high_values = _array(a), _array(b)
-        test = compare(low_values, high_values)
+        test = compare(low_values + self.margin, high_values)
+        mean_a, mean_b = float(low_values.mean()), float(high_values.mean())
         low, high = welch(low_values, high_values)
-        ours = f"{_number(test.mean_b)} against {_number(test.mean_a)}; difference {_ci(test.difference, low, high)}"
+        ours = f"{_number(mean_b)} against {_number(mean_a)}; difference {_ci(mean_b - mean_a, low, high)}"
         shown = test.p_permutation < LEVEL
         if (lacks := _joined(a.lacks, b.lacks)) or test.p_attainable >= LEVEL or math.isnan(test.p_permutation):
             few = f"with so few networks p cannot go below {test.p_attainable:.2g}"
@@ -99,7 +102,8 @@ class Above(Rule):
         elif shown and test.difference > 0:
             verdict, why = "reproduced", f"p = {test.p_permutation:.2g}"
         else:
-            opposite = f"the opposite, p = {test.p_permutation:.2g}" if shown else f"p = {test.p_permutation:.2g}"
+            opposite = "the opposite, " if shown and mean_b < mean_a else "too small a difference, " if shown else ""
+            opposite += f"p = {test.p_permutation:.2g}"
             short = _joined(a.short, b.short)
             verdict = "underpowered" if short else "not reproduced"
             why = f"{opposite}; {short}" if short else opposite
@@ -108,7 +112,7 @@ class Above(Rule):
             ours=ours,
             n=counts((b.values, a.values)),
             why=_joined(b.at, why),
-            estimate=test.difference,
+            estimate=mean_b - mean_a,
             low=low,
             high=high,
             p=test.p_permutation,

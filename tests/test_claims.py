@@ -127,6 +127,14 @@ class TestRules:
         assert Above(low, high).judge(NOTHING).verdict == "not reproduced"
         assert Above(quantity(1, 3, 5, 7), quantity(2, 4, 5, 6)).judge(NOTHING).verdict == "not reproduced"
 
+    def test_above_by_a_margin(self):
+        high, low = quantity(5, 6, 7, 8), quantity(1, 2, 3, 4)
+        assert Above(high, low, 0.5).judge(NOTHING).verdict == "reproduced"
+        verdict = Above(high, low, 8.5).judge(NOTHING)
+        assert (verdict.verdict, verdict.estimate) == ("not reproduced", 4.0)
+        assert verdict.why == "too small a difference, p = 0.029"
+        assert "by more than 8.5" in Above(high, low, 8.5).words
+
     def test_above_with_too_few_networks(self):
         verdict = Above(quantity(5, 6, 7), quantity(1, 2, 3)).judge(NOTHING)
         assert verdict.verdict == "underpowered"

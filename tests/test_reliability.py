@@ -1,5 +1,6 @@
 """Nothing finished is lost or redone, whatever goes wrong: real processes, a real Ray, real kills."""
 
+import math
 import os
 import random
 import re
@@ -18,7 +19,7 @@ import pytest
 from analysis.__main__ import main as verify
 from benchmarks import many_runs
 from sweeps import _cluster
-from sweeps._folder import SweepFolder
+from sweeps._folder import Record, SweepFolder
 from sweeps._trainable import PopulationTrainable
 from tests.processes import descendants, is_running, kill, kill_everything, listening
 from tests.test_sweeps import (  # noqa: F401
@@ -34,9 +35,11 @@ from tests.test_sweeps import (  # noqa: F401
     sweep,
     wait_for,
 )
+from tsrnn.checkpoint import Progress, load
 from tsrnn.config import EndRules, Leaky, RunConfig, Training
 from tsrnn.lock import FolderLock
 from tsrnn.store import Store
+from tsrnn.training import Trainer
 
 SMALL = RunConfig(
     network=Leaky(hidden=4),
@@ -184,6 +187,32 @@ class TestWriters:
         assert contents(tmp_path) == before
 
 
+def test_a_network_that_diverges_keeps_the_checkpoint_of_the_epoch_before(tmp_path, monkeypatch):
+    train_steps = Trainer.train_steps
+
+    def explode(trainer: Trainer, steps: int) -> tuple[list[float], list[float], list[int]]:
+        losses, norms, seen = train_steps(trainer, steps)
+        sick = [network.seed == 0 and progress.epoch == 2 for network, progress in zip(*starts(trainer), strict=True)]
+        return [math.nan if ill else loss for ill, loss in zip(sick, losses, strict=True)], norms, seen
+
+    def starts(trainer: Trainer) -> tuple[list[RunConfig], list[Progress]]:
+        return trainer._configs, trainer._progress
+
+    monkeypatch.setattr(Trainer, "train_steps", explode)
+    networks = SMALL.replicates(2)
+    folder = SweepFolder(str(tmp_path), "small")
+    folder.write(Record("small", "quick", "paper", SMALL, tuple(networks)))
+    trained(folder.path, networks)
+    outcomes = pd.read_parquet(folder.path / "outcomes").set_index("network_id")
+    assert outcomes.loc[[one.network_id for one in networks], "status"].tolist() == ["diverged", "epochs"]
+    assert outcomes.loc[SMALL.network_id, "reason"] == "the loss became nan in epoch 3"
+    kept = sorted((folder.path / "checkpoints" / SMALL.network_id).glob("epoch-*"))
+    assert [path.name for path in kept] == ["epoch-000001.safetensors", "epoch-000002.safetensors"]
+    assert all(tensor.isfinite().all() for tensor in load(kept[-1]).network.values())
+    assert folder.unfinished(networks) == []
+    assert verify(["verify", str(folder.path)]) == 0
+
+
 class TestScratch:
     def test_what_killed_programs_left_is_removed(self, tmp_path, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -329,6 +358,20 @@ def test_a_full_disk(finished, small_disk):  # noqa: F811
     assert verify(["verify", str(small_disk / "fixed_tau")]) == 0
 
 
+@pytest.mark.slow
+def test_a_sweep_whose_raylet_is_killed_ends_and_says_so(tmp_path):
+    process = start(*GRID, "--storage", tmp_path)
+    wait_for(tmp_path / "fixed_tau", 4)
+    running = descendants(process.pid)
+    kill([pid for pid, command in running.items() if "/raylet/raylet " in command])
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == (
+        "error: Ray on this machine died (raylet); the same command continues where it stopped"
+    )
+    wait_until_ended(running)
+
+
 KILLS = 30
 
 
@@ -402,7 +445,7 @@ def rows_without_a_checkpoint(folder: Path) -> Iterator[int]:
 
 def wait_until_ended(pids: Iterable[int]) -> None:
     """Wait until Ray's processes have noticed that they are alone."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while any(is_running(pid) for pid in pids):
         assert time.monotonic() < end, [Path(f"/proc/{pid}/cmdline").read_text() for pid in pids if is_running(pid)]
         time.sleep(0.05)
