@@ -157,7 +157,7 @@ class Evidence:
     def scale(self) -> str:
         """The scale and the networks' size, in words."""
         first = self.networks.iloc[0]
-        preset = ", preset authors" if self._presets.iloc[0] else ""
+        preset = f", preset {self._presets.iloc[0]}" if self._presets.iloc[0] else ""
         return f"{first['scale']}, H = {first['hidden']}{preset}"
 
     def cell(self, cell: Cell) -> pd.DataFrame:
@@ -185,8 +185,11 @@ class Evidence:
 
 
 def _preset(recipe: str) -> str:
-    """Return "authors" for networks of that preset: the lengths of their sequences tell."""
-    lengths = json.loads(recipe).get("lengths") or {}
+    """Return "authors" or "tuned" for networks of these presets: the sequences they are tested on and shown tell."""
+    settings = json.loads(recipe)
+    if settings.get("shown"):
+        return "tuned"
+    lengths = settings["task"].get("lengths") or {}
     return "authors" if lengths.get("longest_beyond", 0) else ""
 
 

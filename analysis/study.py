@@ -115,6 +115,8 @@ def _recipe(config: dict[str, Any]) -> str:
     training = config["training"]
     kept = {name: value for name, value in config.items() if name not in ("seed", "curriculum", "end", "time")}
     kept["task"] = _without(config["task"], "kind", "input_probability")
+    if config.get("shown"):
+        kept["shown"] = _without(config["shown"], "kind", "input_probability")
     kept["network"] = _without(config["network"], "kind", "hidden", "tau", "nonlinearity", "self_interaction")
     kept["training"] = training | {"optimizer": _without(training["optimizer"], "weight_decay")}
     return json.dumps(kept, sort_keys=True)

@@ -6,6 +6,7 @@ import secrets
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,6 +34,7 @@ from sweeps._grid import title
 from sweeps._progress import Progress
 from sweeps._shared import marked, require_shared
 from sweeps._trainable import PopulationTrainable
+from tsrnn.command_line import fail
 from tsrnn.config import RunConfig
 from tsrnn.files import Location, write_atomically
 from tsrnn.lock import FolderLock, LockedError
@@ -149,6 +151,28 @@ def _make_token(path: Path) -> None:
 
 
 @contextmanager
+def _unless_ray_dies(console: Console) -> Iterator[None]:
+    """End this program if the Ray that it started itself dies: Tune would wait for ever for another machine."""
+    node, ended = ray._private.worker._global_node, threading.Event()
+    needed = {ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER}
+
+    def watch() -> None:
+        while not ended.wait(1):
+            if dead := needed & {kind for kind, _ in node.dead_processes()}:
+                console.show_cursor()
+                fail(f"Ray on this machine died ({', '.join(dead)}); the same command continues where it stopped", 1)
+                os._exit(1)  # without its Ray nothing here ends by itself
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+@contextmanager
 def _scratch() -> Iterator[str]:
     """Make a temporary folder, and remove those that killed programs left: nobody holds their locks."""
     for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*/_lock"):
@@ -262,7 +286,7 @@ def _fit(
         for i, group in enumerate(groups)
     ]
     # Tune's own state is of no use to us: what a run needs to continue is under its networks' keys.
-    with _scratch() as scratch, Progress(groups, console) as progress:
+    with _scratch() as scratch, _unless_ray_dies(console), Progress(groups, console) as progress:
         results = tune.Tuner(
             tune.with_resources(PopulationTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
             param_space={"trial": tune.grid_search(trials)},

@@ -108,7 +108,9 @@ def with_time(config: RunConfig, time: Time) -> RunConfig:
     if isinstance(network, Leaky) and isinstance(network.tau, TrainedTau):
         tau = dataclasses.replace(network.tau, least=min(1.0, time.longest_step))
         network = dataclasses.replace(network, tau=tau)
-    return dataclasses.replace(config, time=time, network=network)
+    # Held bits have one answer a sequence.
+    shown = dataclasses.replace(config.shown, asked=1) if isinstance(config.shown, BitTask) else config.shown
+    return dataclasses.replace(config, time=time, network=network, shown=shown)
 
 
 def with_tau(config: RunConfig, text: str) -> RunConfig:

@@ -28,7 +28,8 @@ class Options:
     """How large and how long: quick (minutes on 2 cores), laptop (hours), paper (days). [default: paper]"""
 
     preset: PresetName | None = None
-    """Where paper and authors' code differ: paper, or authors to follow their code. [default: paper]"""
+    """How networks are trained: paper; authors to follow their code where it differs; tuned to train faster, judged
+    alike. [default: paper]"""
 
     tasks: Annotated[list[str] | None, Many] = None
     """Tasks to train: parity, dms, sines, or one that the sweep's file defines. [default: the sweep's]"""

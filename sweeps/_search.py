@@ -25,6 +25,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from sweeps._errors import SweepError
+from sweeps._shared import marked, require_shared
 from sweeps._space import Parameters, network_of, suggest
 from sweeps._trainable import PopulationTrainable
 from tsrnn.config import RunConfig
@@ -314,6 +315,8 @@ class Search:
     def export(self, folder: Path) -> None:
         """Write the tables as FOLDER/<table>/<study>.parquet."""
         for name, frame in self.tables().items():
+            if frame.empty:
+                continue
             write_atomically(folder / name / f"{self.question.study}.parquet", frame.to_parquet(index=False))
 
     def run(self, candidates: int, concurrent: int, resources: Resources, console: Console) -> list[str]:
@@ -324,11 +327,21 @@ class Search:
             concurrent: how many at a time; 0 is as many as there is room for.
             resources: of each.
             console: told of candidates that have a score.
+
+        Raises:
+            SweepError: if a machine of the cluster does not see the folder.
         """
+        with marked(self._folder) as mark:
+            require_shared(self._folder, mark)
+            return self._run(candidates, concurrent, resources, console, mark)
+
+    def _run(self, candidates: int, concurrent: int, resources: Resources, console: Console, mark: str) -> list[str]:
         constants = {
             "question": dataclasses.asdict(self.question),
             "trial": {
                 "folder": str(self._folder),
+                "mark": mark,
+                "gpus": resources.gpus,
                 "device": "cuda" if resources.gpus else "cpu",
                 "threads": max(1, int(resources.cpus)),
             },

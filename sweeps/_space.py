@@ -24,9 +24,10 @@ from tsrnn.tasks import TASKS, BitTask, Lengths
 
 Parameters = dict[str, Any]
 
-# Sequences of a whole test, as the paper's 50 batches of 256, and of the screening before it.
-_TESTED: Final = 12800
-_SCREENED: Final = 1024
+# Sequences of a whole test, and of the screening before it. The paper's 50 batches of 256 would cost as much as a
+# hundred steps with batches of 32; these say 98 % with a standard error of 0.3 %.
+_TESTED: Final = 2560
+_SCREENED: Final = 256
 _PROBABILITIES: Final[dict[str, Any]] = {"uniform": "uniform", "half": 0.5}
 
 KNOWN: Final[tuple[Parameters, ...]] = (
@@ -85,8 +86,8 @@ def network_of(
 ) -> RunConfig:
     """Return the network that a candidate's parameters mean.
 
-    Training draws its own sequences (`RunConfig.shown`); what is solved is judged on the paper's, 12800 of them, as
-    in the paper. Under single-head there are no heads ahead, and none that are solved.
+    Training draws its own sequences (`RunConfig.shown`); what is solved is judged on the paper's. Under single-head
+    there are no heads ahead, and none that are solved.
 
     Args:
         parameters: what `suggest` drew.

@@ -138,6 +138,8 @@ def main(
         print(json.dumps({"candidates": json.loads(tried.to_json(orient="records")), "importances": importances}))
     else:
         _print(tried, importances)
+    if search.finished < candidates:
+        console.print("unfinished; the same command continues", highlight=False)
     for error in errors:
         console.print(f"failed: {error.strip().splitlines()[-1]}", highlight=False, soft_wrap=True)
     return 1 if search.finished < candidates else 0
@@ -146,9 +148,12 @@ def main(
 def _print(tried: pd.DataFrame, importances: dict[str, float]) -> None:
     """Print the best candidates, and how much each parameter matters."""
     console, table = Console(), Table(title="Best candidates")
+    if tried.empty:
+        console.print("No candidate has a score yet.")
+        return
     for name in ("candidate", "score", "N", "operations", "parameters"):
         table.add_column(name, justify="left" if name == "parameters" else "right")
-    first = list(tried.columns).index("whole_budget") + 1 if len(tried) else 0
+    first = list(tried.columns).index("whole_budget") + 1
     for number, networks in sorted(tried.groupby("candidate"), key=lambda group: -group[1]["score"].iloc[0])[:10]:
         settings = networks.iloc[0, first:].dropna()
         solved = networks["max_n"]

@@ -427,6 +427,19 @@ class TestPresets:
         lengths = {"lengths": Lengths(longest_beyond=1)} if isinstance(config.task, BitTask) else {}
         assert found == dataclasses.replace(config, task=dataclasses.replace(config.task, **lengths))
 
+    @given(configs)
+    def test_tuned_changes_training_and_leaves_what_is_judged(self, config: RunConfig):
+        found = with_preset(config, "tuned")
+        assert found.training_task.lengths_for(40)[0] == (55 if isinstance(config.task, BitTask) else config.task.steps)
+        old, new = config.training, found.training
+        assert new.batch_size * new.test_batches >= min(old.batch_size * old.test_batches, 2560)
+        assert new.optimizer == Adam(learning_rate=5e-4, weight_decay=old.optimizer.weight_decay)
+        assert found.end.max_epochs * 50 >= config.end.max_epochs * old.steps_per_epoch
+        changed = {"training": old, "end": config.end, "shown": config.shown}
+        assert dataclasses.replace(found, **changed) == config
+        kept = ("clip", "solved_weight", "solved_accuracy", "precision")
+        assert all(getattr(new, name) == getattr(old, name) for name in kept)
+
     @given(leaky_configs)
     def test_authors_changes_what_it_says(self, config: RunConfig):
         found = with_preset(config, "authors")

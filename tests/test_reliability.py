@@ -358,6 +358,20 @@ def test_a_full_disk(finished, small_disk):  # noqa: F811
     assert verify(["verify", str(small_disk / "fixed_tau")]) == 0
 
 
+@pytest.mark.slow
+def test_a_sweep_whose_raylet_is_killed_ends_and_says_so(tmp_path):
+    process = start(*GRID, "--storage", tmp_path)
+    wait_for(tmp_path / "fixed_tau", 4)
+    running = descendants(process.pid)
+    kill([pid for pid, command in running.items() if "/raylet/raylet " in command])
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == (
+        "error: Ray on this machine died (raylet); the same command continues where it stopped"
+    )
+    wait_until_ended(running)
+
+
 KILLS = 30
 
 
@@ -431,7 +445,7 @@ def rows_without_a_checkpoint(folder: Path) -> Iterator[int]:
 
 def wait_until_ended(pids: Iterable[int]) -> None:
     """Wait until Ray's processes have noticed that they are alone."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while any(is_running(pid) for pid in pids):
         assert time.monotonic() < end, [Path(f"/proc/{pid}/cmdline").read_text() for pid in pids if is_running(pid)]
         time.sleep(0.05)
