@@ -189,7 +189,7 @@ def _preset(recipe: str) -> str:
     settings = json.loads(recipe)
     if settings.get("shown"):
         return "tuned"
-    lengths = settings.get("lengths") or {}
+    lengths = settings["task"].get("lengths") or {}
     return "authors" if lengths.get("longest_beyond", 0) else ""
 
 

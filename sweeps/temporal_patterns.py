@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from sweeps._grid import with_curriculum, with_end, with_optimizer, with_task, with_tau, with_training
 from sweeps._options import Options
 from sweeps._runner import Sweep, main
-from tsrnn.config import RunConfig
+from tsrnn.config import SGD, RunConfig
 
 
 def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
     """Yield one configuration a combination."""
     base = with_end(with_task(with_tau(base, "trained"), "sines"), max_n=10)
-    base = with_optimizer(with_training(base, batch_size=16), momentum=0.9)
+    base = with_training(base, batch_size=16)
+    if isinstance(base.training.optimizer, SGD):
+        base = with_optimizer(base, momentum=0.9)
     for curriculum in options.axis("curricula", ["single", "multi"]):
         yield with_curriculum(base, curriculum)
 

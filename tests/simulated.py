@@ -405,7 +405,7 @@ class Simulated:
             weight_decay=[config["training"]["optimizer"]["weight_decay"] for config in configs],
             k=[",".join(map(str, config["time"]["k"])) for config in configs],
             dt=[config["time"]["dt"] for config in configs],
-            recipe=[json.dumps({"lengths": config["task"].get("lengths")}) for config in configs],
+            recipe=[json.dumps({"task": {"lengths": config["task"].get("lengths")}}) for config in configs],
         )
 
     def write(self, folder: Path) -> Path:

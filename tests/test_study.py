@@ -54,8 +54,19 @@ def grid(name: str, scale: str = "quick", preset: str = "paper") -> list[RunConf
 
 def test_all_runs_every_sweep_there_is():
     files = {path.stem for path in (ROOT / "sweeps").glob("[!_]*.py")}
-    # Retraining starts from another sweep's results.
-    assert set(load_all().SWEEPS) == files - {"all", "retraining"} == set(GRIDS)
+    # Retraining starts from another sweep's results; the search for hyperparameters is no part of the paper's study.
+    assert set(load_all().SWEEPS) == files - {"all", "retraining", "hyperparameters"} == set(GRIDS)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_sweep_can_be_tuned(name: str):
+    tuned, paper = grid(name, preset="tuned"), grid(name)
+    assert [(run.task, run.curriculum, run.network, run.time) for run in tuned] == [
+        (run.task, run.curriculum, run.network, run.time) for run in paper
+    ]
+    for run in tuned:
+        assert (run.shown is not None) == hasattr(run.task, "input_probability")
+        assert RunConfig.from_json(run.to_json()) == run
 
 
 @pytest.mark.parametrize("name", GRIDS)

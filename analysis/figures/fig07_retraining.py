@@ -17,6 +17,7 @@ from analysis.figures._figure import (
     each,
     intervals,
     make,
+    numbers,
     per_cell,
     sizes,
     unmeasured,
@@ -69,11 +70,11 @@ def figure_7e(study: Study) -> Figure:
     chosen = cohort(study, *_PARITY, "curriculum in ['single', 'multi']")
     n, rows = at_n(study, RETRAINING, chosen.networks, SOURCE)
     found = compute_retraining(chosen.networks, rows)
-    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
     epochs = int(rows["epochs"].max()) if len(rows) else 0
     caption = f"""In-time accuracy on N' of networks that had solved N = {n} and were then trained on N' alone, for at
         most {epochs} epochs, all weights free; relative to their accuracy at N (1; chance is 0). Dots are networks,
-        lines their means. {each(shown)}. {intervals(sizes(shown))}"""
+        lines their means. {numbers(found.cells["networks"])} of each curriculum at each N'.
+        {intervals(found.cells["networks"])}"""
     return make(
         study,
         Words("7e", "Retraining on larger N, N-parity", caption),
@@ -174,9 +175,10 @@ def figure_s14(study: Study) -> Figure:
     found = compute_sliding(chosen.networks, hurt, retraining[retraining["n"].isin(sources)])
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
     own = found.networks[found.networks["curriculum"] == window]
-    done = set(found.networks["done"])
-    lacks = "" if done & {"weights", "taus"} else " They have not been perturbed (python -m analysis interventions)."
-    lacks += "" if done - {"weights", "taus"} else " They have not been retrained (python sweeps/retraining.py)."
+    done = set(own["done"])
+    which = f" Those with a {style.word(window)} have not been"
+    lacks = "" if done & {"weights", "taus"} else f"{which} perturbed (python -m analysis interventions)."
+    lacks += "" if done - {"weights", "taus"} else f"{which} retrained (python sweeps/retraining.py)."
     caption = f"""In-time accuracy relative to the networks as they are (1; chance is 0) after a change of W or of tau
         in a random direction, and after retraining on larger N'.{lacks} Dots are networks, lines their means.
         {each(shown)}. {intervals(sizes(shown))}"""
