@@ -457,8 +457,8 @@ def wait_until_ended(pids: Iterable[int]) -> None:
 
 @pytest.mark.slow
 def test_a_thousand_short_runs(tmp_path):
-    """All are done by a few processes that are used again, and the driver's memory stays as it is."""
+    """The driver keeps some 30 kB of each: what Tune keeps."""
     found = many_runs.measure(1000, tmp_path)
     assert (found.runs, found.status) == (1000, 0)
     early, _, late = found.memory_mb
-    assert late - early < 30
+    assert late - early < 60
