@@ -457,7 +457,7 @@ def wait_until_ended(pids: Iterable[int]) -> None:
 
 @pytest.mark.slow
 def test_a_thousand_short_runs(tmp_path):
-    """The driver keeps some 30 kB of each: what Tune keeps."""
+    """The driver keeps some 30 kB of each."""
     found = many_runs.measure(1000, tmp_path)
     assert (found.runs, found.status) == (1000, 0)
     early, _, late = found.memory_mb
