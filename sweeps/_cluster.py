@@ -94,8 +94,9 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
     # A batch system ends a job with SIGTERM: stop as for Ctrl-C. Ray's own handler aborts the process.
     signal.signal(signal.SIGTERM, _stop)
     machines = _machines(private=found is None)
-    where = "local Ray" if found is None else f"Ray cluster of {len(machines.now)} machines"
-    console.print(f"{where}: {machines}", highlight=False)
+    count = len(machines.now)
+    where = "local Ray" if found is None else f"Ray cluster of {count} machine{'s' if count > 1 else ''}"
+    console.print(f"{where}: {machines}", highlight=False, soft_wrap=True)
     if context.dashboard_url:
         console.print(f"dashboard: http://{context.dashboard_url}{_token_hint()}", highlight=False, soft_wrap=True)
     if gpus is None:

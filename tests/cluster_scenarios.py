@@ -5,14 +5,18 @@ They end and start Ray as its owner would, so they run where no other Ray is: in
 loopback of their own (see `isolated`).
 """
 
+import getpass
 import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
+import venv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -163,13 +167,15 @@ def autoscaled(folder: Path) -> None:
         while not ended.wait(0.5):
             counts.append(sum(node["Alive"] for node in ray.nodes()))
 
-    counting = threading.Thread(target=count)
+    counting = threading.Thread(target=count, daemon=True)
     counting.start()
     sweep = subprocess.run(
         [*SWEEP, *GRID, "--storage", folder / "storage"], cwd=ROOT, capture_output=True, text=True, timeout=500
     )
     assert sweep.returncode == 0, sweep.stderr
-    assert "machines: 0 CPUs, 0 GPUs, and up to 2 more machines as trials wait" in sweep.stderr, sweep.stderr
+    assert "Ray cluster of 1 machine: 0 CPUs, 0 GPUs, and up to 2 more machines as trials wait" in sweep.stderr, (
+        sweep.stderr
+    )
     end = time.monotonic() + 120
     while counts[-1] > 1 and time.monotonic() < end:
         time.sleep(1)
@@ -204,6 +210,81 @@ def unshared(folder: Path) -> None:
     assert len(pd.read_parquet(folder / "storage" / "fixed_tau" / "epochs")) == 0
 
 
+def over_ssh(folder: Path) -> None:
+    """`ray up` of clusters/ssh.yaml on two loopback addresses, a sweep on both, `ray down`.
+
+    Both machines are this one, so the file is changed in: addresses, user and key; the worker's `ray stop`, which would
+    stop the head too; and the numbers of CPUs.
+    """
+    home = folder / "nodes"
+    home.mkdir()
+    node_environment(home)
+    for key in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
+    # The home folder that ssh and its server take: not $HOME, but what this file says.
+    lines = [line.split(":") for line in Path("/etc/passwd").read_text().splitlines()]
+    moved = [[*fields[:5], str(home), *fields[6:]] if fields[0] == getpass.getuser() else fields for fields in lines]
+    (folder / "passwd").write_text("".join(":".join(fields) + "\n" for fields in moved))
+    subprocess.run(["mount", "--bind", folder / "passwd", "/etc/passwd"], check=True)
+    passed = {
+        "RAY_TMPDIR": home, "RAY_USAGE_STATS_ENABLED": 0, "RAY_raylet_start_wait_time_s": 180,
+        "PIP_NO_INDEX": 1, "PIP_NO_BUILD_ISOLATION": "false", "PIP_DISABLE_PIP_VERSION_CHECK": 1,
+    }  # fmt: skip
+    Path("/run/sshd").mkdir(exist_ok=True)
+    (folder / "sshd_config").write_text(
+        "ListenAddress 127.0.0.2\nListenAddress 127.0.0.3\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n"
+        f"HostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\nPidFile none\n"
+        f"SetEnv {' '.join(f'{name}={value}' for name, value in passed.items())}\n"
+    )
+    server = subprocess.Popen(["/usr/sbin/sshd", "-D", "-f", folder / "sshd_config", "-E", folder / "sshd.log"])
+    config = yaml.safe_load((ROOT / "clusters" / "ssh.yaml").read_text())
+    config["provider"] |= {"head_ip": "127.0.0.2", "worker_ips": ["127.0.0.3"]}
+    config["auth"] = {"ssh_user": getpass.getuser(), "ssh_private_key": f"{folder}/user"}
+    config |= {"min_workers": 1, "max_workers": 1}
+    stop, start = config["head_start_ray_commands"]
+    config["head_start_ray_commands"] = [stop, f"{start} --node-ip-address=127.0.0.2 --num-cpus=2"]
+    stop, start = config["worker_start_ray_commands"]
+    config["worker_start_ray_commands"] = [f"{start} --node-ip-address=127.0.0.3 --num-cpus=2"]
+    file = folder / "cluster.yaml"
+    file.write_text(yaml.safe_dump(config))
+    print(ray_command("up", "--yes", "--no-config-cache", file))
+    end = time.monotonic() + 300
+    while not re.search(r"127\.0\.0\.3 .*ALIVE", status := ray_command("exec", file, "ray list nodes")):
+        assert time.monotonic() < end, status
+        time.sleep(2)
+    sweep = f"cd ~/tsrnn && python sweeps/fixed_tau.py {' '.join(GRID)} --cpus-per-trial 2 --storage {folder}/storage"
+    said = ray_command("exec", file, sweep)
+    print(said)
+    assert "Ray cluster of 2 machines: 4 CPUs" in said
+    assert "4 of 4 networks to train" in said
+    assert "Largest N solved" in said
+    assert any("raylet" in command for command in descendants(1).values())
+    print(ray_command("down", "--yes", file))
+    left = [command for command in descendants(1).values() if "raylet" in command or "gcs_server" in command]
+    assert left == [], left
+    server.kill()
+
+
+def node_environment(home: Path) -> None:
+    """Make the environment that the file's set-up would download, of the packages that are here."""
+    venv.create(home / "tsrnn-venv", with_pip=True)
+    (packages,) = (home / "tsrnn-venv" / "lib").glob("python*/site-packages")
+    for old in (*packages.glob("setuptools*"), *packages.glob("*distutils*"), *packages.glob("pkg_resources")):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()  # the one that is here is to be found
+    (packages / "here.pth").write_text(sysconfig.get_path("purelib"))
+    command = home / "tsrnn-venv" / "bin" / "ray"
+    command.write_text(f"#!{home}/tsrnn-venv/bin/python\nfrom ray.scripts.scripts import main\nmain()\n")
+    command.chmod(0o755)
+    (home / ".bashrc").touch()
+
+
+def ray_command(*words: str | Path) -> str:
+    """Run a `ray` command as on the user's own machine, and return what it said."""
+    done = subprocess.run(["ray", *words], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, (words, done.stdout, done.stderr)
+    return done.stdout + done.stderr
+
+
 def other_machine(folder: Path, address: str) -> None:
     """Join a cluster as a node that has an empty disk where the driver has its results."""
     (folder / "storage").mkdir(exist_ok=True)
@@ -212,7 +293,7 @@ def other_machine(folder: Path, address: str) -> None:
 
 
 if __name__ == "__main__":
-    scenario = {one.__name__: one for one in (shared_gpus, node_killed, autoscaled, unshared)}
+    scenario = {one.__name__: one for one in (shared_gpus, node_killed, autoscaled, unshared, over_ssh)}
     if sys.argv[1] == "other_machine":
         other_machine(Path(sys.argv[2]), sys.argv[3])
     scenario[sys.argv[1]](Path(sys.argv[2]))

@@ -27,8 +27,9 @@ from sweeps._cluster import Resources
 from sweeps._errors import SweepError
 from sweeps._metrics import GAUGES, LABELS
 from sweeps._shared import marked, unseen
+from tests.browser import chromium
 from tests.cluster_scenarios import environment, isolated
-from tests.test_sweeps import GRID, ROOT, assert_same_tables, descendants, kill, start, sweep, wait_for
+from tests.test_sweeps import GRID, ROOT, assert_same_tables, descendants, kill, start, sweep, tables, wait_for
 
 
 class TestFinding:
@@ -118,7 +119,7 @@ class TestPlaces:
         """A head without CPUs, and an autoscaler that waits for trials."""
         found, said = joined([{}], 1, None, gpu=GPU_MACHINES)
         assert found == Resources(1, 0.25)
-        assert "Ray cluster of 1 machines: 0 CPUs, 0 GPUs, and up to 8 more machines as trials wait" in said
+        assert "Ray cluster of 1 machine: 0 CPUs, 0 GPUs, and up to 8 more machines as trials wait" in said
         with pytest.raises(SweepError, match="gpus-per-trial = 2: this cluster has no machine of more than 1 GPUs"):
             joined([{}], 1, 2, gpu=GPU_MACHINES)
 
@@ -210,6 +211,14 @@ def test_a_folder_that_a_machine_does_not_see_is_refused(scenario):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/usr/sbin/sshd").exists(), reason="no sshd here: install openssh-server")
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="no rsync here")
+def test_ray_up_over_ssh(scenario, undisturbed):
+    found, expected = (tables(one) for one in (scenario("over_ssh") / "storage" / "fixed_tau", undisturbed))
+    assert {name: len(frame) for name, frame in found.items()} == {name: len(one) for name, one in expected.items()}
+
+
+@pytest.mark.slow
 def test_trials_share_declared_gpus(scenario):
     """Eight trials of half a GPU on two: four at a time, two on each, and each is told its share."""
     folder = scenario("shared_gpus") / "sweep"
@@ -276,3 +285,18 @@ def test_a_sweep_can_be_scraped_while_it_runs(running):
         assert re.search(r'network_id="n[0-9a-f]{16}"', line)
         assert 0 <= float(line.rsplit(" ", 1)[1]) <= 1
     assert all(float(line.rsplit(" ", 1)[1]) > 0 for name in wanted for line in found[name])
+
+
+@pytest.mark.slow
+def test_the_dashboard_shows_the_job_and_its_actors(running):
+    """A user's way: the address that the sweep prints, the token that it says where to find."""
+    *_, said = running
+    address, token = re.search(r"dashboard: (http://[\d.:]+) \(it asks for the token in (\S+);", said()).groups()
+    headers = {"Authorization": f"Bearer {Path(token).expanduser().read_text().strip()}"}
+    with chromium() as browser:
+        page = browser.new_context(extra_http_headers=headers).new_page()
+        page.set_default_timeout(120_000)
+        page.goto(f"{address}/#/jobs")
+        page.get_by_text("fixed_tau.py").first.wait_for()
+        page.goto(f"{address}/#/actors")
+        page.get_by_text("ResourceTrainable").first.wait_for()  # what Tune calls a trial's class

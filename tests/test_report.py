@@ -340,11 +340,14 @@ def test_two_hundred_networks_of_a_thousand_epochs(tmp_path):
             heads = {"epoch": np.repeat(epoch, n - 1), "n": np.concatenate([np.arange(2, last + 1) for last in n])}
             heads |= {"network_id": [network_id] * len(heads["n"]), "accuracy": rng.random(len(heads["n"]))}
             pq.write_table(pa.table(heads, schema=schema(HEADS)), folder / "heads" / f"{network_id}.parquet")
-    began = time.perf_counter()
+    # Processor time: the same on a machine that others use. It computes in one thread.
+    began, clock = time.process_time(), time.perf_counter()
     path, contents = report.write(Study(folder.parent), tmp_path / "report")
-    took = time.perf_counter() - began
+    took, wall = time.process_time() - began, time.perf_counter() - clock
     size = path.stat().st_size / 1e6
-    print(f"{took:.1f} s, {size:.1f} MB, {sum(bool(figure.image) for figure in contents.figures)} figures drawn")
+    print(
+        f"{took:.1f} s ({wall:.1f} s by the clock), {size:.1f} MB, {sum(bool(figure.image) for figure in contents.figures)} figures drawn"
+    )
     assert not contents.failed
     assert took < 60
     assert size < 10

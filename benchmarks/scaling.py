@@ -1,0 +1,117 @@
+"""The constants of docs/scaling.md: what a report costs the driver, a flush its worker, a table its reader.
+
+`python benchmarks/scaling.py` takes a few minutes on 2 cores. Costs are processor time of the one process, which other
+programs on the machine disturb little; `--json` prints them for programs.
+"""
+
+import argparse
+import io
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from rich.console import Console
+
+from analysis.frames import load
+from sweeps import _cluster
+from sweeps._cluster import Resources
+from sweeps._trainable import PopulationTrainable
+from tsrnn.checkpoint import Checkpoint, CheckpointFolder
+from tsrnn.config import Leaky, RunConfig, Training
+from tsrnn.records import EPOCHS, RUNS
+from tsrnn.store import NetworkTables, Store
+from tsrnn.tabulate import epochs_row, heads_rows, runs_row, solved_rows
+from tsrnn.training import train
+
+REPORTS = 300
+
+
+class Reporting(PopulationTrainable):
+    """A trial that trains nothing: what is left is the cost of its reports."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the trial's networks."""
+        self._networks = [RunConfig.from_json(text).network_id for text in config["trial"]["networks"]]
+        self._epoch = 0
+
+    def step(self) -> dict[str, Any]:
+        """Report an epoch."""
+        self._epoch += 1
+        seen = {"epoch": self._epoch, "n": 5, "accuracy": 0.9, "ended": ""}
+        return {"networks": dict.fromkeys(self._networks, seen), "warnings": [], "done": self._epoch == REPORTS}
+
+
+def driver(folder: Path) -> dict[str, float]:
+    """Processor time of the driver a report of four networks, and a trial; two trials at a time."""
+    _cluster.PopulationTrainable = Reporting  # type: ignore[misc]
+    Store(folder).create()
+    ray.init(address="local", num_cpus=2, log_to_driver=False, logging_level="ERROR")
+    groups = [RunConfig(seed=4 * i).replicates(4) for i in range(2)]
+    began = time.process_time()
+    _cluster.run(groups, folder, Resources(1, 0), Console(file=io.StringIO()))
+    spent = time.process_time() - began
+    ray.shutdown()
+    return {"driver_ms_per_report": 1e3 * spent / (2 * REPORTS)}
+
+
+def cost(repeats: int, act: Callable[[int], object]) -> float:
+    """Return milliseconds of processor time of one call."""
+    began = time.process_time()
+    for i in range(repeats):
+        act(i)
+    return 1e3 * (time.process_time() - began) / repeats
+
+
+def worker(folder: Path) -> dict[str, float]:
+    """What an epoch of one network costs beside its training: rows and checkpoint, at the paper's size."""
+    config = RunConfig(training=Training(steps_per_epoch=1, test_batches=1, batch_size=2))
+    (report,) = [one for one, _ in zip(train(config), range(1), strict=False)]
+    store, kept = Store(folder), CheckpointFolder(folder, config.network_id)
+    store.create()
+    tables = NetworkTables(store, config.network_id, through_epoch=0)
+
+    def flush(epoch: int) -> None:
+        row = epochs_row(report) | {"epoch": epoch + 1}
+        tables.add(row, [one | {"epoch": epoch + 1} for one in heads_rows(report)], solved_rows(report, {}))
+        tables.flush()
+
+    checkpoint: Checkpoint = report.checkpoint
+    found = {"flush_ms": cost(300, flush), "checkpoint_ms": cost(20, lambda _: kept.save_resume(checkpoint))}
+    size = next((folder / "checkpoints" / config.network_id).iterdir()).stat().st_size
+    return found | {"checkpoint_mb": size / 1e6}
+
+
+def reader(folder: Path, networks: int) -> dict[str, float]:
+    """What reading `epochs` of many networks costs: 100 epochs each."""
+    store = Store(folder)
+    store.create()
+    config = RunConfig(network=Leaky(hidden=4))
+    (report,) = [one for one, _ in zip(train(config), range(1), strict=False)]
+    for i in range(networks):
+        key = f"n{i}"
+        rows = [epochs_row(report) | {"network_id": key, "epoch": epoch} for epoch in range(1, 101)]
+        store.write(EPOCHS, key, rows)
+    store.write(RUNS, config.network_id, [runs_row(config, sweep="scaling", scale="quick")])
+    return {"read_ms_per_network": cost(3, lambda _: load(folder, EPOCHS)) / networks}
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--networks", type=int, default=1000)
+    options.add_argument("--json", action="store_true")
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        found = worker(Path(scratch) / "worker") | reader(Path(scratch) / "reader", given.networks)
+        found |= driver(Path(scratch) / "driver")
+    found["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(json.dumps(found) if given.json else "\n".join(f"{name:24} {value:10.3f}" for name, value in found.items()))
+
+
+if __name__ == "__main__":
+    main()
