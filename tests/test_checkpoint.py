@@ -325,7 +325,7 @@ class Refusals:
         return self
 
     def __exit__(self, kind, error, traceback) -> bool:
-        self.seen = kind is CheckpointError
+        self.seen = isinstance(error, CheckpointError)
         if self.seen:
             assert str(error).startswith(f"{self.path}: ")
             assert "\n" not in str(error)

@@ -46,6 +46,7 @@ from tsrnn.config import (
     Tanh,
     Training,
 )
+from tsrnn.files import open_sealed_json, sealed_json
 from tsrnn.records import RUNS
 from tsrnn.store import Store
 from tsrnn.tabulate import runs_row
@@ -361,9 +362,9 @@ class TestStorage:
         assert "sweep.json" in one_line(result)
 
     def test_another_sweep_is_refused(self, finished, tmp_path):
-        record = json.loads((finished[0] / "fixed_tau" / "sweep.json").read_text()) | {"sweep": "curricula"}
+        record = open_sealed_json((finished[0] / "fixed_tau" / "sweep.json").read_bytes()) | {"sweep": "curricula"}
         (tmp_path / "fixed_tau").mkdir()
-        (tmp_path / "fixed_tau" / "sweep.json").write_text(json.dumps(record))
+        (tmp_path / "fixed_tau" / "sweep.json").write_bytes(sealed_json(record))
         result = sweep(*GRID, "--storage", tmp_path)
         assert result.returncode == 1
         assert "holds the sweep curricula" in one_line(result)
