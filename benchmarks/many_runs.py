@@ -3,7 +3,7 @@
     python benchmarks/many_runs.py [--runs 1000]
 
 One sweep on a Ray of its own, each run a trial by itself: 4 neurons, 2 optimiser steps, 1 epoch. Seconds a run are
-counted from the first outcome to the last, and hold everything: trial, rows, checkpoint, outcome, and the training itself.
+counted from the first outcome to the last: trial, rows, checkpoint, outcome, and the training itself.
 """
 
 import json
