@@ -162,7 +162,7 @@ def interventions(
 
 @app.command
 def timescales(
-    results: Path,
+    results: Place,
     /,
     *,
     every: Annotated[int, AtLeast(1)] = 5,

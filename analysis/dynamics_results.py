@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
@@ -11,6 +10,7 @@ from analysis import _jobs, dynamics, measures
 from analysis.comparison import GROUP
 from analysis.dynamics import Method, Protocol
 from analysis.frames import ResultsError, load
+from tsrnn.files import Location
 from tsrnn.records import CONNECTIVITY, DIMENSIONALITY, EPOCHS, NEURONS, OUTCOMES, RUNS, SOLVED, TIMESCALES
 
 
@@ -30,7 +30,7 @@ class Results:
 
 
 def run(
-    results: Path,
+    results: Location,
     *,
     every: int,
     protocol: Protocol,
