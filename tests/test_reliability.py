@@ -178,6 +178,19 @@ class TestWriters:
             trainable.step()
         assert Store(tmp_path).finished() == {one.network_id: "epochs" for one in (networks[0], networks[2])}
 
+    def test_a_kill_between_two_checkpoints_of_one_epoch_costs_no_bit(self, tmp_path):
+        networks, expected, folder = SMALL.replicates(2), tmp_path / "expected", tmp_path / "folder"
+        trained(expected, networks)
+        killed = PopulationTrainable(trial(folder, networks))
+        killed.step()
+        killed.step()
+        (folder / "checkpoints" / networks[1].network_id / "epoch-000002.safetensors").unlink()
+        again = PopulationTrainable(trial(folder, networks))
+        assert [progress.epoch for progress in again._trainer._progress] == [1, 1]
+        while not again.step()["done"]:
+            pass
+        assert_same_tables(folder, expected)
+
     def test_a_network_that_has_ended_is_not_trained_by_a_second_attempt(self, tmp_path):
         networks = SMALL.replicates(2)
         Store(tmp_path).create()
