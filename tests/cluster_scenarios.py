@@ -256,7 +256,6 @@ def over_ssh(folder: Path) -> None:
     said = ray_command("exec", file, sweep)
     print(said)
     assert "Ray cluster of 2 machines: 2 CPUs" in said
-    assert "4 of 4 networks to train" in said
     assert "Largest N solved" in said
     assert any("raylet" in command for command in descendants(1).values())
     print(ray_command("down", "--yes", file))
