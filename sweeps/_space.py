@@ -49,6 +49,12 @@ KNOWN: Final[tuple[Parameters, ...]] = (
         "clip": 2.0, "input_probability": "half", "asked": 16, "longest_factor": 2, "slope": 0.1, "tau_high": 2.0,
         "ahead": 4, "solved_weight": 1.0, "precision": "bfloat16",
     },
+    # The best of the first 23 candidates of stage 12, rounded: docs/hyperparameters.md.
+    {
+        "batch_size": 15, "steps_per_epoch": 28, "optimizer": "adam", "adam_learning_rate": 3.6e-3, "beta2": 0.999,
+        "clip": 0.39, "input_probability": "half", "asked": 17, "longest_factor": 2, "slope": 0.011, "tau_high": 1.86,
+        "ahead": 5, "solved_weight": 0.88, "precision": "bfloat16",
+    },
 )  # fmt: skip
 """Candidates that a study begins with: all of them lie in the space."""
 

@@ -63,6 +63,7 @@ class PopulationTrainable(tune.Trainable):
                     self._write_outcome(start, outcome)
             except (CheckpointError, StoreError, OSError) as error:
                 self._unusable.append(error)
+        starts = self._aligned(starts)
         self._trainer = Trainer(starts, config["device"]) if starts else None
 
     def _start(self, run: RunConfig, folder: Location) -> Checkpoint:
@@ -74,6 +75,21 @@ class PopulationTrainable(tune.Trainable):
         self._tables[key] = NetworkTables(self._store, key, through_epoch=start.progress.epoch)
         self._started[key] = start.progress.epoch
         return start
+
+    def _aligned(self, starts: list[Checkpoint]) -> list[Checkpoint]:
+        """Take networks that a kill left one epoch ahead of their trial's others back to them.
+
+        Stacked as they were before, they give the same numbers to the last bit.
+        """
+        first = min((start.progress.epoch for start in starts), default=0)
+        for i, start in enumerate(starts):
+            if start.progress.epoch == first + 1:
+                key = start.config.network_id
+                before, _ = self._folders[key].newest(start.config, first)
+                if before.progress.epoch == first:
+                    self._tables[key] = NetworkTables(self._store, key, through_epoch=first)
+                    starts[i] = before
+        return starts
 
     def _has_ended(self, run: RunConfig) -> bool:
         return any(row["status"] != "failed" for row in self._store.read(OUTCOMES, run.network_id))

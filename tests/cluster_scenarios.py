@@ -242,9 +242,9 @@ def over_ssh(folder: Path) -> None:
     config["auth"] = {"ssh_user": getpass.getuser(), "ssh_private_key": f"{folder}/user"}
     config |= {"min_workers": 1, "max_workers": 1}
     stop, start = config["head_start_ray_commands"]
-    config["head_start_ray_commands"] = [stop, f"{start} --node-ip-address=127.0.0.2 --num-cpus=2"]
+    config["head_start_ray_commands"] = [stop, f"{start} --node-ip-address=127.0.0.2 --num-cpus=1"]
     stop, start = config["worker_start_ray_commands"]
-    config["worker_start_ray_commands"] = [f"{start} --node-ip-address=127.0.0.3 --num-cpus=2"]
+    config["worker_start_ray_commands"] = [f"{start} --node-ip-address=127.0.0.3 --num-cpus=1"]
     file = folder / "cluster.yaml"
     file.write_text(yaml.safe_dump(config))
     print(ray_command("up", "--yes", "--no-config-cache", file))
@@ -252,11 +252,10 @@ def over_ssh(folder: Path) -> None:
     while not re.search(r"127\.0\.0\.3 .*ALIVE", status := ray_command("exec", file, "ray list nodes")):
         assert time.monotonic() < end, status
         time.sleep(2)
-    sweep = f"cd ~/tsrnn && python sweeps/fixed_tau.py {' '.join(GRID)} --cpus-per-trial 2 --storage {folder}/storage"
+    sweep = f"cd ~/tsrnn && python sweeps/fixed_tau.py {' '.join(GRID)} --storage {folder}/storage"
     said = ray_command("exec", file, sweep)
     print(said)
-    assert "Ray cluster of 2 machines: 4 CPUs" in said
-    assert "4 of 4 networks to train" in said
+    assert "Ray cluster of 2 machines: 2 CPUs" in said
     assert "Largest N solved" in said
     assert any("raylet" in command for command in descendants(1).values())
     print(ray_command("down", "--yes", file))
@@ -280,7 +279,7 @@ def node_environment(home: Path) -> None:
 
 def ray_command(*words: str | Path) -> str:
     """Run a `ray` command as on the user's own machine, and return what it said."""
-    done = subprocess.run(["ray", *words], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(["ray", *words], cwd=ROOT, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, (words, done.stdout, done.stderr)
     return done.stdout + done.stderr
 

@@ -178,7 +178,9 @@ def scenario() -> Iterator[Callable[[str], Path]]:
 
     def run(name: str) -> Path:
         command = isolated([sys.executable, "-m", "tests.cluster_scenarios", name, folder])
-        result = subprocess.run(command, cwd=ROOT, env=environment(folder), capture_output=True, text=True, timeout=900)
+        result = subprocess.run(
+            command, cwd=ROOT, env=environment(folder), capture_output=True, text=True, timeout=1800
+        )
         assert result.returncode == 0, result.stdout + result.stderr
         return folder
 

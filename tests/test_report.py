@@ -345,9 +345,8 @@ def test_two_hundred_networks_of_a_thousand_epochs(tmp_path):
     path, contents = report.write(Study(folder.parent), tmp_path / "report")
     took, wall = time.process_time() - began, time.perf_counter() - clock
     size = path.stat().st_size / 1e6
-    print(
-        f"{took:.1f} s ({wall:.1f} s by the clock), {size:.1f} MB, {sum(bool(figure.image) for figure in contents.figures)} figures drawn"
-    )
+    drawn = sum(bool(figure.image) for figure in contents.figures)
+    print(f"{took:.1f} s ({wall:.1f} s by the clock), {size:.1f} MB, {drawn} figures drawn")
     assert not contents.failed
     assert took < 60
     assert size < 10
