@@ -10,8 +10,8 @@ from typing import Final
 
 import pandas as pd
 
-from analysis import evidence as of
-from analysis.evidence import Cell, Evidence, Source
+from analysis import quantities as of
+from analysis.evidence import Cell, Curve, Evidence, Quantity, Source
 from analysis.significance import holm
 from analysis.verdicts import OUTCOMES, Above, All, Differs, Rule, Same, Verdict, Within
 
@@ -63,7 +63,7 @@ def _tau_claims(figure: str, task: str, where: str, needs: str) -> tuple[Claim, 
     """Figure 4a, and S10 and S11, which repeat it."""
     name = f"{task.upper() if task == 'dms' else task}" + (", self-interaction outside" if where == "outside" else "")
 
-    def reached(curriculum: str, tau: str) -> of.Quantity:
+    def reached(curriculum: str, tau: str) -> Quantity:
         return of.max_n(Cell(task=task, curriculum=curriculum, tau=tau, self_interaction=where), needs)
 
     return (
@@ -120,11 +120,11 @@ def _more_robust(id: str, figure: str, what: str, strengths: int) -> Claim:
     )
 
 
-def _ablated(curriculum: str, removed: str, n: int) -> of.Quantity:
+def _ablated(curriculum: str, removed: str, n: int) -> Quantity:
     return of.at_shared(of.ablated(removed), Cell(curriculum=curriculum), (_SINGLE, _MULTI), _CURRICULA, n=n)
 
 
-def _growth(k: int, curriculum: str) -> of.Quantity:
+def _growth(k: int, curriculum: str) -> Quantity:
     return of.slope(of.TAU_MEAN, Cell(curriculum=curriculum, k=str(k)), _DURATION)
 
 
@@ -140,7 +140,7 @@ def _of(cell: Cell, curriculum: str) -> Cell:
     return replace(cell, curriculum=curriculum)
 
 
-def _at(curve: of.Curve, cell: Cell, other: Cell, needs: str, n: int | None = None) -> of.Quantity:
+def _at(curve: Curve, cell: Cell, other: Cell, needs: str, n: int | None = None) -> Quantity:
     return of.at_shared(curve, cell, (cell, other), needs, n=n)
 
 

@@ -15,7 +15,7 @@ from typing import Final, Literal
 import numpy as np
 from scipy import stats
 
-from analysis.evidence import Evidence, Quantity, Sample, counts
+from analysis.evidence import Evidence, Quantity, Sample, counts, joined
 from analysis.significance import LEVEL, Values, compare
 
 Outcome = Literal["reproduced", "not reproduced", "underpowered", "not run"]
@@ -96,7 +96,7 @@ class Above(Rule):
         low, high = welch(low_values, high_values)
         ours = f"{_number(mean_b)} against {_number(mean_a)}; difference {_ci(mean_b - mean_a, low, high)}"
         shown = test.p_permutation < LEVEL
-        if (lacks := _joined(a.lacks, b.lacks)) or test.p_attainable >= LEVEL or math.isnan(test.p_permutation):
+        if (lacks := joined(a.lacks, b.lacks)) or test.p_attainable >= LEVEL or math.isnan(test.p_permutation):
             few = f"with so few networks p cannot go below {test.p_attainable:.2g}"
             verdict, why = "underpowered", lacks or few
         elif shown and test.difference > 0:
@@ -104,14 +104,14 @@ class Above(Rule):
         else:
             opposite = "the opposite, " if shown and mean_b < mean_a else "too small a difference, " if shown else ""
             opposite += f"p = {test.p_permutation:.2g}"
-            short = _joined(a.short, b.short)
+            short = joined(a.short, b.short)
             verdict = "underpowered" if short else "not reproduced"
             why = f"{opposite}; {short}" if short else opposite
         return Verdict(
             verdict=verdict,  # type: ignore[arg-type]
             ours=ours,
             n=counts((b.values, a.values)),
-            why=_joined(b.at, why),
+            why=joined(b.at, why),
             estimate=mean_b - mean_a,
             low=low,
             high=high,
@@ -167,7 +167,7 @@ class Within(Rule):
             verdict=verdict,  # type: ignore[arg-type]
             ours=_ci(mean, low, high),
             n=counts((sample.values,)),
-            why=_joined(sample.at, why),
+            why=joined(sample.at, why),
             estimate=mean,
             low=low,
             high=high,
@@ -219,7 +219,7 @@ class Same(Rule):
         difference, allowed = float(values.mean() - base.mean()), self.margin * abs(float(base.mean()))
         low, high = welch(base, values)
         # Alike so far is not alike: under a smaller budget nothing is decided.
-        blocked = _joined(a.lacks, b.lacks, a.short, b.short)
+        blocked = joined(a.lacks, b.lacks, a.short, b.short)
         if blocked or min(len(base), len(values)) < LEAST:
             verdict, why = "underpowered", blocked or f"an interval needs {LEAST} networks in each group"
         elif -allowed <= low and high <= allowed:
@@ -235,7 +235,7 @@ class Same(Rule):
                 f"difference {_ci(difference, low, high)}"
             ),
             n=counts((b.values, a.values)),
-            why=_joined(b.at, why),
+            why=joined(b.at, why),
             estimate=difference,
             low=low,
             high=high,
@@ -298,17 +298,13 @@ def _missing(*pairs: tuple[Quantity, Sample]) -> Verdict | None:
     """Return that results are missing, and how to get them; None where they are there."""
     for quantity, sample in pairs:
         if sample.values.empty:
-            return Verdict("not run", why=_joined(sample.lacks, f"no results: {quantity.needs}"))
+            return Verdict("not run", why=joined(sample.lacks, f"no results: {quantity.needs}"))
     return None
 
 
 def _array(sample: Sample) -> Values:
     values: Values = sample.values.to_numpy(dtype=float)
     return values
-
-
-def _joined(*reasons: str) -> str:
-    return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
 
 
 def _number(value: float) -> str:

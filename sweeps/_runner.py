@@ -24,7 +24,7 @@ from sweeps._grid import axes, title
 from sweeps._options import AXES, Options
 from sweeps._readings import Finding, readings
 from sweeps._scales import SCALES, base_config
-from tsrnn.command_line import fail, run
+from tsrnn.command_line import run_resumable
 from tsrnn.config import RunConfig
 from tsrnn.store import StoreError
 
@@ -76,11 +76,7 @@ def main(sweep: Sweep) -> NoReturn:
     def command(options: Options = Options()) -> int:  # noqa: B008
         return _run(sweep, options, Console(stderr=True, markup=False, emoji=False))
 
-    try:
-        status = run(app, sys.argv[1:], _FAILURES)
-    except KeyboardInterrupt:
-        status = fail("interrupted; the same command continues where it stopped", 130)
-    sys.exit(status)
+    sys.exit(run_resumable(app, sys.argv[1:], _FAILURES))
 
 
 def _run(sweep: Sweep, options: Options, console: Console) -> int:

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from sweeps._errors import SweepError, UsageError
 from sweeps._folder import SweepFolder
-from tsrnn.command_line import fail, run
+from tsrnn.command_line import run_resumable
 from tsrnn.store import StoreError
 
 NAME: Final = "hyperparameters"
@@ -175,8 +175,4 @@ def _short(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        status = run(app, sys.argv[1:], _FAILURES)
-    except KeyboardInterrupt:
-        status = fail("interrupted; the same command continues where it stopped", 130)
-    sys.exit(status)
+    sys.exit(run_resumable(app, sys.argv[1:], _FAILURES))

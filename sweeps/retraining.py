@@ -29,7 +29,7 @@ from sweeps._folder import Record, SweepFolder
 from sweeps._runner import groups_of
 from tsrnn import checkpoint
 from tsrnn.checkpoint import Checkpoint, CheckpointError, CheckpointFolder, Progress
-from tsrnn.command_line import Place, fail, run
+from tsrnn.command_line import Place, run_resumable
 from tsrnn.config import EndRules, NoCurriculum
 from tsrnn.files import Location
 from tsrnn.records import EPOCHS, OUTCOMES, RETRAINING, RUNS, SOLVED
@@ -168,8 +168,4 @@ def _measure(
 
 
 if __name__ == "__main__":
-    try:
-        status = run(app, sys.argv[1:], _FAILURES)
-    except KeyboardInterrupt:
-        status = fail("interrupted; the same command continues where it stopped", 130)
-    sys.exit(status)
+    sys.exit(run_resumable(app, sys.argv[1:], _FAILURES))

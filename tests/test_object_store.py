@@ -51,6 +51,7 @@ class TestNames:
     def test_a_name_is_what_it_prints(self, name):
         assert str(location(name)) == name
         assert location(location(name)) == location(name)
+        # Names go to workers and other processes, which pickles what they are handed.
         assert pickle.loads(pickle.dumps(location(name))) == location(name)
 
     @pytest.mark.parametrize("name", ["gs://bucket/x", "http://host/x", "s3://", "s3:///x", "s3://bucket/../other"])

@@ -11,6 +11,8 @@ from tests.oracles import plain
 from tests.tolerances import TOLERANCES, distance
 from tsrnn.config import FixedTau, Leaky, RunConfig, Training
 from tsrnn.networks import Population, initial_network, population, recurrence
+from tsrnn.networks._products import OneDNNProducts
+from tsrnn.networks.workspace import Workspace
 from tsrnn.training import train
 
 HEADS = (2,)
@@ -81,9 +83,9 @@ class TestOneDNN:
         """What was multiplied by oneDNN."""
         found: list[str] = []
         for name in ("add_forward", "add_gradient", "write_backward", "add_backward"):
-            method = getattr(recurrence._OneDNNProducts, name)
+            method = getattr(OneDNNProducts, name)
             monkeypatch.setattr(
-                recurrence._OneDNNProducts,
+                OneDNNProducts,
                 name,
                 lambda *given, name=name, method=method: (found.append(name), method(*given)),
             )
@@ -187,7 +189,7 @@ class TestWorkspace:
                 assert torch.equal(gradient, expected[name]), name
 
     def test_a_buffer_comes_back(self):
-        workspace, like = recurrence.Workspace(), torch.empty(0)
+        workspace, like = Workspace(), torch.empty(0)
         given = workspace.take(3, 4, like=like)
         address = given.data_ptr()
         workspace.give(given)

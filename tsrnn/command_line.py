@@ -70,6 +70,14 @@ def run(app: App, arguments: Sequence[str], failures: Mapping[type[Exception], i
     return status if isinstance(status, int) else 0
 
 
+def run_resumable(app: App, arguments: Sequence[str], failures: Mapping[type[Exception], int]) -> int:
+    """Run a command that continues where it was stopped; see `run`. Ctrl-C is said in one line, with status 130."""
+    try:
+        return run(app, arguments, failures)
+    except KeyboardInterrupt:
+        return fail("interrupted; the same command continues where it stopped", 130)
+
+
 def fail(message: str, status: int) -> int:
     """Print an error as one line on standard error, and return its exit status."""
     print("error:", " ".join(message.split()), file=sys.stderr)

@@ -9,8 +9,6 @@ import pandas as pd
 
 from analysis import style
 from analysis.figures import (
-    architectures,
-    curricula,
     fig03_curricula,
     fig04_fixed_tau,
     fig04_taus,
@@ -18,8 +16,10 @@ from analysis.figures import (
     fig06_dynamics,
     fig07_interventions,
     fig07_retraining,
+    fig_s05_variants,
+    fig_s12_windows,
+    fig_s15_architectures,
     significance_tables,
-    variants,
 )
 from analysis.figures._figure import Figure
 from analysis.study import Study
@@ -55,20 +55,20 @@ FIGURES: Final[Mapping[str, Builder]] = MappingProxyType(
         "S2": fig05_timescales.figure_s2,
         "S3": fig05_timescales.figure_s3,
         "S4": fig05_timescales.figure_s4,
-        "S5": variants.figure_s5,
-        "S6": variants.figure_s6,
-        "S7": variants.figure_s7,
-        "S8": variants.figure_s8,
+        "S5": fig_s05_variants.figure_s5,
+        "S6": fig_s05_variants.figure_s6,
+        "S7": fig_s05_variants.figure_s7,
+        "S8": fig_s05_variants.figure_s8,
         "S9": fig07_interventions.figure_s9,
         "S10": fig04_fixed_tau.figure_s10,
         "S11": fig04_fixed_tau.figure_s11,
-        "S12": curricula.figure_s12,
+        "S12": fig_s12_windows.figure_s12,
         "S13": fig03_curricula.figure_s13,
         "S14": fig07_retraining.figure_s14,
-        "S15": architectures.figure_s15,
-        "S16": architectures.figure_s16,
+        "S15": fig_s15_architectures.figure_s15,
+        "S16": fig_s15_architectures.figure_s16,
         "S17": fig07_interventions.figure_s17,
-        "S18": curricula.figure_s18,
+        "S18": fig_s12_windows.figure_s18,
         "S19": fig07_interventions.figure_s19,
         "S20": fig06_dynamics.figure_s20,
     }

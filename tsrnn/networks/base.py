@@ -196,7 +196,6 @@ class Population(ABC):
 
         Returns:
             [S, R, B, K, C].
-
         """
         if asked == 1:
             return self.logits_of(self.last_states(inputs, lengths, initial)[None])

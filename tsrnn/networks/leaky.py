@@ -12,6 +12,7 @@ from torch import Tensor
 from tsrnn.config import FixedTau, Leaky, Network, TrainedTau
 from tsrnn.networks import recurrence
 from tsrnn.networks.base import READOUT_BIAS, READOUT_WEIGHT, NetworkState, Population, Stack, uniform
+from tsrnn.networks.workspace import Workspace
 
 WEIGHT = "recurrent.weight"
 BIAS = "recurrent.bias"
@@ -55,8 +56,8 @@ class LeakyPopulation(Population):
         return one
 
     @cached_property
-    def _workspace(self) -> recurrence.Workspace:
-        return recurrence.Workspace()
+    def _workspace(self) -> Workspace:
+        return Workspace()
 
     @staticmethod
     def shapes(network: Network) -> dict[str, tuple[int, ...]]:
