@@ -346,7 +346,7 @@ class Training:
     With `screening_batches`, so many other batches come first, and a network that solves nothing on them is not
     tested further: frequent tests then cost little, and what is solved is judged on `test_batches` all the same.
     `precision` is the dtype of parameters, states and products; "bfloat16" is float32 with the products of the
-    recurrence, and of its gradient, taken of bfloat16 numbers: about twice as fast where the processor has them.
+    recurrence, and of its gradient, taken of bfloat16 numbers: faster where the processor has them.
     """
 
     batch_size: Count = 256
