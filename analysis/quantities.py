@@ -524,4 +524,4 @@ def _change_of_slope(rows: pd.DataFrame) -> float:
 def _spearman(a: pd.Series, b: pd.Series) -> float:
     if a.nunique() < 3 or b.nunique() < 2:
         return float("nan")
-    return float(np.corrcoef(a.rank(), b.rank())[0, 1])
+    return float(a.corr(b, method="spearman"))

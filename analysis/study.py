@@ -8,12 +8,10 @@ from typing import Any
 import pandas as pd
 
 from analysis import frames, measures
-from tsrnn import records
 from tsrnn.files import Location, location
-from tsrnn.records import EPOCHS, OUTCOMES, RUNS, SOLVED, Table
+from tsrnn.records import BY_NAME, EPOCHS, OUTCOMES, RUNS, SOLVED, Table
 
 _DTYPES = {"string": "str", "int64": "int64", "float64": "float64"}
-_BY_NAME = {table.name: table for table in vars(records).values() if isinstance(table, Table)}
 
 
 class Study:
@@ -66,7 +64,7 @@ class Study:
             ResultsError: a file cannot be read.
             KeyError: no such table is known.
         """
-        known = table if isinstance(table, Table) else _BY_NAME[table]
+        known = table if isinstance(table, Table) else BY_NAME[table]
         names = [column.name for column in known.columns if columns is None or column.key or column.name in columns]
         read = (known.name, *names, repr(where))
         if read in self._tables:

@@ -17,16 +17,15 @@ import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from analysis.frames import ResultsError
-from tsrnn import checkpoint, records
+from tsrnn import checkpoint
 from tsrnn.checkpoint import Checkpoint, CheckpointError, DamagedCheckpointError
 from tsrnn.config import RunConfig, explain
 from tsrnn.files import Location, location, open_sealed_json, write_atomically
 from tsrnn.lock import FolderLock, LockedError
-from tsrnn.records import ANALYSES, EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED, TABLES, Row, Table
+from tsrnn.records import ANALYSES, BY_NAME, EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED, TABLES, Row, Table
 from tsrnn.store import DamagedFileError, Store, StoreError, read_rows, schema
 from tsrnn.tabulate import runs_row
 
-_EVERY_TABLE: Final = {table.name: table for table in vars(records).values() if isinstance(table, Table)}
 _RECORD: Final = "sweep.json"
 
 MADE_AGAIN: Final = "moved aside; the sweep's command writes it again"
@@ -187,8 +186,8 @@ class _Check:
             if not path.name.startswith("_lock") and "/_damaged" not in _below(self._folder, path) and path.is_file()
         ]
         for path in _folders(self._folder):
-            if path.name in _EVERY_TABLE:
-                self._read_table(_EVERY_TABLE[path.name], path, networks)
+            if path.name in BY_NAME:
+                self._read_table(BY_NAME[path.name], path, networks)
         kept = {path.name: self._checkpoints(path, networks) for path in _folders(self._folder / "checkpoints")}
         if not self._found.running:
             for key, network in networks.items():

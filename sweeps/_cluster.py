@@ -174,7 +174,7 @@ def _unless_ray_dies(console: Console) -> Iterator[None]:
 
 
 @contextmanager
-def _scratch() -> Iterator[str]:
+def scratch() -> Iterator[str]:
     """Make a temporary folder, and remove those that killed programs left: nobody holds their locks."""
     for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*/_lock"):
         with suppress(LockedError, OSError), FolderLock(left.parent) as lock:
@@ -287,7 +287,7 @@ def _fit(
         for i, group in enumerate(groups)
     ]
     # Tune's own state is of no use to us: what a run needs to continue is under its networks' keys.
-    with _scratch() as scratch, _unless_ray_dies(console), Progress(groups, console) as progress:
+    with scratch() as folder_of_tune, _unless_ray_dies(console), Progress(groups, console) as progress:
         results = tune.Tuner(
             tune.with_resources(PopulationTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
             param_space={"trial": tune.grid_search(trials)},
@@ -297,7 +297,7 @@ def _fit(
                 trial_dirname_creator=lambda trial: str(trial.config["trial"]["index"]),
             ),
             run_config=tune.RunConfig(
-                storage_path=scratch,
+                storage_path=folder_of_tune,
                 name=folder.name,
                 verbose=0,
                 callbacks=[progress],

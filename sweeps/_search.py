@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 # Before Tune: it sets what Tune reads when it is imported.
-from sweeps._cluster import RETRIES, Resources, _scratch  # isort: skip
+from sweeps._cluster import RETRIES, Resources, scratch  # isort: skip
 import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
@@ -361,7 +361,7 @@ class Search:
         )
         self._replay(scheduler)
         searcher = _Searcher(space, sampler=self._sampler, study_name=self.question.study, storage=self._storage, **aim)
-        with _scratch() as scratch:
+        with scratch() as folder_of_tune:
             results = tune.Tuner(
                 tune.with_resources(Candidate, {"cpu": resources.cpus, "gpu": resources.gpus}),
                 tune_config=tune.TuneConfig(
@@ -372,7 +372,7 @@ class Search:
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(
-                    storage_path=scratch,
+                    storage_path=folder_of_tune,
                     name=self.question.study,
                     verbose=0,
                     callbacks=[_Told(console)],

@@ -17,7 +17,7 @@ from tsrnn.records import Table
 from tsrnn.store import schema
 from tsrnn.tasks import TASKS
 
-TABLES = [table for table in vars(records).values() if isinstance(table, Table)]
+TABLES = list(records.BY_NAME.values())
 EXAMPLES = {"string": "text", "int64": 3, "float64": 0.25}
 PHIS = {"leaky_relu": LeakyReLU(), "relu": ReLU(), "tanh": Tanh()}
 

@@ -240,7 +240,7 @@ class TestScratch:
         with FolderLock(tmp_path / "tsrnn-alive") as alive:
             alive.acquire()
             os.utime(alive.path, (0, 0))
-            with _cluster._scratch() as ours:
+            with _cluster.scratch() as ours:
                 found = {path.name for path in tmp_path.iterdir()}
                 assert found == {"tsrnn-alive", "tsrnn-new", "tsrnn-foreign", "other-dead", Path(ours).name}
         assert not Path(ours).exists()

@@ -334,3 +334,6 @@ CONNECTIVITY = Table(
         ),
     ),
 )
+
+BY_NAME = {table.name: table for table in tuple(vars().values()) if isinstance(table, Table)}
+"""Every table of this module by its name."""

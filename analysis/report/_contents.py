@@ -22,10 +22,9 @@ import pyarrow.dataset as ds
 from analysis import claims, figures, frames, measures, style, tables
 from analysis.figures import Figure
 from analysis.study import Study
-from tsrnn import records
 from tsrnn.config import RunConfig
 from tsrnn.files import Location
-from tsrnn.records import ANALYSES, EPOCHS, OUTCOMES, Table
+from tsrnn.records import ANALYSES, BY_NAME, EPOCHS, OUTCOMES
 
 POINTS: Final = 120
 """Epochs of a learning curve at most; fewer where there are many networks."""
@@ -40,7 +39,6 @@ NONE: Final = "–"  # noqa: RUF001
 """The text of a cell without a value."""
 
 _SIGNS: Final = {"reproduced": "✓", "not reproduced": "✗", "underpowered": "~", "not run": NONE}
-_TABLES: Final = {table.name: table for table in vars(records).values() if isinstance(table, Table)}
 _KIND: Final = ("task", "curriculum", "tau")
 
 
@@ -402,7 +400,7 @@ def _tables(study: Study, beside: Path) -> Grid:
             folder = sweep / name
             files: list[Location] = list(folder.glob("*.parquet"))
             count, size = _extent(folder, files)
-            meaning = _TABLES[name].meaning if name in _TABLES else ""
+            meaning = BY_NAME[name].meaning if name in BY_NAME else ""
             rows.append(
                 [
                     Cell(name, link=_link(folder, beside)),
