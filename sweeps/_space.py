@@ -15,6 +15,7 @@ from tsrnn.config import (
     LeakyReLU,
     MultiHead,
     Optimizer,
+    RateDecay,
     RunConfig,
     SingleHead,
     TrainedTau,
@@ -28,32 +29,35 @@ Parameters = dict[str, Any]
 # hundred steps with batches of 32; these say 98 % with a standard error of 0.3 %.
 _TESTED: Final = 2560
 _SCREENED: Final = 256
+# Where heads are asked at all steps that have N bits, the shortest sequence has so many of them.
+_SHORTEST_ASKED: Final = 17
 _PROBABILITIES: Final[dict[str, Any]] = {"uniform": "uniform", "half": 0.5}
 
 KNOWN: Final[tuple[Parameters, ...]] = (
     # The paper's training, tested three times as often.
     {
         "batch_size": 256, "steps_per_epoch": 200, "optimizer": "sgd", "sgd_learning_rate": 0.05, "momentum": 0.1,
-        "clip": 2.0, "input_probability": "uniform", "asked": 1, "longest_factor": 4, "slope": 0.1, "tau_high": 2.0,
-        "ahead": 1, "solved_weight": 1.0, "precision": "float32",
+        "rate_decay": False, "clip": 2.0, "input_probability": "uniform", "asked_all": False, "asked": 1,
+        "longest_factor": 4, "slope": 0.1, "tau_high": 2.0, "ahead": 1, "solved_weight": 1.0, "precision": "float32",
     },
     # The same with momentum, small batches and frequent tests.
     {
         "batch_size": 64, "steps_per_epoch": 50, "optimizer": "sgd", "sgd_learning_rate": 0.02, "momentum": 0.9,
-        "clip": 2.0, "input_probability": "uniform", "asked": 1, "longest_factor": 4, "slope": 0.1, "tau_high": 2.0,
-        "ahead": 1, "solved_weight": 1.0, "precision": "bfloat16",
+        "rate_decay": False, "clip": 2.0, "input_probability": "uniform", "asked_all": False, "asked": 1,
+        "longest_factor": 4, "slope": 0.1, "tau_high": 2.0, "ahead": 1, "solved_weight": 1.0, "precision": "bfloat16",
     },
     # Adam, asked at sixteen steps of short sequences.
     {
         "batch_size": 32, "steps_per_epoch": 50, "optimizer": "adam", "adam_learning_rate": 1e-3, "beta2": 0.999,
-        "clip": 2.0, "input_probability": "half", "asked": 16, "longest_factor": 2, "slope": 0.1, "tau_high": 2.0,
-        "ahead": 4, "solved_weight": 1.0, "precision": "bfloat16",
+        "rate_decay": False, "clip": 2.0, "input_probability": "half", "asked_all": False, "asked": 16,
+        "longest_factor": 2, "slope": 0.1, "tau_high": 2.0, "ahead": 4, "solved_weight": 1.0, "precision": "bfloat16",
     },
-    # The best of the first 23 candidates of stage 12, rounded: docs/hyperparameters.md.
+    # The furthest of the first look, whose rate falls with N: docs/hyperparameters.md.
     {
-        "batch_size": 15, "steps_per_epoch": 28, "optimizer": "adam", "adam_learning_rate": 3.6e-3, "beta2": 0.999,
-        "clip": 0.39, "input_probability": "half", "asked": 17, "longest_factor": 2, "slope": 0.011, "tau_high": 1.86,
-        "ahead": 5, "solved_weight": 0.88, "precision": "bfloat16",
+        "batch_size": 16, "steps_per_epoch": 30, "optimizer": "adam", "adam_learning_rate": 2e-3, "beta2": 0.999,
+        "rate_decay": True, "rate_decay_n": 20, "rate_decay_power": 2.0, "clip": 0.4, "input_probability": "half",
+        "asked_all": True, "longest_factor": 2, "slope": 0.01, "tau_high": 2.0, "ahead": 5, "solved_weight": 1.0,
+        "precision": "bfloat16",
     },
 )  # fmt: skip
 """Candidates that a study begins with: all of them lie in the space."""
@@ -71,9 +75,13 @@ def suggest(trial: Trial) -> None:
         trial.suggest_categorical("beta2", [0.95, 0.99, 0.999])
         if trial.params["optimizer"] == "adamw":
             trial.suggest_float("weight_decay", 1e-4, 0.3, log=True)
+    if trial.suggest_categorical("rate_decay", [False, True]):
+        trial.suggest_int("rate_decay_n", 5, 40, log=True)
+        trial.suggest_float("rate_decay_power", 0.5, 3.0)
     trial.suggest_float("clip", 0.1, 20.0, log=True)
     trial.suggest_categorical("input_probability", ["uniform", "half"])
-    trial.suggest_int("asked", 1, 64, log=True)
+    if not trial.suggest_categorical("asked_all", [False, True]):
+        trial.suggest_int("asked", 1, 64, log=True)
     trial.suggest_int("longest_factor", 2, 4)
     trial.suggest_float("slope", 0.01, 0.5, log=True)
     trial.suggest_float("tau_high", 1.0, 3.0)
@@ -108,9 +116,9 @@ def network_of(
     kind = TASKS[task]
     if not issubclass(kind, BitTask):
         raise ValueError(f"task = {task}: allowed are tasks about bits")
-    asked, batch = parameters["asked"], parameters["batch_size"]
+    asked, batch = "all" if parameters["asked_all"] else parameters["asked"], parameters["batch_size"]
     # The shortest sequence has N bits at the first step that is asked; the longest grows with it.
-    shortest = max(2, asked - 1)
+    shortest = max(2, (_SHORTEST_ASKED if asked == "all" else asked) - 1)
     lengths = Lengths(
         shortest_beyond=shortest, longest_factor=parameters["longest_factor"], longest_beyond=shortest - 2
     )
@@ -130,6 +138,11 @@ def network_of(
             test_batches=math.ceil(_TESTED / batch),
             screening_batches=math.ceil(_SCREENED / batch),
             optimizer=_optimizer_of(parameters),
+            rate_decay=(
+                RateDecay(n=parameters["rate_decay_n"], power=parameters["rate_decay_power"])
+                if parameters["rate_decay"]
+                else None
+            ),
             clip=GradientClip(max_norm=parameters["clip"]),
             solved_weight=parameters["solved_weight"] if several else 1.0,
             precision=parameters["precision"],

@@ -2,11 +2,11 @@
 
 Question: how far in N do networks get with a fixed number of floating-point operations, the paper's training being
 one candidate of many?
-Space: batch size, steps between tests, optimiser and its rates, clip, input probability, steps asked and lengths of the
-training sequences, slope, start of tau, heads ahead, weight of solved heads, precision: `sweeps/_space.py`. Solved is
-always judged on the paper's sequences.
-Search: Optuna's TPE proposes, ASHA stops the worse three quarters at 1/16 and 1/4 of the budget. A candidate
-is one population of two seeds; its score is the N it has solved and how far its next head has come, mean over seeds.
+Space: batch size, steps between tests, optimiser, its rates and how they fall with N, clip, input probability, steps
+asked and lengths of the training sequences, slope, start of tau, heads ahead, weight of solved heads, precision:
+`sweeps/_space.py`. Solved is always judged on the paper's sequences.
+Search: Optuna's TPE proposes, ASHA stops the worse three quarters at a fourth of the budget. A candidate is one
+population of two seeds; its score is the N it has solved and how far its next head has come, mean over seeds.
 Stages: about N = 12, then the best of it at 25, 50 and 100; the budgets are those of STAGES. Every stage begins with
 the best candidates of the one before, which go on from their checkpoints.
 """

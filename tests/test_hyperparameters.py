@@ -17,7 +17,7 @@ from sweeps._errors import SweepError
 from sweeps._search import DATABASE, Candidate, Question, Search, score
 from sweeps._space import KNOWN, network_of, suggest
 from tests.processes import kill_everything
-from tsrnn.config import SGD, AdamW, MultiHead, RunConfig, SingleHead
+from tsrnn.config import SGD, AdamW, MultiHead, RateDecay, RunConfig, SingleHead
 from tsrnn.records import EPOCHS
 from tsrnn.store import Store
 from tsrnn.tasks import DMS
@@ -69,7 +69,8 @@ class TestSpace:
         network = network_of(
             {
                 "batch_size": 100, "steps_per_epoch": 20, "optimizer": "adamw", "adam_learning_rate": 0.01,
-                "beta2": 0.99, "weight_decay": 0.1, "clip": 3.0, "input_probability": "half", "asked": 9,
+                "beta2": 0.99, "weight_decay": 0.1, "rate_decay": True, "rate_decay_n": 9,
+                "rate_decay_power": 1.5, "clip": 3.0, "input_probability": "half", "asked_all": False, "asked": 9,
                 "longest_factor": 3, "slope": 0.2, "tau_high": 1.5, "ahead": 5, "solved_weight": 0.5,
                 "precision": "bfloat16",
             },
@@ -84,7 +85,12 @@ class TestSpace:
         training = network.training
         assert training.optimizer == AdamW(learning_rate=0.01, beta2=0.99, weight_decay=0.1)
         assert (training.batch_size, training.steps_per_epoch, training.test_batches) == (100, 20, 26)
+        assert training.rate_decay == RateDecay(n=9, power=1.5)
         assert (training.clip.max_norm, training.solved_weight, training.precision) == (3.0, 0.5, "bfloat16")
+
+    def test_asked_at_all_steps_that_have_n_bits(self):
+        shown = network_of(KNOWN[3]).shown
+        assert (shown.asked, shown.lengths_for(10), shown.asked_steps(26, 10)) == ("all", (26, 34), 17)
 
     def test_single_head_has_no_heads_ahead(self):
         network = network_of(KNOWN[2] | {"solved_weight": 0.3}, curriculum_name="single")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.tolerances import TOLERANCES, distance
-from tsrnn.config import SGD, Adam, AdamW, GradientClip, Optimizer
+from tsrnn.config import SGD, Adam, AdamW, GradientClip, Muon, Optimizer
 from tsrnn.networks import NetworkState
 from tsrnn.networks.base import stack, unstack
 from tsrnn.optimizers import (
@@ -17,7 +17,9 @@ from tsrnn.optimizers import (
     decays,
     gradient_norms,
     initial_state,
+    orthogonalized,
     stacked_optimizer,
+    step_operations,
 )
 
 R = 3
@@ -31,6 +33,8 @@ OPTIMIZERS = [
     Adam(learning_rate=0.01),
     Adam(learning_rate=0.01, beta1=0.5, beta2=0.9, epsilon=1e-3, weight_decay=0.3),
     AdamW(learning_rate=0.01, beta1=0.5, beta2=0.9, epsilon=1e-3, weight_decay=0.3),
+    Muon(learning_rate=0.01, recurrent_rate=0.03),
+    Muon(learning_rate=0.01, recurrent_rate=0.03, beta1=0.5, beta2=0.9, epsilon=1e-3, weight_decay=0.3),
 ]
 
 
@@ -59,6 +63,31 @@ def networks(generator: torch.Generator, scales: Sequence[float] = (1.0,) * R) -
     return [network(generator, heads, scale) for heads, scale in zip(HEADS, scales, strict=True)]
 
 
+def by_singular_values(matrix: Tensor) -> Tensor:
+    """Apply the odd polynomial that torch.optim.Muon iterates five times to the singular values alone, in float64."""
+    left, values, right = torch.linalg.svd(matrix / matrix.norm(), full_matrices=False)
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    return left @ torch.diag(values) @ right
+
+
+class ExactMuon(torch.optim.Optimizer):
+    """torch.optim.Muon in float64: torch's own orthogonalises in bfloat16."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        (self.parameter,) = parameters
+        self.mean = torch.zeros_like(self.parameter)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        (group,), gradient = self.param_groups, self.parameter.grad
+        self.mean = group["momentum"] * self.mean + (1 - group["momentum"]) * gradient
+        direction = (1 - group["momentum"]) * gradient + group["momentum"] * self.mean
+        self.parameter *= 1 - group["lr"] * group["weight_decay"]
+        self.parameter -= group["lr"] * by_singular_values(direction)
+
+
 class Theirs:
     """One network under torch.optim; a head may be replaced by a new one."""
 
@@ -82,7 +111,12 @@ class Theirs:
                     self.optimizers[name] = torch.optim.Adam(
                         [parameter], lr=rate, betas=(beta1, beta2), eps=epsilon, weight_decay=decay
                     )
-                case AdamW(learning_rate=rate, beta1=beta1, beta2=beta2, epsilon=epsilon):
+                case Muon(recurrent_rate=rate, beta1=beta1) if name == "recurrent.weight":
+                    self.optimizers[name] = ExactMuon([parameter], rate, beta1, decay)
+                case (
+                    AdamW(learning_rate=rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
+                    | Muon(learning_rate=rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
+                ):
                     self.optimizers[name] = torch.optim.AdamW(
                         [parameter], lr=rate, betas=(beta1, beta2), eps=epsilon, weight_decay=decay
                     )
@@ -174,6 +208,42 @@ class TestAgainstTorch:
                 assert distance(together[place][name], tensor) < CLOSE, (r, name)
 
 
+class TestMuon:
+    @pytest.mark.parametrize("shape", [(6, 6), (9, 3), (3, 9)], ids=str)
+    def test_matrices_become_orthogonal_as_in_torch(self, generator, shape: tuple[int, int]):
+        """Theirs takes its products in bfloat16, whose relative error is 2^-8."""
+        matrices = torch.randn(R, *shape, generator=generator, dtype=torch.float64)
+        found = orthogonalized(matrices)
+        for own, matrix in zip(found, matrices, strict=True):
+            assert distance(own, by_singular_values(matrix)) < 1e-9
+            values = torch.linalg.svdvals(own)
+            assert 0.6 < values.min() <= values.max() < 1.3
+            parameter = torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+            parameter.grad = matrix
+            torch.optim.Muon([parameter], lr=1.0, momentum=0.0, weight_decay=0.0).step()
+            tall = max(1.0, shape[0] / shape[1]) ** 0.5
+            assert distance(own * tall, -parameter.detach()) < 0.05
+            assert distance(orthogonalized(matrix[None], torch.bfloat16)[0], own) < 0.05
+
+    def test_of_a_tall_matrix_the_step_is_longer_as_in_torch(self, generator):
+        own = [network(generator, (2,)) | {"recurrent.weight": torch.zeros(12, 4, dtype=torch.float64)}]
+        gradients = [{name: torch.randn(t.shape, generator=generator).double() for name, t in own[0].items()}]
+        (after,), _ = step(
+            stacked_optimizer(Muon(recurrent_rate=1.0, beta1=0.0), [{}], own, ((2,),)), own, gradients, None, ((2,),)
+        )
+        expected = -(3**0.5) * by_singular_values(gradients[0]["recurrent.weight"])
+        assert distance(after["recurrent.weight"], expected) < 1e-9
+
+    def test_no_gradient_is_no_division_by_zero(self):
+        assert orthogonalized(torch.zeros(2, 3, 3)).eq(0).all()
+
+    def test_its_products_are_counted(self):
+        """Five iterations of three products of 2 H^3."""
+        assert step_operations(Muon(), {"recurrent.weight": (10, 10)}) == 5 * 3 * 2 * 1000
+        assert step_operations(Muon(), {"recurrent.weight": (30, 10)}) == 5 * 2 * (2 * 100 * 30 + 1000)
+        assert step_operations(AdamW(), {"recurrent.weight": (10, 10)}) == 0
+
+
 class TestClip:
     def stacked(self, generator: torch.Generator, scales: Sequence[float]) -> dict[str, Tensor]:
         return stack(networks(generator, scales), HEADS)
@@ -238,7 +308,7 @@ class TestUpdate:
         assert not parameters["readout.bias"][1, 1].any()
         assert parameters["readout.weight"][1, 0].any()
 
-    @pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
+    @pytest.mark.parametrize("kind", [SGD, Adam, AdamW, Muon])
     def test_weight_decay_acts_on_weights_alone_and_keeps_zeros(self, generator, kind):
         own = [network(generator, (2,))]
         own[0]["recurrent.weight"].fill_diagonal_(0.0)

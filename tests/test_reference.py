@@ -105,7 +105,7 @@ class TestTraining:
 
     def batch(self, golden, i: int) -> tuple[TaskBatch, torch.Tensor]:
         inputs, targets = golden[f"input{i}"].transpose(1, 2).float(), golden[f"labels{i}"][None, None].bool()
-        return TaskBatch(inputs, (len(inputs),), targets), golden[f"h0_{i}"][None]
+        return TaskBatch(inputs, (len(inputs),), targets, (1,)), golden[f"h0_{i}"][None]
 
     def test_their_labels_are_the_parity_of_the_last_two_bits(self, golden):
         for i in range(5):

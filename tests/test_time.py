@@ -60,7 +60,7 @@ class TestHeldInputs:
         longest, batch = max(lengths), 3
         inputs = torch.randint(2, (longest, len(sizes), batch), generator=torch.Generator().manual_seed(seed)).float()
         targets = torch.zeros(1, len(sizes), 1, batch, dtype=torch.bool)
-        found = held(TaskBatch(inputs, lengths, targets), k, [1.0] * len(k))
+        found = held(TaskBatch(inputs, lengths, targets, (1,) * len(lengths)), k, [1.0] * len(k))
         assert found.lengths == tuple(a * b for a, b in sizes)
         assert len(found.inputs) == max(found.lengths)
         for r, (length, steps) in enumerate(sizes):

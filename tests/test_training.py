@@ -27,7 +27,9 @@ from tsrnn.config import (
     Lengths,
     MultiHead,
     NoCurriculum,
+    Optimizer,
     Parity,
+    RateDecay,
     RunConfig,
     SingleHead,
     SlidingWindow,
@@ -385,27 +387,86 @@ class TestHeadsAhead:
 
     def test_trained_in_advance_and_judged_in_turn(self):
         reports = list(train(self.CONFIG))
-        assert [report.newly_solved for report in reports] == [(2,), (3,), (4,), (5,)]
-        assert [report.n for report in reports] == [2, 3, 4, 5]
-        assert [tuple(report.accuracies) for report in reports] == [(2,), (2, 3), (2, 3, 4), (2, 3, 4, 5)]
-        heads = [report.checkpoint.progress.heads for report in reports]
-        assert heads == [tuple(range(2, last + 1)) for last in (5, 6, 7, 7)]
-        assert [report.solved.progress.heads for report in reports] == [tuple(range(2, n + 1)) for n in (2, 3, 4, 5)]
+        assert [report.newly_solved for report in reports] == [(2, 3, 4), (5,)]
+        assert [report.n for report in reports] == [4, 5]
+        assert [tuple(report.accuracies) for report in reports] == [(2, 3, 4), (2, 3, 4, 5)]
+        assert [report.checkpoint.progress.heads for report in reports] == [tuple(range(2, 8))] * 2
+        assert [report.solved.progress.heads for report in reports] == [(2, 3, 4), (2, 3, 4, 5)]
         assert "heads.6.weight" not in reports[-1].solved.network
         assert reports[-1].outcome.status == "solved_all"
 
-    def test_an_n_is_judged_as_with_one_head_at_a_time(self):
-        """On sequences for that N, by the heads up to it."""
-        (report,) = Trainer([new(self.CONFIG)]).run_epoch()
-        alone = population(self.CONFIG.network, [report.solved.network], [(2,)])
-        found = end_accuracy(alone, self.CONFIG.task, [(0, "test", 1)], 3, 6)
-        assert report.accuracies == {2: found[0][2].accuracy}
+    @pytest.mark.parametrize("screening", [None, 2])
+    def test_every_n_is_judged_as_with_one_head_at_a_time(self, screening: int | None):
+        """On sequences for that N, by the heads up to it; the next as soon as it is solved."""
+        training = dataclasses.replace(self.CONFIG.training, screening_batches=screening)
+        (report,) = Trainer([new(dataclasses.replace(self.CONFIG, training=training))]).run_epoch()
+        states = {name: t for name, t in report.solved.network.items() if not name.startswith("heads.")}
+        expected, steps = {}, 0.0
+        for again, n in enumerate((2, 3, 4)):
+            heads = tuple(range(2, n + 1))
+            own = {
+                f"heads.{m}.{part}": report.solved.network[f"heads.{m}.{part}"]
+                for m in heads
+                for part in ("weight", "bias")
+            }
+            alone = population(self.CONFIG.network, [states | own], [heads])
+            (found,) = end_accuracy(alone, self.CONFIG.task, [(0, f"test-{again}" if again else "test", 1)], 3, 6)
+            expected[n] = found[n].accuracy
+            steps += (3 + (screening or 0)) * (n + 2 + 4 * n) / 2
+        assert report.accuracies == expected
+        (trained,) = Trainer([new(self.CONFIG)]).train_steps(4)[2]
+        assert report.checkpoint.progress.operations == (6 * trained + 2 * steps) * 6 * 9**2
+
+    def test_what_is_beyond_the_first_unsolved_n_is_not_judged(self):
+        never = dataclasses.replace(SOLVES_NEVER, curriculum=MultiHead(ahead=3))
+        (report,) = Trainer([new(never)]).run_epoch()
+        assert (report.newly_solved, tuple(report.accuracies)) == ((), (2,))
+
+    def test_a_network_that_goes_on_does_not_wait_for_one_that_does_not(self):
+        """Stacked networks are tested as alone."""
+        half = dataclasses.replace(self.CONFIG.training, solved_accuracy=0.5)
+        configs = dataclasses.replace(self.CONFIG, training=half).replicates(8)
+        together = Trainer([new(one) for one in configs]).run_epoch()
+        for one, found in zip(configs, together, strict=True):
+            (alone,) = Trainer([new(one)]).run_epoch()
+            assert (alone.newly_solved, alone.accuracies) == (found.newly_solved, found.accuracies)
+        assert len({found.newly_solved for found in together}) > 2
 
     def test_trains_as_many_heads_as_one_step_of_full_windows(self):
         ahead = dataclasses.replace(SOLVES_NEVER, curriculum=MultiHead(ahead=4))
         every = dataclasses.replace(SOLVES_NEVER, curriculum=AllHeads(n=5))
         for one, other in zip(train(ahead), train(every), strict=True):
             assert_same(one.checkpoint.network, other.checkpoint.network)
+
+
+class TestRateDecay:
+    @pytest.mark.parametrize(
+        "optimizer",
+        [SGD(learning_rate=0.2, momentum=0.5, weight_decay=0.1), AdamW(learning_rate=0.02, weight_decay=0.1)],
+    )
+    def test_each_network_trains_at_the_rate_of_its_n(self, optimizer: Optimizer):
+        decay = RateDecay(n=3, power=2.0)
+        training = dataclasses.replace(TINY.training, optimizer=optimizer, rate_decay=decay)
+        runs = dataclasses.replace(TINY, training=training).replicates(3)
+        heads = [(2,), (2, 3), (2, 3, 4, 5, 6)]
+        trainer = Trainer([start(run, ns) for run, ns in zip(runs, heads, strict=True)])
+        trainer.train_steps(4)
+        for run, ns, found, factor in zip(runs, heads, trainer.population.states(), (1.0, 1.0, 0.25), strict=True):
+            slower = dataclasses.replace(optimizer, learning_rate=optimizer.learning_rate * factor)
+            constant = dataclasses.replace(run.training, optimizer=slower, rate_decay=None)
+            alone = Trainer([start(dataclasses.replace(run, training=constant), ns)])
+            alone.train_steps(4)
+            (expected,) = alone.population.states()
+            assert max(distance(found[name], expected[name]) for name in expected) < 1e-12
+
+    def test_it_falls_with_the_smallest_unsolved_n(self):
+        training = dataclasses.replace(SOLVES_ALWAYS.training, rate_decay=RateDecay(n=2, power=1.0))
+        trainer = Trainer([new(dataclasses.replace(SOLVES_ALWAYS, training=training, curriculum=MultiHead(ahead=2)))])
+        factors = [trainer._optimizer.rates.item()]
+        for _ in range(2):
+            trainer.run_epoch()
+            factors.append(trainer._optimizer.rates.item())
+        assert factors == [1.0, 0.5, pytest.approx(1 / 3)]
 
 
 class TestSolvedWeight:

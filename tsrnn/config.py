@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from tsrnn.kinds import STRICT, Count, Kinds, MemoryN, NonNegative, Positive
 from tsrnn.tasks import DMS as DMS
-from tsrnn.tasks import TASKS, Task
+from tsrnn.tasks import TASKS, BitTask, Task
 from tsrnn.tasks import Lengths as Lengths
 from tsrnn.tasks import Parity as Parity
 
@@ -206,6 +206,7 @@ class MultiHead:
 
     `ahead` heads beyond those that are solved are trained at a time. Tests ask no head beyond the smallest N that is
     unsolved, so that N is judged as with one head at a time: on its own sequences, with the mean over N and smaller.
+    Once N is solved the same test goes on with the next head, so that one epoch may solve as many N as are ahead.
     """
 
     kind: Literal["multi"] = "multi"
@@ -321,7 +322,40 @@ class AdamW:
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
 
 
-Optimizer = Annotated[SGD | Adam | AdamW, Field(discriminator="kind")]
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Muon:
+    """AdamW, but the recurrent weights take steps along an orthogonal matrix, as in torch.optim.Muon.
+
+    It is the one nearest to the running mean (`beta1`, with Nesterov's look ahead) of their gradient, times
+    `recurrent_rate`: all directions move alike, however unlike the gradient's size in them. Everything else, and the
+    weight decay, is as in `AdamW` at `learning_rate`.
+    """
+
+    kind: Literal["muon"] = "muon"
+    learning_rate: Positive = 1e-3
+    recurrent_rate: Positive = 0.02
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    epsilon: Positive = 1e-8
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+Optimizer = Annotated[SGD | Adam | AdamW | Muon, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RateDecay:
+    """Multiply the learning rate by (n / N) ** power while the smallest unsolved N is larger than `n`.
+
+    Late N want smaller steps (docs/hyperparameters.md); the paper's rate is constant.
+    """
+
+    n: MemoryN = 20
+    power: Positive = 2.0
+
+    def factor(self, n: int) -> float:
+        """Return the factor on the learning rate at the smallest unsolved N `n`."""
+        return float(min(1.0, self.n / n) ** self.power)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -354,6 +388,7 @@ class Training:
     test_batches: Count = 50
     screening_batches: Count | None = None
     optimizer: Optimizer = SGD()
+    rate_decay: RateDecay | None = None
     clip: GradientClip | None = GradientClip()
     solved_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
     solved_accuracy: Annotated[float, Field(gt=0, lt=1)] = 0.98
@@ -421,7 +456,7 @@ class RunConfig:
     def _keeps_its_time(self) -> Self:
         time, network = self.time, self.network
         if time.k != (1,) and (self.task.asked, self.training_task.asked) != (1, 1):
-            why = "has no bits to hold" if self.task.asked != 1 else "is asked at several steps"
+            why = "is asked at several steps" if isinstance(self.task, BitTask) else "has no bits to hold"
             raise ValueError(f"time.k = {time.k}: {self.task.kind} {why}; allowed is (1,)")
         if time.dt == "1/k" and time.k != (1,):
             if not isinstance(network, Leaky):

@@ -80,8 +80,8 @@ def advance(curriculum: Curriculum, state: CurriculumState) -> Advance | None:
     match curriculum:
         case SingleHead():
             return _moved(state, dropped=1, added=1)
-        case MultiHead():
-            return _moved(state, dropped=0, added=1)
+        case MultiHead(ahead=ahead):
+            return _moved(state, dropped=0, added=ahead - sum(n > max(state.solved, default=0) for n in state.heads))
         case SlidingWindow(width=width, shift=shift):
             full = len(state.heads) >= width
             return _moved(state, dropped=shift, added=shift) if full else _moved(state, dropped=0, added=1)

@@ -15,7 +15,7 @@ from tsrnn.networks import Population
 from tsrnn.randomness import Streams
 from tsrnn.sampling import Address, batches, initial_states
 from tsrnn.simulation import block_steps, states_in_blocks
-from tsrnn.tasks import Task
+from tsrnn.tasks import Task, over_steps
 
 Protocol = Literal["end", "in-time"]
 
@@ -55,8 +55,9 @@ def end_accuracy(
     """
     scores = []
     for drawn, initial in batches(task, population, addresses, count, batch, time):
-        answers = population.with_steps(drawn.dt).answers(drawn.inputs, drawn.lengths, initial, len(drawn.targets))
-        scores.append(task.score(answers, drawn.targets, population.head_table).double().mean((0, 3)))
+        answers = population.with_steps(drawn.dt).answers(drawn.inputs, drawn.lengths, initial, drawn.asked)
+        score = task.score(answers, drawn.targets, population.head_table).double().mean(3)
+        scores.append(over_steps(score, drawn.asked))
     return _accuracies(population, torch.stack(scores))
 
 

@@ -6,13 +6,19 @@ or a network that leaves, must not touch the others. The update rules are torch'
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import assert_never
+from typing import Final, assert_never
 
 import torch
 from torch import Tensor
 
-from tsrnn.config import SGD, Adam, AdamW, GradientClip, Optimizer
+from tsrnn.config import SGD, Adam, AdamW, GradientClip, Muon, Optimizer
 from tsrnn.networks.base import NetworkState, Stack, stack, unstack
+
+ORTHOGONALIZED: Final = "recurrent.weight"
+"""The parameter whose steps Muon orthogonalises: [R, H, H], or the gates' matrices on top of each other."""
+
+_NEWTON_SCHULZ: Final = (3.4445, -4.7750, 2.0315)
+_ITERATIONS: Final = 5
 
 
 def gradient_norms(gradients: Mapping[str, Tensor]) -> Tensor:
@@ -38,15 +44,17 @@ def initial_state(config: Optimizer, network: Mapping[str, Tensor]) -> Optimizer
 
     Returns:
         SGD: "momentum", shaped as each tensor. Adam and AdamW: "mean" and "square" of the gradient, shaped as each
-        tensor, and "steps", how often it was updated: int64 without dimensions.
+        tensor, and "steps", how often it was updated: int64 without dimensions. Muon: of the recurrent weights the
+        mean alone.
     """
     zeros = {name: torch.zeros_like(tensor) for name, tensor in network.items()}
     match config:
         case SGD():
             return {"momentum": zeros}
-        case Adam() | AdamW():
-            steps = {name: torch.zeros((), dtype=torch.int64, device=t.device) for name, t in network.items()}
-            return {"mean": zeros, "square": {name: t.clone() for name, t in zeros.items()}, "steps": steps}
+        case Adam() | AdamW() | Muon():
+            adaptive = {n: t for n, t in zeros.items() if not (isinstance(config, Muon) and n == ORTHOGONALIZED)}
+            steps = {name: torch.zeros((), dtype=torch.int64, device=t.device) for name, t in adaptive.items()}
+            return {"mean": zeros, "square": {name: t.clone() for name, t in adaptive.items()}, "steps": steps}
         case _:
             assert_never(config)
 
@@ -56,7 +64,10 @@ class StackedOptimizer(ABC):
 
     Attributes:
         moments: what `initial_state` says is kept, each stacked by parameter name: [R, ...].
+        rates: [R] factors on the learning rate, where networks have some.
     """
+
+    rates: Tensor | None = None
 
     def __init__(self, moments: Mapping[str, Stack]) -> None:
         """Hold the tensors as they are, without a copy."""
@@ -97,19 +108,23 @@ class StackedSGD(StackedOptimizer):
             momentum, parameter = momenta[name], parameters[name]
             factor = scale.view(-1, *[1] * (gradient.ndim - 1))
             momentum.mul_(decay).addcmul_(gradient, factor)
+            own = None if self.rates is None else self.rates.view_as(factor)
             if weight_decay and decays(name):
                 momentum.add_(parameter, alpha=weight_decay)
-                parameter.mul_(1.0 - rate * weight_decay)
-            parameter.add_(momentum, alpha=-rate * decay).addcmul_(gradient, factor, value=-rate)
+                parameter.mul_(1.0 - rate * weight_decay * (1.0 if own is None else own))
+            if own is None:
+                parameter.add_(momentum, alpha=-rate * decay).addcmul_(gradient, factor, value=-rate)
+            else:
+                parameter.addcmul_(momentum, own, value=-rate * decay).addcmul_(gradient, factor * own, value=-rate)
 
 
 class StackedAdam(StackedOptimizer):
     """Adam and AdamW, as torch's; every head counts its own steps, so that a new one is corrected as new."""
 
-    def __init__(self, config: Adam | AdamW, moments: Mapping[str, Stack]) -> None:
+    def __init__(self, config: Adam | AdamW | Muon, moments: Mapping[str, Stack]) -> None:
         """Take means, squares and step counts without a copy."""
         super().__init__(moments)
-        self.config = config
+        self.config: Adam | AdamW | Muon = config
 
     @torch.no_grad()
     def update_(self, parameters: Stack, gradients: Mapping[str, Tensor], scale: Tensor) -> None:
@@ -119,19 +134,77 @@ class StackedAdam(StackedOptimizer):
             parameter = parameters[name]
             mean, square, steps = (self.moments[part][name] for part in ("mean", "square", "steps"))
             gradient = gradient * scale.view(-1, *[1] * (gradient.ndim - 1))
+            own = 1.0 if self.rates is None else self.rates.view(-1, *[1] * (gradient.ndim - 1))
             if weight_decay and decays(name):
-                if isinstance(config, AdamW):
-                    parameter.mul_(1.0 - config.learning_rate * weight_decay)
-                else:
+                if isinstance(config, Adam):
                     gradient.add_(parameter, alpha=weight_decay)
+                else:
+                    parameter.mul_(1.0 - config.learning_rate * weight_decay * own)
             mean.lerp_(gradient, 1.0 - config.beta1)
             square.mul_(config.beta2).addcmul_(gradient, gradient, value=1.0 - config.beta2)
             steps.add_(1)
             # [R], or [R, K] for the heads: in float64, where the powers are exact enough at every count.
             count = steps.double().view(*steps.shape, *[1] * (parameter.ndim - steps.ndim))
-            step_size = (-config.learning_rate / (1.0 - config.beta1**count)).to(parameter.dtype)
+            step_size = (-config.learning_rate * own / (1.0 - config.beta1**count)).to(parameter.dtype)
             root = (1.0 - config.beta2**count).sqrt().to(parameter.dtype)
             parameter.addcmul_(mean / square.sqrt().div_(root).add_(config.epsilon), step_size)
+
+
+class StackedMuon(StackedAdam):
+    """Muon, as torch's, on the recurrent weights; AdamW on the rest."""
+
+    config: Muon
+
+    def __init__(self, config: Muon, moments: Mapping[str, Stack], products: torch.dtype | None) -> None:
+        """Take means, squares and step counts without a copy; see `orthogonalized` for `products`."""
+        super().__init__(config, moments)
+        self.products = products
+
+    @torch.no_grad()
+    def update_(self, parameters: Stack, gradients: Mapping[str, Tensor], scale: Tensor) -> None:
+        """Take one step; see `StackedOptimizer.update_`."""
+        super().update_(parameters, {n: g for n, g in gradients.items() if n != ORTHOGONALIZED}, scale)
+        if ORTHOGONALIZED not in gradients:
+            return
+        config, parameter, mean = self.config, parameters[ORTHOGONALIZED], self.moments["mean"][ORTHOGONALIZED]
+        gradient = gradients[ORTHOGONALIZED] * scale[:, None, None]
+        mean.lerp_(gradient, 1.0 - config.beta1)
+        direction = orthogonalized(gradient.lerp(mean, config.beta1), self.products)
+        own = 1.0 if self.rates is None else self.rates[:, None, None]
+        if config.weight_decay:
+            parameter.mul_(1.0 - config.recurrent_rate * config.weight_decay * own)
+        tall = max(1.0, parameter.shape[1] / parameter.shape[2]) ** 0.5
+        parameter.sub_(direction * (config.recurrent_rate * tall * own))
+
+
+def orthogonalized(matrices: Tensor, products: torch.dtype | None = None) -> Tensor:
+    """Bring the singular values of matrices near to 1, from about 0.7 to 1.2, and leave their directions.
+
+    Five steps of a Newton-Schulz iteration with the coefficients of torch.optim.Muon.
+
+    Args:
+        matrices: [R, n, m].
+        products: the dtype that products are taken in; that of `matrices` if left out.
+
+    Returns:
+        [R, n, m] in the dtype of `matrices`; zeros for zeros.
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.transpose(1, 2) if tall else matrices
+    x = (x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)).to(products or matrices.dtype)
+    linear, cubic, quintic = _NEWTON_SCHULZ
+    for _ in range(_ITERATIONS):
+        gram = x @ x.transpose(1, 2)
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=cubic, alpha=quintic), x, beta=linear)
+    return (x.transpose(1, 2) if tall else x).to(matrices.dtype)
+
+
+def step_operations(config: Optimizer, shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """Return the floating-point operations of the matrix products of one network's step, from its tensors' shapes."""
+    if not isinstance(config, Muon):
+        return 0.0
+    small, large = sorted(shapes[ORTHOGONALIZED])
+    return _ITERATIONS * 2.0 * (2 * small**2 * large + small**3)
 
 
 def decays(name: str) -> bool:
@@ -144,6 +217,7 @@ def stacked_optimizer(
     states: Sequence[OptimizerState],
     networks: Sequence[Mapping[str, Tensor]],
     heads: Sequence[Sequence[int]],
+    products: torch.dtype | None = None,
 ) -> StackedOptimizer:
     """Stack what is kept of R networks; a network of which nothing is kept has not yet taken a step.
 
@@ -152,6 +226,7 @@ def stacked_optimizer(
         states: R networks' optimiser states, or empty ones.
         networks: their tensors.
         heads: their N.
+        products: the dtype that an optimiser's matrix products are taken in; the tensors' if left out.
 
     Raises:
         KeyError: if a state lacks a tensor of its network.
@@ -163,5 +238,7 @@ def stacked_optimizer(
             return StackedSGD(config, moments)
         case Adam() | AdamW():
             return StackedAdam(config, moments)
+        case Muon():
+            return StackedMuon(config, moments, products)
         case _:
             assert_never(config)

@@ -40,8 +40,17 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def asked(self) -> int:
-        """At how many of a training sequence's last steps heads are asked."""
+    def asked(self) -> int | Literal["all"]:
+        """At how many of a training sequence's last steps heads are asked; "all" are those that have N bits."""
+
+    def asked_steps(self, length: int, n: int) -> int:
+        """Return at how many of a sequence's last steps heads are asked.
+
+        Args:
+            length: of the sequence, in time steps.
+            n: the largest N in training.
+        """
+        return length - n + 1 if self.asked == "all" else self.asked
 
     @abstractmethod
     def lengths_for(self, n: int) -> tuple[int, int]:
@@ -69,7 +78,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return each head's loss [R, K], mean over steps and sequences.
+        """Return each head's loss at each step [S, R, K], mean over sequences.
 
         Args:
             outputs: [S, R, B, K, C] what the heads said.
@@ -136,21 +145,22 @@ class BitTask(Task):
 
     `input_probability` is P(bit = 1), or "uniform" for a p ~ U(0, 1) drawn for each sequence. A head gives two
     logits, for "no" and "yes". The accuracy is the share of right answers; a tie is a "no". Asked at more than the
-    last step (`asked`), a sequence must be long enough that there are N bits at the first of them.
+    last step (`asked`), a sequence must be long enough that there are N bits at the first of them; asked at "all",
+    the first is the one that completes the bits of the largest N in training.
     """
 
     head_width: ClassVar[int] = 2
 
     input_probability: Probability | Literal["uniform"] = 0.5
     lengths: Lengths = Lengths()
-    asked: Count = 1
+    asked: Count | Literal["all"] = 1
 
     @model_validator(mode="after")
     def _has_enough_bits_whenever_asked(self) -> Self:
-        if self.asked > self.lengths.shortest_beyond + 1:
+        if self.asked != "all" and self.asked > self.lengths.shortest_beyond + 1:
             raise ValueError(
                 f"asked = {self.asked}: with lengths from N + {self.lengths.shortest_beyond} on, allowed is 1 to "
-                f"{self.lengths.shortest_beyond + 1}"
+                f"{self.lengths.shortest_beyond + 1}, or 'all'"
             )
         return self
 
@@ -165,13 +175,13 @@ class BitTask(Task):
         return (streams.uniform_at_end(lengths, batch, before=1.0) < probability).float()
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return each head's mean cross-entropy [R, K] in nats.
+        """Return each head's mean cross-entropy [S, R, K] in nats.
 
         Of two logits only the difference matters, so this is the binary cross-entropy of it.
         """
         difference = (outputs[..., 1] - outputs[..., 0]).transpose(2, 3)
         each = F.binary_cross_entropy_with_logits(difference, targets.to(outputs.dtype), reduction="none")
-        return each.mean((0, 3))
+        return each.mean(3)
 
     def score(self, outputs: Tensor, targets: Tensor, heads: Tensor) -> Tensor:
         """Tell which answers are right, [S, R, K, B] bool."""
@@ -298,8 +308,8 @@ class Sines(Task):
         return sums[:, heads.clamp(min=1) - 1][..., None].expand(-1, -1, -1, inputs.shape[2])
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return each head's mean squared error [R, K]."""
-        return _squared_error(outputs, targets).mean((0, 3))
+        """Return each head's mean squared error [S, R, K]."""
+        return _squared_error(outputs, targets).mean(3)
 
     def score(self, outputs: Tensor, targets: Tensor, heads: Tensor) -> Tensor:
         """Return 1 - (squared error) / (N / 2) of each answer, [S, R, K, B]."""
@@ -318,13 +328,33 @@ class TaskBatch:
         inputs: [T, R, B]; 0 before a sequence starts.
         lengths: [R] steps of each network's sequences; T is the longest.
         targets: [S, R, K, B] what every head should say after each of the last S steps.
+        asked: [R] at how many of them each network is asked, the last ones; S is the most.
         dt: [R] how long a time step of each network is; empty where it is 1.
     """
 
     inputs: Tensor
     lengths: tuple[int, ...]
     targets: Tensor
+    asked: tuple[int, ...]
     dt: tuple[float, ...] = ()
+
+
+def over_steps(values: Tensor, asked: Sequence[int]) -> Tensor:
+    """Average over the steps at which each network is asked.
+
+    Args:
+        values: [S, R, K].
+        asked: [R] how many of the last steps are a network's own.
+
+    Returns:
+        [R, K].
+    """
+    steps = len(values)
+    if all(own == steps for own in asked):
+        return values.mean(0)
+    own = torch.tensor(asked, device=values.device)
+    counts = torch.arange(steps, 0, -1, device=values.device)[:, None] <= own
+    return (values * counts[..., None]).sum(0) / own[:, None]
 
 
 def held(batch: TaskBatch, k: Sequence[int], dt: Sequence[float]) -> TaskBatch:
@@ -342,7 +372,7 @@ def held(batch: TaskBatch, k: Sequence[int], dt: Sequence[float]) -> TaskBatch:
     for r, (steps, length) in enumerate(zip(k, batch.lengths, strict=True)):
         own = batch.inputs[len(batch.inputs) - length :, r]
         inputs[len(inputs) - steps * length :, r] = own.repeat_interleave(steps, 0)
-    return TaskBatch(inputs, tuple(lengths), batch.targets, tuple(dt))
+    return replace(batch, inputs=inputs, lengths=tuple(lengths), dt=tuple(dt))
 
 
 def draw_lengths(task: Task, n: int, count: int, seed: int, *name: str | int) -> list[int]:
@@ -374,5 +404,10 @@ def draw_batch(task: Task, heads: Tensor, lengths: Sequence[int], batch: int, st
         streams: one stream a network.
     """
     inputs = task.draw_inputs(lengths, batch, streams)
-    asked = range(len(inputs) - task.asked, len(inputs))
-    return TaskBatch(inputs=inputs, lengths=tuple(lengths), targets=task.targets(inputs, heads, asked))
+    largest = heads.amax(1).tolist()
+    asked = tuple(task.asked_steps(length, n) for length, n in zip(lengths, largest, strict=True))
+    # One network's first step may lack the bits of another's largest N, which is not asked there: any bits will do.
+    missing = max(0, max(largest) - 1 - (len(inputs) - max(asked))) if task.asked == "all" else 0
+    bits = F.pad(inputs, (0, 0, 0, 0, missing, 0)) if missing else inputs
+    targets = task.targets(bits, heads, range(len(bits) - max(asked), len(bits)))
+    return TaskBatch(inputs=inputs, lengths=tuple(lengths), targets=targets, asked=asked)

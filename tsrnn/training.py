@@ -20,9 +20,16 @@ from tsrnn.config import AllHeads, RunConfig, stacking_key
 from tsrnn.curriculum import CurriculumState
 from tsrnn.evaluation import end_accuracy
 from tsrnn.networks import NetworkState, Population, initial_head, operations, population, product_dtype
-from tsrnn.optimizers import StackedOptimizer, clip_scale, gradient_norms, initial_state, stacked_optimizer
+from tsrnn.optimizers import (
+    StackedOptimizer,
+    clip_scale,
+    gradient_norms,
+    initial_state,
+    stacked_optimizer,
+    step_operations,
+)
 from tsrnn.sampling import batches
-from tsrnn.tasks import TaskBatch
+from tsrnn.tasks import TaskBatch, over_steps
 
 Status = Literal["solved_all", "epochs", "time", "diverged", "failed"]
 
@@ -51,7 +58,8 @@ class EpochReport:
         tau_sd: their standard deviation.
         solved: the weights that solved some N for the first time, if this epoch's test did.
         newly_solved: these N, ascending; see `tsrnn.curriculum.newly_solved`.
-        epochs_taken: epochs trained with the newest N, this one included.
+        epochs_taken: epochs since the curriculum's last step, this one included; several N that one test solves
+            share it.
         outcome: set in the network's last report.
     """
 
@@ -90,6 +98,15 @@ class EpochReport:
     def accuracy_mean(self) -> float:
         """Test accuracy, mean over heads."""
         return sum(self.accuracies.values()) / len(self.accuracies)
+
+
+@dataclass
+class _Tested:
+    """What a test found: accuracy by N, the N solved for the first time, and the time steps of its sequences."""
+
+    accuracies: dict[int, float] = dataclasses.field(default_factory=dict)
+    solved: tuple[int, ...] = ()
+    steps: float = 0.0
 
 
 class Trainer:
@@ -153,8 +170,8 @@ class Trainer:
         people, task, training = self._population, self._configs[0].training_task, self._configs[0].training
         leaves = {name: people.parameters[name].detach().requires_grad_() for name in people.trained}
         people.parameters.update(leaves)
-        answers = people.with_steps(batch.dt).answers(batch.inputs, batch.lengths, initial, len(batch.targets))
-        per_head = task.loss(answers, batch.targets) * (people.head_table > 0)
+        answers = people.with_steps(batch.dt).answers(batch.inputs, batch.lengths, initial, batch.asked)
+        per_head = over_steps(task.loss(answers, batch.targets), batch.asked) * (people.head_table > 0)
         weighted = per_head if self._weights is None else per_head * self._weights
         gradients = dict(zip(leaves, torch.autograd.grad(weighted.sum(), list(leaves.values())), strict=True))
         with torch.no_grad():
@@ -202,8 +219,8 @@ class Trainer:
         began = time.perf_counter()
         training = self._configs[0].training
         loss, norm, steps_of = self.train_steps(training.steps_per_epoch)
-        accuracies, tests = self._test()
-        operations_of = self._operations(steps_of, tests)
+        tested = self._test()
+        operations_of = self._operations(steps_of, tested)
         total = sum(operations_of)
         wall_s = time.perf_counter() - began
         self._progress = [
@@ -217,38 +234,66 @@ class Trainer:
             )
             for progress, own in zip(self._progress, operations_of, strict=True)
         ]
-        return self._conclude(loss, norm, accuracies)
+        return self._conclude(loss, norm, tested)
 
-    def _test(self) -> tuple[list[dict[int, float]], list[int]]:
-        """Return each network's accuracies by N, and how many batches they took."""
+    def _test(self) -> list[_Tested]:
+        """Test each network, and those that solve the newest N that is judged also on what is judged next."""
+        states = [progress.curriculum for progress in self._progress]
+        found = [_Tested() for _ in states]
+        places, again = list(range(len(states))), 0
+        while places:
+            judged = [curriculum.judged(self._configs[r].curriculum, states[r]) for r in places]
+            following = []
+            for r, asked, outcome in zip(places, judged, self._judge(places, judged, again), strict=True):
+                # What an N was solved with on its own sequences is not overwritten by those of a later one.
+                found[r].accuracies = outcome.accuracies | {n: found[r].accuracies[n] for n in found[r].solved}
+                found[r].solved += outcome.solved
+                found[r].steps += outcome.steps
+                states[r] = states[r].solving(outcome.solved)
+                following_n = curriculum.judged(self._configs[r].curriculum, states[r]).newest
+                if asked.newest < min(following_n, self._configs[r].end.max_n):
+                    following.append(r)
+            places, again = following, again + 1
+        return found
+
+    def _judge(self, places: Sequence[int], judged: Sequence[CurriculumState], again: int) -> list[_Tested]:
+        """Test the networks at some places on what is judged of their curricula, for the first time or once more."""
         training = self._configs[0].training
-        everybody = range(len(self._configs))
+        suffix = f"-{again}" if again else ""
         if training.screening_batches is None:
-            return self._accuracies(everybody, "test", training.test_batches), [training.test_batches] * len(everybody)
-        found = self._accuracies(everybody, "screen", training.screening_batches)
-        passed = [r for r in everybody if curriculum.newly_solved(self._judged(r), found[r], training.solved_accuracy)]
-        tests = [training.screening_batches] * len(everybody)
-        for r, accuracies in zip(passed, self._accuracies(passed, "test", training.test_batches), strict=True):
-            found[r] = accuracies
-            tests[r] += training.test_batches
-        return found, tests
+            found = self._tested(places, judged, "test" + suffix, training.test_batches)
+        else:
+            found = self._tested(places, judged, "screen" + suffix, training.screening_batches)
+            passed = [i for i, outcome in enumerate(found) if outcome.solved]
+            whole = self._tested(
+                [places[i] for i in passed], [judged[i] for i in passed], "test" + suffix, training.test_batches
+            )
+            for i, outcome in zip(passed, whole, strict=True):
+                outcome.steps += found[i].steps
+                found[i] = outcome
+        return found
 
-    def _judged(self, r: int) -> CurriculumState:
-        return curriculum.judged(self._configs[r].curriculum, self._progress[r].curriculum)
-
-    def _accuracies(self, places: Sequence[int], purpose: str, count: int) -> list[dict[int, float]]:
+    def _tested(
+        self, places: Sequence[int], judged: Sequence[CurriculumState], purpose: str, count: int
+    ) -> list[_Tested]:
         """Test the networks at some places of the population on `count` batches from the epoch's stream."""
         if not places:
             return []
         config, people = self._configs[0], self._population
-        heads = tuple(self._judged(r).heads for r in places)
+        heads = tuple(state.heads for state in judged)
         if heads != people.heads:
             states = people.states()
             people = population(config.network, [states[r] for r in places], heads, people.products)
         addresses = [(self._configs[r].seed, purpose, self._progress[r].epoch + 1) for r in places]
-        batch = config.training.batch_size
-        accuracies = end_accuracy(people, config.task, addresses, count, batch, config.time)
-        return [{n: head.accuracy for n, head in heads.items()} for heads in accuracies]
+        batch, threshold = config.training.batch_size, config.training.solved_accuracy
+        results = end_accuracy(people, config.task, addresses, count, batch, config.time)
+        found = []
+        for state, by_head in zip(judged, results, strict=True):
+            accuracies = {n: head.accuracy for n, head in by_head.items()}
+            # The mean test length stands for the lengths drawn.
+            steps = count * config.time.mean_k * sum(config.task.lengths_for(state.newest)) / 2
+            found.append(_Tested(accuracies, curriculum.newly_solved(state, accuracies, threshold), steps))
+        return found
 
     def _stack(self, starts: Sequence[Checkpoint]) -> None:
         self._configs = [start.config for start in starts]
@@ -260,8 +305,14 @@ class Trainer:
         ]
         heads = [progress.heads for progress in self._progress]
         training = self._configs[0].training
-        self._population = population(self._configs[0].network, networks, heads, product_dtype(training))
-        self._optimizer = stacked_optimizer(training.optimizer, states, networks, heads)
+        products = product_dtype(training)
+        self._population = population(self._configs[0].network, networks, heads, products)
+        self._optimizer = stacked_optimizer(training.optimizer, states, networks, heads, products)
+        decay = training.rate_decay
+        if decay is not None:
+            newest = [curriculum.judged(start.config.curriculum, start.progress.curriculum).newest for start in starts]
+            factors = [decay.factor(n) for n in newest]
+            self._optimizer.rates = torch.tensor(factors, dtype=self._population.dtype, device=self._device)
         # [R, K], or None where all heads weigh the same.
         self._weights: Tensor | None = None
         if training.solved_weight != 1:
@@ -270,17 +321,17 @@ class Trainer:
                 solved = [k for k, n in enumerate(progress.heads) if n in progress.solved]
                 self._weights[r, solved] = training.solved_weight
 
-    def _operations(self, train_steps: Sequence[int], test_batches: Sequence[int]) -> list[float]:
-        """Count each network's useful operations of the epoch; the mean test length stands for the lengths drawn."""
-        counts = []
-        for r, (config, steps, tests) in enumerate(zip(self._configs, train_steps, test_batches, strict=True)):
-            shortest, longest = config.task.lengths_for(self._judged(r).newest)
-            tested = tests * config.time.mean_k * (shortest + longest) / 2
-            batch = config.training.batch_size
-            counts.append(operations(config.network, batch * steps, batch * tested))
-        return counts
+    def _operations(self, train_steps: Sequence[int], tested: Sequence[_Tested]) -> list[float]:
+        """Count each network's useful operations of the epoch."""
+        training = self._configs[0].training
+        shapes = {name: tuple(tensor.shape[1:]) for name, tensor in self._population.parameters.items()}
+        updates = training.steps_per_epoch * step_operations(training.optimizer, shapes)
+        return [
+            operations(config.network, training.batch_size * steps, training.batch_size * test.steps) + updates
+            for config, steps, test in zip(self._configs, train_steps, tested, strict=True)
+        ]
 
-    def _conclude(self, loss: list[float], norm: list[float], accuracies: list[dict[int, float]]) -> list[EpochReport]:
+    def _conclude(self, loss: list[float], norm: list[float], tested: Sequence[_Tested]) -> list[EpochReport]:
         """Judge the epoch: solved or not, ended or not; then restack what goes on."""
         reports, going_on = [], []
         changed = False
@@ -288,8 +339,9 @@ class Trainer:
         for r, current in enumerate(self._checkpoints()):
             config, progress = current.config, current.progress
             finite = math.isfinite(loss[r])
-            state, judged, threshold = progress.curriculum, self._judged(r), config.training.solved_accuracy
-            solved = curriculum.newly_solved(judged, accuracies[r], threshold) if finite else ()
+            state, accuracies = progress.curriculum, tested[r].accuracies
+            newest = curriculum.judged(config.curriculum, state).newest
+            solved = tested[r].solved if finite else ()
             taken, following = progress.epochs_on_newest, current
             if solved:
                 state = state.solving(solved)
@@ -297,7 +349,7 @@ class Trainer:
                 progress = dataclasses.replace(progress, solved=state.solved, max_n=max_n)
                 following = dataclasses.replace(current, progress=progress)
             outcome = ended(config, progress) if finite else _diverged(progress, loss[r])
-            if outcome is None and judged.newest in state.solved:
+            if outcome is None and newest in state.solved:
                 step = curriculum.advance(config.curriculum, state)
                 if step is not None:
                     following = _advanced(following, step)
@@ -305,12 +357,12 @@ class Trainer:
             reports.append(
                 EpochReport(
                     checkpoint=following,
-                    accuracies=accuracies[r],
+                    accuracies=accuracies,
                     loss=loss[r],
                     grad_norm=norm[r],
                     tau_mean=None if tau is None else float(tau[r].mean()),
                     tau_sd=None if tau is None else float(tau[r].std()),
-                    solved=_without_unjudged(config, progress, current.network, judged.heads) if solved else None,
+                    solved=_without_unjudged(config, progress, current.network, tuple(accuracies)) if solved else None,
                     newly_solved=solved,
                     epochs_taken=taken,
                     outcome=outcome,

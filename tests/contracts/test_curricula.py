@@ -126,7 +126,9 @@ class TestSlidingWindow:
     def test_that_never_fills_is_multi_head(self, n: int, shift: int):
         window, multi = SlidingWindow(width=40, shift=shift, start=n), MultiHead(start=n)
         assert states(window, 40) == states(multi, 40)
-        assert all(advance(window, state) == advance(multi, state) for state in states(multi, 39))
+        for state in states(multi, 39):
+            solving = state.solving((state.newest,))
+            assert advance(window, solving) == advance(multi, solving)
 
     def test_of_three(self):
         assert heads(SlidingWindow(width=3), 5) == [(2,), (2, 3), (2, 3, 4), (3, 4, 5), (4, 5, 6)]

@@ -257,7 +257,7 @@ class TestGradients:
         case = make_case(network, Sizes(5, 4, (7, 3, 5), ((2, 3), (2,), (4, 3))))
         people, of_step = case.people(), torch.tensor([1.0, 2.0, -2.0], dtype=torch.float64)
         leaves = {name: people.parameters[name].requires_grad_() for name in people.trained}
-        answers = people.answers(case.inputs, case.lengths(), case.initial, 3)
+        answers = people.answers(case.inputs, case.lengths(), case.initial, (3, 3, 3))
         weighted = (answers * of_step.view(3, 1, 1, 1, 1) * case.weighting).sum()
         gradients = dict(zip(leaves, torch.autograd.grad(weighted, list(leaves.values())), strict=True))
         for r, found in enumerate(unstack(gradients, people.heads)):

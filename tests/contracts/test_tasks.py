@@ -28,6 +28,7 @@ from tsrnn.training import Trainer, train
 TASKS = {
     "parity": Parity(),
     "parity at three steps": Parity(asked=3),
+    "parity at all steps": Parity(asked="all"),
     "dms": DMS(),
     "sines": Sines(),
     "sines in noise": Sines(period=7.5, steps=20, warm_up=4, noise=0.3),
@@ -103,17 +104,20 @@ class TestEveryTask:
 
     def test_shapes(self, task):
         batch = batch_of(task, self.HEADS, 6)
-        T, S = max(batch.lengths), task.asked
+        T, S = max(batch.lengths), max(batch.asked)
+        assert batch.asked == tuple(
+            task.asked_steps(length, max(heads)) for length, heads in zip(batch.lengths, self.HEADS, strict=True)
+        )
         assert batch.inputs.shape == (T, 3, 6)
         assert batch.targets.shape == (S, 3, 2, 6)
         outputs = outputs_for(task, batch)
-        assert task.loss(outputs, batch.targets).shape == (3, 2)
+        assert task.loss(outputs, batch.targets).shape == (S, 3, 2)
         assert task.score(outputs, batch.targets, table_of(self.HEADS)).shape == (S, 3, 2, 6)
 
     def test_lengths_are_in_their_range(self, task):
         for n in (2, 3, 17):
             shortest, longest = task.lengths_for(n)
-            assert 1 <= task.asked <= shortest <= longest
+            assert 1 <= task.asked_steps(shortest, n) <= shortest <= longest
             assert {shortest, longest} <= set(draw_lengths(task, n, 3000, 0, "test")) <= {*range(shortest, longest + 1)}
 
     def test_inputs_are_zero_before_the_start_and_the_streams_alone_decide(self, task):
@@ -140,11 +144,11 @@ class TestEveryTask:
         network = Leaky(hidden=4)
         tensors = initial_network(RunConfig(task=task, network=network, training=Training(precision="float64")), (2, 5))
         batch = batch_of(task, ((2, 5),), 7)
-        states = torch.randn(task.asked, 7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        states = torch.randn(len(batch.targets), 7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         for k, n in enumerate((2, 5)):
             own, theirs = states.clone().requires_grad_(), states.clone().requires_grad_()
             people = population(network, [tensors], [(2, 5)])
-            found = task.loss(people.logits_of(own[:, None]), batch.targets)[0, k]
+            found = task.loss(people.logits_of(own[:, None]), batch.targets)[:, 0, k].mean()
             expected = plain.head_loss(task, tensors, n, list(theirs), batch.targets[:, 0, k])
             assert found.item() == pytest.approx(expected.item(), rel=1e-12)
             assert (
@@ -162,7 +166,7 @@ class TestEveryTask:
             for k in range(len(self.HEADS[r])):
                 at = (slice(None), slice(r, r + 1))
                 own, right = outputs[at][..., k : k + 1, :], batch.targets[at][:, :, k : k + 1]
-                assert task.loss(own, right).item() == pytest.approx(loss[r, k].item(), rel=1e-12)
+                assert distance(task.loss(own, right)[:, 0, 0], loss[:, r, k]) < 1e-12
                 assert torch.equal(task.score(own, right, table[r : r + 1, k : k + 1])[:, 0, 0], score[:, r, k])
 
     def test_a_perfect_answer_has_score_one_and_no_loss_and_no_other_has_more(self, task):
@@ -193,7 +197,7 @@ class TestEveryTask:
                 (
                     batch.inputs[len(batch.inputs) - batch.lengths[r] :, r].double(),
                     initial[r],
-                    {n: batch.targets[:, r, k] for k, n in enumerate(heads[r])},
+                    {n: batch.targets[-batch.asked[r] :, r, k] for k, n in enumerate(heads[r])},
                 )
                 for batch, initial in drawn
             ]
@@ -230,7 +234,7 @@ class TestAccuracies:
         for n in (2, 3):
             each = []
             for batch, initial in batches(task, people, [address], 3, 8):
-                steps = range(batch.lengths[0] - task.asked, batch.lengths[0])
+                steps = range(batch.lengths[0] - batch.asked[0], batch.lengths[0])
                 each.append(self.mean_score(task, network, tensors, batch.inputs[:, 0], initial[0], n, steps))
             assert found[n].accuracy == pytest.approx(np.mean(each), rel=1e-9)
             assert found[n].standard_error == pytest.approx(stats.sem(each), rel=1e-9)
@@ -407,7 +411,8 @@ class TestNeighbours:
                 assert batch.lengths[r] == length
                 assert torch.equal(batch.inputs[-length:, r], alone.inputs[:, 0])
                 assert batch.inputs[:-length, r].eq(0).all()
-                assert torch.equal(batch.targets[:, r, : len(heads)], alone.targets[:, 0])
+                assert batch.asked[r] == len(alone.targets)
+                assert torch.equal(batch.targets[-batch.asked[r] :, r, : len(heads)], alone.targets[:, 0])
                 assert torch.equal(initial[r], alone_initial[0])
 
     def test_have_other_data(self, bit_task):

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tsrnn.config import Network
@@ -185,26 +186,30 @@ class Population(ABC):
         flat = self.logits(states.transpose(0, 1).flatten(1, 2))
         return flat.view(len(flat), steps, batch, *flat.shape[2:]).transpose(0, 1)
 
-    def answers(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor, asked: int) -> Tensor:
+    def answers(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor, asked: Sequence[int]) -> Tensor:
         """Run the networks over their sequences and read every head at the last steps, differentiably.
 
         Args:
             inputs: [T, R, B], aligned at their end.
             lengths: [R] steps; T is the longest.
             initial: [R, B, H] states before the first step.
-            asked: S, how many of the last steps.
+            asked: [R] how many of a network's last steps; S is the most.
 
         Returns:
-            [S, R, B, K, C].
+            [S, R, B, K, C]; what stands before a network's own steps means nothing.
         """
-        if asked == 1:
+        most = max(asked)
+        if most == 1:
             return self.logits_of(self.last_states(inputs, lengths, initial)[None])
         if len(set(lengths)) == 1:
-            return self.logits_of(self.all_states(inputs, initial)[len(inputs) - asked :])
+            return self.logits_of(self.all_states(inputs, initial)[len(inputs) - most :])
         # Sequences of different lengths are run one network after the other: a CPU takes large networks so anyway.
         ends = [
-            self.only(r).all_states(inputs[len(inputs) - length :, r : r + 1], initial[r : r + 1])[length - asked :]
-            for r, length in enumerate(lengths)
+            F.pad(
+                self.only(r).all_states(inputs[len(inputs) - length :, r : r + 1], initial[r : r + 1])[length - own :],
+                (0, 0, 0, 0, 0, 0, most - own, 0),
+            )
+            for r, (length, own) in enumerate(zip(lengths, asked, strict=True))
         ]
         return self.logits_of(torch.cat(ends, dim=1))
 

@@ -125,7 +125,8 @@ class LeakyPopulation(Population):
         gradients[WEIGHT].diagonal(dim1=1, dim2=2).zero_()
 
     def project_(self) -> None:
-        """Set a tau below the least one allowed to that, so that no tau can stick where it has no effect."""
+        """Zero the diagonal of W, and set a tau below the least one allowed to that, so that none sticks below it."""
+        self.parameters[WEIGHT].diagonal(dim1=1, dim2=2).zero_()
         if isinstance(self.network.tau, TrainedTau) and self.network.tau.constraint == "project":
             self.parameters[TAU].clamp_(min=self.network.tau.least)
 
