@@ -23,8 +23,10 @@ from tsrnn.config import (
     LeakyReLU,
     Lengths,
     MultiHead,
+    Muon,
     NoCurriculum,
     Parity,
+    RateDecay,
     ReLU,
     RunConfig,
     SingleHead,
@@ -57,7 +59,7 @@ lengths = st.builds(
     Lengths, shortest_beyond=st.integers(0, 6), longest_factor=st.integers(4, 9), longest_beyond=st.integers(0, 9)
 )
 bit_tasks = st.builds(Parity, input_probability=probabilities, lengths=lengths) | st.builds(
-    DMS, input_probability=probabilities, lengths=lengths
+    DMS, input_probability=probabilities, lengths=lengths, asked=st.sampled_from([1, "all"])
 )
 patterns = st.builds(
     Sines, period=floats(2.1, 99), steps=st.integers(9, 999), warm_up=st.integers(0, 8), noise=floats(0, 9)
@@ -83,6 +85,7 @@ optimizers = (
     st.builds(SGD, momentum=floats(0, 0.999), **decays)
     | st.builds(Adam, **moments, **decays)
     | st.builds(AdamW, **moments, **decays)
+    | st.builds(Muon, recurrent_rate=floats(1e-9, 1e9), **moments, **decays)
 )
 
 
@@ -95,6 +98,7 @@ def trainings(*counts: str) -> st.SearchStrategy[Training]:
         test_batches=st.integers(1, 10_000),
         screening_batches=st.none() | st.integers(1, 10_000),
         optimizer=optimizers,
+        rate_decay=st.none() | st.builds(RateDecay, n=st.integers(2, 100), power=floats(1e-9, 9)),
         clip=st.none() | st.builds(GradientClip, max_norm=floats(1e-9, 1e9), counts=st.sampled_from(counts)),
         solved_weight=floats(0, 1),
         solved_accuracy=floats(1e-9, 0.999),
@@ -231,7 +235,10 @@ class TestRefusals:
             ('{"training": {"precision": "float16"}}', "precision = 'float16': .* 'float32', 'bfloat16' or 'float64'"),
             ('{"training": {"solved_weight": 1.1}}', "training.solved_weight = 1.1: .* less than or equal to 1"),
             ('{"training": {"screening_batches": 0}}', "training.screening_batches = 0: .* equal to 1"),
-            ('{"shown": {"kind": "parity", "asked": 4}}', r"asked = 4: with lengths from N \+ 2 on, allowed is 1 to 3"),
+            (
+                '{"shown": {"kind": "parity", "asked": 4}}',
+                r"asked = 4: with lengths from N \+ 2 on, allowed is 1 to 3, or 'all'",
+            ),
             (
                 '{"shown": {"kind": "parity", "asked": 2}, "time": {"k": [2]}}',
                 r"time.k = \(2,\): parity is asked at several steps; allowed is \(1,\)",
@@ -374,6 +381,7 @@ class TestNetworkId:
             training(solved_weight=0.5),
             run(shown=Parity(input_probability=0.5)),
             run(shown=Parity(asked=2)),
+            run(shown=Parity(asked="all")),
             run(task=Parity(asked=2)),
             run(shown=Parity(lengths=Lengths(longest_factor=2))),
             training(optimizer=SGD(learning_rate=0.01)),
@@ -385,6 +393,11 @@ class TestNetworkId:
             training(optimizer=Adam(beta2=0.8)),
             training(optimizer=Adam(epsilon=1e-6)),
             training(optimizer=Adam(weight_decay=1e-5)),
+            training(optimizer=Muon()),
+            training(optimizer=Muon(recurrent_rate=0.01)),
+            training(rate_decay=RateDecay()),
+            training(rate_decay=RateDecay(n=30)),
+            training(rate_decay=RateDecay(power=1)),
             training(optimizer=AdamW()),
             training(optimizer=AdamW(weight_decay=0)),
             training(clip=None),

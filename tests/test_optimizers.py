@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.oracles.plain import ExactMuon, by_singular_values
 from tests.tolerances import TOLERANCES, distance
 from tsrnn.config import SGD, Adam, AdamW, GradientClip, Muon, Optimizer
 from tsrnn.networks import NetworkState
@@ -61,31 +62,6 @@ def network(generator: torch.Generator, heads: Sequence[int], scale: float = 1.0
 
 def networks(generator: torch.Generator, scales: Sequence[float] = (1.0,) * R) -> list[NetworkState]:
     return [network(generator, heads, scale) for heads, scale in zip(HEADS, scales, strict=True)]
-
-
-def by_singular_values(matrix: Tensor) -> Tensor:
-    """Apply the odd polynomial that torch.optim.Muon iterates five times to the singular values alone, in float64."""
-    left, values, right = torch.linalg.svd(matrix / matrix.norm(), full_matrices=False)
-    for _ in range(5):
-        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
-    return left @ torch.diag(values) @ right
-
-
-class ExactMuon(torch.optim.Optimizer):
-    """torch.optim.Muon in float64: torch's own orthogonalises in bfloat16."""
-
-    def __init__(self, parameters: list[torch.nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
-        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        (self.parameter,) = parameters
-        self.mean = torch.zeros_like(self.parameter)
-
-    @torch.no_grad()
-    def step(self) -> None:
-        (group,), gradient = self.param_groups, self.parameter.grad
-        self.mean = group["momentum"] * self.mean + (1 - group["momentum"]) * gradient
-        direction = (1 - group["momentum"]) * gradient + group["momentum"] * self.mean
-        self.parameter *= 1 - group["lr"] * group["weight_decay"]
-        self.parameter -= group["lr"] * by_singular_values(direction)
 
 
 class Theirs:

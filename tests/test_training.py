@@ -26,6 +26,7 @@ from tsrnn.config import (
     Leaky,
     Lengths,
     MultiHead,
+    Muon,
     NoCurriculum,
     Optimizer,
     Parity,
@@ -65,6 +66,7 @@ OPTIMIZERS = {
     "sgd": SGD(learning_rate=0.3, momentum=0.6),
     "sgd with decay": SGD(learning_rate=0.3, momentum=0.6, weight_decay=0.02),
     "adam": Adam(learning_rate=0.02),
+    "muon": Muon(learning_rate=0.02, recurrent_rate=0.1),
     "adam with decay": Adam(learning_rate=0.02, beta1=0.5, beta2=0.9, weight_decay=0.1),
     "adamw": AdamW(learning_rate=0.02, beta1=0.5, beta2=0.9, weight_decay=0.5),
 }

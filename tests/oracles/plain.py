@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsrnn.config import GRU, LSTM, SGD, Adam, AdamW, Leaky, LeakyReLU, Network, ReLU, RunConfig, Tanh
+from tsrnn.config import GRU, LSTM, SGD, Adam, AdamW, Leaky, LeakyReLU, Muon, Network, Optimizer, ReLU, RunConfig, Tanh
 from tsrnn.tasks import DMS, Parity, Sines, Task
 
 
@@ -138,19 +138,50 @@ def head_loss(task: Task, tensors: Mapping[str, Tensor], n: int, states: list[Te
     return sum(F.cross_entropy(logits(tensors, n, state), right.long()) for state, right in asked) / len(targets)
 
 
-def optimizer_of(config: SGD | Adam | AdamW, parameters: Mapping[str, Tensor]) -> torch.optim.Optimizer:
-    """Return torch's optimiser; weights decay, biases and tau do not."""
+def by_singular_values(matrix: Tensor) -> Tensor:
+    """Apply the odd polynomial that torch.optim.Muon iterates five times to the singular values alone, in float64."""
+    left, values, right = torch.linalg.svd(matrix / matrix.norm(), full_matrices=False)
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    return left @ torch.diag(values) @ right
+
+
+class ExactMuon(torch.optim.Optimizer):
+    """torch.optim.Muon in float64: torch's own orthogonalises in bfloat16."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        (self.parameter,) = parameters
+        self.mean = torch.zeros_like(self.parameter)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        (group,), gradient = self.param_groups, self.parameter.grad
+        self.mean = group["momentum"] * self.mean + (1 - group["momentum"]) * gradient
+        direction = (1 - group["momentum"]) * gradient + group["momentum"] * self.mean
+        self.parameter *= 1 - group["lr"] * group["weight_decay"]
+        self.parameter -= group["lr"] * by_singular_values(direction)
+
+
+def optimizers_of(config: Optimizer, parameters: Mapping[str, Tensor]) -> list[torch.optim.Optimizer]:
+    """Return torch's optimisers; weights decay, biases and tau do not."""
+    if isinstance(config, Muon):
+        rest = {name: tensor for name, tensor in parameters.items() if name != "recurrent.weight"}
+        weight, momentum, decay = parameters["recurrent.weight"], config.beta1, config.weight_decay
+        fields = {name: getattr(config, name) for name in ("learning_rate", "beta1", "beta2", "epsilon")}
+        adam = optimizers_of(AdamW(**fields, weight_decay=decay), rest)
+        return [ExactMuon([weight], config.recurrent_rate, momentum, decay), *adam]
     groups = []
     for name, parameter in parameters.items():
         decay = config.weight_decay if name.endswith(".weight") else 0.0
         groups.append({"params": [parameter] if parameter.requires_grad else [], "weight_decay": decay})
     match config:
         case SGD(learning_rate=rate, momentum=momentum):
-            return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
+            return [torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)]
         case Adam(learning_rate=rate, beta1=beta1, beta2=beta2, epsilon=epsilon):
-            return torch.optim.Adam(groups, lr=rate, betas=(beta1, beta2), eps=epsilon)
+            return [torch.optim.Adam(groups, lr=rate, betas=(beta1, beta2), eps=epsilon)]
         case AdamW(learning_rate=rate, beta1=beta1, beta2=beta2, epsilon=epsilon):
-            return torch.optim.AdamW(groups, lr=rate, betas=(beta1, beta2), eps=epsilon)
+            return [torch.optim.AdamW(groups, lr=rate, betas=(beta1, beta2), eps=epsilon)]
 
 
 def train(
@@ -166,18 +197,22 @@ def train(
     if leaky and leaky.tau.kind == "fixed":
         parameters["tau"].requires_grad_(False)
     trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
-    optimizer = optimizer_of(config.training.optimizer, parameters)
+    optimizers = optimizers_of(config.training.optimizer, parameters)
     clip, weight = config.training.clip, parameters["recurrent.weight"]
     losses, norms = [], []
     for inputs, initial, labels in batches:
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         said = states(config.network, parameters, inputs, initial)
         loss = sum(head_loss(config.task, parameters, n, said, right) for n, right in labels.items())
         loss.backward()
         if leaky and (clip is None or clip.counts == "parameters"):
             weight.grad.fill_diagonal_(0.0)
         norm = torch.nn.utils.clip_grad_norm_(trained, float("inf") if clip is None else clip.max_norm)
-        optimizer.step()
+        if leaky:
+            weight.grad.fill_diagonal_(0.0)
+        for optimizer in optimizers:
+            optimizer.step()
         with torch.no_grad():
             if leaky:
                 weight.fill_diagonal_(0.0)
