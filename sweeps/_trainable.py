@@ -55,16 +55,20 @@ class PopulationTrainable(tune.Trainable):
             try:
                 if self._has_ended(run):  # before this trial failed, and was begun again
                     continue
-                start = self._start(run, location(config["folder"]))
-                outcome = ended(run, start.progress)
-                if outcome is None:
-                    starts.append(start)
-                else:
-                    self._write_outcome(start, outcome)
+                starts.append(self._start(run, location(config["folder"])))
             except (CheckpointError, StoreError, OSError) as error:
                 self._unusable.append(error)
-        starts = self._aligned(starts)
-        self._trainer = Trainer(starts, config["device"]) if starts else None
+        going_on = []
+        for start in self._aligned(starts):
+            outcome = ended(start.config, start.progress)
+            if outcome is None:
+                going_on.append(start)
+                continue
+            try:
+                self._write_outcome(start, outcome)
+            except (StoreError, OSError) as error:
+                self._unusable.append(error)
+        self._trainer = Trainer(going_on, config["device"]) if going_on else None
 
     def _start(self, run: RunConfig, folder: Location) -> Checkpoint:
         """Return where a network goes on: the newest checkpoint that is valid and whose epochs have their rows."""
@@ -79,7 +83,8 @@ class PopulationTrainable(tune.Trainable):
     def _aligned(self, starts: list[Checkpoint]) -> list[Checkpoint]:
         """Take networks that a kill left one epoch ahead of their trial's others back to them.
 
-        Stacked as they were before, they give the same numbers to the last bit.
+        Stacked as they were before, they give the same numbers to the last bit. A network that was to end with that
+        epoch goes back too: outcomes are written when all others have the epoch.
         """
         first = min((start.progress.epoch for start in starts), default=0)
         for i, start in enumerate(starts):
@@ -106,7 +111,7 @@ class PopulationTrainable(tune.Trainable):
             StoreError, CheckpointError, OSError: the files of a network cannot be read or written, once the others
                 have what is theirs: their epoch written, or all their training if it cannot even be begun.
         """
-        broken = []
+        broken, ending = [], []
         began = time.perf_counter()
         reports = self._trainer.run_epoch() if self._trainer else ()
         elapsed = time.perf_counter() - began
@@ -117,12 +122,19 @@ class PopulationTrainable(tune.Trainable):
             except (StoreError, OSError) as error:
                 broken.append(error)
                 continue
+            if report.outcome:
+                ending.append((report.checkpoint, report.outcome))
             self._last[report.config.network_id] = {
                 "epoch": report.epoch,
                 "n": report.n,
                 "accuracy": report.accuracy,
                 "ended": report.outcome.status if report.outcome else "",
             }
+        for checkpoint, outcome in ending:
+            try:
+                self._write_outcome(checkpoint, outcome)
+            except (StoreError, OSError) as error:
+                broken.append(error)
         done = not (self._trainer and self._trainer.networks)
         if done:
             broken += self._unusable
@@ -131,13 +143,14 @@ class PopulationTrainable(tune.Trainable):
         return {"networks": self._last, "warnings": self._warnings, "done": done}
 
     def _keep(self, report: EpochReport) -> None:
-        """Write an epoch in the order that a crash at any point leaves nothing lost and nothing doubled."""
+        """Write an epoch in the order that a crash at any point leaves nothing lost and nothing doubled.
+
+        An outcome comes after the epoch of all networks.
+        """
         paths = self._save_solved(report)
         tables = self._tables[report.config.network_id]
         tables.add(epochs_row(report), heads_rows(report), solved_rows(report, paths))
         self._write(report)
-        if report.outcome:
-            self._write_outcome(report.checkpoint, report.outcome)
 
     def _save_solved(self, report: EpochReport) -> dict[int, str]:
         """Save the weights that solved an N; return where, by N."""

@@ -191,6 +191,23 @@ class TestWriters:
             pass
         assert_same_tables(folder, expected)
 
+    def test_a_kill_between_two_checkpoints_of_a_last_epoch_costs_no_bit(self, tmp_path):
+        """The first network had written its last epoch, the second had not: neither has an outcome."""
+        networks, expected, folder = SMALL.replicates(2), tmp_path / "expected", tmp_path / "folder"
+        trained(expected, networks)
+        killed = PopulationTrainable(trial(folder, networks))
+        outcomes = [None if killed.step()["done"] else Store(folder).finished() for _ in range(3)]
+        assert outcomes == [{}] * 3
+        writes = []
+        killed._write_outcome = lambda checkpoint, outcome: writes.append(checkpoint.config.seed)
+        assert killed.step()["done"]
+        assert writes == [0, 1]
+        (folder / "checkpoints" / networks[1].network_id / "epoch-000004.safetensors").unlink()
+        again = PopulationTrainable(trial(folder, networks))
+        assert [progress.epoch for progress in again._trainer._progress] == [3, 3]
+        assert again.step()["done"]
+        assert_same_tables(folder, expected)
+
     def test_a_network_that_has_ended_is_not_trained_by_a_second_attempt(self, tmp_path):
         networks = SMALL.replicates(2)
         Store(tmp_path).create()
