@@ -43,7 +43,7 @@ def measure(checkpoint: Checkpoint, n: int, *, ks: Sequence[int]) -> dict[Table,
             config.task.balanced(),
             [(config.seed, f"time steps {n}", k)],
             config.training.test_batches,
-            config.training.batch_size,
+            config.training.sequences_tested,
             replace(config.time, k=(k,)),
         )
         error = found[n].standard_error

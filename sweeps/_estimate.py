@@ -36,8 +36,11 @@ def operations(config: RunConfig, typical_n: int) -> float:
     """
     n, training = _largest_n(config, typical_n), config.training
     trained, tested = (
-        training.batch_size * config.time.mean_k * sum(task.lengths_for(n)) / 2  # time steps of a batch
-        for task in (config.training_task, config.task)
+        sequences * config.time.mean_k * sum(task.lengths_for(n)) / 2  # time steps of a batch
+        for task, sequences in (
+            (config.training_task, training.batch_size),
+            (config.task, training.sequences_tested),
+        )
     )
     tests = training.screening_batches or training.test_batches
     return config.end.max_epochs * networks.operations(

@@ -96,6 +96,7 @@ def trainings(*counts: str) -> st.SearchStrategy[Training]:
         batch_size=st.integers(1, 10_000),
         steps_per_epoch=st.integers(1, 10_000),
         test_batches=st.integers(1, 10_000),
+        test_batch_size=st.none() | st.integers(1, 10_000),
         screening_batches=st.none() | st.integers(1, 10_000),
         optimizer=optimizers,
         rate_decay=st.none() | st.builds(RateDecay, n=st.integers(2, 100), power=floats(1e-9, 9)),
@@ -377,6 +378,7 @@ class TestNetworkId:
             training(batch_size=64),
             training(steps_per_epoch=601),
             training(test_batches=51),
+            training(test_batch_size=50),
             training(screening_batches=5),
             training(solved_weight=0.5),
             run(shown=Parity(input_probability=0.5)),
@@ -443,11 +445,12 @@ class TestPresets:
     @given(configs)
     def test_tuned_changes_training_and_leaves_what_is_judged(self, config: RunConfig):
         found = with_preset(config, "tuned")
-        assert found.training_task.lengths_for(40)[0] == (55 if isinstance(config.task, BitTask) else config.task.steps)
+        assert found.training_task.lengths_for(40)[0] == (56 if isinstance(config.task, BitTask) else config.task.steps)
         old, new = config.training, found.training
-        assert new.batch_size * new.test_batches >= min(old.batch_size * old.test_batches, 2560)
-        assert new.optimizer == Adam(learning_rate=5e-4, weight_decay=old.optimizer.weight_decay)
-        assert found.end.max_epochs * 50 >= config.end.max_epochs * old.steps_per_epoch
+        assert new.sequences_tested * new.test_batches >= min(old.sequences_tested * old.test_batches, 2560)
+        assert new.optimizer.kind == ("muon" if isinstance(config.network, Leaky) else "adam")
+        assert new.optimizer.weight_decay == old.optimizer.weight_decay
+        assert found.end.max_epochs * 20 >= config.end.max_epochs * old.steps_per_epoch
         changed = {"training": old, "end": config.end, "shown": config.shown}
         assert dataclasses.replace(found, **changed) == config
         kept = ("clip", "solved_weight", "solved_accuracy", "precision")

@@ -54,7 +54,7 @@ class TestSpace:
         for network in candidates:
             assert network.task == RunConfig().task
             assert network.training.solved_accuracy == RunConfig().training.solved_accuracy
-            assert network.training.test_batches * network.training.batch_size >= 2560
+            assert network.training.test_batches * network.training.sequences_tested == 2560
             assert RunConfig.from_json(network.to_json()) == network
 
     def test_the_papers_candidate_trains_as_the_paper_does(self):
@@ -62,7 +62,9 @@ class TestSpace:
         assert network.shown == network.task == RunConfig().task
         assert network.network == RunConfig().network
         assert network.curriculum == MultiHead()
-        training = dataclasses.replace(network.training, steps_per_epoch=600, test_batches=50, screening_batches=None)
+        training = dataclasses.replace(
+            network.training, steps_per_epoch=600, test_batches=50, test_batch_size=None, screening_batches=None
+        )
         assert training == RunConfig().training
 
     def test_parameters_become_settings(self):
@@ -84,7 +86,7 @@ class TestSpace:
         assert network.curriculum == MultiHead(ahead=5)
         training = network.training
         assert training.optimizer == AdamW(learning_rate=0.01, beta2=0.99, weight_decay=0.1)
-        assert (training.batch_size, training.steps_per_epoch, training.test_batches) == (100, 20, 26)
+        assert (training.batch_size, training.steps_per_epoch, training.test_batches) == (100, 20, 10)
         assert training.rate_decay == RateDecay(n=9, power=1.5)
         assert (training.clip.max_norm, training.solved_weight, training.precision) == (3.0, 0.5, "bfloat16")
 

@@ -359,6 +359,18 @@ class TestShown:
         assert report.checkpoint.progress.operations == (6 * steps + 2 * 3 * 6) * 6 * 9**2
 
 
+class TestTestBatches:
+    def test_may_be_larger_than_those_of_training(self):
+        training = dataclasses.replace(SOLVES_NEVER.training, test_batch_size=11)
+        trainer = Trainer([new(dataclasses.replace(SOLVES_NEVER, training=training))])
+        (report,) = trainer.run_epoch()
+        (steps,) = Trainer([new(SOLVES_NEVER)]).train_steps(4)[2]
+        found = end_accuracy(trainer.population, SOLVES_NEVER.task, [(0, "test", 1)], 3, 11)
+        assert report.accuracies == {2: found[0][2].accuracy}
+        # Three tests of 11 sequences of the mean length of [N + 2, 4 N], N = 2.
+        assert report.checkpoint.progress.operations == (6 * 6 * steps + 2 * 11 * 3 * 6) * 9**2
+
+
 class TestScreening:
     def test_who_solves_nothing_on_it_is_not_tested_further(self):
         training = dataclasses.replace(TINY.training, screening_batches=2)

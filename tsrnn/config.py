@@ -374,7 +374,8 @@ class GradientClip:
 class Training:
     """How one epoch is trained and tested.
 
-    An epoch is `steps_per_epoch` optimiser steps, then a test on `test_batches` batches. An N is solved the
+    An epoch is `steps_per_epoch` optimiser steps, then a test on `test_batches` batches, of `batch_size` sequences
+    or, where small batches would make slow tests, of `test_batch_size`. An N is solved the
     first time its head's accuracy exceeds `solved_accuracy`; the newest N, if the mean over heads does too.
     `solved_weight` is the weight, in the sum over heads that is the loss, of heads whose N is solved; the others' is 1.
     With `screening_batches`, so many other batches come first, and a network that solves nothing on them is not
@@ -386,6 +387,7 @@ class Training:
     batch_size: Count = 256
     steps_per_epoch: Count = 600
     test_batches: Count = 50
+    test_batch_size: Count | None = None
     screening_batches: Count | None = None
     optimizer: Optimizer = SGD()
     rate_decay: RateDecay | None = None
@@ -393,6 +395,11 @@ class Training:
     solved_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
     solved_accuracy: Annotated[float, Field(gt=0, lt=1)] = 0.98
     precision: Precision = "float32"
+
+    @property
+    def sequences_tested(self) -> int:
+        """Sequences of a batch of a test."""
+        return self.batch_size if self.test_batch_size is None else self.test_batch_size
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -285,7 +285,7 @@ class Trainer:
             states = people.states()
             people = population(config.network, [states[r] for r in places], heads, people.products)
         addresses = [(self._configs[r].seed, purpose, self._progress[r].epoch + 1) for r in places]
-        batch, threshold = config.training.batch_size, config.training.solved_accuracy
+        batch, threshold = config.training.sequences_tested, config.training.solved_accuracy
         results = end_accuracy(people, config.task, addresses, count, batch, config.time)
         found = []
         for state, by_head in zip(judged, results, strict=True):
@@ -327,7 +327,7 @@ class Trainer:
         shapes = {name: tuple(tensor.shape[1:]) for name, tensor in self._population.parameters.items()}
         updates = training.steps_per_epoch * step_operations(training.optimizer, shapes)
         return [
-            operations(config.network, training.batch_size * steps, training.batch_size * test.steps) + updates
+            operations(config.network, training.batch_size * steps, training.sequences_tested * test.steps) + updates
             for config, steps, test in zip(self._configs, train_steps, tested, strict=True)
         ]
 
