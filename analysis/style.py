@@ -207,7 +207,7 @@ def plain_log(axis: Axis) -> None:
 
 def whole(axis: Axis) -> None:
     """Put ticks at whole numbers only, such as N."""
-    axis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
 
 
 def legend(figure: Figure, entries: Mapping[str, Mapping[str, Any]], columns: int | None = None) -> None:

@@ -14,6 +14,7 @@ from analysis import frames, measures, style
 from analysis.__main__ import main
 from analysis.figures import FIGURES, Figure, _against_n, build, fig03_curricula, fig05_timescales, write
 from analysis.figures._figure import supported
+from analysis.figures.fig07_interventions import compute_heads, draw_heads
 from analysis.study import Study
 from tests.handmade import HandMade, config, solved
 from tsrnn.config import GRU, LSTM, LeakyReLU, ReLU, Tanh, Time
@@ -454,6 +455,15 @@ class TestInterventions:
         cells = only(full, "S17").data["cells"].set_index(["curriculum", "n", "head"])
         assert cells.loc[("single", 6, 7), ["networks", "mean"]].tolist() == [1, 0.6]
         assert cells.loc[("multi", 4, 3), ["networks", "mean"]].tolist() == [3, 1.0]
+
+    def test_heads_of_one_n_fill_a_row(self):
+        networks = pd.DataFrame({"curriculum": ["multi"], "network_id": ["n0"]})
+        rows = pd.DataFrame({"network_id": "n0", "n": 5, "head": [4, 5, 6], "accuracy": [1.0, 0.9, 0.6]})
+        axes, _ = draw_heads(compute_heads(networks, rows)).axes
+        corners = axes.collections[0].get_coordinates()
+        assert corners[..., 0].tolist() == [[3.5, 4.5, 5.5, 6.5]] * 2
+        assert corners[..., 1].tolist() == [[4.5] * 4, [5.5] * 4]
+        assert [tick for tick in axes.get_yticks() if 4.5 <= tick <= 5.5] == [5]
 
 
 class TestDynamics:

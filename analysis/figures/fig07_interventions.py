@@ -312,7 +312,9 @@ def draw_heads(found: Heads) -> Drawing:
     for axes, curriculum in zip(grid[0], curricula, strict=True):
         cells = found.cells[found.cells["curriculum"] == curriculum]
         matrix = cells.pivot(index="n", columns="head", values="mean").reindex(index=ns, columns=heads)
-        mesh = axes.pcolormesh(heads, ns, matrix.to_numpy(), vmin=0.5, vmax=1, cmap="cividis", rasterized=True)
+        # By their edges: of one N alone matplotlib could not tell how high its row is.
+        edges = [np.append(values, values[-1] + 1) - 0.5 for values in (heads, ns)]
+        mesh = axes.pcolormesh(*edges, matrix.to_numpy(), vmin=0.5, vmax=1, cmap="cividis", rasterized=True)
         # The right end of N' = N in the row of each N.
         edge = np.arange(ns[0] - 1, ns[-1] + 1) + 0.5
         for shade, width in (("white", 2.2), ("black", 0.9)):
