@@ -113,8 +113,11 @@ def node_killed(folder: Path) -> None:
     _, errors = sweep.communicate(timeout=500)
     assert sweep.returncode == 0, errors
     assert "Ray cluster of 3 machines: 2 CPUs" in errors, errors
-    alive = [node for node in ray_nodes(cluster.address) if node["Alive"]]
-    assert len(alive) == 2, alive
+    # The sweep may end before Ray's health check has found the machine dead.
+    end = time.monotonic() + 60
+    while len(alive := [node for node in ray_nodes(cluster.address) if node["Alive"]]) != 2:
+        assert time.monotonic() < end, alive
+        time.sleep(0.5)
 
 
 def ray_nodes(address: str) -> list[dict[str, object]]:
