@@ -11,6 +11,7 @@ from sweeps._errors import SweepError
 from tsrnn import curriculum, networks
 from tsrnn.checkpoint import new
 from tsrnn.config import RunConfig, SingleHead
+from tsrnn.optimizers import step_operations
 from tsrnn.training import Trainer
 
 # Seconds until Ray runs, the trials' processes have started, and the table is made.
@@ -43,8 +44,9 @@ def operations(config: RunConfig, typical_n: int) -> float:
         )
     )
     tests = training.screening_batches or training.test_batches
-    return config.end.max_epochs * networks.operations(
-        config.network, training.steps_per_epoch * trained, tests * tested
+    updates = training.steps_per_epoch * step_operations(training.optimizer, networks.shapes(config.network, (), 1))
+    return config.end.max_epochs * (
+        networks.operations(config.network, training.steps_per_epoch * trained, tests * tested) + updates
     )
 
 

@@ -314,6 +314,8 @@ def test_in_a_browser(made):
         page.set_viewport_size({"width": 375, "height": 700})
         assert page.evaluate("document.documentElement.scrollWidth") == 375
         page.emulate_media(media="print")
+        page.set_viewport_size({"width": 718, "height": 1047})  # A4 within margins of a centimetre
+        assert page.evaluate("document.documentElement.scrollWidth") == 718
         assert not page.locator("nav").is_visible()
         assert page.evaluate("[...document.querySelectorAll('.tall')].every(d => d.scrollHeight <= d.clientHeight + 1)")
         assert said == []
