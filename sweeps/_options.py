@@ -53,6 +53,9 @@ class Options:
     hidden: int | None = None
     """Neurons of a network. [default: 500; laptop 128, quick 64]"""
 
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Dtype of the recurrence's products: bfloat16 is faster where the processor has it. [default: float32]"""
+
     storage: Annotated[str, Parameter(env_var="TSRNN_STORAGE")] = "results"
     """Folder for results; this sweep writes below STORAGE/<its name>/. On a cluster of several machines: a folder that
     all of them see, or s3://BUCKET/PATH."""

@@ -130,10 +130,11 @@ def _plan(sweep: Sweep, options: Options, folder: SweepFolder) -> _Plan:
     recorded = record if options.resume else None
     scale = options.scale or (recorded.scale if recorded else "paper")
     preset = options.preset or (recorded.preset if recorded else "paper")
-    if recorded and options.scale is None and options.preset is None and options.hidden is None:
+    of_the_base = (options.scale, options.preset, options.hidden, options.precision)
+    if recorded and all(choice is None for choice in of_the_base):
         base = recorded.base
     else:
-        base = base_config(scale, preset, options.hidden)
+        base = base_config(scale, preset, options.hidden, options.precision)
     if record:
         require_same_base(folder, record, base)
     networks: tuple[RunConfig, ...] = recorded.networks if recorded else ()

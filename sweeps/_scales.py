@@ -3,10 +3,11 @@
 A scale fixes the same budget for every cell of a grid; no seed is chosen.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from tsrnn.config import EndRules, Leaky, RunConfig, Training
+from tsrnn.config import EndRules, Leaky, Precision, RunConfig, Training
 from tsrnn.presets import PresetName, with_preset
 
 ScaleName = Literal["quick", "laptop", "paper"]
@@ -50,7 +51,9 @@ SCALES: dict[ScaleName, Scale] = {
 }
 
 
-def base_config(scale: ScaleName, preset: PresetName, hidden: int | None) -> RunConfig:
+def base_config(
+    scale: ScaleName, preset: PresetName, hidden: int | None = None, precision: Precision | None = None
+) -> RunConfig:
     """Return what all networks of a sweep share at this scale, before a grid varies it.
 
     Raises:
@@ -58,4 +61,6 @@ def base_config(scale: ScaleName, preset: PresetName, hidden: int | None) -> Run
     """
     size = SCALES[scale]
     config = with_preset(RunConfig(network=size.network, training=size.training, end=size.end), preset)
+    if precision is not None:
+        config = dataclasses.replace(config, training=dataclasses.replace(config.training, precision=precision))
     return config if hidden is None else config.with_hidden(hidden)

@@ -49,7 +49,7 @@ def load_all() -> ModuleType:
 def grid(name: str, scale: str = "quick", preset: str = "paper") -> list[RunConfig]:
     sweep = importlib.import_module(f"sweeps.{name}").SWEEP
     assert sweep.name == name
-    return list(sweep.grid(base_config(scale, preset, None), Options(scale=scale)))
+    return list(sweep.grid(base_config(scale, preset), Options(scale=scale)))
 
 
 def test_all_runs_every_sweep_there_is():
@@ -111,7 +111,7 @@ class TestSweeps:
 def test_gated_networks_are_trained_by_adam_and_leaky_ones_by_the_scale():
     for config in grid("architectures", "paper", "authors"):
         if isinstance(config.network, Leaky):
-            assert config.training == base_config("paper", "authors", None).training
+            assert config.training == base_config("paper", "authors").training
         else:
             assert isinstance(config.network, GRU | LSTM)
             assert config.training.optimizer.kind == "adam"

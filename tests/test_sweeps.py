@@ -28,6 +28,7 @@ from sweeps._grid import axes, title, with_curriculum, with_network, with_tau
 from sweeps._options import Options
 from sweeps._progress import Progress
 from sweeps._runner import Sweep, groups_of, main
+from sweeps._scales import base_config
 from sweeps._trainable import PopulationTrainable
 from sweeps.fixed_tau import SWEEP as SWEEP_OF_TAUS
 from tests.processes import descendants, kill, kill_everything
@@ -37,6 +38,7 @@ from tsrnn.config import (
     GRU,
     LSTM,
     SGD,
+    Adam,
     EndRules,
     FixedTau,
     Leaky,
@@ -281,6 +283,7 @@ def test_help_explains_every_option():
         (["--preset", "copy"], 2, '"paper", "authors"'),
         (["--replicates", "0"], 2, "replicates = 0"),
         (["--hidden", "0"], 2, "hidden = 0"),
+        (["--precision", "float16"], 2, '"float32", "bfloat16"'),
         (["--seed", "-1"], 2, "seed = -1"),
         (["--cpus-per-trial", "0"], 2, "cpus-per-trial = 0"),
         (["--cpus-per-trial", "nan"], 2, "cpus-per-trial = nan"),
@@ -580,6 +583,17 @@ class TestParts:
         folder = SweepFolder(str(tmp_path), "fixed_tau")
         assert folder.read() is None
         assert folder.unfinished([RunConfig()]) == [RunConfig()]
+
+    def test_the_precision_is_the_bases(self):
+        coarse, fine = (base_config("quick", "tuned", 9, precision) for precision in ("bfloat16", None))
+        assert (coarse.training.precision, fine.training.precision) == ("bfloat16", "float32")
+        assert replace(coarse, training=replace(coarse.training, precision="float32")) == fine
+
+    def test_the_optimisers_own_products_are_counted(self):
+        tuned = base_config("quick", "tuned")
+        adam = replace(tuned, training=replace(tuned.training, optimizer=Adam()))
+        steps = tuned.end.max_epochs * tuned.training.steps_per_epoch
+        assert operations(tuned, 5) - operations(adam, 5) == steps * 5 * 3 * 2 * 64**3
 
     def test_another_base_is_named(self, tmp_path):
         base = RunConfig()
