@@ -264,8 +264,15 @@ def _permutation_test(a: Values, b: Values) -> float:
     """Return the two-sided p of the difference of means; NaN with fewer than two values in a group."""
     if min(len(a), len(b)) < 2:
         return float("nan")
+    scale = max(np.abs(a).max(), np.abs(b).max()) or 1.0
+
+    def difference(b: Values, a: Values, axis: int = -1) -> Values:
+        # Splits that differ by the rounding of their sums alone are ties.
+        rounded: Values = (_mean_difference(b, a, axis) / scale).round(12)
+        return rounded
+
     test = stats.permutation_test(
-        (b, a), _mean_difference, n_resamples=_SPLITS, vectorized=True, rng=np.random.default_rng(0)
+        (b, a), difference, n_resamples=_SPLITS, vectorized=True, rng=np.random.default_rng(0)
     )
     return float(test.pvalue)
 

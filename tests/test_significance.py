@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -153,6 +153,7 @@ class TestPooled:
 
 
 class TestCompare:
+    @example(np.array([0.0, 0.0, 1.0]), np.array([0.001, 1.0, -0.002]))  # ties but for rounding
     @given(values, values)
     def test_the_permutation_test_counts_every_split(self, a, b):
         both, indices = np.concatenate([a, b]), range(len(a) + len(b))
