@@ -327,8 +327,8 @@ class Muon:
     """AdamW, but the recurrent weights take steps along an orthogonal matrix, as in torch.optim.Muon.
 
     It is the one nearest to the running mean (`beta1`, with Nesterov's look ahead) of their gradient, times
-    `recurrent_rate`: all directions move alike, however unlike the gradient's size in them. Everything else, and the
-    weight decay, is as in `AdamW` at `learning_rate`.
+    `recurrent_rate`: all directions move alike, however unlike the gradient's size in them. Everything else moves as
+    in `AdamW` at `learning_rate`; weights decay as there, the recurrent ones by `recurrent_rate` times `weight_decay`.
     """
 
     kind: Literal["muon"] = "muon"
