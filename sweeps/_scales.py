@@ -3,10 +3,10 @@
 A scale fixes the same budget for every cell of a grid; no seed is chosen.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+from sweeps._grid import with_training
 from tsrnn.config import EndRules, Leaky, Precision, RunConfig, Training
 from tsrnn.presets import PresetName, with_preset
 
@@ -62,5 +62,5 @@ def base_config(
     size = SCALES[scale]
     config = with_preset(RunConfig(network=size.network, training=size.training, end=size.end), preset)
     if precision is not None:
-        config = dataclasses.replace(config, training=dataclasses.replace(config.training, precision=precision))
+        config = with_training(config, precision=precision)
     return config if hidden is None else config.with_hidden(hidden)

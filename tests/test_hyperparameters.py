@@ -18,6 +18,7 @@ from sweeps._search import DATABASE, Candidate, Question, Search, score
 from sweeps._space import KNOWN, network_of, suggest
 from tests.processes import kill_everything
 from tsrnn.config import SGD, AdamW, MultiHead, RateDecay, RunConfig, SingleHead
+from tsrnn.presets import with_preset
 from tsrnn.records import EPOCHS
 from tsrnn.store import Store
 from tsrnn.tasks import DMS
@@ -89,6 +90,11 @@ class TestSpace:
         assert (training.batch_size, training.steps_per_epoch, training.test_batches) == (100, 20, 10)
         assert training.rate_decay == RateDecay(n=9, power=1.5)
         assert (training.clip.max_norm, training.solved_weight, training.precision) == (3.0, 0.5, "bfloat16")
+
+    def test_the_preset_tuned_is_a_candidate(self):
+        network, tuned = network_of(KNOWN[3]), with_preset(RunConfig(), "tuned")
+        training = dataclasses.replace(tuned.training, precision="bfloat16")
+        assert network == dataclasses.replace(tuned, training=training, curriculum=MultiHead(ahead=5), end=network.end)
 
     def test_asked_at_all_steps_that_have_n_bits(self):
         shown = network_of(KNOWN[3]).shown

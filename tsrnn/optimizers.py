@@ -73,6 +73,10 @@ class StackedOptimizer(ABC):
         """Hold the tensors as they are, without a copy."""
         self.moments = dict(moments)
 
+    def _factors(self, like: Tensor) -> Tensor | float:
+        """Return the networks' factors on the learning rate, shaped to multiply a stacked tensor."""
+        return 1.0 if self.rates is None else _each(self.rates, like)
+
     def states(self, heads: Sequence[Sequence[int]]) -> list[OptimizerState]:
         """Return copies of what is kept of the R networks, heads by their N."""
         by_part = {part: unstack(tensors, heads) for part, tensors in self.moments.items()}
@@ -106,13 +110,12 @@ class StackedSGD(StackedOptimizer):
         momenta = self.moments["momentum"]
         for name, gradient in gradients.items():
             momentum, parameter = momenta[name], parameters[name]
-            factor = scale.view(-1, *[1] * (gradient.ndim - 1))
+            factor, own = _each(scale, gradient), self._factors(gradient)
             momentum.mul_(decay).addcmul_(gradient, factor)
-            own = None if self.rates is None else self.rates.view_as(factor)
             if weight_decay and decays(name):
                 momentum.add_(parameter, alpha=weight_decay)
-                parameter.mul_(1.0 - rate * weight_decay * (1.0 if own is None else own))
-            if own is None:
+                parameter.mul_(1.0 - rate * weight_decay * own)
+            if isinstance(own, float):
                 parameter.add_(momentum, alpha=-rate * decay).addcmul_(gradient, factor, value=-rate)
             else:
                 parameter.addcmul_(momentum, own, value=-rate * decay).addcmul_(gradient, factor * own, value=-rate)
@@ -133,8 +136,7 @@ class StackedAdam(StackedOptimizer):
         for name, gradient in gradients.items():
             parameter = parameters[name]
             mean, square, steps = (self.moments[part][name] for part in ("mean", "square", "steps"))
-            gradient = gradient * scale.view(-1, *[1] * (gradient.ndim - 1))
-            own = 1.0 if self.rates is None else self.rates.view(-1, *[1] * (gradient.ndim - 1))
+            gradient, own = gradient * _each(scale, gradient), self._factors(gradient)
             if weight_decay and decays(name):
                 if isinstance(config, Adam):
                     gradient.add_(parameter, alpha=weight_decay)
@@ -167,14 +169,18 @@ class StackedMuon(StackedAdam):
         if ORTHOGONALIZED not in gradients:
             return
         config, parameter, mean = self.config, parameters[ORTHOGONALIZED], self.moments["mean"][ORTHOGONALIZED]
-        gradient = gradients[ORTHOGONALIZED] * scale[:, None, None]
+        gradient, own = gradients[ORTHOGONALIZED] * _each(scale, parameter), self._factors(parameter)
         mean.lerp_(gradient, 1.0 - config.beta1)
         direction = orthogonalized(gradient.lerp(mean, config.beta1), self.products)
-        own = 1.0 if self.rates is None else self.rates[:, None, None]
         if config.weight_decay:
             parameter.mul_(1.0 - config.recurrent_rate * config.weight_decay * own)
         tall = max(1.0, parameter.shape[1] / parameter.shape[2]) ** 0.5
         parameter.sub_(direction * (config.recurrent_rate * tall * own))
+
+
+def _each(factors: Tensor, like: Tensor) -> Tensor:
+    """Shape one factor a network, [R], to multiply a stacked tensor [R, ...]."""
+    return factors.view(-1, *[1] * (like.ndim - 1))
 
 
 def orthogonalized(matrices: Tensor, products: torch.dtype | None = None) -> Tensor:
