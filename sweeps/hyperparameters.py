@@ -92,10 +92,12 @@ def main(
     """
     if stage not in STAGES:
         raise UsageError(f"stage = {stage}: allowed are {', '.join(map(str, STAGES))}")
-    if min(candidates, replicates, hidden) < 1 or min(concurrent, promoted or 0, seed) < 0:
-        raise UsageError(
-            "candidates, replicates, hidden: allowed are numbers from 1 on; concurrent, promoted, seed: from 0 on"
-        )
+    counts = {"candidates": candidates, "replicates": replicates, "hidden": hidden}
+    from_none = {"concurrent": concurrent, "promoted": promoted or 0, "seed": seed}
+    for least, values in ((1, counts), (0, from_none)):
+        for name, value in values.items():
+            if value < least:
+                raise UsageError(f"{name} = {value}: allowed are numbers from {least} on")
     if operations is not None and not operations > 0:
         raise UsageError(f"operations = {operations:g}: allowed are numbers above 0")
     console = Console(stderr=True, markup=False, emoji=False)

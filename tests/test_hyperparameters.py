@@ -263,7 +263,8 @@ def test_killed_at_any_time_no_finished_candidate_is_lost(tmp_path: Path):
     ("options", "says"),
     [
         (["--stage", "13"], "stage = 13: allowed are 12, 25, 50, 100"),
-        (["--candidates", "0"], "candidates, replicates, hidden: allowed are numbers from 1 on"),
+        (["--candidates", "0"], "candidates = 0: allowed are numbers from 1 on"),
+        (["--seed", "-1"], "seed = -1: allowed are numbers from 0 on"),
         (["--operations", "0"], "operations = 0: allowed are numbers above 0"),
         (["--task", "sines"], "sines"),
     ],
