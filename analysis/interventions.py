@@ -5,22 +5,18 @@ sequences. Each `measure_*` function is a `tsrnn` intervention followed by that 
 """
 
 import dataclasses
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from analysis._jobs import Analysis
 from analysis.significance import relative_accuracy
+from tsrnn import logistic
 from tsrnn.checkpoint import Checkpoint
 from tsrnn.config import Time
 from tsrnn.evaluation import Accuracy, in_time_accuracy
@@ -28,7 +24,7 @@ from tsrnn.interventions import ablate, by_tau, perturb_taus, perturb_weights, s
 from tsrnn.networks import Population, population
 from tsrnn.randomness import Streams
 from tsrnn.records import ABLATION, HEADS_RETRAINING, INHIBITION, PERTURBATION, Row, Table
-from tsrnn.sampling import initial_states
+from tsrnn.sampling import Address, initial_states
 from tsrnn.tasks import Task
 
 Kind = Literal["ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining"]
@@ -139,18 +135,21 @@ def measure_heads_retraining(
     """
     people, task = newest_head(checkpoint, n), checkpoint.config.task.balanced()
     ns = list(heads or range(2, max(20, n + 5) + 1))
-    seen = _states_and_labels(people, task, ns, (checkpoint.config.seed, "heads retraining", 0), sequences, protocol)
-    fresh = _states_and_labels(
-        people, task, ns, (checkpoint.config.seed, "heads retraining", 1), protocol.trials, protocol
-    )
-    rows = []
-    for k, head in enumerate(ns):
-        readout = fit_readout(*seen.of(k))
-        states, expected = fresh.of(k)
-        right = (readout.predict(states) == expected).reshape(-1, protocol.trials).mean(0)
-        error = float(right.std(ddof=1) / len(right) ** 0.5) if len(right) > 1 else None
-        iterations = int(readout[-1].n_iter_[0])
-        rows.append({"head": head, "accuracy": float(right.mean()), "standard_error": error, "iterations": iterations})
+    draws = {(checkpoint.config.seed, "heads retraining", i): b for i, b in enumerate((sequences, protocol.trials))}
+    seen, fresh = _states_and_labels(people, task, ns, draws, protocol)
+    fitted = logistic.fit(seen.states, seen.labels)
+    right = (fitted.answers(fresh.states) == fresh.labels).view(len(ns), -1, protocol.trials).double().mean(1)
+    error = right.std(1) / protocol.trials**0.5 if protocol.trials > 1 else None
+    rows: list[Row] = [
+        {
+            "head": head,
+            "accuracy": float(right[k].mean()),
+            "standard_error": None if error is None else float(error[k]),
+            # A head that is not solved is judged as what it is: on new sequences.
+            "iterations": int(fitted.iterations[k]),
+        }
+        for k, head in enumerate(ns)
+    ]
     return {HEADS_RETRAINING: rows}
 
 
@@ -172,23 +171,6 @@ def accuracy_in_time(checkpoint: Checkpoint, n: int, protocol: InTime) -> Accura
     """Return the in-time accuracy of a checkpoint's head for N."""
     (found,) = _in_time(newest_head(checkpoint, n), checkpoint, n, "in time", [0], protocol)
     return found
-
-
-def fit_readout(states: np.ndarray, expected: np.ndarray) -> Pipeline:
-    """Fit the best readout of fixed states: a logistic regression, of states scaled to unit variance.
-
-    Args:
-        states: [samples, H].
-        expected: [samples] bool.
-
-    Returns:
-        A scaler and the regression; its penalty |w|^2 / 2 weighs as little as one sample.
-    """
-    readout = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))
-    with warnings.catch_warnings():
-        # A fit cut off is judged as what it is: on new sequences. How many iterations it took is in the rows.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return readout.fit(states, expected)
 
 
 def _in_time(
@@ -255,26 +237,30 @@ class _Activity:
 
 @dataclass(frozen=True)
 class _Samples:
-    """States [S B, H] of one network at many steps, and the labels [S, K, B] of K heads there."""
+    """States [S B, H] of one network at S steps of B sequences, and the labels [K, S B] of K heads there."""
 
-    states: np.ndarray
+    states: Tensor
     labels: Tensor
-
-    def of(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the states and the labels [S B] of one head."""
-        return self.states, self.labels[:, k].flatten().numpy()
 
 
 def _states_and_labels(
-    people: Population, task: Task, heads: Sequence[int], address: tuple[int, str, int], trials: int, protocol: InTime
-) -> _Samples:
-    """Drive one network in time and keep every state that counts."""
+    people: Population, task: Task, heads: Sequence[int], draws: Mapping[Address, int], protocol: InTime
+) -> list[_Samples]:
+    """Drive one network in time and keep every state that counts, of each draw: (where it comes from): sequences."""
     warm_up = max(protocol.warm_up, *heads)
-    bits = task.draw_inputs([warm_up + protocol.steps], trials, Streams.named([(*address, "bits")], people.device))
-    initial = initial_states(people, Streams.named([(*address, "state")], people.device), trials)
-    states = people.activity(people.all_states(bits, initial)[warm_up:])[:, 0]
-    asked = task.targets(bits, torch.tensor([list(heads)]), range(warm_up, len(bits)))
-    return _Samples(states.flatten(0, 1).numpy(), asked[:, 0])
+
+    def streams(address: Address, purpose: str) -> Streams:
+        return Streams.named([(*address, purpose)], people.device)
+
+    bits = [task.draw_inputs([warm_up + protocol.steps], b, streams(draw, "bits")) for draw, b in draws.items()]
+    initial = [initial_states(people, streams(draw, "state"), b) for draw, b in draws.items()]
+    # All sequences are simulated together.
+    states = people.activity(people.all_states(torch.cat(bits, 2), torch.cat(initial, 1))[warm_up:])[:, 0]
+    asked = [task.targets(drawn, torch.tensor([list(heads)]), range(warm_up, len(drawn)))[:, 0] for drawn in bits]
+    return [
+        _Samples(own.flatten(0, 1), labels.transpose(0, 1).flatten(1))
+        for own, labels in zip(torch.split(states, list(draws.values()), dim=1), asked, strict=True)
+    ]
 
 
 def analyses(

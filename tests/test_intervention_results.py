@@ -8,13 +8,15 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from analysis import comparison, interventions
 from analysis.__main__ import main
 from analysis.frames import load
-from analysis.interventions import InTime, analyses, fit_readout
+from analysis.interventions import InTime, analyses
 from tests.trained import trained_sweep
-from tsrnn import MultiHead, RunConfig, SingleHead
+from tsrnn import MultiHead, RunConfig, SingleHead, logistic
 from tsrnn.checkpoint import Checkpoint
 from tsrnn.evaluation import in_time_accuracy
 from tsrnn.networks import population
@@ -118,14 +120,20 @@ class TestMeasures:
 
 
 class TestReadout:
-    def test_it_is_the_best_there_is(self):
-        """A Newton fit against another solver's, on data that no readout separates."""
-        rng = np.random.default_rng(0)
-        states = rng.normal(size=(4000, 6)).astype(np.float32)
-        expected = states @ np.arange(6) + 4 * rng.normal(size=4000) > 0
-        readout = fit_readout(states, expected)
-        other = LogisticRegression(tol=1e-8, max_iter=2000).fit(readout[0].transform(states).astype(float), expected)
-        np.testing.assert_allclose(readout[1].coef_, other.coef_, rtol=1e-2, atol=1e-3)
+    def test_the_rows_are_scikit_learns(self, trained):
+        """One head at a time, fitted and judged by another library."""
+        heads, (checkpoint, n) = [2, 3, 12], trained
+        frame = measure("heads-retraining", checkpoint, n, heads=heads)
+        task, people = checkpoint.config.task.balanced(), interventions.newest_head(checkpoint, n)
+        draws = {(checkpoint.config.seed, "heads retraining", i): trials for i, trials in enumerate((20, SHORT.trials))}
+        seen, fresh = interventions._states_and_labels(people, task, heads, draws, SHORT)
+        for k in range(len(heads)):
+            model = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky", tol=1e-10))
+            model.fit(seen.states.double().numpy(), seen.labels[k].numpy())
+            right = model.predict(fresh.states.double().numpy()) == fresh.labels[k].numpy()
+            trials = right.reshape(SHORT.steps, SHORT.trials).mean(0)
+            assert frame["accuracy"][k] == pytest.approx(trials.mean(), abs=0.006)  # one answer of 180
+            assert frame["standard_error"][k] == pytest.approx(trials.std(ddof=1) / SHORT.trials**0.5, abs=0.01)
 
     @pytest.mark.slow
     def test_it_is_at_least_what_20_epochs_of_sgd_reach(self, reference: Path):
@@ -135,13 +143,12 @@ class TestReadout:
         people = interventions.newest_head(checkpoint, 10)
         task = checkpoint.config.task.balanced()
         heads = [5, 10, 11]
-        seen, fresh = (
-            interventions._states_and_labels(people, task, heads, (0, "sgd", i), trials, InTime())
-            for i, trials in enumerate((20, 10))
-        )
+        draws = {(0, "sgd", 0): 20, (0, "sgd", 1): 10}
+        seen, fresh = interventions._states_and_labels(people, task, heads, draws, InTime())
+        readouts = logistic.fit(seen.states, seen.labels)
         generator = torch.Generator().manual_seed(0)
         for k in range(len(heads)):
-            states, expected = (torch.from_numpy(array) for array in seen.of(k))
+            states, expected = seen.states, seen.labels[k]
             head = torch.nn.utils.skip_init(torch.nn.Linear, 500, 2)
             torch.nn.init.zeros_(head.weight)
             torch.nn.init.zeros_(head.bias)
@@ -152,9 +159,8 @@ class TestReadout:
                 torch.nn.functional.cross_entropy(head(states[batch]), expected[batch].long()).backward()
                 torch.nn.utils.clip_grad_norm_(head.parameters(), 2.0)
                 optimizer.step()
-            new_states, answers = (torch.from_numpy(array) for array in fresh.of(k))
-            by_sgd = float((head(new_states).argmax(1) == answers).float().mean())
-            by_regression = float((fit_readout(*seen.of(k)).predict(fresh.of(k)[0]) == fresh.of(k)[1]).mean())
+            by_sgd = float((head(fresh.states).argmax(1) == fresh.labels[k]).float().mean())
+            by_regression = float((readouts.answers(fresh.states)[k] == fresh.labels[k]).float().mean())
             print(f"N' = {heads[k]}: SGD {by_sgd:.4f}, logistic regression {by_regression:.4f}")
             assert by_regression >= by_sgd - 0.01
 
