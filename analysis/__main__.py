@@ -1,6 +1,8 @@
 """The command line: `python -m analysis COMMAND RESULTS`.
 
 Exit status 0, 1 where the results cannot be read, 2 where the command is wrong; an error is one line.
+What a command computes with is imported when it runs: pandas, scipy, matplotlib, torch and Ray take seconds, and
+`--help` does not wait for them.
 """
 
 import json
@@ -9,16 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import pandas as pd
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from analysis import measures, tables
-from analysis.frames import ResultsError
-from analysis.study import Study
 from tsrnn import command_line
 from tsrnn.command_line import Place
-from tsrnn.store import StoreError
 
 app = App(
     name="python -m analysis",
@@ -54,6 +51,8 @@ def max_n(results: Place, /, *, as_json: AsJson = False) -> None:
         results: The sweep's folder, such as results/fixed_tau.
         as_json: Print {"rows": [...]}, one row a cell of the grid.
     """
+    from analysis import measures, tables
+
     frame = measures.max_n(results)
     if as_json:
         print(json.dumps({"rows": tables.json_rows(frame)}, indent=2))
@@ -126,8 +125,9 @@ def interventions(
         address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
         as_json: Print {"kinds": {KIND: {"summary": [...], "tests": [...]}}, "notes": [...], "failed": [...]}.
     """
-    # Not for the other commands: scikit-learn and Ray take seconds to import.
-    from analysis import intervention_results
+    from pandas import DataFrame
+
+    from analysis import intervention_results, tables
     from analysis.interventions import InTime
 
     found = intervention_results.run(
@@ -146,7 +146,7 @@ def interventions(
         listed = {
             kind: {
                 "summary": tables.json_rows(summary),
-                "tests": tables.json_rows(found.tests.get(kind, pd.DataFrame())),
+                "tests": tables.json_rows(found.tests.get(kind, DataFrame())),
             }
             for kind, summary in found.summaries.items()
         }
@@ -190,8 +190,7 @@ def timescales(
         address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
         as_json: Print {"networks": [...], "summary": [...], "failed": [...]}.
     """
-    # Not for the other commands: scipy and Ray take seconds to import.
-    from analysis import dynamics_results
+    from analysis import dynamics_results, tables
     from analysis.dynamics import METHODS, Protocol
 
     found = dynamics_results.run(
@@ -234,7 +233,7 @@ def time_steps(
         address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
         as_json: Print {"rows": [...], "notes": [...], "failed": [...]}.
     """
-    # Not for the other commands: Ray takes seconds to import.
+    from analysis import tables
     from analysis import time_steps as measuring
 
     summary, notes, failed = measuring.run(
@@ -275,7 +274,6 @@ def figures(
         out: The folder for the files, which are named by the figure.
         as_json: Print {"figures": [{"id", "title", "caption", "missing", "files"}]}.
     """
-    # Not for the other commands: matplotlib takes a second to import.
     from analysis.figures import build, write
     from analysis.study import Study
 
@@ -301,8 +299,9 @@ def claims(results: Place, /, *, as_json: AsJson = False) -> None:
         results: A sweep's folder, such as results/fixed_tau, or the folder of several, such as results.
         as_json: Print {"counts": {VERDICT: claims}, "claims": [...]}, one row a claim.
     """
-    # Not for the other commands: scipy's statistics take a while to import.
+    from analysis import tables
     from analysis.claims import counts, judge_all
+    from analysis.study import Study
 
     frame = judge_all(Study(results))
     if as_json:
@@ -323,6 +322,7 @@ def report(results: Place, /, *, out: Path = Path("report")) -> int:
         out: The folder for index.html, or a file that ends in .html.
     """
     from analysis import report as page
+    from analysis.study import Study
 
     path, contents = page.write(Study(results), out)
     print(path)
@@ -333,7 +333,7 @@ def report(results: Place, /, *, out: Path = Path("report")) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command, given as the words after the program's name, and return its exit status."""
-    return command_line.run(app, arguments, {ResultsError: 1, StoreError: 1})
+    return command_line.run(app, arguments)
 
 
 if __name__ == "__main__":

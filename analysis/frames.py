@@ -7,12 +7,13 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow.parquet import filters_to_expression
 
+from tsrnn.errors import Failure
 from tsrnn.files import Location, ObjectPath, location
 from tsrnn.records import RUNS, Table
 from tsrnn.store import StoreError, read_folder
 
 
-class ResultsError(Exception):
+class ResultsError(Failure):
     """A folder of results cannot be read as asked; the message is one line that says what to do."""
 
 

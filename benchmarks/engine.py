@@ -23,7 +23,7 @@ from torch import nn
 from tsrnn.checkpoint import Checkpoint, Progress
 from tsrnn.config import Leaky, MultiHead, Parity, Precision, RunConfig, Training
 from tsrnn.networks import initial_network, product_dtype
-from tsrnn.tasks import draw_lengths
+from tsrnn.sampling import draw_lengths
 from tsrnn.training import Trainer
 
 _PLAIN_HEADS = 100

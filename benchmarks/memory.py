@@ -17,8 +17,7 @@ from tsrnn.checkpoint import Checkpoint, Progress
 from tsrnn.config import Leaky, Precision, RunConfig, Training
 from tsrnn.networks import initial_network
 from tsrnn.randomness import Streams
-from tsrnn.sampling import initial_states
-from tsrnn.tasks import draw_batch
+from tsrnn.sampling import draw_batch, initial_states
 from tsrnn.training import Trainer
 
 app = App(help=__doc__, help_format="plaintext")

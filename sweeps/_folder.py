@@ -9,8 +9,9 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import ValidationError
 
@@ -21,9 +22,9 @@ from tsrnn.files import Location, ObjectPath, location, open_sealed_json, sealed
 from tsrnn.lock import FolderLock, LockedError
 from tsrnn.presets import PresetName
 from tsrnn.records import OUTCOMES, RUNS
-from tsrnn.store import Store, StoreError
-from tsrnn.tabulate import outcomes_row, runs_row
-from tsrnn.training import Outcome
+
+if TYPE_CHECKING:
+    from tsrnn.store import Store
 
 RECORD: Final = "sweep.json"
 _PARTS: Final = {"sweep", "scale", "preset", "base", "networks"}
@@ -63,8 +64,14 @@ class SweepFolder:
         except RuntimeError:
             raise UsageError(f"storage = {storage}: there is no such user here, or no home folder") from None
         self.sweep = sweep
-        self.store = Store(self.path)
         self.lock = FolderLock(self.path)
+
+    @cached_property
+    def store(self) -> "Store":
+        """The tables; pyarrow is imported for them, which takes a while: not for a mistake on the command line."""
+        from tsrnn.store import Store
+
+        return Store(self.path)
 
     def read(self) -> Record | None:
         """Return what the folder holds, or None where it is absent or empty.
@@ -139,6 +146,9 @@ class SweepFolder:
         Raises:
             SweepError: if the folder cannot be written.
         """
+        from tsrnn.store import StoreError
+        from tsrnn.tabulate import runs_row
+
         text = sealed_json(
             {
                 "sweep": record.sweep,
@@ -161,6 +171,9 @@ class SweepFolder:
 
     def fail(self, network: RunConfig, reason: str) -> None:
         """Record that an error ended a network's run."""
+        from tsrnn.tabulate import outcomes_row
+        from tsrnn.training import Outcome
+
         self.store.write(OUTCOMES, network.network_id, [outcomes_row(network, Outcome("failed", reason))])
 
     def unfinished(self, networks: Sequence[RunConfig]) -> list[RunConfig]:

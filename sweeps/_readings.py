@@ -6,8 +6,10 @@ do not touch; the statistics proper are the analysis's.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Finding:
     below: tuple[str, ...]
 
 
-def readings(table: pd.DataFrame, findings: Iterable[Finding]) -> Iterator[str]:
+def readings(table: "pd.DataFrame", findings: Iterable[Finding]) -> Iterator[str]:
     """Yield a line for each finding and task that the table has the cells for; they are about leaky networks.
 
     Args:

@@ -1,4 +1,7 @@
-"""From a sweep's file to its results: options, grid, checks, the run, and the table at the end."""
+"""From a sweep's file to its results: options, grid, checks, the run, and the table at the end.
+
+Ray, torch and pandas take seconds to import: they are when they are needed, not for --help or a mistake.
+"""
 
 import dataclasses
 import json
@@ -6,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from cyclopts import App
 from pydantic import ValidationError
@@ -14,11 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tsrnn
-from analysis.frames import ResultsError
-from analysis.measures import max_n
-from analysis.tables import json_rows, print_max_n
 from sweeps._errors import SweepError, UsageError
-from sweeps._estimate import Estimate, estimate, operations
 from sweeps._folder import Record, SweepFolder, require_same_base
 from sweeps._grid import axes, title
 from sweeps._options import AXES, Options
@@ -26,12 +25,13 @@ from sweeps._readings import Finding, readings
 from sweeps._scales import SCALES, base_config
 from tsrnn.command_line import run_resumable
 from tsrnn.config import RunConfig
-from tsrnn.store import StoreError
+
+if TYPE_CHECKING:
+    from sweeps._estimate import Estimate
 
 Grid = Callable[[RunConfig, Options], Iterable[RunConfig]]
 # Ray counts resources in ten-thousandths.
 _SMALLEST_SHARE: Final = 0.0001
-_FAILURES: Final = {UsageError: 2, SweepError: 1, StoreError: 1, ResultsError: 1}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def main(sweep: Sweep) -> NoReturn:
     def command(options: Options = Options()) -> int:  # noqa: B008
         return _run(sweep, options, Console(stderr=True, markup=False, emoji=False))
 
-    sys.exit(run_resumable(app, sys.argv[1:], _FAILURES))
+    sys.exit(run_resumable(app, sys.argv[1:]))
 
 
 def _run(sweep: Sweep, options: Options, console: Console) -> int:
@@ -101,7 +101,6 @@ def _train(sweep: Sweep, options: Options, folder: SweepFolder, console: Console
     folder.require_writable()
     if folder.path.exists():
         folder.acquire()  # a folder in use is refused before seconds are spent on starting Ray
-    # Ray takes seconds to import: not for --help, a dry run or a mistake.
     from sweeps import _cluster
 
     resources = _cluster.connect(options.address, options.cpus_per_trial, options.gpus_per_trial, console)
@@ -209,6 +208,9 @@ def groups_of(networks: Sequence[RunConfig]) -> list[list[RunConfig]]:
 def _conclude(
     sweep: Sweep, folder: SweepFolder, plan: _Plan, failed: dict[str, str], options: Options, console: Console
 ) -> int:
+    from analysis.measures import max_n
+    from analysis.tables import json_rows, print_max_n
+
     for network_id, reason in failed.items():
         console.print(f"failed: {network_id}: {reason}", highlight=False, soft_wrap=True)
     table = max_n(folder.path)
@@ -229,6 +231,8 @@ def _conclude(
 
 
 def _print_dry_run(plan: _Plan, options: Options) -> None:
+    from sweeps._estimate import estimate, operations
+
     groups = groups_of(plan.networks)
     typical_n = SCALES[plan.record.scale].typical_n
     cost = estimate(groups, typical_n)
@@ -263,7 +267,7 @@ def _print_dry_run(plan: _Plan, options: Options) -> None:
 
 
 def _dry_run_json(
-    plan: _Plan, groups: Sequence[Sequence[RunConfig]], cost: Estimate, workers: int
+    plan: _Plan, groups: Sequence[Sequence[RunConfig]], cost: "Estimate", workers: int
 ) -> dict[str, object]:
     return {
         "sweep": plan.record.sweep,

@@ -15,17 +15,18 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-import pandas as pd
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from sweeps._errors import SweepError, UsageError
+from sweeps._errors import UsageError
 from sweeps._folder import SweepFolder
 from tsrnn.command_line import run_resumable
-from tsrnn.store import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAME: Final = "hyperparameters"
 
@@ -44,8 +45,6 @@ STAGES: Final = {
     50: Stage(operations=4e13, promoted=4),
     100: Stage(operations=4e14, promoted=2),
 }
-
-_FAILURES = {UsageError: 2, SweepError: 1, StoreError: 1}
 
 app = App(name=f"sweeps/{NAME}.py", help=__doc__, help_format="plaintext", suppress_keyboard_interrupt=False)
 
@@ -147,7 +146,7 @@ def main(
     return 1 if search.finished < candidates else 0
 
 
-def _print(tried: pd.DataFrame, importances: dict[str, float]) -> None:
+def _print(tried: "pd.DataFrame", importances: dict[str, float]) -> None:
     """Print the best candidates, and how much each parameter matters."""
     console, table = Console(), Table(title="Best candidates")
     if tried.empty:
@@ -177,4 +176,4 @@ def _short(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_resumable(app, sys.argv[1:], _FAILURES))
+    sys.exit(run_resumable(app, sys.argv[1:]))

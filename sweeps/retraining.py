@@ -12,39 +12,34 @@ window do better still.
 import dataclasses
 import json
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from analysis import measures
-from analysis.comparison import choose, compare_curricula, summarise
-from analysis.frames import ResultsError, load
-from analysis.interventions import InTime, accuracy_in_time
-from analysis.significance import relative_accuracy
-from analysis.tables import json_rows, print_interventions
-from sweeps._errors import SweepError, UsageError
+from sweeps._errors import UsageError
 from sweeps._folder import Record, SweepFolder
 from sweeps._runner import groups_of
-from tsrnn import checkpoint
-from tsrnn.checkpoint import Checkpoint, CheckpointError, CheckpointFolder, Progress
 from tsrnn.command_line import Place, run_resumable
 from tsrnn.config import EndRules, NoCurriculum
 from tsrnn.files import Location
 from tsrnn.records import EPOCHS, OUTCOMES, RETRAINING, RUNS, SOLVED
-from tsrnn.store import Store, StoreError, encode
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tsrnn.checkpoint import Checkpoint
 
 NAME = "retrained"
 """The folder below RESULTS that holds the runs, a sweep's like any other; the table `retraining` is in RESULTS."""
 
-_FAILURES = {UsageError: 2, SweepError: 1, StoreError: 1, ResultsError: 1, CheckpointError: 1}
-
 app = App(name="sweeps/retraining.py", help=__doc__, help_format="plaintext", suppress_keyboard_interrupt=False)
 
 
-def retrained(source: Checkpoint, n: int, larger: int, epochs: int) -> Checkpoint:
+def retrained(source: "Checkpoint", n: int, larger: int, epochs: int) -> "Checkpoint":
     """Return where a run starts that trains a network on a larger N, its head for `n` handed on."""
+    from tsrnn.checkpoint import Checkpoint, Progress
+
     config = dataclasses.replace(
         source.config,
         curriculum=NoCurriculum(n=larger),
@@ -86,6 +81,14 @@ def main(
     """
     if min(n - 1, higher, epochs, trials) < 1:
         raise UsageError("n: allowed are numbers from 2 on; higher, epochs, trials: from 1 on")
+    # pandas and torch take seconds to import: not for --help or a mistake.
+    from analysis import measures
+    from analysis.comparison import choose, compare_curricula, summarise
+    from analysis.frames import ResultsError, load
+    from analysis.tables import json_rows, print_interventions
+    from tsrnn import checkpoint
+    from tsrnn.checkpoint import CheckpointFolder
+
     console = Console(stderr=True, markup=False, emoji=False)
     outcomes, runs, seen, solved = (load(results, table) for table in (OUTCOMES, RUNS, EPOCHS, SOLVED))
     choice = choose(measures.networks(runs, outcomes, seen, solved), solved, n)
@@ -136,12 +139,19 @@ def main(
 def _measure(
     results: Location,
     folder: SweepFolder,
-    sources: dict[str, tuple[Checkpoint, int]],
-    starts: dict[tuple[str, int], Checkpoint],
+    sources: dict[str, tuple["Checkpoint", int]],
+    starts: dict[tuple[str, int], "Checkpoint"],
     unfinished: set[str],
     trials: int,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Write the table `retraining`, and return it."""
+    import pandas as pd
+
+    from analysis.interventions import InTime, accuracy_in_time
+    from analysis.significance import relative_accuracy
+    from tsrnn.checkpoint import CheckpointFolder
+    from tsrnn.store import Store, encode
+
     store, protocol, written = Store(results), InTime(trials=trials), []
     store.create((RETRAINING,))
     for key, (source, n) in sources.items():
@@ -168,4 +178,4 @@ def _measure(
 
 
 if __name__ == "__main__":
-    sys.exit(run_resumable(app, sys.argv[1:], _FAILURES))
+    sys.exit(run_resumable(app, sys.argv[1:]))

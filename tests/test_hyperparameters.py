@@ -274,7 +274,7 @@ def test_bad_input_is_one_line(tmp_path: Path, monkeypatch, capsys, options: lis
     from tsrnn.command_line import run
 
     monkeypatch.chdir(tmp_path)
-    assert run(hyperparameters.app, options, hyperparameters._FAILURES) == 2
+    assert run(hyperparameters.app, options) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ")
     assert told.count("\n") == 1

@@ -18,7 +18,7 @@ from tsrnn.evaluation import Accuracy, end_accuracy, in_time_accuracy
 from tsrnn.networks import Population, population
 from tsrnn.networks.base import READOUT_BIAS, READOUT_WEIGHT
 from tsrnn.reference import read_reference
-from tsrnn.tasks import TaskBatch
+from tsrnn.sampling import TaskBatch
 from tsrnn.training import Trainer
 
 CURRICULA = {"single": SingleHead(), "multi": MultiHead()}

@@ -18,7 +18,7 @@ from tsrnn import Training as TrainingConfig
 from tsrnn.checkpoint import new
 from tsrnn.evaluation import end_accuracy
 from tsrnn.networks import initial_network, population
-from tsrnn.tasks import TaskBatch, held
+from tsrnn.sampling import TaskBatch, held
 from tsrnn.training import Trainer, train
 
 OUTSIDE = Leaky(hidden=12, self_interaction="outside", tau=TrainedTau(least=0.1))

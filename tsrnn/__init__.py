@@ -1,6 +1,10 @@
-"""tsrnn: how recurrent networks grow long timescales, trained a population at a time."""
+"""tsrnn: how recurrent networks grow long timescales, trained a population at a time.
+
+What trains is imported when it is first asked for, and torch with it: settings and `--help` do not wait for it.
+"""
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from tsrnn.config import (
     GRU,
@@ -29,7 +33,24 @@ from tsrnn.config import (
 )
 from tsrnn.presets import with_preset
 from tsrnn.tasks import DMS, BitTask, Lengths, Parity, Sines, Task, register_task
-from tsrnn.training import EpochReport, Trainer, train
+
+if TYPE_CHECKING:
+    from tsrnn.training import EpochReport, Trainer, train
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import what trains (PEP 562)."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from tsrnn import training
+
+        return getattr(training, name)
+
+
+def __dir__() -> list[str]:
+    """Return all names, those not yet imported among them."""
+    return sorted({*globals(), *__all__})
+
 
 __version__ = version("tsrnn")
 

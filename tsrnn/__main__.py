@@ -1,6 +1,7 @@
 """The command line: `python -m tsrnn COMMAND`, for single networks.
 
 Exit status 0, 1 where a file cannot be read or written, 2 where the command is wrong; an error is one line.
+What a command computes with is imported when it runs: torch takes seconds, and `--help` does not wait for it.
 """
 
 import dataclasses
@@ -11,18 +12,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter, validators
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from tsrnn import command_line
-from tsrnn.checkpoint import CheckpointError, CheckpointFolder, load
 from tsrnn.config import MultiHead, SingleHead
-from tsrnn.evaluation import Protocol, end_accuracy, in_time_accuracy
 from tsrnn.records import RUNS, SOLVED
-from tsrnn.reference import read_reference
-from tsrnn.store import Store, StoreError
-from tsrnn.tabulate import runs_row
 from tsrnn.tasks import DMS, Parity
 
 app = App(name="python -m tsrnn", help="Look at single networks.", version_flags=[])
@@ -57,6 +50,11 @@ def import_reference(
         task: What it was trained on.
         network: Which of their networks it is: tells apart those of one curriculum and task.
     """
+    from tsrnn.checkpoint import CheckpointFolder
+    from tsrnn.reference import read_reference
+    from tsrnn.store import Store
+    from tsrnn.tabulate import runs_row
+
     found = read_reference(
         file, {"parity": Parity, "dms": DMS}[task](), {"single": SingleHead, "multi": MultiHead}[curriculum](), n
     )
@@ -86,7 +84,7 @@ def evaluate(
     checkpoint: command_line.Place,
     /,
     *,
-    protocol: Protocol = "end",
+    protocol: Literal["end", "in-time"] = "end",
     k: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     seed: Seed = 0,
     plugin: command_line.Plugins = None,
@@ -104,6 +102,13 @@ def evaluate(
         plugin: Python files that define the task or the network, where tsrnn has them not.
         as_json: Print {"heads": [{"n", "accuracy", "standard_error"}, ...]}.
     """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from tsrnn.checkpoint import load
+    from tsrnn.evaluation import end_accuracy, in_time_accuracy
+
     command_line.import_plugins(plugin)
     found = load(checkpoint)
     population, task, training = found.population(), found.config.task, found.config.training
@@ -130,7 +135,7 @@ def evaluate(
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command, given as the words after the program's name, and return its exit status."""
-    return command_line.run(app, arguments, {CheckpointError: 1, StoreError: 1, OSError: 1, ValueError: 2})
+    return command_line.run(app, arguments, {OSError: 1, ValueError: 2})
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from torch import Tensor
 from tsrnn import curriculum
 from tsrnn.config import RunConfig, explain
 from tsrnn.curriculum import CurriculumState
+from tsrnn.errors import Failure
 from tsrnn.files import Location, ObjectPath, location, write_atomically
 from tsrnn.kinds import MemoryN
 from tsrnn.networks import NetworkState, Population, initial_network, parameter_dtype, population, shapes
@@ -30,7 +31,7 @@ from tsrnn.optimizers import OptimizerState, initial_state
 FORMAT: Final = "tsrnn-2"
 
 
-class CheckpointError(Exception):
+class CheckpointError(Failure):
     """A checkpoint cannot be read; the message names the file and says why."""
 
 

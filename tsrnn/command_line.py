@@ -4,14 +4,16 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter, Token
 from pydantic import ValidationError
 
 from tsrnn.config import explain
+from tsrnn.errors import Failure
 from tsrnn.files import Location, location
-from tsrnn.plugins import PluginError, import_file
+from tsrnn.plugins import import_file
 
 Plugins = Annotated[
     list[Path] | None,
@@ -41,13 +43,13 @@ def import_plugins(files: Sequence[Path] | None) -> None:
         import_file(file)
 
 
-def run(app: App, arguments: Sequence[str], failures: Mapping[type[Exception], int]) -> int:
+def run(app: App, arguments: Sequence[str], failures: Mapping[type[Exception], int] = MappingProxyType({})) -> int:
     """Run a command and return its exit status; an error is printed as one line, without a traceback.
 
     Args:
         app: the command.
         arguments: the words after the program's name.
-        failures: errors the command may end with, and the exit status of each.
+        failures: errors beside `Failure` that the command may end with, and the exit status of each.
 
     Returns:
         What the command returned (0 for nothing), 2 where an argument is not allowed, or a failure's status.
@@ -63,17 +65,17 @@ def run(app: App, arguments: Sequence[str], failures: Mapping[type[Exception], i
         # The reader of the pipe, such as `head`, has seen enough; Python's flush at exit must not fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except PluginError as error:
-        return fail(str(error), 2)
+    except Failure as error:
+        return fail(str(error), error.status)
     except tuple(failures) as error:
         return fail(str(error), next(code for kind, code in failures.items() if isinstance(error, kind)))
     return status if isinstance(status, int) else 0
 
 
-def run_resumable(app: App, arguments: Sequence[str], failures: Mapping[type[Exception], int]) -> int:
+def run_resumable(app: App, arguments: Sequence[str]) -> int:
     """Run a command that continues where it was stopped; see `run`. Ctrl-C is said in one line, with status 130."""
     try:
-        return run(app, arguments, failures)
+        return run(app, arguments)
     except KeyboardInterrupt:
         return fail("interrupted; the same command continues where it stopped", 130)
 

@@ -5,7 +5,6 @@ The accuracy is the mean of the task's score: a share of right answers, or R^2; 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,11 +12,9 @@ from torch import Tensor
 from tsrnn.config import Time
 from tsrnn.networks import Population
 from tsrnn.randomness import Streams
-from tsrnn.sampling import Address, batches, initial_states
+from tsrnn.sampling import Address, batches, initial_states, over_steps
 from tsrnn.simulation import block_steps, states_in_blocks
-from tsrnn.tasks import Task, over_steps
-
-Protocol = Literal["end", "in-time"]
+from tsrnn.tasks import Task
 
 # Time steps simulated at once: the answers of many heads take more memory than the states they read.
 _BLOCK = 100

@@ -1,8 +1,10 @@
 """Files that are whole or absent, on a file system or in an object store: readers never see one half written.
 
 A `Location` is where a file or a folder is. On a file system it is a `pathlib.Path`; in an object store it is an
-`ObjectPath`, which has the part of Path's interface that results need.
+`ObjectPath`, which has the part of Path's interface that results need. pyarrow is imported for the latter only.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
@@ -13,9 +15,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pyarrow.fs import AwsStandardS3RetryStrategy, FileInfo, FileSelector, FileType, S3FileSystem, resolve_s3_region
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo, S3FileSystem
 
 _SCHEME: Final = "s3://"
 _ATTEMPTS: Final = 20
@@ -36,7 +39,7 @@ class ObjectPath:
     def __str__(self) -> str:
         return f"{_SCHEME}{self.path}"
 
-    def __truediv__(self, name: str) -> "ObjectPath":
+    def __truediv__(self, name: str) -> ObjectPath:
         return ObjectPath(self.path / name)
 
     @property
@@ -50,33 +53,33 @@ class ObjectPath:
         return self.path.stem
 
     @property
-    def parent(self) -> "ObjectPath":
+    def parent(self) -> ObjectPath:
         """The folder it is in."""
         return ObjectPath(self.path.parent)
 
     def exists(self) -> bool:
         """Return whether there is such a file or folder."""
-        return self._is(FileType.File, FileType.Directory)
+        return self._is("File", "Directory")
 
     def is_file(self) -> bool:
         """Return whether there is such a file."""
-        return self._is(FileType.File)
+        return self._is("File")
 
     def is_dir(self) -> bool:
         """Return whether there is such a folder."""
-        return self._is(FileType.Directory)
+        return self._is("Directory")
 
-    def iterdir(self) -> Iterator["ObjectPath"]:
+    def iterdir(self) -> Iterator[ObjectPath]:
         """Yield what is in this folder; nothing where it does not exist."""
         return (ObjectPath(PurePosixPath(info.path)) for info in self._list(recursive=False))
 
-    def glob(self, pattern: str) -> Iterator["ObjectPath"]:
+    def glob(self, pattern: str) -> Iterator[ObjectPath]:
         """Yield what is in this folder, and at each level below that the pattern names, with names that fit it."""
         first, _, rest = pattern.partition("/")
         fitting = (path for path in self.iterdir() if fnmatchcase(path.name, first))
         return (found for path in fitting for found in path.glob(rest)) if rest else fitting
 
-    def rglob(self, pattern: str) -> Iterator["ObjectPath"]:
+    def rglob(self, pattern: str) -> Iterator[ObjectPath]:
         """Yield what is below this folder with a name that fits."""
         paths = (ObjectPath(PurePosixPath(info.path)) for info in self._list(recursive=True))
         return (path for path in paths if fnmatchcase(path.name, pattern))
@@ -119,14 +122,16 @@ class ObjectPath:
             if not missing_ok:
                 raise
 
-    def resolve(self) -> "ObjectPath":
+    def resolve(self) -> ObjectPath:
         """Return the name itself: it is absolute, and there are no links."""
         return self
 
-    def _is(self, *types: FileType) -> bool:
-        return _store(self.path.parts[0]).get_file_info(str(self.path)).type in types
+    def _is(self, *types: str) -> bool:
+        return _store(self.path.parts[0]).get_file_info(str(self.path)).type.name in types
 
     def _list(self, *, recursive: bool) -> list[FileInfo]:
+        from pyarrow.fs import FileSelector
+
         selector = FileSelector(str(self.path), allow_not_found=True, recursive=recursive)
         found: list[FileInfo] = _store(self.path.parts[0]).get_file_info(selector)
         return found
@@ -156,6 +161,8 @@ def _store(bucket: str) -> S3FileSystem:
 
     Credentials come from where AWS's own tools look for them. AWS_ENDPOINT_URL names a store that is not AWS's.
     """
+    from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem, resolve_s3_region
+
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if not region:

@@ -6,14 +6,17 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 from tsrnn.config import RunConfig
+from tsrnn.errors import Failure
 from tsrnn.kinds import source_file
-from tsrnn.networks import population_class
 
 
-class PluginError(Exception):
+class PluginError(Failure):
     """A file with tasks or networks cannot be imported, or found; the message says what to do."""
+
+    status: ClassVar[int] = 2
 
 
 def import_file(path: str | Path) -> None:
@@ -64,6 +67,9 @@ def files_of(configs: Iterable[RunConfig]) -> list[str]:
     Raises:
         PluginError: if a class was typed into a session: no other process can import it.
     """
+    # Populations compute with torch, which takes seconds to import: not for --help or a mistake.
+    from tsrnn.networks import population_class
+
     classes = dict.fromkeys(
         cls
         for config in configs

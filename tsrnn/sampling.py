@@ -1,17 +1,113 @@
 """What a population is trained and tested on: batches and initial states, each network's from its own streams."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tsrnn.config import Time
 from tsrnn.networks import Population
 from tsrnn.randomness import Streams, host_stream
-from tsrnn.tasks import Task, TaskBatch, draw_batch, draw_lengths, held
+from tsrnn.tasks import Task
 
 Address = tuple[int, str, int]
 """(seed, purpose, epoch): where in a network's randomness its batches come from."""
+
+
+@dataclass(frozen=True)
+class TaskBatch:
+    """Sequences for R networks, aligned at their end.
+
+    Attributes:
+        inputs: [T, R, B]; 0 before a sequence starts.
+        lengths: [R] steps of each network's sequences; T is the longest.
+        targets: [S, R, K, B] what every head should say after each of the last S steps.
+        asked: [R] at how many of them each network is asked, the last ones; S is the most.
+        dt: [R] how long a time step of each network is; empty where it is 1.
+    """
+
+    inputs: Tensor
+    lengths: tuple[int, ...]
+    targets: Tensor
+    asked: tuple[int, ...]
+    dt: tuple[float, ...] = ()
+
+
+def over_steps(values: Tensor, asked: Sequence[int]) -> Tensor:
+    """Average over the steps at which each network is asked.
+
+    Args:
+        values: [S, R, K].
+        asked: [R] how many of the last steps are a network's own.
+
+    Returns:
+        [R, K].
+    """
+    steps = len(values)
+    if all(own == steps for own in asked):
+        return values.mean(0)
+    own = torch.tensor(asked, device=values.device)
+    counts = torch.arange(steps, 0, -1, device=values.device)[:, None] <= own
+    return (values * counts[..., None]).sum(0) / own[:, None]
+
+
+def held(batch: TaskBatch, k: Sequence[int], dt: Sequence[float]) -> TaskBatch:
+    """Return a batch whose inputs stay for k steps of dt each.
+
+    Args:
+        batch: what the networks are shown, one input a step.
+        k: [R] time steps an input.
+        dt: [R] how long a time step is.
+    """
+    if all(steps == 1 for steps in k):
+        return replace(batch, dt=tuple(dt))
+    lengths = [steps * length for steps, length in zip(k, batch.lengths, strict=True)]
+    inputs = batch.inputs.new_zeros(max(lengths), *batch.inputs.shape[1:])
+    for r, (steps, length) in enumerate(zip(k, batch.lengths, strict=True)):
+        own = batch.inputs[len(batch.inputs) - length :, r]
+        inputs[len(inputs) - steps * length :, r] = own.repeat_interleave(steps, 0)
+    return replace(batch, inputs=inputs, lengths=tuple(lengths), dt=tuple(dt))
+
+
+def draw_lengths(task: Task, n: int, count: int, seed: int, *name: str | int) -> list[int]:
+    """Draw the sequence lengths of `count` batches from the stream (seed, *name).
+
+    Args:
+        task: holds the rule; see `Task.lengths_for`.
+        n: the largest N in training.
+        count: batches.
+        seed: the network's seed.
+        name: the stream's name.
+
+    Returns:
+        [count] lengths in time steps.
+    """
+    shortest, longest = task.lengths_for(n)
+    draws: np.ndarray = host_stream(seed, *name).integers(shortest, longest, size=count, endpoint=True)
+    return [int(length) for length in draws]
+
+
+def draw_batch(task: Task, heads: Tensor, lengths: Sequence[int], batch: int, streams: Streams) -> TaskBatch:
+    """Draw one batch for every network.
+
+    Args:
+        task: draws the inputs and says what is right.
+        heads: [R, K] each head's N, 0 where unused.
+        lengths: [R] time steps.
+        batch: sequences a network, B.
+        streams: one stream a network.
+    """
+    inputs = task.draw_inputs(lengths, batch, streams)
+    largest = heads.amax(1).tolist()
+    asked = tuple(task.asked_steps(length, n) for length, n in zip(lengths, largest, strict=True))
+    # One network's first step may lack the bits of another's largest N, which is not asked there: any bits will do.
+    missing = max(0, max(largest) - 1 - (len(inputs) - max(asked))) if task.asked == "all" else 0
+    bits = F.pad(inputs, (0, 0, 0, 0, missing, 0)) if missing else inputs
+    targets = task.targets(bits, heads, range(len(bits) - max(asked), len(bits)))
+    return TaskBatch(inputs=inputs, lengths=tuple(lengths), targets=targets, asked=asked)
 
 
 def batches(

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from tsrnn.errors import Failure
 from tsrnn.files import Location, ObjectPath, location, write_atomically
 from tsrnn.records import EPOCHS, HEADS, OUTCOMES, SOLVED, TABLES, Row, Table
 
@@ -29,7 +30,7 @@ _NETWORK_ID: Final = re.compile(r"(?!empty$)[A-Za-z0-9][A-Za-z0-9_-]*")
 _REQUESTS: Final = 32
 
 
-class StoreError(Exception):
+class StoreError(Failure):
     """A folder or file of results cannot be used; the message names it and says what to do."""
 
 

@@ -2,24 +2,27 @@
 
 A task is one frozen, checked class. `@register_task` registers it by its `kind`, and nothing else has to know of it:
 training, tests, sweeps and checkpoints use what `Task` asks for. N is the size of the problem a head solves;
-what it counts is the task's own (bits of memory, sines to sum).
+what it counts is the task's own (bits of memory, sines to sum). torch is imported where something is computed: who
+only names or checks a task does not wait for it.
 """
+
+from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Final, Literal, Self, TypeVar, cast, dataclass_transform
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self, TypeVar, cast, dataclass_transform
 
-import numpy as np
-import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass as checked_dataclass
-from torch import Tensor
+from pydantic.dataclasses import dataclass
 
 from tsrnn.kinds import STRICT, Count, Kinds, NonNegative, Probability
-from tsrnn.randomness import Streams, host_stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tsrnn.randomness import Streams
 
 
 class Task(ABC):
@@ -112,12 +115,12 @@ def register_task(cls: type[C]) -> type[C]:
         TypeError: if it lacks its kind or something that `Task` asks for.
         ValueError: if its kind is another task's.
     """
-    checked = cast(type[C], checked_dataclass(frozen=True, kw_only=True, config=STRICT)(cls))
+    checked = cast(type[C], dataclass(frozen=True, kw_only=True, config=STRICT)(cls))
     TASKS.add(checked)
     return checked
 
 
-@checked_dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Lengths:
     """Sequence length M: uniform on the integers [N + shortest_beyond, longest_factor N + longest_beyond].
 
@@ -139,7 +142,7 @@ class Lengths:
         return n + self.shortest_beyond, self.longest_factor * n + self.longest_beyond
 
 
-@checked_dataclass(frozen=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class BitTask(Task):
     """A yes-or-no question about random bits, asked at the last step (section 3.1): a subclass has the `targets`.
 
@@ -179,6 +182,8 @@ class BitTask(Task):
 
         Of two logits only the difference matters, so this is the binary cross-entropy of it.
         """
+        import torch.nn.functional as F
+
         difference = (outputs[..., 1] - outputs[..., 0]).transpose(2, 3)
         each = F.binary_cross_entropy_with_logits(difference, targets.to(outputs.dtype), reduction="none")
         return each.mean(3)
@@ -233,6 +238,8 @@ def ones_among_last(inputs: Tensor, heads: Tensor, steps: range) -> Tensor:
     Raises:
         ValueError: if a head's N exceeds the bits there are at the first step.
     """
+    import torch.nn.functional as F
+
     window, ends, starts = _window(inputs, heads, steps)
     counts = F.pad(window.cumsum(0), (0, 0, 0, 0, 1, 0))
     return counts[ends][:, :, None] - _at(counts, starts, inputs.shape[2])
@@ -244,6 +251,8 @@ def _window(inputs: Tensor, heads: Tensor, steps: range) -> tuple[Tensor, Tensor
     Returns:
         the bits [T', R, B]; S ends, each counting the bits up to a step, itself included; starts [S, R, K].
     """
+    import torch
+
     largest, first = int(heads.max()), steps.start
     if largest > first + 1:
         raise ValueError(f"heads: N = {largest} needs sequences of at least {largest} steps, got {first + 1}")
@@ -296,12 +305,16 @@ class Sines(Task):
 
     def draw_inputs(self, lengths: Sequence[int], batch: int, streams: Streams) -> Tensor:
         """Draw the noise [T, R, B], or return zeros where there is none."""
+        import torch
+
         if self.noise == 0:
             return torch.zeros(max(lengths), len(lengths), batch, device=streams.device)
         return (streams.uniform_at_end(lengths, batch, before=0.5) - 0.5) * (math.sqrt(12) * self.noise)
 
     def targets(self, inputs: Tensor, heads: Tensor, steps: range) -> Tensor:
         """Return the partial sums [S, R, K, B] in float64; see `Task.targets`."""
+        import torch
+
         t = torch.arange(steps.start + 1, steps.stop + 1, dtype=torch.float64, device=inputs.device)
         waves = torch.arange(1, int(heads.max()) + 1, device=inputs.device)
         sums = torch.sin(2 * math.pi / self.period * t[:, None] / waves).cumsum(1)
@@ -318,96 +331,3 @@ class Sines(Task):
 
 def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs[..., 0].transpose(2, 3) - targets.to(outputs.dtype)) ** 2
-
-
-@dataclass(frozen=True)
-class TaskBatch:
-    """Sequences for R networks, aligned at their end.
-
-    Attributes:
-        inputs: [T, R, B]; 0 before a sequence starts.
-        lengths: [R] steps of each network's sequences; T is the longest.
-        targets: [S, R, K, B] what every head should say after each of the last S steps.
-        asked: [R] at how many of them each network is asked, the last ones; S is the most.
-        dt: [R] how long a time step of each network is; empty where it is 1.
-    """
-
-    inputs: Tensor
-    lengths: tuple[int, ...]
-    targets: Tensor
-    asked: tuple[int, ...]
-    dt: tuple[float, ...] = ()
-
-
-def over_steps(values: Tensor, asked: Sequence[int]) -> Tensor:
-    """Average over the steps at which each network is asked.
-
-    Args:
-        values: [S, R, K].
-        asked: [R] how many of the last steps are a network's own.
-
-    Returns:
-        [R, K].
-    """
-    steps = len(values)
-    if all(own == steps for own in asked):
-        return values.mean(0)
-    own = torch.tensor(asked, device=values.device)
-    counts = torch.arange(steps, 0, -1, device=values.device)[:, None] <= own
-    return (values * counts[..., None]).sum(0) / own[:, None]
-
-
-def held(batch: TaskBatch, k: Sequence[int], dt: Sequence[float]) -> TaskBatch:
-    """Return a batch whose inputs stay for k steps of dt each.
-
-    Args:
-        batch: what the networks are shown, one input a step.
-        k: [R] time steps an input.
-        dt: [R] how long a time step is.
-    """
-    if all(steps == 1 for steps in k):
-        return replace(batch, dt=tuple(dt))
-    lengths = [steps * length for steps, length in zip(k, batch.lengths, strict=True)]
-    inputs = batch.inputs.new_zeros(max(lengths), *batch.inputs.shape[1:])
-    for r, (steps, length) in enumerate(zip(k, batch.lengths, strict=True)):
-        own = batch.inputs[len(batch.inputs) - length :, r]
-        inputs[len(inputs) - steps * length :, r] = own.repeat_interleave(steps, 0)
-    return replace(batch, inputs=inputs, lengths=tuple(lengths), dt=tuple(dt))
-
-
-def draw_lengths(task: Task, n: int, count: int, seed: int, *name: str | int) -> list[int]:
-    """Draw the sequence lengths of `count` batches from the stream (seed, *name).
-
-    Args:
-        task: holds the rule; see `Task.lengths_for`.
-        n: the largest N in training.
-        count: batches.
-        seed: the network's seed.
-        name: the stream's name.
-
-    Returns:
-        [count] lengths in time steps.
-    """
-    shortest, longest = task.lengths_for(n)
-    draws: np.ndarray = host_stream(seed, *name).integers(shortest, longest, size=count, endpoint=True)
-    return [int(length) for length in draws]
-
-
-def draw_batch(task: Task, heads: Tensor, lengths: Sequence[int], batch: int, streams: Streams) -> TaskBatch:
-    """Draw one batch for every network.
-
-    Args:
-        task: draws the inputs and says what is right.
-        heads: [R, K] each head's N, 0 where unused.
-        lengths: [R] time steps.
-        batch: sequences a network, B.
-        streams: one stream a network.
-    """
-    inputs = task.draw_inputs(lengths, batch, streams)
-    largest = heads.amax(1).tolist()
-    asked = tuple(task.asked_steps(length, n) for length, n in zip(lengths, largest, strict=True))
-    # One network's first step may lack the bits of another's largest N, which is not asked there: any bits will do.
-    missing = max(0, max(largest) - 1 - (len(inputs) - max(asked))) if task.asked == "all" else 0
-    bits = F.pad(inputs, (0, 0, 0, 0, missing, 0)) if missing else inputs
-    targets = task.targets(bits, heads, range(len(bits) - max(asked), len(bits)))
-    return TaskBatch(inputs=inputs, lengths=tuple(lengths), targets=targets, asked=asked)

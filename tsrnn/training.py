@@ -28,8 +28,7 @@ from tsrnn.optimizers import (
     stacked_optimizer,
     step_operations,
 )
-from tsrnn.sampling import batches
-from tsrnn.tasks import TaskBatch, over_steps
+from tsrnn.sampling import TaskBatch, batches, over_steps
 
 Status = Literal["solved_all", "epochs", "time", "diverged", "failed"]
 

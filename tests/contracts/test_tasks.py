@@ -21,8 +21,8 @@ from tsrnn.config import SGD, EndRules, Leaky, MultiHead, RunConfig, SingleHead,
 from tsrnn.evaluation import end_accuracy, in_time_accuracy
 from tsrnn.networks import initial_network, population
 from tsrnn.randomness import Streams
-from tsrnn.sampling import batches
-from tsrnn.tasks import DMS, BitTask, Lengths, Parity, Sines, TaskBatch, draw_batch, draw_lengths
+from tsrnn.sampling import TaskBatch, batches, draw_batch, draw_lengths
+from tsrnn.tasks import DMS, BitTask, Lengths, Parity, Sines
 from tsrnn.training import Trainer, train
 
 TASKS = {
