@@ -1,8 +1,8 @@
-"""Runs an analysis over the checkpoints of a results folder, in parallel, and writes what it measures.
+"""Runs analyses over the checkpoints of a results folder, in parallel, and writes what they measure.
 
-A job is one checkpoint: one network at one solved N. Jobs run in processes of this machine, or as tasks of a
-Ray cluster where there is one; each computes with one thread, so that numbers do not depend on where it ran.
-Only the caller's process writes. A job that is done is not done again; one that fails is a row, and no more.
+A job is one analysis of one checkpoint: of one network at one solved N. Jobs run in processes of this machine, or as
+tasks of a Ray cluster where there is one; each computes with one thread, so that numbers do not depend on where it
+ran. Only the caller's process writes. A job that is done is not done again; one that fails is a row, and no more.
 """
 
 import json
@@ -11,19 +11,19 @@ import multiprocessing
 import os
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from analysis._progress import Shown
 from analysis._ray import find
 from analysis.frames import ResultsError, load
 from tsrnn import checkpoint
@@ -35,8 +35,6 @@ from tsrnn.store import Store, StoreError, encode
 
 Measure = Callable[[Checkpoint, int], Mapping[Table, Sequence[Row]]]
 """From a checkpoint and the N it solved to rows, by table, without `network_id` and `n`: those are added."""
-
-_LINE_EVERY: Final = 15.0
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,14 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Job:
-    """One checkpoint to be measured."""
+    """One checkpoint to be measured by one analysis."""
 
     network_id: str
     n: int
     path: Location
+
+
+_Planned = tuple[Analysis, Job]
 
 
 @dataclass(frozen=True)
@@ -114,60 +115,96 @@ def run(
         analysis: what is measured.
         keep: which solved N are measured; all by default.
         only: the checkpoints (network_id, N) to measure, where it is not the same N for every network.
+        workers: see `run_all`.
+        address: see `run_all`.
+        console: see `run_all`.
+
+    Returns:
+        How many checkpoints were measured, and which failed.
+
+    Raises:
+        ResultsError, StoreError: see `run_all`.
+    """
+
+    def wanted(network_id: str, n: int) -> bool:
+        return keep(n) and (only is None or (network_id, n) in only)
+
+    options: dict[str, Any] = {"workers": workers, "address": address, "console": console}
+    (summary,) = run_all(results, analysis.name, [(analysis, wanted)], **options)
+    return summary
+
+
+def run_all(
+    results: Location,
+    name: str,
+    analyses: Sequence[tuple[Analysis, Callable[[str, int], bool]]],
+    *,
+    workers: int | None = None,
+    address: str = "auto",
+    console: Console | None = None,
+) -> list[Summary]:
+    """Run several analyses side by side, each over the checkpoints it wants that it did not measure yet.
+
+    Args:
+        results: the sweep's folder.
+        name: the command's, for its progress.
+        analyses: what is measured, of different names, each with whether it wants a checkpoint (network_id, N).
         workers: processes on this machine; as many as it has CPUs by default.
         address: of a Ray cluster: auto (the one this machine belongs to, else processes here), local (processes
             here) or HOST:PORT.
         console: shows progress; standard error by default.
 
     Returns:
-        How many checkpoints were measured, and which failed.
+        For each analysis how many checkpoints were measured, and which failed.
 
     Raises:
-        ResultsError: the folder is not a sweep's, the same analysis is running in it already, or nothing answers at
-            the address.
+        ResultsError: the folder is not a sweep's, one of the analyses is running in it already, or nothing answers
+            at the address.
         StoreError: the folder cannot be written, or a file in it is damaged.
     """
     console = console or Console(stderr=True)
     load(results, SOLVED)  # before anything is written: it must be a sweep's folder
-    with FolderLock(results, f"lock-{analysis.name}") as lock:
-        try:
-            lock.acquire()  # two at once would replace each other's rows
-        except LockedError as error:
-            raise ResultsError(f"{results}: {analysis.name} is being measured already ({error.holder})") from None
-        except OSError as error:
-            raise StoreError(f"cannot write {lock.path}: {error}; choose a folder that can be written") from error
-        todo, skipped = _jobs(
-            results, analysis, lambda network_id, n: keep(n) and (only is None or (network_id, n) in only)
-        )
-        return _measure_all(results, analysis, todo, skipped, workers, address, console)
+    with ExitStack() as locks:
+        for analysis, _ in analyses:
+            lock = locks.enter_context(FolderLock(results, f"lock-{analysis.name}"))
+            try:
+                lock.acquire()  # two at once would replace each other's rows
+            except LockedError as error:
+                raise ResultsError(f"{results}: {analysis.name} is being measured already ({error.holder})") from None
+            except OSError as error:
+                raise StoreError(f"cannot write {lock.path}: {error}; choose a folder that can be written") from error
+        planned, summaries = _plan(results, analyses)
+        store = Store(results)
+        store.create((*dict.fromkeys(table for analysis, _ in analyses for table in analysis.tables), ANALYSES))
+        if planned:
+            _measure_all(store, name, planned, summaries, workers, address, console)
+        return list(summaries.values())
 
 
 def _measure_all(
-    results: Location,
-    analysis: Analysis,
-    todo: Sequence[Job],
-    skipped: int,
+    store: Store,
+    name: str,
+    planned: Sequence[_Planned],
+    summaries: Mapping[str, Summary],
     workers: int | None,
     address: str,
     console: Console,
-) -> Summary:
+) -> None:
     """Run the jobs, and write down how each ended."""
-    store = Store(results)
-    store.create((*analysis.tables, ANALYSES))
-    summary = Summary(skipped=skipped)
-    if not todo:
-        return summary
     try:
         cluster = find(address)
     except (ValueError, ConnectionError) as error:
         raise ResultsError(str(error)) from None
-    count = max(1, min(workers or os.cpu_count() or 1, len(todo)))
-    ended = _in_processes(analysis, todo, count) if cluster is None else _on_ray(analysis, todo, cluster)
-    with _Shown(analysis.name, len(todo), console) as shown:
-        for job, result in ended:
+    count = max(1, min(workers or os.cpu_count() or 1, len(planned)))
+    ended = _in_processes(planned, count) if cluster is None else _on_ray(planned, cluster)
+    notes = [f"{count} at a time" if cluster is None else "on the cluster"]
+    if skipped := sum(summary.skipped for summary in summaries.values()):
+        notes.append(f"{skipped} done before")
+    with Shown(name, Counter(analysis.name for analysis, _ in planned), console, ", ".join(notes)) as shown:
+        for (analysis, job), result in ended:
             _write(store, analysis, job, result)
             if result.message:
-                summary.failed[job] = result.message
+                summaries[analysis.name].failed[job] = result.message
                 console.print(
                     f"failed: {job.network_id} N = {job.n}: {result.message}",
                     highlight=False,
@@ -175,9 +212,24 @@ def _measure_all(
                     soft_wrap=True,
                 )
             else:
-                summary.done += 1
-            shown.advance()
-    return summary
+                summaries[analysis.name].done += 1
+            shown.take(analysis.name, result.wall_s)
+
+
+def _plan(
+    results: Location, analyses: Sequence[tuple[Analysis, Callable[[str, int], bool]]]
+) -> tuple[list[_Planned], dict[str, Summary]]:
+    """Return what is to be done, and for each analysis' name how much was done before.
+
+    The jobs of every analysis are spread over the whole, so that soon the cost of each is known.
+    """
+    spread: list[tuple[float, _Planned]] = []
+    summaries = {}
+    for analysis, wanted in analyses:
+        todo, skipped = _jobs(results, analysis, wanted)
+        spread += [((i + 0.5) / len(todo), (analysis, job)) for i, job in enumerate(todo)]
+        summaries[analysis.name] = Summary(skipped=skipped)
+    return [planned for _, planned in sorted(spread, key=lambda placed: placed[0])], summaries
 
 
 def _jobs(results: Location, analysis: Analysis, keep: Callable[[str, int], bool]) -> tuple[list[Job], int]:
@@ -239,19 +291,19 @@ def _measure(analysis: Analysis, job: Job) -> _Ended:
         return _Ended({}, f"{type(error).__name__}: {text}", time.perf_counter() - began)
 
 
-def _in_processes(analysis: Analysis, jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, _Ended]]:
+def _in_processes(jobs: Sequence[_Planned], workers: int) -> Iterator[tuple[_Planned, _Ended]]:
     """Run jobs in fresh processes of this machine; yield each as it ends."""
     context = multiprocessing.get_context("spawn")
     waiting = deque(jobs)
     idle: list[tuple[Connection, BaseProcess]] = []
-    busy: dict[Connection, tuple[BaseProcess, Job]] = {}
+    busy: dict[Connection, tuple[BaseProcess, _Planned]] = {}
     processes: list[BaseProcess] = []
     try:
         while waiting or busy:
             while waiting and len(busy) < workers:
                 if not idle:
                     ours, theirs = context.Pipe()
-                    started = context.Process(target=_serve, args=(analysis, theirs), daemon=True)
+                    started = context.Process(target=_serve, args=(theirs,), daemon=True)
                     started.start()
                     theirs.close()
                     processes.append(started)
@@ -279,17 +331,17 @@ def _in_processes(analysis: Analysis, jobs: Sequence[Job], workers: int) -> Iter
             process.join()
 
 
-def _serve(analysis: Analysis, connection: Connection) -> None:
+def _serve(connection: Connection) -> None:
     """Run the jobs that come through a connection until its other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the caller stops us
     while True:
         try:
-            connection.send(_measure(analysis, connection.recv()))
+            connection.send(_measure(*connection.recv()))
         except (EOFError, OSError):
             return
 
 
-def _on_ray(analysis: Analysis, jobs: Sequence[Job], address: str) -> Iterator[tuple[Job, _Ended]]:
+def _on_ray(jobs: Sequence[_Planned], address: str) -> Iterator[tuple[_Planned, _Ended]]:
     """Run jobs as tasks of a Ray cluster, which must see the results folder under the same path."""
     import ray
 
@@ -302,8 +354,8 @@ def _on_ray(analysis: Analysis, jobs: Sequence[Job], address: str) -> Iterator[t
         ) from None
     try:
         task = ray.remote(num_cpus=1, max_retries=1)(_measure)
-        shared = ray.put(analysis)
-        running = {task.remote(shared, job): job for job in jobs}
+        shared = {name: ray.put(analysis) for name, analysis in {one.name: one for one, _ in jobs}.items()}
+        running = {task.remote(shared[analysis.name], job): (analysis, job) for analysis, job in jobs}
         while running:
             (reference, *_), _ = ray.wait(list(running))
             job = running.pop(reference)
@@ -314,41 +366,3 @@ def _on_ray(analysis: Analysis, jobs: Sequence[Job], address: str) -> Iterator[t
             yield job, ended
     finally:
         ray.shutdown()
-
-
-class _Shown:
-    """Progress: a bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, name: str, total: int, console: Console) -> None:
-        self._name, self._total, self._console = name, total, console
-        self._done = 0
-        self._last_line = time.monotonic()
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("checkpoints,"),
-            TimeElapsedColumn(),
-            TextColumn("passed,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task(name, total=total)
-
-    def __enter__(self) -> "_Shown":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def advance(self) -> None:
-        """Count one more job as ended."""
-        self._done += 1
-        self._bar.advance(self._task)
-        if not self._console.is_terminal and time.monotonic() - self._last_line >= _LINE_EVERY:
-            self._last_line = time.monotonic()
-            self._console.print(f"{self._name}: {self._done} of {self._total} checkpoints", highlight=False)

@@ -1,6 +1,6 @@
 """`python -m analysis interventions`: measure the checkpoints that can be compared, and say what came of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -8,6 +8,7 @@ import pandas as pd
 from rich.console import Console
 
 from analysis import _jobs, measures
+from analysis._jobs import Analysis
 from analysis.comparison import choose, compare_curricula, measured, summarise
 from analysis.frames import ResultsError, load
 from analysis.interventions import InTime, Kind, analyses
@@ -82,6 +83,7 @@ def run(
     outcomes, runs, epochs, solved = (load(results, table) for table in (OUTCOMES, RUNS, EPOCHS, SOLVED))
     networks = measures.networks(runs, outcomes, epochs, solved)
     found = Results()
+    wanted: list[tuple[Kind, Analysis, pd.DataFrame]] = []
     for analysis in analyses(kinds, protocol=protocol, draws=draws, common=common, heads=heads):
         kind = next(kind for kind in KINDS if kind == analysis.name)
         choice = choose(_measurable(kind, networks, found.notes), solved, n)
@@ -93,14 +95,29 @@ def run(
             # A matrix: every solved N by every N'.
             every = solved[["network_id", "n"]]
             checkpoints = checkpoints.drop(columns="n").merge(every, on="network_id")
-        only = set(zip(checkpoints["network_id"], checkpoints["n"].astype(int), strict=True))
-        summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console)
+        wanted.append((kind, analysis, checkpoints))
+    if not wanted:
+        found.notes = list(dict.fromkeys(found.notes))
+        raise ResultsError(f"{results}: nothing to measure: {'; '.join(found.notes) or 'it has no networks'}")
+    summaries = _jobs.run_all(
+        results,
+        "interventions",
+        [(analysis, _among(checkpoints)) for _, analysis, checkpoints in wanted],
+        workers=workers,
+        address=address,
+        console=console,
+    )
+    for (kind, _, checkpoints), summary in zip(wanted, summaries, strict=True):
         found.failed += [f"{kind}: {job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]
         _conclude(kind, results, checkpoints, found)
     found.notes = list(dict.fromkeys(found.notes))
-    if not found.summaries:
-        raise ResultsError(f"{results}: nothing to measure: {'; '.join(found.notes) or 'it has no networks'}")
     return found
+
+
+def _among(checkpoints: pd.DataFrame) -> Callable[[str, int], bool]:
+    """Return whether a checkpoint (network_id, N) is one of these."""
+    pairs = set(zip(checkpoints["network_id"], checkpoints["n"].astype(int), strict=True))
+    return lambda network_id, n: (network_id, n) in pairs
 
 
 def _measurable(kind: Kind, networks: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

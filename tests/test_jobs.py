@@ -165,3 +165,23 @@ def test_the_same_analysis_twice_at_once_is_refused(results):
             _jobs.run(results, analysis(), address="local", workers=1)
         assert not (results / "measured").exists()
     assert _jobs.run(results, analysis(), address="local", workers=1, console=Console(file=io.StringIO())).done == 6
+
+
+def test_several_analyses_are_one_run(results, tmp_path):
+    """Their jobs are mixed, so that the cost of each is soon known; each wants checkpoints of its own."""
+    analyses = [
+        Analysis(name, partial(measure, add=add), (MEASURED,), {"add": add}, shares_tables=True)
+        for name, add in (("one", 1.0), ("other", 2.0))
+    ]
+    wanted = [lambda network_id, n: True, lambda network_id, n: n == 3]
+    planned, _ = _jobs._plan(results, list(zip(analyses, wanted, strict=True)))
+    assert [analysis.name for analysis, _ in planned] == ["one", "one", "other", "one", "one", "one", "other", "one"]
+    console = Console(file=io.StringIO(), width=40)
+    options = {"workers": 2, "address": "local", "console": console}
+    summaries = _jobs.run_all(results, "both", list(zip(analyses, wanted, strict=True)), **options)
+    assert [(summary.done, summary.failed) for summary in summaries] == [(6, {}), (2, {})]
+    assert console.file.getvalue().splitlines()[0] == "both: 8 jobs (one 6, other 2), 2 at a time"
+    values = load(results, "measured").groupby(["network_id", "n"])["value"].apply(sorted).to_dict()
+    assert values == {key: [value + 1] + [value + 2] * (key[1] == 3) for key, value in sorted(expected().items())}
+    again = _jobs.run_all(results, "both", list(zip(analyses, wanted, strict=True)), **options)
+    assert [(summary.done, summary.skipped) for summary in again] == [(0, 6), (0, 2)]

@@ -1,0 +1,136 @@
+"""What is left of a long command: its jobs, the time passed, and about how long the rest will take."""
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+_LINE_EVERY: Final = 15.0
+
+
+class Estimate:
+    """How long the rest of some jobs takes, of one or several kinds that cost more and less.
+
+    A job that is left is taken to cost what the jobs of its kind have cost on average; where none has ended, the
+    average of all. As much work is done a second as was done so far.
+
+    Args:
+        jobs: how many of each kind.
+    """
+
+    def __init__(self, jobs: Mapping[str, int]) -> None:
+        self._left = dict(jobs)
+        self._ended = dict.fromkeys(jobs, 0)
+        self._cost = dict.fromkeys(jobs, 0.0)
+        self._began: float | None = None
+        self._last = 0.0
+
+    def take(self, kind: str, cost: float, now: float) -> None:
+        """Count a job as ended.
+
+        Args:
+            kind: which.
+            cost: seconds that it took by itself, wherever it ran.
+            now: when it ended, on the clock of `left`.
+        """
+        if self._began is None:
+            # What starting took before the first job is not work.
+            self._began = now - cost
+        self._last = now
+        self._left[kind] -= 1
+        self._ended[kind] += 1
+        self._cost[kind] += cost
+
+    def left(self, now: float) -> float | None:
+        """Return how many seconds are left; None where nothing is known yet."""
+        done = sum(self._cost.values())
+        if self._began is None or done <= 0:
+            return None
+        average = done / sum(self._ended.values())
+        to_do = sum(
+            count * (self._cost[kind] / self._ended[kind] if self._ended[kind] else average)
+            for kind, count in self._left.items()
+        )
+        return max(0.0, (self._last - self._began) * to_do / done - (now - self._last))
+
+
+class Shown:
+    """Shows how far a command's jobs are: a bar on a terminal, a line now and then elsewhere.
+
+    Use it as a context around the jobs; it begins with a line that says how many they are.
+
+    Args:
+        name: the command's.
+        jobs: how many of each kind there are.
+        console: where to.
+        note: added to the first line, such as what was done before.
+    """
+
+    def __init__(self, name: str, jobs: Mapping[str, int], console: Console, note: str = "") -> None:
+        self._name, self._total, self._console = name, sum(jobs.values()), console
+        self._done = 0
+        self._estimate = Estimate(jobs)
+        self._began = self._last_line = time.monotonic()
+        kinds = f" ({', '.join(f'{kind} {count}' for kind, count in jobs.items())})" if len(jobs) > 1 else ""
+        self._first = f"{name}: {_jobs(self._total)}{kinds}{note and ', '}{note}"
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("jobs,"),
+            _Times(self),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(name, total=self._total)
+
+    def __enter__(self) -> "Shown":
+        self._console.print(self._first, highlight=False, markup=False, soft_wrap=True)
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def take(self, kind: str, cost: float) -> None:
+        """Count a job as ended that took so many seconds by itself."""
+        now = time.monotonic()
+        self._done += 1
+        self._estimate.take(kind, cost, now)
+        self._bar.advance(self._task)
+        if not self._console.is_terminal and now - self._last_line >= _LINE_EVERY and self._done < self._total:
+            self._last_line = now
+            line = f"{self._name}: {self._done} of {_jobs(self._total)}, {self.times()}"
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def times(self) -> str:
+        """Return the time passed, and about how much is left."""
+        now = time.monotonic()
+        left = self._estimate.left(now)
+        return f"{clock(now - self._began)} passed" + ("" if left is None else f", about {clock(left)} left")
+
+
+def clock(seconds: float) -> str:
+    """Return a time as "1:02:03" or "2:03"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _jobs(count: int) -> str:
+    return f"{count} {'job' if count == 1 else 'jobs'}"
+
+
+class _Times(ProgressColumn):
+    """The time passed and left, computed whenever the bar is drawn."""
+
+    def __init__(self, shown: Shown) -> None:
+        super().__init__()
+        self._shown = shown
+
+    def render(self, task: Task) -> Text:
+        return Text(self._shown.times())
