@@ -47,6 +47,7 @@ RETRIES: Final = 2
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 _GPU_SHARE: Final = 0.25
 _SCRATCH: Final = "tsrnn-"
+_NICENESS: Final = "RAY_worker_niceness"
 _PASSED_ON: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 
 
@@ -58,7 +59,7 @@ class Resources:
     gpus: float
 
 
-def connect(address: str, cpus: float, gpus: float | None, console: Console) -> Resources:
+def connect(address: str, cpus: float, gpus: float | None, console: Console, niceness: int | None = None) -> Resources:
     """Join the Ray cluster at an address, or start Ray on this machine; return what a trial will have.
 
     Args:
@@ -66,6 +67,8 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
         cpus: CPUs a trial.
         gpus: GPUs a trial; None is a share of one where the cluster has any.
         console: told what was found.
+        niceness: of the trials' processes where Ray is started here, added to this program's own; None is 0, or what
+            RAY_worker_niceness says.
 
     Raises:
         UsageError: if the address is not one.
@@ -79,8 +82,15 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console) -> 
     except ConnectionError as error:
         raise SweepError(str(error)) from None
     if found is None:
+        _choose_niceness(niceness)
         context = _start_here(settings)
     else:
+        if niceness is not None:
+            console.print(
+                f"niceness = {niceness}: not used; a cluster that is joined has that of its start ({_NICENESS})",
+                highlight=False,
+                soft_wrap=True,
+            )
         # Where the store is; who may use it the machines know themselves: secrets do not travel.
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         try:
@@ -120,6 +130,17 @@ def _token_hint() -> str:
     own = os.environ.get("RAY_AUTH_TOKEN_PATH")
     where = "in RAY_AUTH_TOKEN" if "RAY_AUTH_TOKEN" in os.environ else f"in {own or '~/.ray/auth_token'}"
     return f" (it asks for the token {where}; `ray get-auth-token` prints it)"
+
+
+def _choose_niceness(niceness: int | None) -> None:
+    """Tell the Ray that is started next how nice its workers are.
+
+    Ray's own default is 15: beside another program that computes, a trial would get a thirtieth of a core.
+    """
+    if niceness is not None:
+        os.environ[_NICENESS] = str(niceness)
+    else:
+        os.environ.setdefault(_NICENESS, "0")
 
 
 def _start_here(settings: dict[str, Any]) -> Any:

@@ -69,6 +69,10 @@ class Options:
     gpus_per_trial: float | None = None
     """GPUs of a trial, a fraction shares one. [default: 0.25 where the cluster has GPUs, else 0]"""
 
+    niceness: int | None = None
+    """How far the trials stand back for other programs of this machine, from 0 (not at all: they share it as equals) to
+    19. It is for Ray that this command starts; a cluster that it joins has that of its own start. [default: 0]"""
+
     resume: Flag = False
     """Finish the sweep recorded in the storage folder; options not given are taken from it."""
 

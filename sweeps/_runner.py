@@ -103,7 +103,9 @@ def _train(sweep: Sweep, options: Options, folder: SweepFolder, console: Console
         folder.acquire()  # a folder in use is refused before seconds are spent on starting Ray
     from sweeps import _cluster
 
-    resources = _cluster.connect(options.address, options.cpus_per_trial, options.gpus_per_trial, console)
+    resources = _cluster.connect(
+        options.address, options.cpus_per_trial, options.gpus_per_trial, console, options.niceness
+    )
     folder.acquire()
     # What the folder holds may have changed before it was locked.
     plan = _plan(sweep, options, folder)
@@ -195,6 +197,17 @@ def _check_resources(options: Options) -> None:
         raise UsageError(
             f"gpus-per-trial = {gpus:g}: allowed are 0, shares of one from {_SMALLEST_SHARE:g} on, and whole numbers"
         )
+    require_niceness(options.niceness)
+
+
+def require_niceness(niceness: int | None) -> None:
+    """Refuse a niceness that a program of a user without special rights cannot have.
+
+    Raises:
+        UsageError: says what is allowed.
+    """
+    if niceness is not None and not 0 <= niceness <= 19:
+        raise UsageError(f"niceness = {niceness}: allowed are whole numbers from 0 to 19")
 
 
 def groups_of(networks: Sequence[RunConfig]) -> list[list[RunConfig]]:

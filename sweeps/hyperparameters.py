@@ -23,6 +23,7 @@ from rich.table import Table
 
 from sweeps._errors import UsageError
 from sweeps._folder import SweepFolder
+from sweeps._runner import require_niceness
 from tsrnn.command_line import run_resumable
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def main(
     address: str = "auto",
     cpus_per_trial: float = 1.0,
     gpus_per_trial: float | None = None,
+    niceness: int | None = None,
     concurrent: int = 0,
     export: Path | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -85,6 +87,8 @@ def main(
         address: Ray to run on: auto, local, or HOST:PORT.
         cpus_per_trial: CPUs of a candidate.
         gpus_per_trial: GPUs of a candidate, a fraction shares one.
+        niceness: How far candidates stand back for other programs of this machine, 0 (not at all) to 19; for Ray that
+            this command starts. [default: 0]
         concurrent: Candidates at a time; 0 is as many as the cluster has room for.
         export: Also write the tables candidates and curves to this folder, as small Parquet files.
         as_json: Print {"candidates": [...], "importances": {...}}.
@@ -99,6 +103,7 @@ def main(
                 raise UsageError(f"{name} = {value}: allowed are numbers from {least} on")
     if operations is not None and not operations > 0:
         raise UsageError(f"operations = {operations:g}: allowed are numbers above 0")
+    require_niceness(niceness)
     console = Console(stderr=True, markup=False, emoji=False)
     folder = SweepFolder(storage, NAME)
     if not isinstance(folder.path, Path):
@@ -123,7 +128,7 @@ def main(
     search.begin_with(search.promoted(STAGES[stage].promoted if promoted is None else promoted) or KNOWN)
     errors: list[str] = []
     if search.finished < candidates:
-        resources = _cluster.connect(address, cpus_per_trial, gpus_per_trial, console)
+        resources = _cluster.connect(address, cpus_per_trial, gpus_per_trial, console, niceness)
         console.print(
             f"{NAME}: {search.finished} of {candidates} candidates have been tried, each network with "
             f"{question.operations:.1e} operations, in {folder.path}",

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import select
 import shutil
@@ -87,7 +88,7 @@ def joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tup
     """Joins a cluster that has these machines, and may start those that the autoscaler's file says."""
 
     def join(
-        machines: list[dict[str, float]], cpus: float, gpus: float | None, **types: object
+        machines: list[dict[str, float]], cpus: float, gpus: float | None, niceness: int | None = None, **types: object
     ) -> tuple[Resources, str]:
         monkeypatch.setenv("HOME", str(tmp_path))
         if types:
@@ -99,7 +100,7 @@ def joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tup
         context = SimpleNamespace(dashboard_url="127.0.0.1:8265")
         monkeypatch.setattr(_cluster, "ray", SimpleNamespace(init=lambda **_: context, nodes=lambda: nodes))
         console = Console(file=io.StringIO(), width=200)
-        return _cluster.connect("auto", cpus, gpus, console), console.file.getvalue()
+        return _cluster.connect("auto", cpus, gpus, console, niceness), console.file.getvalue()
 
     return join
 
@@ -114,6 +115,23 @@ class TestPlaces:
         assert found == Resources(1, 0.25)
         assert "Ray cluster of 2 machines: 12 CPUs, 2 GPUs\n" in said
         assert joined([{"CPU": 8, "GPU": 2}], 1, 0)[0] == Resources(1, 0)
+
+    def test_the_niceness_of_a_joined_cluster_is_its_own(self, joined, monkeypatch):
+        monkeypatch.delenv("RAY_worker_niceness", raising=False)
+        assert "niceness" not in joined([{"CPU": 4}], 1, None)[1]
+        said = joined([{"CPU": 4}], 1, None, 3)[1]
+        assert "niceness = 3: not used; a cluster that is joined has that of its start (RAY_worker_niceness)\n" in said
+        assert "RAY_worker_niceness" not in os.environ
+
+    @pytest.mark.parametrize(
+        ("given", "before", "expected"), [(None, None, "0"), (None, "7", "7"), (3, None, "3"), (0, "7", "0")]
+    )
+    def test_the_niceness_of_a_ray_of_its_own(self, monkeypatch, given, before, expected):
+        monkeypatch.setenv("RAY_worker_niceness", before or "")
+        if before is None:
+            monkeypatch.delenv("RAY_worker_niceness")
+        _cluster._choose_niceness(given)
+        assert os.environ[_cluster._NICENESS] == expected
 
     def test_a_cluster_that_has_no_machines_yet(self, joined):
         """A head without CPUs, and an autoscaler that waits for trials."""

@@ -80,5 +80,13 @@ def test_aws_workers_are_spot_and_on_demand_where_those_were_not_to_be_had(spot,
     assert {one.instance_type: one.count for one in reply.to_launch} == expected
 
 
+def test_trials_on_machines_of_ones_own_are_not_nice():
+    config = read("clusters/ssh.yaml")
+    for part in ("head", "worker"):
+        (start,) = [one for one in config[f"{part}_start_ray_commands"] if "ray start" in one]
+        assert "RAY_worker_niceness=0 " in start
+    assert "export RAY_worker_niceness=0\n" in (ROOT / "clusters" / "slurm.sh").read_text()
+
+
 def test_the_slurm_script_is_shell():
     subprocess.run(["bash", "-n", ROOT / "clusters" / "slurm.sh"], check=True)

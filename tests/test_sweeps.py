@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,6 +63,7 @@ GRID = [*TINY, "--taus", "1", "trained", "--replicates", "2"]
 TABLES = ("runs", "outcomes", "epochs", "solved", "heads")
 STARTED: list[subprocess.Popen[str]] = []
 CLOCKS = ("wall_s", "device", "versions")
+NICENESS = "3"
 
 
 def command(options: tuple[str | Path, ...]) -> list[str]:
@@ -155,12 +157,22 @@ def start_and_kill_half_way(storage: Path) -> None:
     kill_everything(process)
 
 
+def niceness_of_trials(process: subprocess.Popen[str]) -> set[int]:
+    """How nice the processes of a running sweep's trials are."""
+    trials = [pid for pid, command in descendants(process.pid).items() if re.match("ray::.*Trainable", command)]
+    found = set()
+    for pid in trials:
+        with suppress(ProcessLookupError):  # it ended meanwhile
+            found.add(os.getpriority(os.PRIO_PROCESS, pid))
+    return found
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str, int]:
-    """A sweep that ran undisturbed while its tables were read: its storage, output, errors and reads."""
+def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Path, str, str, int], set[int]]:
+    """A sweep that ran undisturbed while its tables were read; and how nice its trials' processes were."""
     storage = tmp_path_factory.mktemp("finished")
-    process = start(*GRID, "--storage", storage)
-    reads = 0
+    process = start(*GRID, "--storage", storage, "--niceness", NICENESS)
+    reads, niceness = 0, set()
     while process.poll() is None:
         folder = storage / "fixed_tau"
         if (folder / "sweep.json").exists():
@@ -170,10 +182,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str, 
                 if name == "epochs":
                     for _, own in frame.groupby("network_id"):
                         assert sorted(own["epoch"]) == list(range(1, len(own) + 1))
+            niceness |= niceness_of_trials(process)
         time.sleep(0.02)
     output, errors = process.communicate()
     assert process.returncode == 0, errors
-    return storage, output, errors, reads
+    return (storage, output, errors, reads), niceness
+
+
+@pytest.fixture(scope="module")
+def finished(watched) -> tuple[Path, str, str, int]:
+    """A sweep that ran undisturbed while its tables were read: its storage, output, errors and reads."""
+    return watched[0]
 
 
 class TestRun:
@@ -183,6 +202,9 @@ class TestRun:
         assert "parity multi      trained" in output
         assert "local Ray: " in errors
         assert "Traceback" not in errors
+
+    def test_its_trials_are_as_nice_as_was_asked(self, watched):
+        assert watched[1] == {os.nice(0) + int(NICENESS)}
 
     def test_tables_were_read_while_they_were_written(self, finished):
         assert finished[3] > 50
@@ -262,6 +284,7 @@ def test_help_explains_every_option():
         "address",
         "cpus-per-trial",
         "gpus-per-trial",
+        "niceness",
         "resume",
         "dry-run",
         "json",
@@ -290,6 +313,9 @@ def test_help_explains_every_option():
         (["--cpus-per-trial", "0.00001"], 2, "cpus-per-trial = 1e-05: allowed are numbers from 0.0001 on"),
         (["--gpus-per-trial", "-1"], 2, "gpus-per-trial = -1"),
         (["--gpus-per-trial", "1.5"], 2, "gpus-per-trial = 1.5"),
+        (["--niceness", "-1"], 2, "niceness = -1: allowed are whole numbers from 0 to 19"),
+        (["--niceness", "20"], 2, "niceness = 20"),
+        (["--niceness", "0.5"], 2, "niceness"),
         (["--taus", "-1"], 2, "tau = -1"),
         (["--seed", str(2**63 - 1), "--replicates", "2"], 2, f"seed = {2**63}"),
         (["--address", "nowhere"], 2, "HOST:PORT"),
@@ -405,6 +431,7 @@ class TestKills:
         wait_for(tmp_path / "fixed_tau", 10)
         workers = [pid for pid, command in descendants(process.pid).items() if re.match("ray::.*Trainable", command)]
         assert workers
+        assert niceness_of_trials(process) == {os.nice(0)}
         kill(workers[:1])
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
