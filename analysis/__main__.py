@@ -274,17 +274,25 @@ def figures(
         out: The folder for the files, which are named by the figure.
         as_json: Print {"figures": [{"id", "title", "caption", "missing", "files"}]}.
     """
-    from analysis.figures import build, write
+    import time
+
+    from analysis._progress import Shown
+    from analysis.figures import FIGURES, build, write
     from analysis.study import Study
 
-    listed = []
-    for figure in build(Study(results), only):
-        files = [] if figure.missing else [str(path) for path in write(figure, out)]
-        listed.append(
-            {name: getattr(figure, name) for name in ("id", "title", "caption", "missing")} | {"files": files}
-        )
-        if not as_json:
-            print(f"{figure.id:7} {', '.join(files) or 'not drawn: ' + figure.missing}", flush=True)
+    study, listed = Study(results), []
+    ids = [id for id in FIGURES if only is None or id in only]
+    with Shown("figures", {"figures": len(ids)}, Console(stderr=True), quiet=True) as shown:
+        for id in ids:
+            began = time.monotonic()
+            (figure,) = build(study, [id])
+            files = [] if figure.missing else [str(path) for path in write(figure, out)]
+            listed.append(
+                {name: getattr(figure, name) for name in ("id", "title", "caption", "missing")} | {"files": files}
+            )
+            if not as_json:
+                shown.say(f"{figure.id:7} {', '.join(files) or 'not drawn: ' + figure.missing}")
+            shown.take("figures", time.monotonic() - began)
     if as_json:
         print(json.dumps({"figures": listed}, indent=2))
 
@@ -324,7 +332,7 @@ def report(results: Place, /, *, out: Path = Path("report")) -> int:
     from analysis import report as page
     from analysis.study import Study
 
-    path, contents = page.write(Study(results), out)
+    path, contents = page.write(Study(results), out, Console(stderr=True))
     print(path)
     for line in contents.failed:
         print(f"failed: {line}", file=sys.stderr)

@@ -9,6 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 _LINE_EVERY: Final = 15.0
+# Of the work, before which nothing is said of the rest.
+_SHARE: Final = 0.02
 
 
 class Estimate:
@@ -45,7 +47,7 @@ class Estimate:
         self._cost[kind] += cost
 
     def left(self, now: float) -> float | None:
-        """Return how many seconds are left; None where nothing is known yet."""
+        """Return how many seconds are left; None before a fiftieth of the work is done."""
         done = sum(self._cost.values())
         if self._began is None or done <= 0:
             return None
@@ -54,6 +56,8 @@ class Estimate:
             count * (self._cost[kind] / self._ended[kind] if self._ended[kind] else average)
             for kind, count in self._left.items()
         )
+        if done < _SHARE * (done + to_do):
+            return None
         return max(0.0, (self._last - self._began) * to_do / done - (now - self._last))
 
 
@@ -67,10 +71,13 @@ class Shown:
         jobs: how many of each kind there are.
         console: where to.
         note: added to the first line, such as what was done before.
+        quiet: say nothing at first, and where there is no terminal nothing of what ends within seconds.
     """
 
-    def __init__(self, name: str, jobs: Mapping[str, int], console: Console, note: str = "") -> None:
-        self._name, self._total, self._console = name, sum(jobs.values()), console
+    def __init__(
+        self, name: str, jobs: Mapping[str, int], console: Console, note: str = "", *, quiet: bool = False
+    ) -> None:
+        self._name, self._total, self._console, self._quiet = name, sum(jobs.values()), console, quiet
         self._done = 0
         self._estimate = Estimate(jobs)
         self._began = self._last_line = time.monotonic()
@@ -84,12 +91,14 @@ class Shown:
             _Times(self),
             console=console,
             transient=True,
+            redirect_stdout=False,
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task(name, total=self._total)
 
     def __enter__(self) -> "Shown":
-        self._console.print(self._first, highlight=False, markup=False, soft_wrap=True)
+        if not self._quiet:
+            self._console.print(self._first, highlight=False, markup=False, soft_wrap=True)
         self._bar.start()
         return self
 
@@ -106,6 +115,12 @@ class Shown:
             self._last_line = now
             line = f"{self._name}: {self._done} of {_jobs(self._total)}, {self.times()}"
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """Print a line of the command's own output to standard output, above the bar."""
+        self._bar.stop()
+        print(line, flush=True)
+        self._bar.start()
 
     def times(self) -> str:
         """Return the time passed, and about how much is left."""

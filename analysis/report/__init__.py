@@ -13,6 +13,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
+from rich.console import Console
 
 from analysis.report._contents import Contents, collect
 from analysis.study import Study
@@ -25,12 +26,13 @@ _SECTIONS: Final = ("Settings", "Deviations that cannot be switched")
 """The sections of docs/fidelity.md that are about deviations; the others are about what was checked."""
 
 
-def write(study: Study, out: Path) -> tuple[Path, Contents]:
+def write(study: Study, out: Path, console: Console | None = None) -> tuple[Path, Contents]:
     """Write the report of some results.
 
     Args:
         study: the results, finished or not.
         out: the folder for it, made if it is missing; or the file, where the name ends in .html.
+        console: shows how far it is, where that takes more than seconds; nothing by default.
 
     Returns:
         The file, and what it shows.
@@ -40,7 +42,7 @@ def write(study: Study, out: Path) -> tuple[Path, Contents]:
         StoreError: the file cannot be written.
     """
     path = out if out.suffix == ".html" else out / "index.html"
-    contents = collect(study, path.parent)
+    contents = collect(study, path.parent, console)
     try:
         write_atomically(path, render(contents).encode())
     except OSError as error:

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,8 +19,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
+from rich.console import Console
 
-from analysis import claims, figures, frames, measures, style, tables
+from analysis import _progress, claims, figures, frames, measures, style, tables
 from analysis.figures import Figure
 from analysis.study import Study
 from tsrnn.config import RunConfig
@@ -111,12 +113,13 @@ class Contents:
     failed: Sequence[str] = field(default=())
 
 
-def collect(study: Study, beside: Path) -> Contents:
+def collect(study: Study, beside: Path, console: Console | None = None) -> Contents:
     """Compute a report's contents.
 
     Args:
         study: the results, finished or not.
         beside: the folder that the report will be in: links are relative to it.
+        console: shows how far the figures are; nothing by default.
 
     Returns:
         The contents. A figure that could not be drawn says so in its place, and in `failed`.
@@ -124,7 +127,7 @@ def collect(study: Study, beside: Path) -> Contents:
     networks = study.networks
     judged = claims.judge_all(study)
     cells = measures.max_n_by_cell(networks)
-    shown, failed = _figures(study)
+    shown, failed = _figures(study, console or Console(quiet=True))
     kept, curves = _curves(study)
     finished = int((networks["status"] != measures.RUNNING).sum())
     return Contents(
@@ -209,17 +212,20 @@ def _claim(row: dict[Any, Any]) -> dict[str, Any]:
     }
 
 
-def _figures(study: Study) -> tuple[list[Shown], list[str]]:
+def _figures(study: Study, console: Console) -> tuple[list[Shown], list[str]]:
     shown, failed = [], []
-    for id in figures.FIGURES:
-        try:
-            (figure,) = figures.build(study, only=[id])
-            shown.append(_shown(figure))
-        except Exception as error:
-            # One figure's fault must not cost the others: it stands in its place, and in the exit status.
-            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            failed.append(f"figure {id}: {why}")
-            shown.append(Shown(id, _label(id), "it failed", "", "", f"This is a fault of the program: {why}"))
+    with _progress.Shown("report", {"figures": len(figures.FIGURES)}, console, quiet=True) as progress:
+        for id in figures.FIGURES:
+            began = time.monotonic()
+            try:
+                (figure,) = figures.build(study, only=[id])
+                shown.append(_shown(figure))
+            except Exception as error:
+                # One figure's fault must not cost the others: it stands in its place, and in the exit status.
+                why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                failed.append(f"figure {id}: {why}")
+                shown.append(Shown(id, _label(id), "it failed", "", "", f"This is a fault of the program: {why}"))
+            progress.take("figures", time.monotonic() - began)
     return shown, failed
 
 
