@@ -1,21 +1,41 @@
-"""What a sweep will cost, before it runs: useful operations, and time on this machine."""
+"""What a sweep will cost, before it runs: useful operations, and time on this machine.
+
+The operations are counted. The time is them over a rate, which is measured in a moment on small pieces of training. It
+is meant to be right within a factor of 1.5 for networks that use their whole budget, on processors with nothing else
+to do.
+"""
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 
 from sweeps._errors import SweepError
 from tsrnn import curriculum, networks
 from tsrnn.checkpoint import new
-from tsrnn.config import RunConfig, SingleHead
+from tsrnn.config import EndRules, RunConfig, SingleHead
 from tsrnn.optimizers import step_operations
+from tsrnn.sampling import TaskBatch, batches
 from tsrnn.training import Trainer
 
 # Seconds until Ray runs, the trials' processes have started, and the table is made.
-_STARTUP = 15.0
+_STARTUP: Final = 15.0
+# Seconds of a core to write down an epoch of one network: its rows and its checkpoint.
+_KEEPING: Final = 0.015
+# A piece of training that is measured has about so many operations, some hundredths of a second; at least so many time
+# steps, unless one network's alone are more; and at most so many networks of at most so many neurons. At that size
+# the rate no longer depends on them.
+_OPERATIONS: Final = 2e9
+_TIME_STEPS: Final = 8
+_NETWORKS: Final = 64
+_HIDDEN: Final = 1024
+# Steps are repeated for so long, and at most so many: their lengths are drawn as in training.
+_SECONDS: Final = 0.06
+_MOST_STEPS: Final = 30
 
 
 @dataclass(frozen=True)
@@ -58,42 +78,88 @@ def _largest_n(config: RunConfig, typical_n: int) -> int:
 def estimate(groups: Sequence[Sequence[RunConfig]], typical_n: int) -> Estimate:
     """Estimate a sweep's cost on this machine.
 
-    The time comes from a few training steps of throw-away networks, shaped like those of the group that costs most.
-
     Raises:
-        SweepError: if they do not fit this machine.
+        SweepError: if its networks cannot be tried on this machine.
     """
-    total = sum(operations(config, typical_n) for group in groups for config in group)
-    if not groups:
-        return Estimate(0.0, 0.0)
-    try:
-        rate = _rate(max(groups, key=lambda group: len(group) * operations(group[0], typical_n)), typical_n)
-    except (MemoryError, RuntimeError) as error:
-        hidden = groups[0][0].network.hidden
-        raise SweepError(f"hidden = {hidden}: such networks cannot be tried on this machine ({error})") from None
-    limit = sum(config.end.max_seconds for group in groups for config in group)
-    return Estimate(total, min(total / rate, limit))
+    total, seconds = 0.0, 0.0
+    for group in groups:
+        own = sum(operations(config, typical_n) for config in group)
+        try:
+            rate = _rate(group, typical_n)
+        except (MemoryError, RuntimeError) as error:
+            hidden = group[0].network.hidden
+            raise SweepError(f"hidden = {hidden}: such networks cannot be tried on this machine ({error})") from None
+        keeping = _KEEPING * sum(config.end.max_epochs for config in group)
+        total += own
+        seconds += min(own / rate + keeping, sum(config.end.max_seconds for config in group))
+    return Estimate(total, seconds)
+
+
+_RATES: Final[dict[tuple[object, ...], float]] = {}
+"""What was measured, by what it depends on most: sweeps have much in common."""
 
 
 def _rate(group: Sequence[RunConfig], typical_n: int) -> float:
-    """Measure useful operations a second of training on one thread."""
+    """Return the useful operations a second of training networks like these on one thread."""
+    config, training = group[0], group[0].training
+    like = (type(config.network), config.network.hidden, type(config.training_task), config.time.k, len(group))
+    trained = (training.batch_size, training.precision, type(training.optimizer), typical_n)
+    if (*like, *trained) not in _RATES:
+        with _one_thread():
+            _RATES[*like, *trained] = _measured(config, len(group), typical_n)
+    return _RATES[*like, *trained]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    n = _largest_n(group[0], typical_n)
-    trials = [
-        dataclasses.replace(
-            config,
-            curriculum=SingleHead(start=n),
-            source="",
-            training=dataclasses.replace(config.training, steps_per_epoch=2, test_batches=1),
-            end=dataclasses.replace(config.end, max_n=n + 1),
-        )
-        for config in group
-    ]
-    trainer = Trainer([new(config) for config in trials])
-    trainer.run_epoch()
-    began = time.perf_counter()
-    reports = trainer.run_epoch()
-    elapsed = time.perf_counter() - began
-    torch.set_num_threads(threads)
-    return sum(report.checkpoint.progress.operations for report in reports) / 2 / elapsed
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measured(config: RunConfig, replicates: int, n: int) -> float:
+    """Measure useful operations a second: optimiser steps over the last time steps of sequences for N = `n`.
+
+    Processor time is taken, which other programs on this machine disturb little.
+    """
+    task, training = config.training_task, config.training
+    small = config.with_hidden(min(config.network.hidden, _HIDDEN))
+    time_step = networks.operations(small.network, training.batch_size, 0)  # of one network, as is the next
+    update = step_operations(training.optimizer, networks.shapes(small.network, (), 1))
+    count = max(1, min(replicates, _NETWORKS, int(_OPERATIONS / (_TIME_STEPS * time_step + update))))
+    steps = max(2, int(_OPERATIONS / (count * time_step)))
+    alone = dataclasses.replace(small, curriculum=SingleHead(start=n), end=EndRules(max_n=n), source="")
+    trainer = Trainer([new(one) for one in alone.replicates(count)])
+    people = trainer.population
+    addresses = [(r, "estimate", 0) for r in range(count)]
+    done, spent = 0.0, 0.0
+    began = time.process_time()
+    for i, (whole, initial) in enumerate(
+        batches(task, people, addresses, 1 + _MOST_STEPS, training.batch_size, config.time)
+    ):
+        batch = _end(whole, steps)
+        trainer.step(batch, initial)
+        ended = time.process_time()
+        if i > 0:  # the first step also makes what the others find made
+            done += networks.operations(small.network, training.batch_size * sum(batch.lengths), 0)
+            done += count * update
+            spent += ended - began
+        if spent >= _SECONDS:
+            break
+        began = ended
+    return done / spent
+
+
+def _end(batch: TaskBatch, steps: int) -> TaskBatch:
+    """Return the last time steps of a batch, at most so many."""
+    lengths, asked = (tuple(min(own, steps) for own in all_own) for all_own in (batch.lengths, batch.asked))
+    return dataclasses.replace(
+        batch,
+        inputs=batch.inputs[len(batch.inputs) - max(lengths) :],
+        lengths=lengths,
+        targets=batch.targets[len(batch.targets) - max(asked) :],
+        asked=asked,
+    )

@@ -77,7 +77,8 @@ class Options:
     """Finish the sweep recorded in the storage folder; options not given are taken from it."""
 
     dry_run: Flag = False
-    """Print the grid with its estimated operations and time, and run nothing."""
+    """Print the grid with its operations and the time they take here, and run nothing. The time is estimated from a
+    moment of training, within a factor of about 1.5."""
 
     json: Flag = False
     """Print the result (or the dry run) as JSON on standard output."""

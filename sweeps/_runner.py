@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
 from cyclopts import App
 from pydantic import ValidationError
@@ -25,9 +25,6 @@ from sweeps._readings import Finding, readings
 from sweeps._scales import SCALES, base_config
 from tsrnn.command_line import run_resumable
 from tsrnn.config import RunConfig
-
-if TYPE_CHECKING:
-    from sweeps._estimate import Estimate
 
 Grid = Callable[[RunConfig, Options], Iterable[RunConfig]]
 # Ray counts resources in ten-thousandths.
@@ -59,10 +56,30 @@ class _Plan:
     networks: tuple[RunConfig, ...]
 
 
-def main(sweep: Sweep) -> NoReturn:
-    """Run a sweep's command line and exit.
+@dataclass(frozen=True)
+class Cost:
+    """What a dry run says: the networks of a sweep, their operations, and how long they take here."""
 
-    Exit status: 0 all is done, 1 something failed or is unfinished, 2 an option is not allowed.
+    networks: int
+    operations: float
+    seconds: float
+
+
+def main(sweep: Sweep) -> NoReturn:
+    """Run a sweep's command line and exit; see `run`."""
+    sys.exit(run(sweep, sys.argv[1:]))
+
+
+def run(sweep: Sweep, arguments: Sequence[str], costs: list[Cost] | None = None) -> int:
+    """Run a sweep's command line and return its exit status.
+
+    Args:
+        sweep: the experiment.
+        arguments: the words after the program's name.
+        costs: a dry run adds what it finds.
+
+    Returns:
+        0 all is done, 1 something failed or is unfinished, 2 an option is not allowed.
     """
     app = App(
         name=f"sweeps/{sweep.name}.py",
@@ -74,17 +91,17 @@ def main(sweep: Sweep) -> NoReturn:
 
     @app.default
     def command(options: Options = Options()) -> int:  # noqa: B008
-        return _run(sweep, options, Console(stderr=True, markup=False, emoji=False))
+        return _run(sweep, options, Console(stderr=True, markup=False, emoji=False), [] if costs is None else costs)
 
-    sys.exit(run_resumable(app, sys.argv[1:]))
+    return run_resumable(app, arguments)
 
 
-def _run(sweep: Sweep, options: Options, console: Console) -> int:
+def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) -> int:
     _check_resources(options)
     folder = SweepFolder(options.storage, sweep.name)
     plan = _plan(sweep, options, folder)
     if options.dry_run:
-        _print_dry_run(plan, options)
+        costs.append(_dry_run(plan, options))
         return 0
     failed: dict[str, str] = {}
     if folder.unfinished(plan.networks):
@@ -243,16 +260,18 @@ def _conclude(
     return 1 if unfinished else 0
 
 
-def _print_dry_run(plan: _Plan, options: Options) -> None:
+def _dry_run(plan: _Plan, options: Options) -> Cost:
+    """Print what would be run, and what it would cost."""
     from sweeps._estimate import estimate, operations
 
     groups = groups_of(plan.networks)
     typical_n = SCALES[plan.record.scale].typical_n
-    cost = estimate(groups, typical_n)
+    estimated = estimate(groups, typical_n)
     workers = min(os.cpu_count() or 1, len(groups))
+    cost = Cost(len(plan.networks), estimated.operations, estimated.seconds(workers))
     if options.json:
         print(json.dumps(_dry_run_json(plan, groups, cost, workers)))
-        return
+        return cost
     table = Table(title=f"{plan.record.sweep}, scale {plan.record.scale}, preset {plan.record.preset}: nothing is run")
     for name in ("trial", "networks", "seeds", "hidden", "epochs", "operations"):
         table.add_column(name, justify="left" if name == "trial" else "right")
@@ -271,24 +290,23 @@ def _print_dry_run(plan: _Plan, options: Options) -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"{len(plan.networks)} networks in {len(groups)} trials, about {cost.operations:.1e} operations; about "
-        f"{_duration(cost.seconds(workers))} on {workers} cores of this machine, if every network uses its whole "
-        f"epoch budget around N = {typical_n}.",
+        f"{cost.networks} networks in {len(groups)} trials, about {cost.operations:.1e} operations; about "
+        f"{duration(cost.seconds)} on {workers} cores of this machine with nothing else to do, if every network uses "
+        f"its whole budget around N = {typical_n}.",
         highlight=False,
         soft_wrap=True,
     )
+    return cost
 
 
-def _dry_run_json(
-    plan: _Plan, groups: Sequence[Sequence[RunConfig]], cost: "Estimate", workers: int
-) -> dict[str, object]:
+def _dry_run_json(plan: _Plan, groups: Sequence[Sequence[RunConfig]], cost: Cost, workers: int) -> dict[str, object]:
     return {
         "sweep": plan.record.sweep,
         "scale": plan.record.scale,
         "preset": plan.record.preset,
-        "networks": len(plan.networks),
+        "networks": cost.networks,
         "operations": cost.operations,
-        "seconds": cost.seconds(workers),
+        "seconds": cost.seconds,
         "workers": workers,
         "runs": [
             {"title": title(group[0]), "network_ids": [network.network_id for network in group]} for group in groups
@@ -296,7 +314,8 @@ def _dry_run_json(
     }
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in words."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

@@ -3,15 +3,18 @@
     python sweeps/all.py [--scale quick|laptop|paper] [--dry-run] [--replicates 4] [--storage results] ...
 
 The order shows results early. It takes the options that all sweeps share (see `sweeps/fixed_tau.py --help`) and hands
-them on; what has ended already is not trained again, so that the same command continues after any stop. Ctrl-C and
-SIGTERM stop the sweep that is running, and no other is begun. Exit status: 0 all is done, 1 something failed or is
-unfinished (the other sweeps run all the same), 2 an option is not allowed, 128 + its number after a signal.
+them on; what has ended already is not trained again, so that the same command continues after any stop. A dry run ends
+with what all of them cost. Ctrl-C and SIGTERM stop the sweep that is running, and no other is begun. Exit status: 0 all
+is done, 1 something failed or is unfinished (the other sweeps run all the same), 2 an option is not allowed, 128 + its
+number after a signal.
 """
 
+import importlib
+import json
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -70,17 +73,48 @@ def main(arguments: list[str]) -> int:
     if {"--help", "-h"} & set(arguments):
         print(__doc__)
         return 0
+    if "--dry-run" in arguments:
+        return _dry_run(arguments)
     runner = _Runner()
+
+    def run(name: str) -> int:
+        status = runner.run([sys.executable, str(Path(__file__).with_name(f"{name}.py")), *arguments])
+        return 128 + runner.stopped if runner.stopped else status
+
+    return _each(run)
+
+
+def _each(run: Callable[[str], int]) -> int:
+    """Run one sweep after the other, and return 1 if any did; a status that is neither 0 nor 1 ends it."""
     worst = 0
     for name in SWEEPS:
         print(f"== {name}", file=sys.stderr, flush=True)
-        status = runner.run([sys.executable, str(Path(__file__).with_name(f"{name}.py")), *arguments])
-        if runner.stopped:
-            return 128 + runner.stopped
+        status = run(name)
         if status not in (0, 1):
             return status
         worst = max(worst, status)
     return worst
+
+
+def _dry_run(arguments: list[str]) -> int:
+    """Say what every sweep would do, in this one process, and what all of them cost."""
+    from sweeps._runner import Cost, duration, run
+
+    costs: list[Cost] = []
+    status = _each(lambda name: run(importlib.import_module(f"sweeps.{name}").SWEEP, arguments, costs))
+    if status not in (0, 1):
+        return status
+    networks, operations, seconds = (
+        sum(getattr(cost, part) for cost in costs) for part in ("networks", "operations", "seconds")
+    )
+    if "--json" in arguments:
+        print(json.dumps({"sweep": "all", "networks": networks, "operations": operations, "seconds": seconds}))
+    else:
+        print(
+            f"All {len(costs)} sweeps, one after the other: {networks} networks, about {operations:.1e} operations; "
+            f"about {duration(seconds)} on this machine."
+        )
+    return status
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from sweeps._estimate import estimate
 from tests.tolerances import TOLERANCES, distance
 from tsrnn.__main__ import main
 from tsrnn.checkpoint import CheckpointError, load, new, save
@@ -120,6 +121,9 @@ class TestReadme:
         found = load(tmp_path / "file")
         assert found.config == run.replicates(2)[1]
         assert found.network.keys() == reports[-1].checkpoint.network.keys()
+
+    def test_a_dry_run_of_both(self, folder: Path):
+        assert estimate([run_of(folder).replicates(2)], 5).core_seconds > 0
 
     def test_a_network_learns_the_task(self, folder: Path):
         import_file(folder / "majority.py")

@@ -129,6 +129,35 @@ class TestAll:
         assert result.returncode == 0
         assert "The whole study" in result.stdout
 
+    @pytest.mark.parametrize("json_asked", [False, True])
+    def test_a_dry_run_ends_with_what_all_cost(self, tmp_path: Path, json_asked: bool):
+        options = ["--scale", "quick", "--hidden", "8", "--replicates", "1", "--dry-run", "--storage", str(tmp_path)]
+        command = [sys.executable, "sweeps/all.py", *options, *(["--json"] if json_asked else [])]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert [line.removeprefix("== ") for line in done.stderr.splitlines()] == list(GRIDS)
+        *each, last = done.stdout.splitlines()
+        networks = sum(quick for quick, _ in GRIDS.values())
+        if json_asked:
+            found, total = [json.loads(line) for line in each], json.loads(last)
+            assert [one["sweep"] for one in found] == list(GRIDS)
+            assert total == {"sweep": "all"} | {
+                part: sum(one[part] for one in found) for part in ("networks", "operations", "seconds")
+            }
+            assert total["networks"] == networks
+        else:
+            assert last.startswith(f"All {len(GRIDS)} sweeps, one after the other: {networks} networks, about ")
+        assert not list(tmp_path.iterdir())
+
+    def test_a_dry_run_tells_of_a_folder_that_is_in_the_way_and_goes_on(self, tmp_path: Path):
+        (tmp_path / "curricula").mkdir()
+        (tmp_path / "curricula" / "thesis.txt").write_text("mine")
+        options = ["--scale", "quick", "--hidden", "8", "--replicates", "1", "--dry-run", "--storage", str(tmp_path)]
+        done = subprocess.run([sys.executable, "sweeps/all.py", *options], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr.count("error: ") == 1
+        assert "choose another --storage" in done.stderr
+        assert done.stdout.splitlines()[-1].startswith(f"All {len(GRIDS) - 1} sweeps")
+
     def test_a_bad_option_ends_it_at_once(self):
         command = [sys.executable, "sweeps/all.py", "--scale", "huge"]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

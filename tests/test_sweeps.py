@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -25,7 +26,7 @@ from analysis.measures import max_n
 from sweeps._errors import SweepError
 from sweeps._estimate import estimate, operations
 from sweeps._folder import Record, SweepFolder, require_same_base
-from sweeps._grid import axes, title, with_curriculum, with_network, with_tau
+from sweeps._grid import axes, title, with_curriculum, with_network, with_tau, with_time
 from sweeps._options import Options
 from sweeps._progress import Progress
 from sweeps._runner import Sweep, groups_of, main
@@ -34,7 +35,7 @@ from sweeps._trainable import PopulationTrainable
 from sweeps.fixed_tau import SWEEP as SWEEP_OF_TAUS
 from tests.processes import descendants, kill, kill_everything
 from tsrnn.__main__ import main as evaluate
-from tsrnn.checkpoint import load
+from tsrnn.checkpoint import load, new
 from tsrnn.config import (
     GRU,
     LSTM,
@@ -47,13 +48,16 @@ from tsrnn.config import (
     ReLU,
     RunConfig,
     Tanh,
+    Time,
     Training,
 )
 from tsrnn.files import open_sealed_json, sealed_json
 from tsrnn.records import RUNS
+from tsrnn.sampling import TaskBatch
 from tsrnn.store import Store
 from tsrnn.tabulate import runs_row
-from tsrnn.training import train
+from tsrnn.tasks import Sines
+from tsrnn.training import Trainer, train
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEP = [sys.executable, "sweeps/fixed_tau.py"]
@@ -598,6 +602,53 @@ class TestParts:
         monkeypatch.setattr("sweeps._estimate.new", allocate)
         with pytest.raises(SweepError, match=r"hidden = 500: .*\(not enough memory\)"):
             estimate([[RunConfig()]], 5)
+
+    @pytest.mark.parametrize(
+        ("config", "replicates"),
+        [
+            (RunConfig(), 4),
+            (with_time(with_network(RunConfig(), self_interaction="outside"), Time(k=(10,), dt="1/k")), 4),
+            (RunConfig(network=Leaky(hidden=200_000)), 2),
+            (RunConfig(network=LSTM()), 4),
+            (RunConfig(network=Leaky(hidden=8)), 1000),
+            (RunConfig(task=Sines(steps=5000)), 4),
+            (with_curriculum(base_config("paper", "tuned"), "multi-ahead-5"), 4),
+        ],
+        ids=lambda value: (
+            f"{value.network.kind} {value.network.hidden}" if isinstance(value, RunConfig) else str(value)
+        ),
+    )
+    def test_an_estimate_measures_a_small_piece(self, monkeypatch, config, replicates):
+        measured, step = [], Trainer.step
+
+        def watched(self: Trainer, batch: TaskBatch, initial: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            people = self.population
+            steps, networks, sequences = batch.inputs.shape
+            elements = sum(p.numel() for name, p in people.parameters.items() if p.dim() == 3) / networks
+            numbers = sum(p.numel() for p in people.parameters.values())
+            measured.append((6 * steps * networks * sequences * elements, numbers))
+            return step(self, batch, initial)
+
+        monkeypatch.setattr(Trainer, "step", watched)
+        monkeypatch.setattr("sweeps._estimate._RATES", {})
+        found = estimate([config.replicates(replicates)], 50)
+        expected = replicates * operations(config, 50)
+        assert found.operations == pytest.approx(expected)
+        assert 0 < found.core_seconds < math.inf
+        assert 2 <= len(measured) <= 31
+        for operations_of_it, numbers in measured:
+            assert operations_of_it < 8e9
+            assert numbers < 2e7
+
+    def test_what_is_alike_is_measured_once(self, monkeypatch):
+        monkeypatch.setattr("sweeps._estimate._RATES", {})
+        made = []
+        monkeypatch.setattr("sweeps._estimate.new", lambda config: made.append(config) or new(config))
+        small = base_config("quick", "paper", 8)
+        estimate([with_tau(small, tau).replicates(2) for tau in ("1", "2", "trained")], 5)
+        assert len(made) == 2
+        estimate([replace(small, network=GRU(hidden=8)).replicates(2)], 5)
+        assert len(made) == 4
 
     def test_operations_of_the_papers_epoch(self):
         # 1000 epochs of 600 steps and 50 tests, M = 13.5 on average at N = 5.
