@@ -121,7 +121,8 @@ def main(
                 folder.fail(network, reasons[network.network_id])
                 console.print(f"failed: {network.network_id}: {reasons[network.network_id]}", highlight=False)
     unfinished = folder.unfinished(networks)
-    rows = _measure(results, folder, sources, starts, {network.network_id for network in unfinished}, trials)
+    ended = {network.network_id for network in networks} - {network.network_id for network in unfinished}
+    rows = _measure(results, folder, sources, starts, ended, trials, console)
     rows = rows.merge(choice.checkpoints, on=["network_id", "n"]).assign(beyond=lambda f: f["retrained_n"] - f["n"])
     summary = summarise(rows, ["retrained_n"], ["relative_accuracy", "accuracy", "epochs"])
     tests, notes = compare_curricula(rows, "beyond")
@@ -141,12 +142,16 @@ def _measure(
     folder: SweepFolder,
     sources: dict[str, tuple["Checkpoint", int]],
     starts: dict[tuple[str, int], "Checkpoint"],
-    unfinished: set[str],
+    ended: set[str],
     trials: int,
+    console: Console,
 ) -> "pd.DataFrame":
     """Write the table `retraining`, and return it."""
+    import time
+
     import pandas as pd
 
+    from analysis._progress import Shown
     from analysis.interventions import InTime, accuracy_in_time
     from analysis.significance import relative_accuracy
     from tsrnn.checkpoint import CheckpointFolder
@@ -154,26 +159,29 @@ def _measure(
 
     store, protocol, written = Store(results), InTime(trials=trials), []
     store.create((RETRAINING,))
-    for key, (source, n) in sources.items():
-        found = {n: (accuracy_in_time(source, n, protocol), 0)}
-        for (of, larger), start in starts.items():
-            if of == key and start.config.network_id not in unfinished:
-                end, _ = CheckpointFolder(folder.path, start.config.network_id).newest(start.config)
-                found[larger] = accuracy_in_time(end, larger, protocol), end.progress.epoch
-        rows = [
-            {
-                "network_id": key,
-                "n": n,
-                "retrained_n": larger,
-                "epochs": epoch,
-                "accuracy": accuracy.accuracy,
-                "standard_error": accuracy.standard_error if trials > 1 else None,
-                "relative_accuracy": float(relative_accuracy(accuracy.accuracy, found[n][0].accuracy)),
-            }
-            for larger, (accuracy, epoch) in found.items()
-        ]
-        store.write_solved(RETRAINING, key, n, encode(RETRAINING, key, rows))
-        written += rows
+    with Shown("retraining: accuracies", {"networks": len(sources)}, console, quiet=True) as shown:
+        for key, (source, n) in sources.items():
+            began = time.monotonic()
+            found = {n: (accuracy_in_time(source, n, protocol), 0)}
+            for (of, larger), start in starts.items():
+                if of == key and start.config.network_id in ended:
+                    end, _ = CheckpointFolder(folder.path, start.config.network_id).newest(start.config)
+                    found[larger] = accuracy_in_time(end, larger, protocol), end.progress.epoch
+            rows = [
+                {
+                    "network_id": key,
+                    "n": n,
+                    "retrained_n": larger,
+                    "epochs": epoch,
+                    "accuracy": accuracy.accuracy,
+                    "standard_error": accuracy.standard_error if trials > 1 else None,
+                    "relative_accuracy": float(relative_accuracy(accuracy.accuracy, found[n][0].accuracy)),
+                }
+                for larger, (accuracy, epoch) in found.items()
+            ]
+            store.write_solved(RETRAINING, key, n, encode(RETRAINING, key, rows))
+            written += rows
+            shown.take("networks", time.monotonic() - began)
     return pd.DataFrame(written)
 
 

@@ -15,8 +15,9 @@ from tsrnn.networks.base import READOUT_WEIGHT, NetworkState, Stack, unstack
 from tsrnn.networks.leaky import BIAS, INPUT_BIAS, INPUT_WEIGHT, WEIGHT, LeakyPopulation
 from tsrnn.networks.recurrence import activate_
 
-# Sequences stepped together on a CPU: products run at the full rate, and their states stay in a core's cache.
-_ROWS = 128
+# States of the sequences stepped together on a CPU (bytes): products run at the full rate, calls are few, and a core's
+# cache holds them.
+_STATES = 1 << 18
 
 
 class LeakyCopies(LeakyPopulation):
@@ -79,7 +80,9 @@ class LeakyCopies(LeakyPopulation):
         """
         steps, batch = len(inputs), initial.shape[1]
         states = initial.new_empty(steps, *initial.shape)
-        rows = _ROWS if self.device.type == "cpu" else self.replicates * batch
+        rows = self.replicates * batch
+        if self.device.type == "cpu":
+            rows = _STATES // (initial.shape[2] * initial.element_size())
         together = max(1, min(self._copies, rows // batch))
         for source in range(len(self.parameters[WEIGHT])):
             end = (source + 1) * self._copies
