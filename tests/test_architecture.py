@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
-    ("kinds", "errors", "randomness", "records", "files", "autocorrelation", "exponentials"),
+    ("kinds", "errors", "randomness", "records", "files", "autocorrelation", "exponentials", "logistic"),
     ("tasks", "bartlett", "lock"),
     ("config", "timescales"),
     ("networks", "curriculum", "presets", "store"),
