@@ -9,8 +9,8 @@ from pyarrow.parquet import filters_to_expression
 
 from tsrnn.errors import Failure
 from tsrnn.files import Location, ObjectPath, location
-from tsrnn.records import RUNS, Table
-from tsrnn.store import StoreError, read_folder
+from tsrnn.records import BY_NAME, RUNS, Table
+from tsrnn.store import StoreError, read_folder, schema
 
 
 class ResultsError(Failure):
@@ -54,6 +54,8 @@ def load(
             columns=None if columns is None else list(columns),
             filters=None if where is None else list(where),
             partitioning=None,
+            # A file of an older version may lack a column: it is empty there.
+            schema=schema(BY_NAME[name]) if name in BY_NAME else None,
         )
     except (pa.ArrowException, OSError, StoreError) as error:
         raise ResultsError(f"{folder / name} cannot be read: {' '.join(str(error).split())}") from error

@@ -29,7 +29,10 @@ from tsrnn.tabulate import runs_row
 _RECORD: Final = "sweep.json"
 
 MADE_AGAIN: Final = "moved aside; the sweep's command writes it again"
-TRAINED_AGAIN: Final = "the network's rows and resume checkpoints moved aside; the sweep's command trains it again"
+TRAINED_AGAIN: Final = (
+    "the network's rows and resume checkpoints moved aside; the sweep's command trains it again "
+    "(equal but for rounding: see docs/reproducibility.md)"
+)
 MEASURED_AGAIN: Final = "moved aside; the command of its analysis measures the network again"
 OLDER_USED: Final = "moved aside; an older checkpoint is used, or none needed"
 REWRITTEN: Final = "written again, from what the other files say"

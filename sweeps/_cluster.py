@@ -35,7 +35,7 @@ from sweeps._progress import Progress
 from sweeps._shared import marked, require_shared
 from sweeps._trainable import PopulationTrainable
 from tsrnn.command_line import fail
-from tsrnn.config import RunConfig
+from tsrnn.config import Library, RunConfig
 from tsrnn.files import Location, write_atomically
 from tsrnn.lock import FolderLock, LockedError
 from tsrnn.plugins import files_of
@@ -53,10 +53,17 @@ _PASSED_ON: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "A
 
 @dataclass(frozen=True)
 class Resources:
-    """CPUs and GPUs of one trial."""
+    """CPUs and GPUs of one trial.
+
+    Attributes:
+        cpus: of a trial.
+        gpus: of a trial.
+        here: whether all trials run on this machine.
+    """
 
     cpus: float
     gpus: float
+    here: bool = False
 
 
 def connect(address: str, cpus: float, gpus: float | None, console: Console, niceness: int | None = None) -> Resources:
@@ -112,7 +119,7 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console, nic
     if gpus is None:
         gpus = _GPU_SHARE if any(machine.get("GPU", 0) for machine in machines.all) else 0.0
     _require_place(cpus, gpus, machines)
-    return Resources(cpus, gpus)
+    return Resources(cpus, gpus, here=found is None)
 
 
 def _stop(_: int, frame: FrameType | None) -> None:
@@ -269,7 +276,13 @@ def _require_place(cpus: float, gpus: float, machines: _Machines) -> None:
 
 
 def run(
-    groups: Sequence[Sequence[RunConfig]], folder: Location, resources: Resources, console: Console
+    groups: Sequence[Sequence[RunConfig]],
+    folder: Location,
+    resources: Resources,
+    console: Console,
+    *,
+    products: Library | None = None,
+    verbose: bool = False,
 ) -> dict[str, str]:
     """Train each group as one trial; return the reason of each network that failed, by network_id.
 
@@ -278,6 +291,8 @@ def run(
         folder: the sweep's folder.
         resources: of each trial.
         console: shows progress.
+        products: what multiplies; None to let every trial measure it.
+        verbose: say of each trial what it found.
 
     Raises:
         SweepError: if a machine of the cluster does not see the folder, or a trial failed, and its traceback cannot
@@ -286,29 +301,35 @@ def run(
     """
     with marked(folder) as mark:
         require_shared(folder, mark)
-        failed = _fit(groups, folder, mark, resources, console)
+        trials = [
+            {
+                "index": i,
+                "networks": [network.to_json() for network in group],
+                "plugins": files_of(group),
+                "folder": str(folder),
+                "mark": mark,
+                "gpus": resources.gpus,
+                "device": "cuda" if resources.gpus else "cpu",
+                "threads": max(1, int(resources.cpus)),
+                "products": products,
+            }
+            for i, group in enumerate(groups)
+        ]
+        failed = _fit(trials, groups, folder, resources, Progress(groups, console, verbose=verbose), console)
     return failed
 
 
 def _fit(
-    groups: Sequence[Sequence[RunConfig]], folder: Location, mark: str, resources: Resources, console: Console
+    trials: Sequence[dict[str, Any]],
+    groups: Sequence[Sequence[RunConfig]],
+    folder: Location,
+    resources: Resources,
+    shown: Progress,
+    console: Console,
 ) -> dict[str, str]:
     """Train the groups; return the reasons of failures."""
-    trials = [
-        {
-            "index": i,
-            "networks": [network.to_json() for network in group],
-            "plugins": files_of(group),
-            "folder": str(folder),
-            "mark": mark,
-            "gpus": resources.gpus,
-            "device": "cuda" if resources.gpus else "cpu",
-            "threads": max(1, int(resources.cpus)),
-        }
-        for i, group in enumerate(groups)
-    ]
     # Tune's own state is of no use to us: what a run needs to continue is under its networks' keys.
-    with scratch() as folder_of_tune, _unless_ray_dies(console), Progress(groups, console) as progress:
+    with scratch() as folder_of_tune, _unless_ray_dies(console), shown as progress:
         results = tune.Tuner(
             tune.with_resources(PopulationTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
             param_space={"trial": tune.grid_search(trials)},

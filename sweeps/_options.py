@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from sweeps._errors import UsageError
 from sweeps._scales import ScaleName
+from tsrnn.config import Library
 from tsrnn.presets import PresetName
 
 T = TypeVar("T")
@@ -56,6 +57,10 @@ class Options:
     precision: Literal["float32", "bfloat16"] | None = None
     """Dtype of the recurrence's products: bfloat16 is faster where the processor has it. [default: float32]"""
 
+    products: Library | None = None
+    """What multiplies: blas (torch's own choice, MKL on x86) or onednn (float32 on a CPU). [default: the faster one,
+    which each trial measures; a trial that goes on takes what it began with]"""
+
     storage: Annotated[str, Parameter(env_var="TSRNN_STORAGE")] = "results"
     """Folder for results; this sweep writes below STORAGE/<its name>/. On a cluster of several machines: a folder that
     all of them see, or s3://BUCKET/PATH."""
@@ -79,6 +84,9 @@ class Options:
     dry_run: Flag = False
     """Print the grid with its operations and the time they take here, and run nothing. The time is estimated from a
     moment of training, within a factor of about 1.5."""
+
+    verbose: Flag = False
+    """Say of each trial what multiplies and how many networks are stepped together."""
 
     json: Flag = False
     """Print the result (or the dry run) as JSON on standard output."""

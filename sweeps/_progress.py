@@ -56,8 +56,9 @@ class Progress(tune.Callback):
     Use it as a context around the run. `groups` are the trials' networks by trial index.
     """
 
-    def __init__(self, groups: Sequence[Sequence[RunConfig]], console: Console) -> None:
-        """Show the trials of these groups on a console."""
+    def __init__(self, groups: Sequence[Sequence[RunConfig]], console: Console, *, verbose: bool = False) -> None:
+        """Show the trials of these groups on a console; `verbose` says what multiplies in each."""
+        self._verbose = verbose
         self._groups = [list(group) for group in groups]
         self._console = console
         self._total = sum(network.end.max_epochs for group in groups for network in group)
@@ -96,7 +97,11 @@ class Progress(tune.Callback):
     ) -> None:
         """Take up an epoch, and forgive the trial its failures before it: it has come further since."""
         trial.run_metadata.num_failures = 0
-        self._running[trial.trial_id].latest = result["networks"]
+        running = self._running[trial.trial_id]
+        if self._verbose and not running.latest and result["products"]:
+            line = f"{running.title}: products: {result['products']}"
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        running.latest = result["networks"]
         for network_id, seen in result["networks"].items():
             self._before.setdefault(network_id, seen["epoch"] - 1)
         for warning in result["warnings"]:

@@ -127,17 +127,34 @@ def _train(sweep: Sweep, options: Options, folder: SweepFolder, console: Console
     # What the folder holds may have changed before it was locked.
     plan = _plan(sweep, options, folder)
     waiting, total = folder.unfinished(plan.networks), len(plan.networks)
+    if resources.here and not resources.gpus:
+        _require_precision(waiting)
     console.print(f"{sweep.name}: {len(waiting)} of {total} networks to train, in {folder.path}", soft_wrap=True)
     folder.write(plan.record)
     failed = {}
     if waiting:
-        reasons = _cluster.run(groups_of(waiting), folder.path, resources, console)
+        reasons = _cluster.run(
+            groups_of(waiting), folder.path, resources, console, products=options.products, verbose=options.verbose
+        )
         # A network that had ended before its trial's error stays as it is.
         for network in folder.unfinished(waiting):
             if network.network_id in reasons:
                 failed[network.network_id] = reasons[network.network_id]
                 folder.fail(network, reasons[network.network_id])
     return plan, failed
+
+
+def _require_precision(networks: Iterable[RunConfig]) -> None:
+    """Refuse, before anything is written, what every trial on this machine would refuse."""
+    from torch import device
+
+    from tsrnn.networks.choice import require_bfloat16
+
+    if any(network.training.precision == "bfloat16" for network in networks):
+        try:
+            require_bfloat16(device("cpu"))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
 
 
 def _plan(sweep: Sweep, options: Options, folder: SweepFolder) -> _Plan:

@@ -4,7 +4,6 @@ Everything is kept under a network's own key: a trial that is retried, moved to 
 later invocation continues each network from its newest valid checkpoint.
 """
 
-import platform
 import time
 from typing import Any
 
@@ -17,6 +16,7 @@ from sweeps._shared import unseen
 from tsrnn.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
 from tsrnn.config import RunConfig
 from tsrnn.files import Location, location
+from tsrnn.networks.choice import processor
 from tsrnn.plugins import import_file
 from tsrnn.records import OUTCOMES
 from tsrnn.store import NetworkTables, Store, StoreError
@@ -28,8 +28,8 @@ class PopulationTrainable(tune.Trainable):
     """One step is one epoch of the population.
 
     Its Tune config holds one entry "trial": "networks" (RunConfigs as JSON), "plugins" (the files with their
-    tasks and networks that tsrnn has not), "folder" (the sweep's), "mark" (a name in it), "device", "gpus"
-    and "threads".
+    tasks and networks that tsrnn has not), "folder" (the sweep's), "mark" (a name in it), "device", "gpus",
+    "threads" and, if it is not to be measured, "products".
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -37,6 +37,7 @@ class PopulationTrainable(tune.Trainable):
         config = config["trial"]
         torch.set_num_threads(config["threads"])
         self._processor = _processor(config["device"], config["gpus"])
+        self._products = ""
         if reason := unseen(config["folder"], config["mark"]):  # on a machine that came after the sweep's start
             raise SweepError(reason)
         self._metrics = Metrics(location(config["folder"]).name)
@@ -68,7 +69,9 @@ class PopulationTrainable(tune.Trainable):
                 self._write_outcome(start, outcome)
             except (StoreError, OSError) as error:
                 self._unusable.append(error)
-        self._trainer = Trainer(going_on, config["device"]) if going_on else None
+        self._trainer = Trainer(going_on, config["device"], config.get("products")) if going_on else None
+        if self._trainer and self._trainer.computed.plan:
+            self._products = str(self._trainer.computed.plan)
 
     def _start(self, run: RunConfig, folder: Location) -> Checkpoint:
         """Return where a network goes on: the newest checkpoint that is valid and whose epochs have their rows."""
@@ -76,6 +79,11 @@ class PopulationTrainable(tune.Trainable):
         self._folders[key] = CheckpointFolder(folder, key)
         start, warnings = self._folders[key].newest(run, self._store.last_epoch(key))
         self._warnings += [f"{warning}; continuing from epoch {start.progress.epoch}" for warning in warnings]
+        if start.computed and start.computed.processor != self._processor:
+            self._warnings.append(
+                f"networks begun on {start.computed.processor} go on on {self._processor}: "
+                "their numbers agree but for rounding, not bit for bit with those of one machine"
+            )
         self._tables[key] = NetworkTables(self._store, key, through_epoch=start.progress.epoch)
         self._started[key] = start.progress.epoch
         return start
@@ -140,7 +148,7 @@ class PopulationTrainable(tune.Trainable):
             broken += self._unusable
         if broken:
             raise broken[0]
-        return {"networks": self._last, "warnings": self._warnings, "done": done}
+        return {"networks": self._last, "warnings": self._warnings, "products": self._products, "done": done}
 
     def _keep(self, report: EpochReport) -> None:
         """Write an epoch in the order that a crash at any point leaves nothing lost and nothing doubled.
@@ -168,7 +176,7 @@ class PopulationTrainable(tune.Trainable):
             self._folders[key].save_resume(report.checkpoint)
 
     def _write_outcome(self, checkpoint: Checkpoint, outcome: Outcome) -> None:
-        row = outcomes_row(checkpoint.config, outcome, checkpoint.progress, self._processor)
+        row = outcomes_row(checkpoint.config, outcome, checkpoint.progress, self._processor, self._products)
         self._store.write(OUTCOMES, checkpoint.config.network_id, [row])
 
 
@@ -177,7 +185,6 @@ def _processor(device: str, gpus: float) -> str:
 
     Ray counts shares and no more: without this one trial could take the memory of all.
     """
-    if device == "cpu":
-        return f"cpu: {platform.processor() or platform.machine()}"
-    torch.cuda.set_per_process_memory_fraction(min(gpus, 1.0))
-    return f"cuda: {torch.cuda.get_device_name()}"
+    if device != "cpu":
+        torch.cuda.set_per_process_memory_fraction(min(gpus, 1.0))
+    return processor(torch.device(device))

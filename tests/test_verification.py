@@ -18,12 +18,13 @@ from sweeps._trainable import PopulationTrainable
 from tests.test_reliability import SMALL, trial
 from tests.test_sweeps import assert_same_tables, contents
 from tsrnn import checkpoint
-from tsrnn.config import RunConfig
+from tsrnn.config import Leaky, RunConfig
 from tsrnn.lock import FolderLock
 from tsrnn.records import ANALYSES, CONNECTIVITY, EPOCHS, HEADS
 from tsrnn.store import Store, encode
 
-LEARNS = replace(SMALL, training=replace(SMALL.training, solved_accuracy=1e-9))
+# Of sizes whose networks give the same bits alone as in a stack: see docs/reproducibility.md.
+LEARNS = replace(SMALL, network=Leaky(hidden=16), training=replace(SMALL.training, batch_size=16, solved_accuracy=1e-9))
 NETWORKS = LEARNS.replicates(2)
 VICTIM, OTHER = (network.network_id for network in NETWORKS)
 TRAINED_AGAIN = "trains it again"
@@ -197,7 +198,8 @@ def test_a_sweep_that_was_cut_off(whole, tmp_path, capsys):
     assert (status, [problem["path"] for problem in problems]) == (0, [f"epochs/{VICTIM}.parquet"])
     assert not (folder.path / "epochs" / "_x.parquet.1.ab").exists()
     assert set(train(folder.path)) == {VICTIM, OTHER}
-    assert_same_tables(folder.path, whole)
+    # The one begins again beside the other, which has more heads by now.
+    assert_same_tables(folder.path, whole, rounding=True)
 
 
 def test_several_damages_at_once_and_text(folder, whole, capsys):

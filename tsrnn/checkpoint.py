@@ -26,6 +26,7 @@ from tsrnn.errors import Failure
 from tsrnn.files import Location, ObjectPath, location, write_atomically
 from tsrnn.kinds import MemoryN
 from tsrnn.networks import NetworkState, Population, initial_network, parameter_dtype, population, shapes
+from tsrnn.networks.choice import Computed
 from tsrnn.optimizers import OptimizerState, initial_state
 
 FORMAT: Final = "tsrnn-2"
@@ -83,6 +84,7 @@ class Progress:
 
 
 _PROGRESS: Final[TypeAdapter[Progress]] = TypeAdapter(Progress)
+_COMPUTED: Final[TypeAdapter[Computed | None]] = TypeAdapter(Computed | None)
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,14 @@ class Checkpoint:
         network: its tensors by name, heads by their N.
         optimizer: the optimiser's state (see `tsrnn.optimizers.initial_state`); empty where no step was taken, or
             only the weights are kept.
+        computed: on what and how it was trained last; None where it has taken no step, or an older version wrote it.
     """
 
     config: RunConfig
     progress: Progress
     network: NetworkState
     optimizer: OptimizerState = field(default_factory=dict)
+    computed: Computed | None = None
 
     def population(self) -> Population:
         """Return the network as a population of one, whose products are those of its parameters' dtype."""
@@ -134,6 +138,8 @@ def save(checkpoint: Checkpoint, path: Location) -> None:
         "config": json.loads(checkpoint.config.to_json()),
         "progress": asdict(checkpoint.progress),
     }
+    if checkpoint.computed is not None:
+        about["computed"] = asdict(checkpoint.computed)
     text = json.dumps(about, sort_keys=True)
     metadata = {"tsrnn": text, "sha256": _digest(text, tensors)}
     write_atomically(path, safetensors.torch.save(tensors, metadata))
@@ -159,7 +165,7 @@ def load(path: str | Location) -> Checkpoint:
         raise CheckpointError(f"{path}: not a tsrnn checkpoint (its header has no tsrnn entry)")
     if metadata.get("sha256") != _digest(metadata["tsrnn"], tensors):
         raise DamagedCheckpointError(f"{path}: damaged (its contents do not match its checksum)")
-    config, progress = _about(path, metadata["tsrnn"])
+    config, progress, computed = _about(path, metadata["tsrnn"])
     parts: dict[str, dict[str, Tensor]] = {"network": {}, "optimizer": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")
@@ -177,7 +183,7 @@ def load(path: str | Location) -> Checkpoint:
         optimizer = {part: {name: parts["optimizer"][f"{part}/{name}"] for name in state[part]} for part in state}
     else:
         optimizer = {}
-    return Checkpoint(config, progress, parts["network"], optimizer)
+    return Checkpoint(config, progress, parts["network"], optimizer, computed)
 
 
 def _read(path: Location) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -191,13 +197,14 @@ def _read(path: Location) -> tuple[dict[str, str], dict[str, Tensor]]:
         return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def _about(path: Location, text: str) -> tuple[RunConfig, Progress]:
+def _about(path: Location, text: str) -> tuple[RunConfig, Progress, Computed | None]:
     try:
         about: Any = json.loads(text)
         if not isinstance(about, dict) or about.get("format") != FORMAT:
             raise CheckpointError(f"{path}: unknown format; this version reads {FORMAT}")
         config = RunConfig.from_json(json.dumps(about.get("config")))
-        return config, _PROGRESS.validate_json(json.dumps(about.get("progress")))
+        progress = _PROGRESS.validate_json(json.dumps(about.get("progress")))
+        return config, progress, _COMPUTED.validate_json(json.dumps(about.get("computed")))
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{path}: its header is not JSON ({error})") from None
     except ValidationError as error:

@@ -22,6 +22,9 @@ from tsrnn.tasks import Lengths as Lengths
 from tsrnn.tasks import Parity as Parity
 
 Precision = Literal["float32", "bfloat16", "float64"]
+Library = Literal["blas", "onednn"]
+"""What multiplies: "blas", torch's public operations (MKL on x86); "onednn", of float32 matrices on a CPU. It changes
+the last bits of a network's numbers, and is not part of its `RunConfig`."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -22,9 +22,15 @@ _ITERATIONS: Final = 5
 
 
 def gradient_norms(gradients: Mapping[str, Tensor]) -> Tensor:
-    """Return each network's gradient norm over all its tensors, [R]."""
-    squares = [torch.linalg.vector_norm(g.flatten(1), dim=1) ** 2 for g in gradients.values()]
-    return torch.stack(squares).sum(0).sqrt()
+    """Return each network's gradient norm over all its tensors, [R].
+
+    The squares are added one tensor after the other: torch's sum over them would take another order for other R.
+    """
+    first, *rest = (torch.linalg.vector_norm(g.flatten(1), dim=1) ** 2 for g in gradients.values())
+    total: Tensor = first
+    for square in rest:
+        total = total + square
+    return total.sqrt()
 
 
 def clip_scale(norms: Tensor, clip: GradientClip | None) -> Tensor:

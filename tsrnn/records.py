@@ -9,13 +9,23 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, dtype, unit ("" where it has none), meaning, and whether it is part of the key."""
+    """One column of a table.
+
+    Attributes:
+        name: in the files.
+        dtype: of its values.
+        unit: "" where it has none.
+        meaning: in words.
+        key: whether it is part of the key; a key is never empty.
+        later: whether files of older versions may lack it: it is empty there.
+    """
 
     name: str
     dtype: DType
     unit: str
     meaning: str
     key: bool = False
+    later: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,8 @@ OUTCOMES = Table(
         Column("steps", "int64", "steps", "optimiser steps taken"),
         Column("operations", "float64", "operations", "useful floating-point operations of its matrix products"),
         Column("wall_s", "float64", "s", "its own computing time: its share of its population's"),
-        Column("device", "string", "", "cpu or cuda, with the processor's name"),
+        Column("device", "string", "", "cpu or cuda, with the processor's name and its instruction set"),
+        Column("products", "string", "", "what multiplied, and how many networks were stepped together", later=True),
         Column("versions", "string", "", "tsrnn, torch and Python, as JSON"),
     ),
 )

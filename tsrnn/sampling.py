@@ -152,4 +152,5 @@ def initial_states(population: Population, streams: Streams, batch: int) -> Tens
     """
     network = population.network
     activity = streams.uniform(batch, network.hidden).mul_(network.initial_state).to(population.dtype)
-    return F.pad(activity, (0, population.state_size - network.hidden))
+    more = population.state_size - network.hidden
+    return F.pad(activity, (0, more)) if more else activity

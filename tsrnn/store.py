@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from tsrnn.errors import Failure
 from tsrnn.files import Location, ObjectPath, location, write_atomically
-from tsrnn.records import EPOCHS, HEADS, OUTCOMES, SOLVED, TABLES, Row, Table
+from tsrnn.records import BY_NAME, EPOCHS, HEADS, OUTCOMES, SOLVED, TABLES, Row, Table
 
 _ARROW_TYPES: Final = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
 # A network id names a file: not the empty one, not one that readers skip ("_", "."), none in another folder.
@@ -272,12 +272,22 @@ def encode(table: Table, network_id: str, rows: Sequence[Row]) -> pa.Table:
 def read_rows(path: Location, table: Table) -> pa.Table:
     """Read one file of a table, and hold it against its checksums.
 
+    Columns that tables got later are empty in a file that lacks them.
+
     Raises:
         DamagedFileError: it is absent or damaged.
-        StoreError: it has other columns than this version writes.
+        StoreError: it has other columns than this version knows.
     """
-    rows = _read_file(path)
-    if not rows.schema.equals(schema(table)):
+    rows, expected = _read_file(path), schema(table)
+    if rows.schema.equals(expected):
+        return rows
+    for column in table.columns:
+        if column.later and column.name not in rows.schema.names:
+            field = expected.field(column.name)
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    if set(rows.schema.names) == set(expected.names):
+        rows = rows.select(expected.names)
+    if not rows.schema.equals(expected):
         raise StoreError(f"{path} has other columns than this version of tsrnn writes: use a new folder")
     return rows
 
@@ -298,9 +308,14 @@ def read_folder(folder: Location) -> pa.Table:
         if isinstance(folder, ObjectPath):
             # Arrow's dataset reads a file in several requests: between two of them it may be replaced.
             with ThreadPoolExecutor(_REQUESTS) as pool:
-                return pa.concat_tables(pool.map(_read_file, _files(folder)))
+                return pa.concat_tables(pool.map(_read_file, _files(folder)), promote_options="default")
         checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-        return ds.dataset(folder, format=ds.ParquetFileFormat(default_fragment_scan_options=checked)).to_table()
+        dataset = ds.dataset(
+            folder,
+            schema=schema(BY_NAME[folder.name]) if folder.name in BY_NAME else None,
+            format=ds.ParquetFileFormat(default_fragment_scan_options=checked),
+        )
+        return dataset.to_table()
     except (pa.ArrowException, OSError) as error:
         for path in _files(folder):
             _read_file(path)  # names the damaged file

@@ -38,7 +38,11 @@ def runs_row(config: RunConfig, sweep: str, scale: str) -> Row:
 
 
 def outcomes_row(
-    config: RunConfig, outcome: Outcome, progress: Progress | None = None, device: str | None = None
+    config: RunConfig,
+    outcome: Outcome,
+    progress: Progress | None = None,
+    device: str | None = None,
+    products: str | None = None,
 ) -> Row:
     """Return a network's row of `outcomes`; without `progress`, how far it came is left empty."""
     return {
@@ -51,6 +55,7 @@ def outcomes_row(
         "operations": progress and progress.operations,
         "wall_s": progress and progress.wall_s,
         "device": device,
+        "products": products or None,
         "versions": json.dumps(
             {"tsrnn": version("tsrnn"), "torch": torch.__version__, "python": platform.python_version()}
         ),

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from tsrnn import curriculum
 from tsrnn.checkpoint import Checkpoint, Progress, new
-from tsrnn.config import AllHeads, RunConfig, stacking_key
+from tsrnn.config import AllHeads, Library, RunConfig, stacking_key
 from tsrnn.curriculum import CurriculumState
 from tsrnn.evaluation import end_accuracy
 from tsrnn.networks import NetworkState, Population, initial_head, operations, population, product_dtype
+from tsrnn.networks.choice import Computed, Plan, processor, require_bfloat16
 from tsrnn.optimizers import (
     StackedOptimizer,
     clip_scale,
@@ -115,11 +116,19 @@ class Trainer:
     in the calling thread, since they slow a CPU several times over at large N.
     """
 
-    def __init__(self, starts: Sequence[Checkpoint], device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, starts: Sequence[Checkpoint], device: str | torch.device = "cpu", products: Library | None = None
+    ) -> None:
         """Continue from R checkpoints (`tsrnn.checkpoint.new` makes those of new runs).
 
+        Args:
+            starts: the checkpoints.
+            device: where to compute, as torch names it.
+            products: what multiplies. None takes what the checkpoints were trained with on the same processor, and
+                where they say nothing the fastest, which is measured.
+
         Raises:
-            ValueError: if there are none, or if they cannot be stacked.
+            ValueError: if there are none, if they cannot be stacked, or if the device cannot multiply as asked.
         """
         if not starts:
             raise ValueError("starts: an empty population; allowed is at least one network")
@@ -132,7 +141,18 @@ class Trainer:
         self._progress: list[Progress] = []
         self._population: Population
         self._optimizer: StackedOptimizer
+        training = starts[0].config.training
+        if training.precision == "bfloat16":
+            require_bfloat16(self._device)
+        self._plan: Plan | None = None
         self._stack(starts)
+        before = {start.computed for start in starts}
+        known = before.pop() if len(before) == 1 and products is None else None
+        if known is not None and known.processor == processor(self._device):
+            self._plan = known.plan
+        else:
+            self._plan = self._population.plan_for(training.batch_size, products)
+        self._population.plan = self._plan
 
     @property
     def networks(self) -> tuple[RunConfig, ...]:
@@ -144,9 +164,14 @@ class Trainer:
         """The networks in training, as they are now; training changes them in place."""
         return self._population
 
+    @property
+    def computed(self) -> Computed:
+        """On what, and how, the networks are trained."""
+        return Computed(processor(self._device), self._plan)
+
     def _checkpoints(self) -> list[Checkpoint]:
         return [
-            Checkpoint(*parts)
+            Checkpoint(*parts, self.computed)
             for parts in zip(
                 self._configs,
                 self._progress,
@@ -283,6 +308,7 @@ class Trainer:
         if heads != people.heads:
             states = people.states()
             people = population(config.network, [states[r] for r in places], heads, people.products)
+            people.plan = self._plan
         addresses = [(self._configs[r].seed, purpose, self._progress[r].epoch + 1) for r in places]
         batch, threshold = config.training.sequences_tested, config.training.solved_accuracy
         results = end_accuracy(people, config.task, addresses, count, batch, config.time)
@@ -306,6 +332,7 @@ class Trainer:
         training = self._configs[0].training
         products = product_dtype(training)
         self._population = population(self._configs[0].network, networks, heads, products)
+        self._population.plan = self._plan
         self._optimizer = stacked_optimizer(training.optimizer, states, networks, heads, products)
         decay = training.rate_decay
         if decay is not None:
@@ -402,7 +429,7 @@ def _advanced(current: Checkpoint, step: curriculum.Advance) -> Checkpoint:
             for part, state in initial_state(config.training.optimizer, head).items():
                 optimizer[part] |= state
     progress = dataclasses.replace(current.progress, heads=heads, solved=step.state.solved, epochs_on_newest=0)
-    return Checkpoint(current.config, progress, network, optimizer)
+    return dataclasses.replace(current, progress=progress, network=network, optimizer=optimizer)
 
 
 def _carried(state: NetworkState, heads: Sequence[int], inherits: Mapping[int, int]) -> NetworkState:
@@ -434,7 +461,9 @@ def ended(config: RunConfig, progress: Progress) -> Outcome | None:
     return None
 
 
-def train(configs: RunConfig | Sequence[RunConfig], device: str | torch.device = "cpu") -> Iterator[EpochReport]:
+def train(
+    configs: RunConfig | Sequence[RunConfig], device: str | torch.device = "cpu", products: Library | None = None
+) -> Iterator[EpochReport]:
     """Train networks from the start and yield a report for every network and epoch.
 
     Several configurations are trained as one population; they may differ in seed and in a fixed tau's value.
@@ -442,13 +471,14 @@ def train(configs: RunConfig | Sequence[RunConfig], device: str | torch.device =
     Args:
         configs: one network, or R.
         device: where to compute, as torch names it.
+        products: what multiplies; None for the fastest, which is measured.
 
     Yields:
         EpochReport: for each epoch, one a network still in training. A network's last has its `outcome`.
 
     Raises:
-        ValueError: if the networks cannot be stacked.
+        ValueError: if the networks cannot be stacked, or the device cannot multiply as asked.
     """
-    trainer = Trainer([new(c) for c in ([configs] if isinstance(configs, RunConfig) else configs)], device)
+    trainer = Trainer([new(c) for c in ([configs] if isinstance(configs, RunConfig) else configs)], device, products)
     while trainer.networks:
         yield from trainer.run_epoch()

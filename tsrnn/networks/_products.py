@@ -1,24 +1,53 @@
-"""The matrix products of the recurrence: which library multiplies, in which dtype."""
+"""The matrix products of the recurrence: which library multiplies, and in which dtype.
+
+`tsrnn.networks.choice` measures which of them is the fastest on the processor at hand.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tsrnn.networks.workspace import Workspace
-
-# Multiplications of one product from which oneDNN is faster than MKL.
-_ONEDNN = 1 << 20
+from tsrnn.networks import onednn
 
 
 class Products(ABC):
-    """The matrix products of one chunk's run, and the gradient of their matrix.
+    """The matrix products of r networks stepped together, and the gradient of their matrix.
 
-    `forward` [r, H, H] multiplies states; its transpose, or that of `backward`, multiplies what comes back. `leak`
-    [r, 1, H], if any, stands on the diagonal of `forward` beside what is there. Steps t are counted from the start
-    of the segment in work; every tensor [r, B, H] holds the networks that take part.
+    One object serves one run after the other: fill `forward` and `backward`, then call `load`. Steps t are counted
+    from the start of the segment in work; every tensor [r, B, H] holds the networks that take part.
+
+    Attributes:
+        forward: [r, H, H] multiplies states.
+        backward: [r, H, H] its transpose multiplies what comes back; the same tensor as `forward` where `leaks`.
     """
+
+    def __init__(self, r: int, like: Tensor, *, leaks: bool) -> None:
+        """Make room for r matrices.
+
+        Args:
+            r: the networks.
+            like: a tensor [..., H] of the parameters' dtype and device.
+            leaks: whether a leak stands on the diagonal of the matrix, so that one matrix serves both ways.
+        """
+        hidden = like.shape[-1]
+        self.leaks = leaks
+        self.forward = like.new_empty(r, hidden, hidden)
+        self.backward = self.forward if leaks else torch.empty_like(self.forward)
+
+    @abstractmethod
+    def load(self, leak: Tensor | None) -> None:
+        """Begin a run.
+
+        Args:
+            leak: [r, H] what is added to the diagonal of `forward`, in place or in effect.
+        """
+
+    @abstractmethod
+    def begin_gradient(self) -> None:
+        """Begin the sums that `gradients` returns."""
 
     @abstractmethod
     def among(self, r: int) -> None:
@@ -48,21 +77,31 @@ class Products(ABC):
     def gradients(self) -> tuple[Tensor, Tensor]:
         """Return the sums of delta . before^T [r, H, H] and, with a leak, of delta * before [r, H]."""
 
-    @abstractmethod
-    def release(self) -> None:
-        """Give the large buffers back."""
 
+class BLASProducts(Products):
+    """Products by torch's public operations, in the parameters' own dtype.
 
-class OwnProducts(Products):
-    """Products in the parameters' own dtype: the leak is part of the matrix, and costs nothing."""
+    On x86 they are MKL's, on arm64 those of the BLAS that torch was built with, on a GPU cuBLAS's. The leak is part of
+    the matrix, and costs nothing.
+    """
 
-    def __init__(self, forward: Tensor, backward: Tensor, leak: Tensor | None) -> None:
+    def __init__(self, r: int, like: Tensor, *, leaks: bool) -> None:
+        super().__init__(r, like, leaks=leaks)
+        self._sum = torch.empty_like(self.forward)
+        self._whole = (self.forward.transpose(1, 2), self.backward, self._sum)
+        self._of: dict[int, tuple[Tensor, ...]] = {}
+
+    def load(self, leak: Tensor | None) -> None:
         if leak is not None:
-            forward.diagonal(dim1=1, dim2=2).add_(leak[:, 0])
-        self._all = (forward.transpose(1, 2), backward, torch.zeros_like(backward))
+            self.forward.diagonal(dim1=1, dim2=2).add_(leak)
+
+    def begin_gradient(self) -> None:
+        self._sum.zero_()
 
     def among(self, r: int) -> None:
-        self._forward, self._backward, self._gradient = (tensor[:r] for tensor in self._all)
+        if r not in self._of:
+            self._of[r] = tuple(tensor[:r] for tensor in self._whole)
+        self._forward, self._backward, self._gradient = self._of[r]
 
     def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
         torch.baddbmm(out, before, self._forward, out=out)
@@ -80,53 +119,34 @@ class OwnProducts(Products):
         pass
 
     def gradients(self) -> tuple[Tensor, Tensor]:
-        return self._all[2], self._all[2].diagonal(dim1=1, dim2=2)
-
-    def release(self) -> None:
-        pass
+        return self._sum, self._sum.diagonal(dim1=1, dim2=2)
 
 
-class OneDNNProducts(OwnProducts):
-    """Products of one float32 network on a CPU by oneDNN.
+class OneDNNProducts(BLASProducts):
+    """Products of float32 matrices on a CPU by oneDNN, one network after the other.
 
-    PyTorch's `mm` calls MKL, which took twice as long on an AMD EPYC. What is multiplied at every step is put in
-    oneDNN's own order once. Small products are over before oneDNN has begun: `pay` tells.
+    What is multiplied at every step is put in oneDNN's own order once a run.
     """
 
-    def __init__(self, forward: Tensor, backward: Tensor, leak: Tensor | None) -> None:
-        """Take matrices; `forward` gets the leak."""
-        super().__init__(forward, backward, leak)
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(forward[0].contiguous())
-
-    @staticmethod
-    def pay(weight: Tensor, batch: int) -> bool:
-        """Tell whether they can be taken, and are faster."""
-        r, _, hidden = weight.shape
-        return (
-            r == 1
-            and batch * hidden**2 >= _ONEDNN
-            and weight.dtype == torch.float32
-            and weight.device.type == "cpu"
-            and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        )
-
-    @staticmethod
-    def _times(rows: Tensor, matrix: Tensor) -> Tensor:
-        """Return rows . matrix^T."""
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, matrix, None, "none", [], "")
-        return product
+    def load(self, leak: Tensor | None) -> None:
+        super().load(leak)
+        self._packed = [onednn.pack(matrix) for matrix in self.forward]
 
     def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
-        out.add_(self._times(before, self._packed))
+        for own, matrix, result in zip(before, self._packed, out, strict=False):
+            result.add_(onednn.times(own, matrix))
 
     def add_gradient(self, t: int, delta: Tensor, before: Tensor) -> None:
-        self._gradient[0].add_(self._times(delta[0].T, before[0].T))
+        for own, states, total in zip(delta, before, self._gradient, strict=True):
+            total.add_(onednn.times(own.T, states.T))
 
     def write_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
-        out.copy_(self._times(delta, self._backward[0].T))
+        for own, matrix, result in zip(delta, self._backward, out, strict=True):
+            result.copy_(onednn.times(own, matrix.T))
 
     def add_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
-        out.add_(self._times(delta, self._backward[0].T))
+        for own, matrix, result in zip(delta, self._backward, out, strict=True):
+            result.add_(onednn.times(own, matrix.T))
 
 
 class BFloat16Products(Products):
@@ -136,56 +156,68 @@ class BFloat16Products(Products):
     the gradient is therefore one long product a segment, which is rounded once.
     """
 
-    def __init__(
-        self, forward: Tensor, backward: Tensor, leak: Tensor | None, steps: int, batch: int, workspace: Workspace
-    ) -> None:
-        size, matrix = (len(forward), batch, forward.shape[2]), forward.bfloat16()
-        self._workspace = workspace
+    def __init__(self, r: int, like: Tensor, *, leaks: bool, steps: int, batch: int) -> None:
+        """Make room for r matrices, and for the states of `steps` steps of `batch` sequences."""
+        super().__init__(r, like, leaks=leaks)
+        hidden = like.shape[-1]
+        forward = torch.empty_like(self.forward, dtype=torch.bfloat16)
+        backward = forward if leaks else torch.empty_like(forward)
         # [r, S, B, H]: a network's steps lie side by side, as its gradient's long product wants them.
-        shape = (size[0], steps, *size[1:])
-        self._copies = [workspace.take(*shape, like=matrix), workspace.take(*shape, like=matrix)]
-        self._weight_sum = torch.zeros_like(forward)
-        self._all = (
-            matrix.transpose(1, 2),
-            matrix if backward is forward else backward.bfloat16(),
-            forward.new_zeros(len(forward), 1, forward.shape[2]) if leak is None else leak,
-            matrix.new_empty(size),
-            forward.new_empty(size),
-            forward.new_zeros(size),
+        self._states, self._deltas = (forward.new_empty(r, steps, batch, hidden) for _ in range(2))
+        self._sum = torch.empty_like(self.forward)
+        self._matrices = (forward, backward)
+        self._whole = (
+            forward.transpose(1, 2),
+            backward,
+            like.new_zeros(r, 1, hidden),
+            forward.new_empty(r, batch, hidden),
+            like.new_empty(r, batch, hidden),
+            like.new_empty(r, batch, hidden),
         )
+        self._leak_sums = self._whole[-1]
+        self._of: dict[int, tuple[Any, ...]] = {}
+
+    def load(self, leak: Tensor | None) -> None:
+        for copy, matrix in zip(self._matrices, (self.forward, self.backward), strict=True):
+            copy.copy_(matrix)
+        if leak is not None:
+            self._whole[2].copy_(leak[:, None])
+
+    def begin_gradient(self) -> None:
+        self._sum.zero_()
+        self._leak_sums.zero_()
 
     def among(self, r: int) -> None:
-        self._forward, self._backward, self._leak, self._product, self._sum, self._leak_sum = (
-            tensor[:r] for tensor in self._all
-        )
-        self._states, self._deltas = (copies[:r].unbind(1) for copies in self._copies)
+        if r not in self._of:
+            steps = (copies[:r].unbind(1) for copies in (self._states, self._deltas))
+            self._of[r] = (*(tensor[:r] for tensor in self._whole), *steps)
+        (
+            self._forward, self._backward, self._leak, self._product, self._total, self._leak_sum,
+            self._states_of, self._deltas_of,
+        ) = self._of[r]  # fmt: skip
 
     def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
         # Without a gradient there is one place for all steps.
-        copy = self._states[t % len(self._states)].copy_(before)
-        self._sum.copy_(torch.bmm(copy, self._forward, out=self._product))
-        out.add_(self._sum.addcmul_(before, self._leak))
+        copy = self._states_of[t % len(self._states_of)].copy_(before)
+        self._total.copy_(torch.bmm(copy, self._forward, out=self._product))
+        out.add_(self._total.addcmul_(before, self._leak))
 
     def add_gradient(self, t: int, delta: Tensor, before: Tensor) -> None:
-        self._deltas[t].copy_(delta)
+        self._deltas_of[t].copy_(delta)
         self._leak_sum.addcmul_(delta, before)
 
     def write_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
-        self._sum.copy_(torch.bmm(self._deltas[t], self._backward, out=self._product))
-        torch.addcmul(self._sum, delta, self._leak, out=out)
+        self._total.copy_(torch.bmm(self._deltas_of[t], self._backward, out=self._product))
+        torch.addcmul(self._total, delta, self._leak, out=out)
 
     def add_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
-        out.add_(self._sum.copy_(torch.bmm(self._deltas[t], self._backward, out=self._product)))
+        out.add_(self._total.copy_(torch.bmm(self._deltas_of[t], self._backward, out=self._product)))
 
     def end_segment(self, first: Sequence[int], steps: int) -> None:
-        states, deltas = self._copies
         for r, begin in enumerate(first):
             if begin < steps:
-                part = deltas[r, begin:steps].flatten(0, 1).T @ states[r, begin:steps].flatten(0, 1)
-                self._weight_sum[r] += part
+                part = self._deltas[r, begin:steps].flatten(0, 1).T @ self._states[r, begin:steps].flatten(0, 1)
+                self._sum[r] += part
 
     def gradients(self) -> tuple[Tensor, Tensor]:
-        return self._weight_sum, self._all[-1].sum(1)
-
-    def release(self) -> None:
-        self._workspace.give(*self._copies)
+        return self._sum, self._leak_sums.sum(1)

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsrnn.config import Network
+from tsrnn.config import Library, Network
+from tsrnn.networks.choice import Plan
 from tsrnn.randomness import key
 
 NetworkState = dict[str, Tensor]
@@ -96,7 +97,11 @@ class Population(ABC):
         parameters: tensors [R, ...] by name.
         heads: [R] each network's N, in the order of "readout.weight".
         products: dtype whose products the recurrence takes, the parameters' unless said otherwise.
+        plan: how the products of the recurrence are computed, where an architecture has a choice (`plan_for`); None
+            to have it measured at each new shape.
     """
+
+    plan: Plan | None = None
 
     def __init__(
         self,
@@ -266,6 +271,23 @@ class Population(ABC):
         Returns:
             [T, R, B, S] the states after each step.
         """
+
+    def plan_for(self, batch: int, library: Library | None = None) -> Plan | None:
+        """Measure how the products of training on batches of `batch` sequences are best computed.
+
+        Args:
+            batch: B.
+            library: take this one; None for the fastest.
+
+        Returns:
+            The plan, or None if the architecture leaves no choice.
+
+        Raises:
+            ValueError: if the library is not to be had for these networks.
+        """
+        if library not in (None, "blas"):
+            raise ValueError(f"products = {library!r}: a {self.network.kind} leaves the choice to torch; allowed: blas")
+        return None
 
     def remove_untrained_gradients_(self, gradients: Stack) -> None:  # noqa: B027
         """Zero, in place, the gradients of entries that no step may change."""

@@ -3,15 +3,16 @@
 import copy
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tsrnn.config import FixedTau, Leaky, Network, TrainedTau
+from tsrnn.config import FixedTau, Leaky, Library, Network, TrainedTau
 from tsrnn.networks import recurrence
 from tsrnn.networks.base import READOUT_BIAS, READOUT_WEIGHT, NetworkState, Population, Stack, uniform
+from tsrnn.networks.choice import Plan
 from tsrnn.networks.workspace import Workspace
 
 WEIGHT = "recurrent.weight"
@@ -56,7 +57,7 @@ class LeakyPopulation(Population):
         return one
 
     @cached_property
-    def _workspace(self) -> Workspace:
+    def _workspace(self) -> Workspace[Any]:
         return Workspace()
 
     @staticmethod
@@ -103,6 +104,20 @@ class LeakyPopulation(Population):
         """Run the networks and return every state; see `Population.all_states`."""
         return recurrence.all_states(**self._dynamics(), inputs=inputs.to(self.dtype), initial=initial)
 
+    def plan_for(self, batch: int, library: Library | None = None) -> Plan:
+        """Measure how the products of training are best computed; see `Population.plan_for`."""
+        return recurrence.plan_for(
+            self.replicates,
+            batch,
+            self.network.hidden,
+            dtype=self.dtype,
+            device=self.device,
+            products=self.products,
+            self_interaction=self.network.self_interaction,
+            gradient=True,
+            library=library,
+        )
+
     def _dynamics(self) -> recurrence.Dynamics:
         """Return what the recurrence needs: alpha from the tau in effect, and the two biases' sum."""
         parameters = self.parameters
@@ -117,6 +132,7 @@ class LeakyPopulation(Population):
             "nonlinearity": self.network.nonlinearity,
             "self_interaction": self.network.self_interaction,
             "products": self.products,
+            "plan": self.plan,
             "workspace": self._workspace,
         }
 

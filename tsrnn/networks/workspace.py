@@ -1,31 +1,42 @@
-"""Memory that runs hand on to each other."""
+"""Buffers that runs hand on to each other."""
 
-import math
+from collections import defaultdict
+from collections.abc import Callable, Hashable
+from typing import Generic, Protocol, TypeVar
 
-import torch
-from torch import Tensor
+
+class Reusable(Protocol):
+    """Something with buffers.
+
+    Attributes:
+        kind: what must be the same for it to be used again.
+        room: how much it has room for.
+    """
+
+    kind: Hashable
+    room: int
 
 
-class Workspace:
-    """Memory that goes from one run's large buffers to the next one's: fresh memory costs a page fault every 4 kB."""
+T = TypeVar("T", bound=Reusable)
+
+
+class Workspace(Generic[T]):
+    """What goes from one run to the next: fresh memory costs a page fault every 4 kB, and views of it their making."""
 
     def __init__(self) -> None:
         """Hold nothing yet."""
-        self._free: list[Tensor] = []
+        self._free: defaultdict[Hashable, list[T]] = defaultdict(list)
 
-    def take(self, *shape: int, like: Tensor) -> Tensor:
-        """Return an uninitialised tensor of the dtype and on the device of `like`."""
-        size = math.prod(shape) * like.element_size()
-        fitting = [i for i, flat in enumerate(self._free) if len(flat) >= size and flat.device == like.device]
-        if fitting:
-            flat = self._free.pop(min(fitting, key=lambda i: len(self._free[i])))
-        else:
-            # One that is too small makes room: lengthening sequences pile up nothing.
-            del self._free[:1]
-            flat = torch.empty(size, dtype=torch.uint8, device=like.device)
-        return flat[:size].view(like.dtype).view(shape)
+    def take(self, kind: Hashable, room: int, make: Callable[[], T]) -> T:
+        """Return one of a kind that has enough room, and hold it no more; make one where there is none."""
+        free = self._free[kind]
+        for i, one in enumerate(free):
+            if one.room >= room:
+                return free.pop(i)
+        # One that is too small makes room: lengthening sequences pile up nothing.
+        del free[:1]
+        return make()
 
-    def give(self, *tensors: Tensor) -> None:
-        """Take tensors back; nobody may use them any more."""
-        for tensor in tensors:
-            self._free.append(torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage()))
+    def give(self, one: T) -> None:
+        """Take one back; nobody may use it any more."""
+        self._free[one.kind].append(one)

@@ -1,0 +1,146 @@
+"""How a population's products are computed: chosen by measurement, at the shapes in hand.
+
+Which library multiplies fastest, and how many networks are best stepped together, differs from processor to processor
+and from size to size. `fastest` times the candidates for some milliseconds; what was found is kept for the process.
+"""
+
+import logging
+import platform
+import time
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, get_args
+
+import torch
+
+from tsrnn.config import Library
+from tsrnn.networks import onednn
+
+_LOG: Final = logging.getLogger(__name__)
+
+LIBRARIES: Final[tuple[Library, ...]] = get_args(Library)
+
+# What a library that is not torch's own choice must gain: a smaller difference may be chance, and would make two
+# processes choose differently.
+_GAIN: Final = 1.1
+# Seconds after which no further round of measurements begins, and how many there are at most.
+_LIMIT: Final = 0.1
+_ROUNDS: Final = 4
+_CPU: Final = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the products of a population are computed.
+
+    Attributes:
+        library: see `Library`. bfloat16 and float64 products are always torch's own.
+        together: how many networks are stepped together.
+    """
+
+    library: Library
+    together: int
+
+    def __post_init__(self) -> None:
+        """Refuse what is not known.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        if self.library not in LIBRARIES:
+            raise ValueError(f"products = {self.library!r}: allowed are {', '.join(LIBRARIES)}")
+        if self.together < 1:
+            raise ValueError(f"together = {self.together}: allowed are numbers from 1 on")
+
+    def __str__(self) -> str:
+        return f"{self.library}, {self.together} together"
+
+
+@dataclass(frozen=True)
+class Computed:
+    """On what, and how, a network was trained: what its numbers depend on in their last bits.
+
+    Attributes:
+        processor: see `processor`.
+        plan: of its population's products; None where the architecture has no choice.
+    """
+
+    processor: str
+    plan: Plan | None
+
+
+def libraries(dtype: torch.dtype, device: torch.device) -> tuple[Library, ...]:
+    """Return the libraries that can multiply on a device in a dtype."""
+    both = dtype == torch.float32 and device.type == "cpu" and onednn.available()
+    return ("blas", "onednn") if both else ("blas",)
+
+
+_CHOSEN: Final[dict[Hashable, Plan]] = {}
+
+
+def fastest(shape: Hashable, candidates: Iterable[Plan], make: Callable[[Plan], Callable[[], object]]) -> Plan:
+    """Return the plan whose work takes the least time; of a shape that was measured before, what was found then.
+
+    Args:
+        shape: what the time depends on, beside the number of threads.
+        candidates: the plans; the first is kept unless another one is clearly faster.
+        make: returns what does a plan's work.
+    """
+    plans, key = list(dict.fromkeys(candidates)), (shape, torch.get_num_threads())
+    if len(plans) == 1:
+        return plans[0]
+    if key not in _CHOSEN:
+        seconds = _measured([make(plan) for plan in plans])
+        best = min(range(len(plans)), key=lambda i: seconds[i] * (1.0 if i == 0 else _GAIN))
+        _CHOSEN[key] = plans[best]
+        times = ", ".join(f"{plan}: {s * 1e3:.2f} ms" for plan, s in zip(plans, seconds, strict=True))
+        _LOG.info("products: %s (%s)", plans[best], times)
+    return _CHOSEN[key]
+
+
+def _measured(works: Sequence[Callable[[], object]]) -> list[float]:
+    """Return the least seconds of each, taken in turns."""
+    for work in works:
+        work()
+    least = [float("inf")] * len(works)
+    began = time.perf_counter()
+    for _ in range(_ROUNDS):
+        for i, work in enumerate(works):
+            before = time.perf_counter()
+            work()
+            least[i] = min(least[i], time.perf_counter() - before)
+        if time.perf_counter() - began > _LIMIT:
+            break
+    return least
+
+
+@cache
+def bfloat16_is_faster() -> bool:
+    """Tell whether this CPU multiplies bfloat16 matrices faster than float32 ones: those that must emulate do not."""
+    single = torch.ones(256, 256)
+    half = single.bfloat16()
+    float32, bfloat16 = _measured([lambda: single @ single, lambda: half @ half])
+    return bfloat16 < float32
+
+
+def require_bfloat16(device: torch.device) -> None:
+    """Refuse products of bfloat16 numbers on a processor without instructions for them.
+
+    Raises:
+        ValueError: on a CPU that multiplies float32 numbers faster.
+    """
+    if device.type == "cpu" and not bfloat16_is_faster():
+        raise ValueError(
+            f"precision = 'bfloat16': this processor ({processor(device)}) has no fast bfloat16 products; "
+            "allowed here is 'float32'"
+        )
+
+
+@cache
+def processor(device: torch.device = _CPU) -> str:
+    """Return what computes: a CPU with the instruction set that torch uses of it, or a GPU."""
+    if device.type != "cpu":
+        return f"{device.type}: {torch.cuda.get_device_name(device)}"
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine()
+    return f"cpu: {name}, {torch.backends.cpu.get_cpu_capability()}"
