@@ -3,16 +3,20 @@
     python benchmarks/engine.py --hidden 500 --batch 256 --n 10 [--json]
 
 One process runs, in turn and several times over: (a) whole training steps as the trainer takes them (batch,
-labels, forward, backward, clip, update); (b) a bare matrix product of the shape of one time step; (c) a plain
-implementation: an autograd loop over time with nn.Linear, labels per head in Python, 100 heads computed.
-Rates count only the useful operations: 6 B H^2 M a training step of M time steps, 2 B H^2 a product.
-Several --n make a population of networks at different N.
+labels, forward, backward, clip, update); (b) the bare matrix products of one time step, by every library and way that
+multiplies them: forward and backward [B, H] . [H, H], gradient [H, B] . [B, H] of each network; (c) a plain
+implementation, the authors' way: an autograd loop over time, nn.Linear, labels per head in Python, 100 heads computed.
+
+Rates count only the useful operations: 6 B H^2 M a training step of M time steps, 2 B H^2 a product. The limit is the
+rate of the three products when each is taken by its fastest candidate. Several --n make a population of networks at
+different N.
 """
 
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -21,8 +25,8 @@ from cyclopts import App, Parameter
 from torch import nn
 
 from tsrnn.checkpoint import Checkpoint, Progress
-from tsrnn.config import Leaky, MultiHead, Parity, Precision, RunConfig, Training
-from tsrnn.networks import initial_network, product_dtype
+from tsrnn.config import Leaky, Library, MultiHead, Parity, Precision, RunConfig, Training
+from tsrnn.networks import choice, initial_network, onednn, product_dtype
 from tsrnn.sampling import draw_lengths
 from tsrnn.training import Trainer
 
@@ -82,17 +86,66 @@ def trainer_steps(trainer: Trainer, hidden: int, batch: int, steps: int) -> Call
     return run
 
 
-def products(hidden: int, batch: int, count: int, dtype: torch.dtype) -> Callable[[], float]:
-    """Return a function that multiplies a batch of states by a weight matrix `count` times."""
-    state, weight = torch.randn(batch, hidden, dtype=dtype), torch.randn(hidden, hidden, dtype=dtype)
-    out = torch.empty(batch, hidden, dtype=dtype)
+Candidates = dict[str, dict[str, Callable[[], object]]]
 
-    def run() -> float:
-        for _ in range(count):
-            torch.mm(state, weight, out=out)
-        return 2.0 * batch * hidden**2 * count
 
-    return run
+def bare_products(replicates: int, hidden: int, batch: int, dtype: torch.dtype) -> Candidates:
+    """Return what multiplies R networks' matrices once, by shape ("forward", "backward", "gradient") and by way."""
+    state, delta = (torch.randn(replicates, batch, hidden).to(dtype) for _ in range(2))
+    weight = (torch.randn(replicates, hidden, hidden) / hidden**0.5).to(dtype)
+    out, sums = torch.empty_like(state), torch.zeros_like(weight)
+    shapes = {
+        "forward": (state, weight.transpose(1, 2), out),
+        "backward": (delta, weight, out),
+        "gradient": (delta.transpose(1, 2), state, sums),
+    }
+    found: Candidates = {}
+    for name, (left, right, result) in shapes.items():
+        found[name] = {"blas, stacked": partial(torch.bmm, left, right, out=result)}
+        ones = list(zip(left, right, result, strict=True))
+        found[name]["blas, one by one"] = partial(_one_by_one, torch.mm, ones)
+        if "onednn" in choice.libraries(dtype, state.device):
+            # What multiplies at every step is put in oneDNN's own order before.
+            matrices = [onednn.pack(one.T) if name == "forward" else one.T for one in right]
+            found[name]["onednn"] = partial(_by_onednn, list(zip(left, matrices, strict=True)))
+    return found
+
+
+def _one_by_one(multiply: Callable[..., object], ones: Sequence[tuple[torch.Tensor, ...]]) -> None:
+    for left, right, result in ones:
+        multiply(left, right, out=result)
+
+
+def _by_onednn(ones: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    for left, matrix in ones:
+        onednn.times(left, matrix)
+
+
+def best_rates(candidates: Candidates, operations: float, seconds: float) -> dict[str, dict[str, float]]:
+    """Return the rate of every candidate, by shape: the fastest of some rounds in which all take turns."""
+    rates: dict[str, dict[str, float]] = {name: dict.fromkeys(ways, 0.0) for name, ways in candidates.items()}
+    counts = {name: {way: _count(run, seconds / 40) for way, run in ways.items()} for name, ways in candidates.items()}
+    for _ in range(4):
+        for name, ways in candidates.items():
+            for way, run in ways.items():
+                count = counts[name][way]
+                began = time.perf_counter()
+                for _ in range(count):
+                    run()
+                rates[name][way] = max(rates[name][way], operations * count / (time.perf_counter() - began))
+    return rates
+
+
+def limit(rates: dict[str, dict[str, float]]) -> float:
+    """Return the rate of the three products together, each by its fastest candidate."""
+    return len(rates) / sum(1 / max(ways.values()) for ways in rates.values())
+
+
+def _count(run: Callable[[], object], seconds: float) -> int:
+    run()
+    began = time.perf_counter()
+    run()
+    return max(1, round(seconds / (time.perf_counter() - began)))
 
 
 def _rate(run: Callable[[], float]) -> float:
@@ -113,6 +166,7 @@ def main(
     replicates: int = 1,
     threads: int = 1,
     precision: Precision = "float32",
+    library: Annotated[Library | None, Parameter(name="--products")] = None,
     heads: Literal["one", "all"] = "one",
     self_interaction: Literal["inside", "outside"] = "inside",
     rounds: int = 7,
@@ -128,6 +182,7 @@ def main(
         n: N of the networks; several make a mixed population of `replicates` networks in all.
         replicates: R.
         threads: of PyTorch.
+        library: what multiplies; by default the fastest, as in training.
         precision: of the products; the plain implementation is in float32, or float64.
         heads: one, or all from N = 2 on.
         self_interaction: inside or outside.
@@ -148,15 +203,14 @@ def main(
         own = ns[i % len(ns)]
         trained = (own,) if heads == "one" else tuple(range(2, own + 1))
         starts.append(Checkpoint(run, Progress(heads=trained), initial_network(run, trained)))
-    trainer = Trainer(starts)
+    trainer = Trainer(starts, products=library)
     once = trainer_steps(trainer, hidden, batch, 2)
     once()
     steps = max(2, round(seconds / (once() / _rate(once)) * 2))
     train = trainer_steps(trainer, hidden, batch, steps)
-    dtype = product_dtype(config.training)
-    one = products(hidden, batch, 20, dtype)
-    count = max(20, round(20 * seconds / (one() / _rate(one))))
-    bare = products(hidden, batch, count, dtype)
+    candidates = bare_products(len(starts), hidden, batch, product_dtype(config.training))
+    products_operations = 2.0 * batch * hidden**2 * len(starts)
+    found: dict[str, dict[str, float]] = {}
     rates: dict[str, list[float]] = {"train": [], "bare": [], "plain": []}
     plain_lengths = [length for own in ns for length in draw_lengths(Parity(), own, max(1, 4 // len(ns)), 0, "plain")]
     trained = (ns[0],) if heads == "one" else tuple(range(2, ns[0] + 1))
@@ -165,7 +219,11 @@ def main(
         slow()
     for _ in range(max(rounds, 5)):
         rates["train"].append(_rate(train))
-        rates["bare"].append(_rate(bare))
+        now = best_rates(candidates, products_operations, seconds)
+        rates["bare"].append(limit(now))
+        for name, ways in now.items():
+            for way, rate in ways.items():
+                found.setdefault(name, {})[way] = max(found.get(name, {}).get(way, 0.0), rate)
         if plain:
             rates["plain"].append(_rate(slow))
     result = {
@@ -173,12 +231,18 @@ def main(
         "gflops": _summary([a / 1e9 for a in rates["train"]]),
         "bare_gflops": _summary([b / 1e9 for b in rates["bare"]]),
     }
+    bare = {name: {way: rate / 1e9 for way, rate in ways.items()} for name, ways in found.items()}
+    chosen = {"processor": trainer.computed.processor, "products": str(trainer.computed.plan)}
     if plain:
+        result["plain_gflops"] = _summary([c / 1e9 for c in rates["plain"]])
         result["speedup_over_plain"] = _summary([a / c for a, c in zip(rates["train"], rates["plain"], strict=True)])
     if as_json:
-        print(json.dumps(result))
+        print(json.dumps(result | {"candidates_gflops": bare} | chosen))
         return
     print(f"H = {hidden}, B = {batch}, N = {ns}, R = {len(starts)}, {threads} thread(s), {precision}")
+    print(f"{chosen['processor']}; products: {chosen['products']}")
+    for name, ways in bare.items():
+        print(f"bare {name:15} " + "  ".join(f"{way} {rate:.0f}" for way, rate in ways.items()) + "  GFLOP/s")
     for name, values in result.items():
         print(f"{name:20} min {values['min']:7.2f}  median {values['median']:7.2f}  max {values['max']:7.2f}")
 

@@ -15,9 +15,11 @@ from typing import Final
 import torch
 
 from sweeps._errors import SweepError
+from sweeps._grid import with_training
 from tsrnn import curriculum, networks
 from tsrnn.checkpoint import new
 from tsrnn.config import EndRules, RunConfig, SingleHead
+from tsrnn.networks.choice import bfloat16_is_faster
 from tsrnn.optimizers import step_operations
 from tsrnn.sampling import TaskBatch, batches
 from tsrnn.training import Trainer
@@ -131,6 +133,9 @@ def _measured(config: RunConfig, replicates: int, n: int) -> float:
     update = step_operations(training.optimizer, networks.shapes(small.network, (), 1))
     count = max(1, min(replicates, _NETWORKS, int(_OPERATIONS / (_TIME_STEPS * time_step + update))))
     steps = max(2, int(_OPERATIONS / (count * time_step)))
+    if training.precision == "bfloat16" and not bfloat16_is_faster():
+        # Such a sweep is for another machine; what float32 takes here is the nearest to it.
+        small = with_training(small, precision="float32")
     alone = dataclasses.replace(small, curriculum=SingleHead(start=n), end=EndRules(max_n=n), source="")
     trainer = Trainer([new(one) for one in alone.replicates(count)])
     people = trainer.population

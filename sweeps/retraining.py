@@ -19,7 +19,7 @@ from rich.console import Console
 
 from sweeps._errors import UsageError
 from sweeps._folder import Record, SweepFolder
-from sweeps._runner import groups_of
+from sweeps._runner import groups_of, require_niceness
 from tsrnn.command_line import Place, run_resumable
 from tsrnn.config import EndRules, NoCurriculum
 from tsrnn.files import Location
@@ -64,6 +64,7 @@ def main(
     address: str = "auto",
     cpus_per_trial: float = 1.0,
     gpus_per_trial: float | None = None,
+    niceness: int | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Retrain the networks of a sweep; the same command continues where it stopped.
@@ -77,10 +78,13 @@ def main(
         address: Ray to run on: auto, local, or HOST:PORT.
         cpus_per_trial: CPUs of a trial (all networks retrained on one N').
         gpus_per_trial: GPUs of a trial, a fraction shares one.
+        niceness: How far the trials stand back for other programs of this machine, 0 (not at all) to 19; for Ray that
+            this command starts.
         as_json: Print {"summary": [...], "tests": [...], "notes": [...]}.
     """
     if min(n - 1, higher, epochs, trials) < 1:
         raise UsageError("n: allowed are numbers from 2 on; higher, epochs, trials: from 1 on")
+    require_niceness(niceness)
     # pandas and torch take seconds to import: not for --help or a mistake.
     from analysis import measures
     from analysis.comparison import choose, compare_curricula, summarise
@@ -113,7 +117,7 @@ def main(
     if waiting := folder.unfinished(networks):
         from sweeps import _cluster
 
-        resources = _cluster.connect(address, cpus_per_trial, gpus_per_trial, console)
+        resources = _cluster.connect(address, cpus_per_trial, gpus_per_trial, console, niceness)
         console.print(f"retraining: {len(waiting)} of {len(networks)} networks to train, in {folder.path}")
         reasons = _cluster.run(groups_of(waiting), folder.path, resources, console)
         for network in folder.unfinished(waiting):

@@ -1,19 +1,27 @@
 """How products are chosen: measured at the shapes in hand, kept, and said."""
 
 import dataclasses
+import io
 import logging
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
+from rich.console import Console
 
+from sweeps._progress import Progress
+from sweeps._trainable import PopulationTrainable
+from tests.test_reliability import trial
 from tests.tolerances import TOLERANCES
 from tsrnn.checkpoint import load, new, save
 from tsrnn.config import GRU, EndRules, Leaky, RunConfig, Training
 from tsrnn.networks import choice, initial_network, onednn, population
 from tsrnn.networks.choice import Computed, Plan
 from tsrnn.networks.recurrence import plan_for
+from tsrnn.records import OUTCOMES
+from tsrnn.store import Store
 from tsrnn.training import Trainer
 
 CPU = torch.device("cpu")
@@ -168,6 +176,48 @@ class TestWhatARunTakes:
         (report,) = trainer.run_epoch()
         assert report.newly_solved
         assert report.checkpoint.computed == trainer.computed
+
+
+class TestASweepsTrial:
+    """What a trial tells of what multiplies, and of a folder that was begun elsewhere."""
+
+    def test_outcomes_say_what_multiplied(self, tmp_path):
+        settings = trial(tmp_path, [SMALL])
+        settings["trial"]["products"] = "blas"
+        trainable = PopulationTrainable(settings)
+        while not (result := trainable.step())["done"]:
+            pass
+        assert result["products"] == "blas, 1 together"
+        (row,) = Store(tmp_path).read(OUTCOMES, SMALL.network_id)
+        assert (row["products"], row["device"]) == ("blas, 1 together", choice.processor(CPU))
+
+    def test_a_folder_begun_on_another_processor(self, tmp_path, monkeypatch):
+        """One line says so, however many networks; what was trained is kept."""
+        networks = SMALL.replicates(2)
+        with monkeypatch.context() as elsewhere:
+            for module in ("tsrnn.training", "sweeps._trainable"):
+                elsewhere.setattr(f"{module}.processor", lambda device: "cpu: another, AVX512")
+            PopulationTrainable(trial(tmp_path, networks)).step()
+        trainable = PopulationTrainable(trial(tmp_path, networks))
+        result = trainable.step()
+        expected = f"networks begun on cpu: another, AVX512 go on on {choice.processor(CPU)}: "
+        assert len(set(result["warnings"])) == 1
+        assert result["warnings"][0].startswith(expected)
+        assert {seen["epoch"] for seen in result["networks"].values()} == {2}
+        assert PopulationTrainable(trial(tmp_path, networks)).step()["warnings"] == []
+
+    def test_verbose_says_it_once_a_trial(self):
+        console = Console(file=io.StringIO(), markup=False)
+        progress = Progress([[SMALL]], console, verbose=True)
+        one = SimpleNamespace(
+            trial_id="a", config={"trial": {"index": 0}}, run_metadata=SimpleNamespace(num_failures=0)
+        )
+        progress.on_trial_start(0, [], one)
+        seen = {SMALL.network_id: {"epoch": 1, "n": 2, "accuracy": 0.5, "ended": ""}}
+        for _ in range(2):
+            result = {"networks": seen, "warnings": [], "products": "blas, 1 together"}
+            progress.on_trial_result(0, [], one, result)
+        assert console.file.getvalue().count("products: blas, 1 together") == 1
 
 
 SIZES = {(7, 5): False, (16, 16): True, (64, 64): True, (128, 32): True, (500, 16): True}

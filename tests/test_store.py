@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from analysis.frames import load as load_frame
 from tsrnn.files import write_atomically
 from tsrnn.records import EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED, TABLES
 from tsrnn.store import NetworkTables, Store, StoreError, schema
@@ -379,3 +380,32 @@ def test_tables_can_be_read_while_they_are_written(store):
         assert all(writer.poll() is None for writer in writers)
     assert reads > 5
     assert len(trained) > 3
+
+
+class TestColumnsThatCameLater:
+    """A folder of an older version is read, added to and queried: what it lacks is empty."""
+
+    @pytest.fixture
+    def older(self, store):
+        store.write(OUTCOMES, "n1", [row(OUTCOMES, network_id="n1", products=None)])
+        for path in (store.folder / OUTCOMES.name).glob("*.parquet"):
+            pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["products"]), path)
+        return store
+
+    def test_they_are_empty(self, older):
+        assert older.read(OUTCOMES, "n1") == [row(OUTCOMES, network_id="n1", products=None)]
+        assert older.finished() == {"n1": "text"}
+
+    def test_new_rows_beside_old_ones_have_them(self, older):
+        older.write(OUTCOMES, "n2", [row(OUTCOMES, network_id="n2", products="blas, 1 together")])
+        older.write(OUTCOMES, "n0", [row(OUTCOMES, network_id="n0", products="onednn, 1 together")])
+        found = load_frame(older.folder, OUTCOMES).set_index("network_id")["products"]
+        assert found.dropna().to_dict() == {"n0": "onednn, 1 together", "n2": "blas, 1 together"}
+        assert found.isna().to_dict() == {"n0": False, "n1": True, "n2": False}
+        assert older.finished().keys() == {"n0", "n1", "n2"}
+
+    def test_others_must_be_there(self, older):
+        path = older.folder / OUTCOMES.name / "n1.parquet"
+        pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["status"]), path)
+        with pytest.raises(StoreError, match="other columns"):
+            older.read(OUTCOMES, "n1")

@@ -315,6 +315,7 @@ def test_help_explains_every_option():
         (["--replicates", "0"], 2, "replicates = 0"),
         (["--hidden", "0"], 2, "hidden = 0"),
         (["--precision", "float16"], 2, '"float32", "bfloat16"'),
+        (["--products", "mkl"], 2, '"blas", "onednn"'),
         (["--seed", "-1"], 2, "seed = -1"),
         (["--cpus-per-trial", "0"], 2, "cpus-per-trial = 0"),
         (["--cpus-per-trial", "nan"], 2, "cpus-per-trial = nan"),
