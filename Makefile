@@ -2,8 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that run tests.
+WORKERS ?= 2
 
-.PHONY: sweep test clean
+.PHONY: sweep test test-avx2 test-reliability clean
+
+# What depends on numbers: run a second time with the instructions that any x86 processor of the last decade has.
+NUMERIC := tests/contracts tests/test_choice.py tests/test_recurrence.py tests/test_optimizers.py tests/test_training.py \
+	tests/test_checkpoint.py tests/test_store.py tests/test_verification.py tests/test_reference.py \
+	tests/test_instructions.py
+AVX2 := ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2
 
 sweep: $(VENV)/installed
 	$(BIN)/python sweeps/fixed_tau.py --scale quick
@@ -12,7 +20,14 @@ test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS)
+
+test-avx2: $(VENV)/installed
+	$(AVX2) $(BIN)/pytest -n $(WORKERS) $(NUMERIC)
+
+# One after the other: what these kill or fill takes a core, and the sweeps beside it the other.
+test-reliability: $(VENV)/installed
+	$(BIN)/pytest -m slow tests/test_reliability.py tests/test_sweeps.py -k "full_disk or everything_killed or crash"
 
 # The environment is remade when a pin or the project's metadata changes.
 $(VENV)/installed: constraints.txt pyproject.toml

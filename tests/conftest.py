@@ -13,6 +13,19 @@ hypothesis.settings.load_profile("tsrnn")
 REFERENCE = Path(__file__).resolve().parents[1] / ".." / "shared" / "reference"
 
 
+_STARTING = ("cluster", "extension", "hyperparameters", "object_store", "reliability", "retraining", "study", "sweeps")
+RAY = frozenset(f"test_{name}.py" for name in _STARTING)
+"""Files whose tests start Ray: its workers starve beside each other's, so that one process runs them all."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give a file's tests, which share fixtures, to one of the processes that run tests in parallel, long ones first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if item.path.name in RAY else item.path.stem))
+    items.sort(key=lambda item: item.path.name not in RAY)
+
+
 @pytest.fixture(scope="session")
 def reference() -> Path:
     """The folder of the authors' networks and of what their code computed with them."""

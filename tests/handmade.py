@@ -112,7 +112,7 @@ class HandMade:
         if status:
             ended: dict[str, Any] = {"network_id": key, "status": status, "reason": status, "max_n": top}
             ended |= {"epochs": len(values), "steps": 2, "operations": 1.0, "wall_s": 1.0}
-            self.store.write(OUTCOMES, key, [ended | {"device": "cpu", "versions": "{}"}])
+            self.store.write(OUTCOMES, key, [ended | {"device": "cpu", "products": None, "versions": "{}"}])
         return key
 
     def write(self, table: Table, key: str, rows: Sequence[Row]) -> None:

@@ -204,6 +204,7 @@ class Simulated:
             operations=1e12 * total,
             wall_s=30.0 * total,
             device="cpu: made by hand",
+            products="blas, 4 together",
             versions='{"tsrnn": "0.1.0", "torch": "2.13.0", "python": "3.11.7"}',
         )
 

@@ -166,7 +166,7 @@ class TestPlaces:
         """No GPU is here: what is tested is what PyTorch is told."""
         told = []
         monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", told.append)
-        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
         assert _trainable._processor("cuda", gpus) == "cuda: a GPU"
         assert told == [share]
         assert _trainable._processor("cpu", 0).startswith("cpu: ")
