@@ -20,7 +20,7 @@ RAY = frozenset(f"test_{name}.py" for name in _STARTING)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give a file's tests, which share fixtures, to one of the processes that run tests in parallel, long ones first."""
+    """Give the tests of a file, which share fixtures, to one of the parallel processes; the long ones first."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group("ray" if item.path.name in RAY else item.path.stem))
     items.sort(key=lambda item: item.path.name not in RAY)

@@ -42,7 +42,7 @@ def test_onednn():
 
 
 def test_mkl():
-    """MKL names the instruction set in its first line where the processor is one of Intel's; elsewhere it names none."""
+    """MKL names the instruction set in its first line on Intel's processors; on others it names none."""
     if not torch.backends.mkl.is_available():
         pytest.skip("this torch has no MKL")
     lines = told("torch.ones(64, 64) @ torch.ones(64, 64)", MKL_VERBOSE="1").splitlines()
