@@ -21,6 +21,7 @@ from tsrnn.config import (
     Adam,
     AdamW,
     AllHeads,
+    Curriculum,
     EndRules,
     FixedTau,
     GradientClip,
@@ -28,6 +29,7 @@ from tsrnn.config import (
     Lengths,
     MultiHead,
     Muon,
+    Network,
     NoCurriculum,
     Optimizer,
     Parity,
@@ -204,7 +206,7 @@ class TestPopulations:
         self.same_alone(network, curriculum, optimizer)
 
     @staticmethod
-    def same_alone(network: Architecture, curriculum: Curriculum, optimizer: Optimizer) -> None:
+    def same_alone(network: Network, curriculum: Curriculum, optimizer: Optimizer) -> None:
         training = dataclasses.replace(TINY.training, optimizer=optimizer)
         alike = starts(dataclasses.replace(TINY, curriculum=curriculum, network=network, training=training))
         together = uninterrupted(alike[0].config)
