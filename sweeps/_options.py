@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from sweeps._errors import UsageError
 from sweeps._scales import ScaleName
+from tsrnn.command_line import Whole
 from tsrnn.config import Library
 from tsrnn.presets import PresetName
 
@@ -45,13 +46,13 @@ class Options:
     self_interactions: Annotated[list[Literal["inside", "outside"]] | None, Many] = None
     """Leak inside the nonlinearity (equation 1), outside (equation 5), or both. [default: the sweep's]"""
 
-    replicates: int | None = None
+    replicates: Annotated[int | None, Whole] = None
     """Networks per combination, each with its own seed. [default: 4; laptop 8]"""
 
-    seed: int | None = None
+    seed: Annotated[int | None, Whole] = None
     """Seed of the first replicate; the others count up from it. [default: 0]"""
 
-    hidden: int | None = None
+    hidden: Annotated[int | None, Whole] = None
     """Neurons of a network. [default: 500; laptop 128, quick 64]"""
 
     precision: Literal["float32", "bfloat16"] | None = None
@@ -74,7 +75,7 @@ class Options:
     gpus_per_trial: float | None = None
     """GPUs of a trial, a fraction shares one. [default: 0.25 where the cluster has GPUs, else 0]"""
 
-    niceness: int | None = None
+    niceness: Annotated[int | None, Whole] = None
     """How far the trials stand back for other programs of this machine, from 0 (not at all: they share it as equals) to
     19. It is for Ray that this command starts; a cluster that it joins has that of its own start. [default: 0]"""
 

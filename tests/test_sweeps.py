@@ -324,6 +324,8 @@ def test_help_explains_every_option():
         (["--gpus-per-trial", "1.5"], 2, "gpus-per-trial = 1.5"),
         (["--niceness", "-1"], 2, "niceness = -1: allowed are whole numbers from 0 to 19"),
         (["--niceness", "20"], 2, "niceness = 20"),
+        (["--niceness", "0.5"], 2, "niceness"),
+        (["--seed", "2.7"], 2, "allowed are whole numbers"),
         (["--taus", "-1"], 2, "tau = -1"),
         (["--seed", str(2**63 - 1), "--replicates", "2"], 2, f"seed = {2**63}"),
         (["--address", "nowhere"], 2, "HOST:PORT"),

@@ -33,6 +33,17 @@ Place = Annotated[Location, Parameter(converter=_location, n_tokens=1, accepts_k
 """A file or folder, on a file system or s3://BUCKET/PATH."""
 
 
+def _whole(_: type, tokens: Sequence[Token]) -> int:
+    try:
+        return int(tokens[0].value)
+    except ValueError as error:
+        raise ValueError("allowed are whole numbers") from error
+
+
+Whole = Parameter(converter=_whole, n_tokens=1)
+"""The rule that a number is whole: cyclopts would round 2.7 to 3."""
+
+
 def import_plugins(files: Sequence[Path] | None) -> None:
     """Import the files given as `--plugin`.
 
