@@ -35,6 +35,7 @@ from tests.test_sweeps import (  # noqa: F401
     start,
     sweep,
     wait_for,
+    watched,
 )
 from tsrnn.checkpoint import Progress, load
 from tsrnn.config import EndRules, Leaky, RunConfig, Training
