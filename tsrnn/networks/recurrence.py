@@ -564,7 +564,7 @@ def plan_for(
     Raises:
         ValueError: if the library cannot multiply in this dtype on this device.
     """
-    allowed = choice.libraries(dtype if products == dtype else products, device)
+    allowed = choice.libraries(products, device)
     if library is not None and library not in allowed:
         raise ValueError(f"products = {library!r}: not for {products} on {device.type}; allowed here: {allowed[0]}")
     names = allowed if library is None else (library,)
