@@ -8,9 +8,8 @@ WORKERS ?= 2
 .PHONY: sweep test test-avx2 test-reliability clean
 
 # What depends on numbers: run a second time with the instructions that any x86 processor of the last decade has.
-NUMERIC := tests/contracts tests/test_choice.py tests/test_recurrence.py tests/test_optimizers.py tests/test_training.py \
-	tests/test_checkpoint.py tests/test_store.py tests/test_verification.py tests/test_reference.py \
-	tests/test_instructions.py
+NUMERIC := tests/contracts tests/networks tests/training tests/io/test_checkpoint.py tests/io/test_store.py \
+	tests/io/test_reference.py tests/analysis/test_verification.py
 AVX2 := ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2
 
 sweep: $(VENV)/installed
@@ -27,7 +26,7 @@ test-avx2: $(VENV)/installed
 
 # One after the other: each of these runs a sweep on both cores.
 test-reliability: $(VENV)/installed
-	$(BIN)/pytest -m slow tests/test_reliability.py tests/test_sweeps.py -k "everything_killed or crash"
+	$(BIN)/pytest -m slow tests/sweeps/test_reliability.py tests/sweeps/test_sweeps.py -k "everything_killed or crash"
 
 # The environment is remade when a pin or the project's metadata changes.
 $(VENV)/installed: constraints.txt pyproject.toml

@@ -51,7 +51,8 @@ def max_n(results: Place, /, *, as_json: AsJson = False) -> None:
         results: The sweep's folder, such as results/fixed_tau.
         as_json: Print {"rows": [...]}, one row a cell of the grid.
     """
-    from analysis import measures, tables
+    from analysis import tables
+    from analysis.quantities import reach as measures
 
     frame = measures.max_n(results)
     if as_json:
@@ -80,7 +81,7 @@ def verify(
         plugin: Files that define tasks and networks of your own.
         as_json: Print {"sweeps": [{"folder", "networks", "files", "checkpoints", "problems": [...], ...}]}.
     """
-    from analysis import verification
+    from analysis.verify import verification
 
     command_line.import_plugins(plugin)
     found = [verification.verify(folder, repair=repair) for folder in verification.sweeps_below(results)]
@@ -127,8 +128,9 @@ def interventions(
     """
     from pandas import DataFrame
 
-    from analysis import intervention_results, tables
-    from analysis.interventions import InTime
+    from analysis import tables
+    from analysis.measure import intervention_results
+    from analysis.measure.interventions import InTime
 
     found = intervention_results.run(
         results,
@@ -190,8 +192,9 @@ def timescales(
         address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
         as_json: Print {"networks": [...], "summary": [...], "failed": [...]}.
     """
-    from analysis import dynamics_results, tables
-    from analysis.dynamics import METHODS, Protocol
+    from analysis import tables
+    from analysis.measure import dynamics_results
+    from analysis.measure.dynamics import METHODS, Protocol
 
     found = dynamics_results.run(
         results,
@@ -234,7 +237,7 @@ def time_steps(
         as_json: Print {"rows": [...], "notes": [...], "failed": [...]}.
     """
     from analysis import tables
-    from analysis import time_steps as measuring
+    from analysis.measure import time_steps as measuring
 
     summary, notes, failed = measuring.run(
         results, ks=ks or measuring.KS, n=n, workers=workers, address=address, console=Console(stderr=True)
@@ -276,9 +279,9 @@ def figures(
     """
     import time
 
-    from analysis._progress import Shown
+    from analysis.data.study import Study
     from analysis.figures import FIGURES, build, write
-    from analysis.study import Study
+    from analysis.measure.progress import Shown
 
     study, listed = Study(results), []
     ids = [id for id in FIGURES if only is None or id in only]
@@ -308,8 +311,8 @@ def claims(results: Place, /, *, as_json: AsJson = False) -> None:
         as_json: Print {"counts": {VERDICT: claims}, "claims": [...]}, one row a claim.
     """
     from analysis import tables
-    from analysis.claims import counts, judge_all
-    from analysis.study import Study
+    from analysis.claims.catalogue import counts, judge_all
+    from analysis.data.study import Study
 
     frame = judge_all(Study(results))
     if as_json:
@@ -330,7 +333,7 @@ def report(results: Place, /, *, out: Path = Path("report")) -> int:
         out: The folder for index.html, or a file that ends in .html.
     """
     from analysis import report as page
-    from analysis.study import Study
+    from analysis.data.study import Study
 
     path, contents = page.write(Study(results), out, Console(stderr=True))
     print(path)

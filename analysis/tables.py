@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.measures import CELL, ENDINGS
+from analysis.quantities.reach import CELL, ENDINGS
 
 _ALWAYS_SHOWN: Final = ("task", "curriculum", "tau")
 _WORDS: Final = {
@@ -39,7 +39,7 @@ def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
     """Print the largest N solved in each cell, and how far the sweep's networks have come.
 
     Args:
-        frame: What `analysis.measures.max_n` returns. Beside task, curriculum and tau, columns of the
+        frame: What `analysis.quantities.reach.max_n` returns. Beside task, curriculum and tau, columns of the
             cell that are the same throughout are left out; "-" where an architecture has no such choice.
         console: Where to print; standard output by default.
     """
@@ -74,7 +74,7 @@ def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
 
 
 def notes(frame: pd.DataFrame) -> list[str]:
-    """Return what a reader must know of the rows of `analysis.measures.max_n_by_cell`: how their networks ended."""
+    """Return what a reader must know of rows of `analysis.quantities.reach.max_n_by_cell`: how networks ended."""
     n, finished = int(frame["n"].sum()), int(frame["finished"].sum())
     counts = {column: int(frame[column].sum()) for column in ENDINGS.values()}
     words = [f"{count} {_WORDS[column]}" for column, count in counts.items() if count]
@@ -112,8 +112,8 @@ def print_interventions(
     """Print what interventions did, how curricula compare, and what a reader must know of it.
 
     Args:
-        summaries: a title and what `analysis.comparison.summarise` returned, for each kind.
-        tests: a title and what `analysis.comparison.compare_curricula` returned.
+        summaries: a title and what `analysis.stats.comparison.summarise` returned, for each kind.
+        tests: a title and what `analysis.stats.comparison.compare_curricula` returned.
         notes: lines.
         console: where to print; standard output by default.
     """
@@ -145,7 +145,7 @@ def print_timescales(summary: pd.DataFrame, notes: Iterable[str], console: Conso
     """Print timescales, dimensionality and weights against N, one table a method.
 
     Args:
-        summary: what `analysis.dynamics.by_curriculum` returned.
+        summary: what `analysis.measure.dynamics.by_curriculum` returned.
         notes: lines.
         console: where to print; standard output by default.
     """
@@ -180,7 +180,7 @@ def print_claims(claims: pd.DataFrame, counts: Mapping[str, int], console: Conso
     """Print each claim with its verdict, the numbers and the rule.
 
     Args:
-        claims: what `analysis.claims.judge_all` returned.
+        claims: what `analysis.claims.catalogue.judge_all` returned.
         counts: claims by verdict.
         console: where to print; standard output by default.
     """

@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 from cyclopts import App
 
-from tsrnn.checkpoint import Progress
 from tsrnn.config import EndRules, MultiHead, Parity
-from tsrnn.records import EPOCHS
-from tsrnn.reference import read_reference
-from tsrnn.store import Store
-from tsrnn.tabulate import epochs_row
-from tsrnn.training import Trainer
+from tsrnn.io.checkpoint import Progress
+from tsrnn.io.reference import read_reference
+from tsrnn.io.rows import epochs_row
+from tsrnn.io.schemas import EPOCHS
+from tsrnn.io.store import Store
+from tsrnn.training.loop import Trainer
 
 app = App(help=__doc__, help_format="plaintext")
 

@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from cyclopts import App, Parameter
 from torch import nn
 
-from tsrnn.checkpoint import Checkpoint, Progress
 from tsrnn.config import Leaky, Library, MultiHead, Parity, Precision, RunConfig, Training
+from tsrnn.io.checkpoint import Checkpoint, Progress
 from tsrnn.networks import choice, initial_network, onednn, product_dtype
-from tsrnn.sampling import draw_lengths
-from tsrnn.training import Trainer
+from tsrnn.training.loop import Trainer
+from tsrnn.training.sampling import draw_lengths
 
 _PLAIN_HEADS = 100
 

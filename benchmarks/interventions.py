@@ -24,10 +24,10 @@ from cyclopts import App, Parameter
 from torch import Tensor
 
 from tsrnn.config import Leaky, LeakyReLU, RunConfig
-from tsrnn.evaluation import in_time_accuracy
 from tsrnn.interventions import ablate, by_tau, perturb_taus, perturb_weights
 from tsrnn.networks import NetworkState, Population, initial_network, population
 from tsrnn.tasks import Parity
+from tsrnn.training.evaluation import in_time_accuracy
 
 N, WARM_UP = 30, 100
 

@@ -19,13 +19,13 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from sweeps._grid import with_tau
-from sweeps._options import Options
-from sweeps._runner import Sweep
+from sweeps.engine.grid import with_tau
+from sweeps.engine.options import Options
+from sweeps.engine.runner import Sweep
 from tsrnn.config import EndRules, RunConfig, Training
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMAND = "from benchmarks.many_runs import SWEEP; from sweeps._runner import main; main(SWEEP)"
+COMMAND = "from benchmarks.many_runs import SWEEP; from sweeps.engine.runner import main; main(SWEEP)"
 
 app = App(help=__doc__, help_format="plaintext")
 

@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 import torch
 from cyclopts import App, Parameter
 
-from tsrnn.checkpoint import Checkpoint, Progress
 from tsrnn.config import Leaky, Precision, RunConfig, Training
+from tsrnn.io.checkpoint import Checkpoint, Progress
 from tsrnn.networks import initial_network
 from tsrnn.randomness import Streams
-from tsrnn.sampling import draw_batch, initial_states
-from tsrnn.training import Trainer
+from tsrnn.training.loop import Trainer
+from tsrnn.training.sampling import draw_batch, initial_states
 
 app = App(help=__doc__, help_format="plaintext")
 

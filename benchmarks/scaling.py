@@ -17,16 +17,16 @@ from typing import Any
 import ray
 from rich.console import Console
 
-from analysis.frames import load
-from sweeps import _cluster
-from sweeps._cluster import Resources
-from sweeps._trainable import PopulationTrainable
-from tsrnn.checkpoint import Checkpoint, CheckpointFolder
+from analysis.data.frames import load
+from sweeps.engine import cluster as _cluster
+from sweeps.engine.cluster import Resources
+from sweeps.engine.trainable import PopulationTrainable
 from tsrnn.config import Leaky, RunConfig, Training
-from tsrnn.records import EPOCHS, RUNS
-from tsrnn.store import NetworkTables, Store
-from tsrnn.tabulate import epochs_row, heads_rows, runs_row, solved_rows
-from tsrnn.training import train
+from tsrnn.io.checkpoint import Checkpoint, CheckpointFolder
+from tsrnn.io.rows import epochs_row, heads_rows, runs_row, solved_rows
+from tsrnn.io.schemas import EPOCHS, RUNS
+from tsrnn.io.store import NetworkTables, Store
+from tsrnn.training.loop import train
 
 REPORTS = 300
 

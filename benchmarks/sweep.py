@@ -20,9 +20,9 @@ from typing import Annotated, Literal
 import torch
 from cyclopts import App, Parameter
 
-from sweeps._scales import SCALES, base_config
-from tsrnn.checkpoint import new
-from tsrnn.training import Trainer
+from sweeps.engine.scales import SCALES, base_config
+from tsrnn.io.checkpoint import new
+from tsrnn.training.loop import Trainer
 
 app = App(help=__doc__, help_format="plaintext")
 _SWEEP = Path(__file__).resolve().parent.parent / "sweeps" / "fixed_tau.py"

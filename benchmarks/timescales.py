@@ -27,12 +27,12 @@ from cyclopts import App, Parameter
 from scipy.optimize import curve_fit
 from torch import Tensor
 
-from analysis.dynamics import Protocol, measure
-from tsrnn import timescales
-from tsrnn.autocorrelation import LAGS, Autocovariance
-from tsrnn.checkpoint import Checkpoint, Progress, new
+from analysis.measure.dynamics import Protocol, measure
 from tsrnn.config import Leaky, LeakyReLU, RunConfig
-from tsrnn.simulation import BURN_IN, simulate
+from tsrnn.dynamics import timescales
+from tsrnn.dynamics.autocorrelation import LAGS, Autocovariance
+from tsrnn.dynamics.simulation import BURN_IN, simulate
+from tsrnn.io.checkpoint import Checkpoint, Progress, new
 
 Values = np.ndarray[Any, np.dtype[Any]]
 T = TypeVar("T")

@@ -18,7 +18,7 @@ import torch
 from cyclopts import App, Parameter
 from scipy.signal import lfilter
 
-from tsrnn.timescales import LAGS, Fits, paper, robust
+from tsrnn.dynamics.timescales import LAGS, Fits, paper, robust
 
 app = App(help=__doc__, help_format="plaintext")
 

@@ -10,9 +10,9 @@ The paper found: multi-head training is the fastest for every architecture.
 from collections.abc import Iterator
 from itertools import product
 
-from sweeps._grid import with_architecture, with_curriculum, with_task, with_training
-from sweeps._options import Options
-from sweeps._runner import Sweep, main
+from sweeps.engine.grid import with_architecture, with_curriculum, with_task, with_training
+from sweeps.engine.options import Options
+from sweeps.engine.runner import Sweep, main
 from tsrnn.config import GRU, LSTM, Adam, GradientClip, Leaky, RunConfig
 
 

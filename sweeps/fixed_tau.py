@@ -10,10 +10,10 @@ under the multi-head curriculum tau = 1 is as good as trained, and N falls steep
 from collections.abc import Iterator
 from itertools import product
 
-from sweeps._grid import with_curriculum, with_network, with_task, with_tau
-from sweeps._options import Options
-from sweeps._readings import Finding
-from sweeps._runner import Sweep, main
+from sweeps.engine.grid import with_curriculum, with_network, with_task, with_tau
+from sweeps.engine.options import Options
+from sweeps.engine.readings import Finding
+from sweeps.engine.runner import Sweep, main
 from tsrnn.config import RunConfig
 
 

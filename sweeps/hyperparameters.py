@@ -4,7 +4,7 @@ Question: how far in N do networks get with a fixed number of floating-point ope
 one candidate of many?
 Space: batch size, steps between tests, optimiser, its rates and how they fall with N, clip, input probability, steps
 asked and lengths of the training sequences, slope, start of tau, heads ahead, weight of solved heads, precision:
-`sweeps/_space.py`. Solved is always judged on the paper's sequences.
+`sweeps/search/space.py`. Solved is always judged on the paper's sequences.
 Search: Optuna's TPE proposes, ASHA stops the worse three quarters at a fourth of the budget. A candidate is one
 population of two seeds; its score is the N it has solved and how far its next head has come, mean over seeds.
 Stages: about N = 12, then the best of it at 25, 50 and 100; the budgets are those of STAGES. Every stage begins with
@@ -21,9 +21,9 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from sweeps._errors import UsageError
-from sweeps._folder import SweepFolder
-from sweeps._runner import require_niceness
+from sweeps.engine.errors import UsageError
+from sweeps.engine.folder import SweepFolder
+from sweeps.engine.runner import require_niceness
 from tsrnn.command_line import run_resumable
 
 if TYPE_CHECKING:
@@ -112,9 +112,9 @@ def main(
     folder.acquire()
     folder.store.create()
     # Ray and Optuna take seconds to import: not for --help or a mistake.
-    from sweeps import _cluster
-    from sweeps._search import Question, Search
-    from sweeps._space import KNOWN
+    from sweeps.engine import cluster as _cluster
+    from sweeps.search.space import KNOWN
+    from sweeps.search.study import Question, Search
 
     question = Question(
         stage=stage,

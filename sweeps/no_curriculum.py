@@ -10,9 +10,9 @@ The paper found: parity is slow beyond N about 10; DMS takes an epoch or two up 
 from collections.abc import Iterator
 from itertools import product
 
-from sweeps._grid import with_curriculum, with_end, with_task, with_tau
-from sweeps._options import Options
-from sweeps._runner import Sweep, main
+from sweeps.engine.grid import with_curriculum, with_end, with_task, with_tau
+from sweeps.engine.options import Options
+from sweeps.engine.runner import Sweep, main
 from tsrnn.config import RunConfig
 
 _EPOCHS = 50

@@ -10,9 +10,9 @@ The paper found: the same trajectories of tau and tau_net.
 from collections.abc import Iterator
 from itertools import product
 
-from sweeps._grid import with_curriculum, with_network, with_task, with_tau
-from sweeps._options import Options
-from sweeps._runner import Sweep, main
+from sweeps.engine.grid import with_curriculum, with_network, with_task, with_tau
+from sweeps.engine.options import Options
+from sweeps.engine.runner import Sweep, main
 from tsrnn.config import LeakyReLU, ReLU, RunConfig, Tanh
 
 _CELLS = (

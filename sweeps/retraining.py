@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from sweeps._errors import UsageError
-from sweeps._folder import Record, SweepFolder
-from sweeps._runner import groups_of, require_niceness
+from sweeps.engine.errors import UsageError
+from sweeps.engine.folder import Record, SweepFolder
+from sweeps.engine.runner import groups_of, require_niceness
 from tsrnn.command_line import Place, run_resumable
 from tsrnn.config import EndRules, NoCurriculum
-from tsrnn.files import Location
-from tsrnn.records import EPOCHS, OUTCOMES, RETRAINING, RUNS, SOLVED
+from tsrnn.io.files import Location
+from tsrnn.io.schemas import EPOCHS, OUTCOMES, RETRAINING, RUNS, SOLVED
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tsrnn.checkpoint import Checkpoint
+    from tsrnn.io.checkpoint import Checkpoint
 
 NAME = "retrained"
 """The folder below RESULTS that holds the runs, a sweep's like any other; the table `retraining` is in RESULTS."""
@@ -38,7 +38,7 @@ app = App(name="sweeps/retraining.py", help=__doc__, help_format="plaintext", su
 
 def retrained(source: "Checkpoint", n: int, larger: int, epochs: int) -> "Checkpoint":
     """Return where a run starts that trains a network on a larger N, its head for `n` handed on."""
-    from tsrnn.checkpoint import Checkpoint, Progress
+    from tsrnn.io.checkpoint import Checkpoint, Progress
 
     config = dataclasses.replace(
         source.config,
@@ -86,12 +86,12 @@ def main(
         raise UsageError("n: allowed are numbers from 2 on; higher, epochs, trials: from 1 on")
     require_niceness(niceness)
     # pandas and torch take seconds to import: not for --help or a mistake.
-    from analysis import measures
-    from analysis.comparison import choose, compare_curricula, summarise
-    from analysis.frames import ResultsError, load
+    from analysis.data.frames import ResultsError, load
+    from analysis.quantities import reach as measures
+    from analysis.stats.comparison import choose, compare_curricula, summarise
     from analysis.tables import json_rows, print_interventions
-    from tsrnn import checkpoint
-    from tsrnn.checkpoint import CheckpointFolder
+    from tsrnn.io import checkpoint
+    from tsrnn.io.checkpoint import CheckpointFolder
 
     console = Console(stderr=True, markup=False, emoji=False)
     outcomes, runs, seen, solved = (load(results, table) for table in (OUTCOMES, RUNS, EPOCHS, SOLVED))
@@ -115,7 +115,7 @@ def main(
         if not any((folder.path / "checkpoints" / start.config.network_id).glob("epoch-*")):
             CheckpointFolder(folder.path, start.config.network_id).save_resume(start)
     if waiting := folder.unfinished(networks):
-        from sweeps import _cluster
+        from sweeps.engine import cluster as _cluster
 
         resources = _cluster.connect(address, cpus_per_trial, gpus_per_trial, console, niceness)
         console.print(f"retraining: {len(waiting)} of {len(networks)} networks to train, in {folder.path}")
@@ -155,11 +155,11 @@ def _measure(
 
     import pandas as pd
 
-    from analysis._progress import Shown
-    from analysis.interventions import InTime, accuracy_in_time
-    from analysis.significance import relative_accuracy
-    from tsrnn.checkpoint import CheckpointFolder
-    from tsrnn.store import Store, encode
+    from analysis.measure.interventions import InTime, accuracy_in_time
+    from analysis.measure.progress import Shown
+    from analysis.stats.significance import relative_accuracy
+    from tsrnn.io.checkpoint import CheckpointFolder
+    from tsrnn.io.store import Store, encode
 
     store, protocol, written = Store(results), InTime(trials=trials), []
     store.create((RETRAINING,))

@@ -10,9 +10,9 @@ The paper proposes it without a result.
 
 from collections.abc import Iterator
 
-from sweeps._grid import with_curriculum, with_end, with_optimizer, with_task, with_tau, with_training
-from sweeps._options import Options
-from sweeps._runner import Sweep, main
+from sweeps.engine.grid import with_curriculum, with_end, with_optimizer, with_task, with_tau, with_training
+from sweeps.engine.options import Options
+from sweeps.engine.runner import Sweep, main
 from tsrnn.config import SGD, RunConfig
 
 

@@ -12,9 +12,9 @@ alone does a little worse. `python -m tsrnn evaluate CHECKPOINT --k 20` asks a n
 from collections.abc import Iterator
 from itertools import product
 
-from sweeps._grid import with_curriculum, with_network, with_task, with_tau, with_time
-from sweeps._options import Options
-from sweeps._runner import Sweep, main
+from sweeps.engine.grid import with_curriculum, with_network, with_task, with_tau, with_time
+from sweeps.engine.options import Options
+from sweeps.engine.runner import Sweep, main
 from tsrnn.config import RunConfig, Time
 
 

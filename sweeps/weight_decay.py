@@ -9,9 +9,9 @@ The paper found: comparable results.
 from collections.abc import Iterator
 from itertools import product
 
-from sweeps._grid import with_curriculum, with_optimizer, with_task, with_tau
-from sweeps._options import Options
-from sweeps._runner import Sweep, main
+from sweeps.engine.grid import with_curriculum, with_optimizer, with_task, with_tau
+from sweeps.engine.options import Options
+from sweeps.engine.runner import Sweep, main
 from tsrnn.config import RunConfig
 
 _DECAYS = (0.0, 1e-5, 1e-4, 1e-3)

@@ -1,5 +1,5 @@
 """Clusters of several Ray nodes on one machine, each scenario a program of its own: `python -m tests.cluster_scenarios
-NAME FOLDER`, run by tests/test_cluster.py.
+NAME FOLDER`, run by tests/sweeps/test_cluster.py.
 
 They end and start Ray as its owner would, so they run where no other Ray is: in Linux namespaces with processes and a
 loopback of their own (see `isolated`).
@@ -26,12 +26,12 @@ import yaml
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
-from sweeps import _cluster
-from sweeps._cluster import Resources
-from sweeps._trainable import PopulationTrainable
-from tests.test_sweeps import GRID, ROOT, TINY, descendants, kill
+from sweeps.engine import cluster as _cluster
+from sweeps.engine.cluster import Resources
+from sweeps.engine.trainable import PopulationTrainable
+from tests.sweeps.test_sweeps import GRID, ROOT, TINY, descendants, kill
 from tsrnn.config import RunConfig
-from tsrnn.store import Store
+from tsrnn.io.store import Store
 
 # The route leads nowhere: Ray takes the address that it would use to the outside for the machine's own.
 _OWN_LOOPBACK = 'ip link set lo up && ip route add default dev lo && exec "$@"'

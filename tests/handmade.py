@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tsrnn import RunConfig, curriculum
+from tsrnn import RunConfig, curricula
 from tsrnn.config import (
     AllHeads,
     EndRules,
@@ -17,9 +17,9 @@ from tsrnn.config import (
     SlidingWindow,
     Training,
 )
-from tsrnn.records import EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED, Row, Table
-from tsrnn.store import Store
-from tsrnn.tabulate import runs_row
+from tsrnn.io.rows import runs_row
+from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED, Row, Table
+from tsrnn.io.store import Store
 from tsrnn.tasks import TASKS
 
 SMALL = RunConfig(
@@ -44,7 +44,7 @@ def config(
         "none": lambda: NoCurriculum(n=int(number[0])),
         "all": lambda: AllHeads(n=int(number[0])),
     }[kind]()
-    assert curriculum.name(made) == name
+    assert curricula.name(made) == name
     if tau is not None:
         changes["tau"] = FixedTau(tau=tau)
     network = dataclasses.replace(base.network, **changes) if changes else base.network

@@ -9,7 +9,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pyarrow.fs import S3FileSystem
 
-from tsrnn import files
+from tsrnn.io import files
 
 # Whatever a test does with names in an object store, nothing beyond the loopback is asked: nobody listens there.
 os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"

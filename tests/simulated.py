@@ -9,12 +9,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis import measures
-from analysis.evidence import Cell
-from tsrnn import curriculum, records
+from analysis.claims.evidence import Cell
+from analysis.quantities import reach as measures
+from tsrnn import curricula
 from tsrnn.config import GRU, LSTM, EndRules, FixedTau, Leaky, LeakyReLU, ReLU, RunConfig, Tanh, Time, Training
-from tsrnn.records import Table
-from tsrnn.store import schema
+from tsrnn.io import schemas as records
+from tsrnn.io.schemas import Table
+from tsrnn.io.store import schema
 from tsrnn.tasks import TASKS
 
 TABLES = list(records.BY_NAME.values())
@@ -66,7 +67,7 @@ def configuration(cell: Cell, seed: int, hidden: int = 500, max_epochs: int = 10
     return RunConfig(
         task=TASKS[cell.task](),
         network=network,
-        curriculum=curriculum.named(cell.curriculum),
+        curriculum=curricula.named(cell.curriculum),
         training=dataclasses.replace(training, optimizer=optimizer),
         end=EndRules(max_epochs=max_epochs if not cell.curriculum.startswith("none") else min(50, max_epochs)),
         time=Time(k=tuple(int(k) for k in cell.k.split(",")), dt=cell.dt),
@@ -75,7 +76,7 @@ def configuration(cell: Cell, seed: int, hidden: int = 500, max_epochs: int = 10
 
 
 class Simulated:
-    """A study's tables as frames; what `analysis.evidence.Source` asks for.
+    """A study's tables as frames; what `analysis.claims.evidence.Source` asks for.
 
     Args:
         true: whether the paper's claims hold in it.
@@ -386,7 +387,7 @@ class Simulated:
     # As results.
 
     def load(self, table: Table) -> pd.DataFrame:
-        """Return a table as `analysis.study.Study` does."""
+        """Return a table as `analysis.data.study.Study` does."""
         if (cached := self._loaded.get(table.name)) is not None and len(cached) == len(self.rows[table.name]):
             return cached
         columns = {column.name: column.dtype for column in table.columns}
@@ -397,7 +398,7 @@ class Simulated:
 
     @property
     def networks(self) -> pd.DataFrame:
-        """Return the networks as `analysis.study.Study` does."""
+        """Return the networks as `analysis.data.study.Study` does."""
         tables = (records.RUNS, records.OUTCOMES, records.EPOCHS, records.SOLVED)
         frame = measures.networks(*(self.load(table) for table in tables))
         configs = [json.loads(text) for text in frame["config"]]

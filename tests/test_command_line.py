@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.test_reference import small
+from tests.io.test_reference import small
 from tsrnn.__main__ import main
-from tsrnn.checkpoint import load, new, save
 from tsrnn.config import DMS, Leaky, MultiHead, Parity, RunConfig, SingleHead, Training
-from tsrnn.records import RUNS, SOLVED
-from tsrnn.store import Store
+from tsrnn.io.checkpoint import load, new, save
+from tsrnn.io.schemas import RUNS, SOLVED
+from tsrnn.io.store import Store
 
 CONFIG = RunConfig(network=Leaky(hidden=6), training=Training(batch_size=8, test_batches=4), seed=2)
 

@@ -15,10 +15,9 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from sweeps._estimate import estimate
+from sweeps.engine.estimate import estimate
 from tests.tolerances import TOLERANCES, distance
 from tsrnn.__main__ import main
-from tsrnn.checkpoint import CheckpointError, load, new, save
 from tsrnn.config import (
     NETWORKS,
     EndRules,
@@ -30,11 +29,12 @@ from tsrnn.config import (
     register_network,
     stacking_key,
 )
+from tsrnn.io.checkpoint import CheckpointError, load, new, save
 from tsrnn.kinds import Kinds
 from tsrnn.networks import initial_network, population, population_class
 from tsrnn.plugins import PluginError, files_of, import_file
 from tsrnn.tasks import TASKS, BitTask, Parity, Sines, Task, register_task
-from tsrnn.training import train
+from tsrnn.training.loop import train
 
 ROOT = Path(__file__).resolve().parents[1]
 

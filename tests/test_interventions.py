@@ -12,11 +12,11 @@ from torch import Tensor
 from tests.oracles import plain
 from tests.tolerances import TOLERANCES, distance
 from tsrnn.config import FixedTau, Leaky, LeakyReLU, RunConfig, Tanh, TrainedTau, Training
-from tsrnn.evaluation import in_time_accuracy
 from tsrnn.interventions import ablate, by_tau, perturb_taus, perturb_weights, scale_inhibition
 from tsrnn.networks import NetworkState, Population, initial_network, population
 from tsrnn.networks.copies import LeakyCopies
 from tsrnn.tasks import Parity
+from tsrnn.training.evaluation import in_time_accuracy
 
 NETWORKS = {
     "inside": Leaky(hidden=7),

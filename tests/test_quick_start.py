@@ -89,6 +89,6 @@ assert not hasattr(tsrnn, "nothing")
 for name in tsrnn.__all__:
     getattr(tsrnn, name)
 from tsrnn import *
-assert train is tsrnn.training.train
+assert train is tsrnn.training.loop.train
 """
     subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True)

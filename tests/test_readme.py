@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.claims import CLAIMS
+from analysis.claims.catalogue import CLAIMS
 from tests.handmade import HandMade, config, solved
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()

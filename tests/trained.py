@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from tsrnn import EndRules, Leaky, MultiHead, RunConfig, SingleHead, Training, train
-from tsrnn.checkpoint import CheckpointFolder
-from tsrnn.records import RUNS, SOLVED
-from tsrnn.store import Store
-from tsrnn.tabulate import runs_row, solved_rows
+from tsrnn.io.checkpoint import CheckpointFolder
+from tsrnn.io.rows import runs_row, solved_rows
+from tsrnn.io.schemas import RUNS, SOLVED
+from tsrnn.io.store import Store
 
 
 def trained_sweep(folder: Path) -> Path:

@@ -31,18 +31,18 @@ from tsrnn.config import (
     TrainedTau,
     Training,
 )
-from tsrnn.presets import with_preset
+from tsrnn.config.presets import with_preset
 from tsrnn.tasks import DMS, BitTask, Lengths, Parity, Sines, Task, register_task
 
 if TYPE_CHECKING:
-    from tsrnn.training import EpochReport, Trainer, train
+    from tsrnn.training.loop import EpochReport, Trainer, train
 else:
 
     def __getattr__(name: str) -> object:
         """Import what trains (PEP 562)."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from tsrnn import training
+        from tsrnn.training import loop as training
 
         return getattr(training, name)
 

@@ -15,7 +15,7 @@ from cyclopts import App, Parameter, validators
 
 from tsrnn import command_line
 from tsrnn.config import MultiHead, SingleHead
-from tsrnn.records import RUNS, SOLVED
+from tsrnn.io.schemas import RUNS, SOLVED
 from tsrnn.tasks import DMS, Parity
 
 app = App(name="python -m tsrnn", help="Look at single networks.", version_flags=[])
@@ -50,10 +50,10 @@ def import_reference(
         task: What it was trained on.
         network: Which of their networks it is: tells apart those of one curriculum and task.
     """
-    from tsrnn.checkpoint import CheckpointFolder
-    from tsrnn.reference import read_reference
-    from tsrnn.store import Store
-    from tsrnn.tabulate import runs_row
+    from tsrnn.io.checkpoint import CheckpointFolder
+    from tsrnn.io.reference import read_reference
+    from tsrnn.io.rows import runs_row
+    from tsrnn.io.store import Store
 
     found = read_reference(
         file, {"parity": Parity, "dms": DMS}[task](), {"single": SingleHead, "multi": MultiHead}[curriculum](), n
@@ -106,8 +106,8 @@ def evaluate(
     from rich.console import Console
     from rich.table import Table
 
-    from tsrnn.checkpoint import load
-    from tsrnn.evaluation import end_accuracy, in_time_accuracy
+    from tsrnn.io.checkpoint import load
+    from tsrnn.training.evaluation import end_accuracy, in_time_accuracy
 
     command_line.import_plugins(plugin)
     found = load(checkpoint)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from tsrnn.config import explain
 from tsrnn.errors import Failure
-from tsrnn.files import Location, location
+from tsrnn.io.files import Location, location
 from tsrnn.plugins import import_file
 
 Plugins = Annotated[

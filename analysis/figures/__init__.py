@@ -7,24 +7,21 @@ from typing import Final
 
 import pandas as pd
 
-from analysis import style
-from analysis.figures import (
-    fig03_curricula,
-    fig04_fixed_tau,
-    fig04_taus,
-    fig05_timescales,
-    fig06_dynamics,
-    fig07_interventions,
-    fig07_retraining,
-    fig_s05_variants,
-    fig_s12_windows,
-    fig_s15_architectures,
-    significance_tables,
-)
+from analysis.data.study import Study
+from analysis.figures import architectures as fig_s15_architectures
+from analysis.figures import curricula as fig03_curricula
+from analysis.figures import dimensionality as fig06_dynamics
+from analysis.figures import fixed_tau as fig04_fixed_tau
+from analysis.figures import interventions as fig07_interventions
+from analysis.figures import retraining as fig07_retraining
+from analysis.figures import significance_tables, style
+from analysis.figures import taus as fig04_taus
+from analysis.figures import timescales as fig05_timescales
+from analysis.figures import variants as fig_s05_variants
+from analysis.figures import windows as fig_s12_windows
 from analysis.figures._figure import Figure
-from analysis.study import Study
-from tsrnn.files import write_atomically
-from tsrnn.store import StoreError
+from tsrnn.io.files import write_atomically
+from tsrnn.io.store import StoreError
 
 __all__ = ["FIGURES", "Builder", "Figure", "build", "write"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
-from analysis import style
+from analysis.figures import style
 from analysis.figures._figure import per_cell, supported
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
-from analysis import measures, style
-from analysis.study import Study
-from tsrnn.records import SOLVED, Table
+from analysis.data.study import Study
+from analysis.figures import style
+from analysis.quantities import reach as measures
+from tsrnn.io.schemas import SOLVED, Table
 
 SCALES: Final = ("quick", "laptop", "paper")
 
@@ -26,7 +27,7 @@ BASE: Final = (
 
 
 Where = tuple[str, str, Any]
-"""A condition on the rows of a table that are read; see `analysis.frames.load`."""
+"""A condition on the rows of a table that are read; see `analysis.data.frames.load`."""
 
 
 class Words(NamedTuple):
@@ -146,7 +147,7 @@ def script(
         chosen: the networks.
         tables: those it reads beside `runs`.
         body: the rest of the code, with `networks` and a frame for each table by its name.
-        where: by the table's name, the conditions on the rows to read; see `analysis.frames.load`.
+        where: by the table's name, the conditions on the rows to read; see `analysis.data.frames.load`.
     """
     # One condition a line; no condition has a double quote in it.
     conditions = '    "' + ' and "\n    "'.join(chosen.where.split(" and ")) + '"'
@@ -224,7 +225,7 @@ def per_cell(rows: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
 
     Returns:
         One row a cell, sorted: `by`, `networks`, `mean`, and `low` and `high`, the 95 % interval of the mean over
-        networks (see `analysis.measures.interval`).
+        networks (see `analysis.quantities.reach.interval`).
     """
     known = rows[rows[value].notna()]
     cells, groups = [], []

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
-from analysis import style
-from analysis.comparison import compare_curricula
+from analysis.data.study import Study
+from analysis.figures import style
 from analysis.figures._figure import BASE, Figure, Where, Words, cohort, each, make, unmeasured
-from analysis.figures.fig07_interventions import LARGE, at_n
-from analysis.figures.fig07_retraining import SOURCE
-from analysis.study import Study
-from tsrnn.records import PERTURBATION, RETRAINING, Table
+from analysis.figures.interventions import LARGE, at_n
+from analysis.figures.retraining import SOURCE
+from analysis.stats.comparison import compare_curricula
+from tsrnn.io.schemas import PERTURBATION, RETRAINING, Table
 
 COLUMNS = {
     "n_a": "n multi",
@@ -30,10 +30,11 @@ COLUMNS = {
     "p_attainable_holm": "p attainable",
     "verdict": "verdict",
 }
-"""The heads of a table's columns after the strength, by their names in `analysis.comparison.compare_curricula`."""
+"""The heads of a table's columns after the strength, by their names in
+`analysis.stats.comparison.compare_curricula`."""
 
 _QUERY = """
-from analysis.comparison import compare_curricula
+from analysis.stats.comparison import compare_curricula
 from analysis.figures.significance_tables import laid_out
 
 rows = networks[["curriculum", "network_id"]].merge(TABLE, on="network_id").assign(group="")

@@ -15,10 +15,10 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from rich.console import Console
 
+from analysis.data.study import Study
 from analysis.report._contents import Contents, collect
-from analysis.study import Study
-from tsrnn.files import write_atomically
-from tsrnn.store import StoreError
+from tsrnn.io.files import write_atomically
+from tsrnn.io.store import StoreError
 
 __all__ = ["Contents", "collect", "deviations", "render", "write"]
 

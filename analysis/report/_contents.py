@@ -21,12 +21,16 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from rich.console import Console
 
-from analysis import _progress, claims, figures, frames, measures, style, tables
-from analysis.figures import Figure
-from analysis.study import Study
+from analysis import figures, tables
+from analysis.claims import catalogue as claims
+from analysis.data import frames
+from analysis.data.study import Study
+from analysis.figures import Figure, style
+from analysis.measure import progress as _progress
+from analysis.quantities import reach as measures
 from tsrnn.config import RunConfig
-from tsrnn.files import Location
-from tsrnn.records import ANALYSES, BY_NAME, EPOCHS, OUTCOMES
+from tsrnn.io.files import Location
+from tsrnn.io.schemas import ANALYSES, BY_NAME, EPOCHS, OUTCOMES
 
 POINTS: Final = 120
 """Epochs of a learning curve at most; fewer where there are many networks."""
@@ -162,7 +166,7 @@ def _else(frame: pd.DataFrame) -> list[str]:
     """Return in words what a network is beyond task, curriculum and tau, where that is not the paper's main one.
 
     Args:
-        frame: rows of `Study.networks` or of `analysis.measures.max_n_by_cell`.
+        frame: rows of `Study.networks` or of `analysis.quantities.reach.max_n_by_cell`.
     """
     varying = [name for name in ("scale", "hidden") if frame[name].nunique() > 1]
     found = []

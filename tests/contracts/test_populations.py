@@ -9,7 +9,6 @@ from torch import Tensor
 
 from tests.oracles import plain
 from tests.tolerances import TOLERANCES, distance
-from tsrnn.checkpoint import Checkpoint, Progress, load, save
 from tsrnn.config import (
     GRU,
     LSTM,
@@ -26,11 +25,12 @@ from tsrnn.config import (
     TrainedTau,
     Training,
 )
+from tsrnn.io.checkpoint import Checkpoint, Progress, load, save
 from tsrnn.networks import NetworkState, Population, initial_network, operations, population, population_class
 from tsrnn.networks.base import READOUT_BIAS, READOUT_WEIGHT, stack, unstack
 from tsrnn.randomness import Streams
-from tsrnn.sampling import initial_states
-from tsrnn.training import Trainer
+from tsrnn.training.loop import Trainer
+from tsrnn.training.sampling import initial_states
 
 NETWORKS = {
     "inside leaky_relu": Leaky(),

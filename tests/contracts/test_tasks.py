@@ -16,14 +16,14 @@ from scipy import stats
 from tests.oracles import plain
 from tests.tolerances import TOLERANCES, distance
 from tsrnn import tasks
-from tsrnn.checkpoint import Checkpoint, Progress
 from tsrnn.config import SGD, EndRules, Leaky, MultiHead, RunConfig, SingleHead, Training
-from tsrnn.evaluation import end_accuracy, in_time_accuracy
+from tsrnn.io.checkpoint import Checkpoint, Progress
 from tsrnn.networks import initial_network, population
 from tsrnn.randomness import Streams
-from tsrnn.sampling import TaskBatch, batches, draw_batch, draw_lengths
 from tsrnn.tasks import DMS, BitTask, Lengths, Parity, Sines
-from tsrnn.training import Trainer, train
+from tsrnn.training.evaluation import end_accuracy, in_time_accuracy
+from tsrnn.training.loop import Trainer, train
+from tsrnn.training.sampling import TaskBatch, batches, draw_batch, draw_lengths
 
 TASKS = {
     "parity": Parity(),

@@ -1,0 +1,1 @@
+"""A sweep's tables as frames, and the study they make up."""

@@ -1,0 +1,102 @@
+"""The only reader of results: a table of a sweep's folder as a frame."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow.parquet import filters_to_expression
+
+from tsrnn.errors import Failure
+from tsrnn.io.files import Location, ObjectPath, location
+from tsrnn.io.schemas import BY_NAME, RUNS, Table
+from tsrnn.io.store import StoreError, read_folder, schema
+
+
+class ResultsError(Failure):
+    """A folder of results cannot be read as asked; the message is one line that says what to do."""
+
+
+def load(
+    results: str | Location,
+    table: str | Table,
+    columns: Sequence[str] | None = None,
+    where: Sequence[tuple[str, str, Any]] | None = None,
+) -> pd.DataFrame:
+    """Read one table of a sweep, finished or still running.
+
+    Args:
+        results: The sweep's folder, which has one folder a table, such as `results/fixed_tau` or
+            `s3://BUCKET/PATH/fixed_tau`.
+        table: The table or its name.
+        columns: The columns to read; all by default.
+        where: Conditions that all hold for the rows that are read, such as ("n", "in", {5, 30}); all by default.
+
+    Returns:
+        One row a row of the table, in no promised order; columns as in `tsrnn.io.schemas`.
+
+    Raises:
+        ResultsError: there is no such folder, it is not a sweep's, or the table is missing or damaged.
+    """
+    folder = location(results)
+    name = table.name if isinstance(table, Table) else table
+    tables = tables_of(folder)
+    if name not in tables:
+        raise ResultsError(f"{folder} has no table {name!r}: it has {', '.join(tables)}")
+    try:
+        if isinstance(folder, ObjectPath):
+            rows = read_folder(folder / name)
+            rows = rows if where is None else rows.filter(filters_to_expression(list(where)))
+            frame: pd.DataFrame = (rows if columns is None else rows.select(list(columns))).to_pandas()
+            return frame
+        return pd.read_parquet(
+            folder / name,
+            columns=None if columns is None else list(columns),
+            filters=None if where is None else list(where),
+            partitioning=None,
+            # A file of an older version may lack a column: it is empty there.
+            schema=schema(BY_NAME[name]) if name in BY_NAME else None,
+        )
+    except (pa.ArrowException, OSError, StoreError) as error:
+        raise ResultsError(f"{folder / name} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def sweeps_of(results: str | Location) -> list[Location]:
+    """Return the folders of the sweeps in a folder: itself if it is one, else those right below it.
+
+    Raises:
+        ResultsError: there is no such folder, or no sweep in it.
+    """
+    folder = location(results)
+    try:
+        if not folder.is_dir():
+            raise ResultsError(f"{folder} is not a folder: give the folder of a sweep")
+        if _has(folder, RUNS.name):
+            return [folder]
+        if sweeps := [path for path in _folders(folder) if _has(path, RUNS.name)]:
+            return sweeps
+    except OSError as error:
+        raise ResultsError(f"{folder} cannot be read: {' '.join(str(error).split())}") from error
+    raise ResultsError(f"{folder} has no tables: give the folder of a sweep, the one that has {RUNS.name}/ in it")
+
+
+def tables_of(folder: Location) -> list[str]:
+    """Return the names of a sweep's tables.
+
+    Raises:
+        ResultsError: it is not a sweep's folder.
+    """
+    sweeps = sweeps_of(folder)
+    if sweeps != [folder]:
+        raise ResultsError(
+            f"{folder} is not a sweep, it holds sweeps: give one of {', '.join(str(sweep) for sweep in sweeps)}"
+        )
+    return [path.name for path in _folders(folder) if _has(folder, path.name)]
+
+
+def _has(folder: Location, table: str) -> bool:
+    return any((folder / table).glob("*.parquet"))
+
+
+def _folders(folder: Location) -> list[Location]:
+    return sorted((path for path in folder.iterdir() if path.is_dir()), key=str)

@@ -1,0 +1,134 @@
+"""Gated networks beside leaky ones, without a curriculum and under each (figures S15, S16)."""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+
+from analysis.data.study import Study
+from analysis.figures import style
+from analysis.figures._figure import BASE, Cohort, Figure, Words, cohort, each, make, untrained
+from tsrnn.io.schemas import SOLVED
+
+_GATED = ("k == '1'", "weight_decay == 0")
+
+_QUERY = """
+frame = networks.merge(solved, on="network_id")[["architecture", "curriculum", "network_id", "n", "epoch"]]
+"""
+
+
+class Progress(NamedTuple):
+    """How far networks came, by epoch.
+
+    Attributes:
+        solved: one row a network and solved N: architecture, curriculum, network_id, n, epoch.
+        ends: one row a network: architecture, curriculum, network_id, epochs, max_n.
+    """
+
+    solved: pd.DataFrame
+    ends: pd.DataFrame
+
+
+def compute(networks: pd.DataFrame, solved: pd.DataFrame) -> Progress:
+    """Return when each network solved each N, and how it stands.
+
+    Args:
+        networks: rows of `Study.networks`.
+        solved: the table `solved`.
+    """
+    own = networks[["architecture", "curriculum", "network_id"]]
+    rows = own.merge(solved, on="network_id")[["architecture", "curriculum", "network_id", "n", "epoch"]]
+    ends = networks[["architecture", "curriculum", "network_id", "epochs", "max_n"]]
+    return Progress(rows.sort_values(["network_id", "n"], ignore_index=True), ends.reset_index(drop=True))
+
+
+def draw(found: Progress) -> Drawing:
+    """Draw a panel an architecture: the largest N solved by epoch, a stair a network.
+
+    A network without a curriculum is a dot where it solved its N, and a cross at its N where it did not.
+    """
+    kinds = style.ordered(found.ends["architecture"])
+    figure, grid = style.panels(len(kinds), height=2.4, sharey=True)
+    curricula = style.ordered({name.split("-")[0] for name in found.ends["curriculum"]})
+    for axes, kind in zip(grid[0], kinds, strict=True):
+        ends = found.ends[found.ends["architecture"] == kind].sort_values(["curriculum", "network_id"])
+        for end in ends.to_dict("records"):
+            shade = style.colour(end["curriculum"])
+            own = found.solved[found.solved["network_id"] == end["network_id"]]
+            if end["curriculum"].startswith("none-"):
+                n = int(end["curriculum"].split("-")[1])
+                if len(own):
+                    style.dots(axes, own["epoch"], own["n"], shade, s=14)
+                else:
+                    style.dots(axes, [end["epochs"]], [n], shade, s=18, marker="x", linewidths=0.9)
+                continue
+            top = own.groupby("epoch")["n"].max().cummax()
+            x = np.concatenate([[0.0], top.index.to_numpy(dtype=float), [end["epochs"]]])
+            y = np.concatenate([[0.0], top.to_numpy(dtype=float), [end["max_n"]]])
+            axes.step(x, y, where="post", color=shade, linewidth=0.9, alpha=0.8)
+            style.dots(axes, x[-1:], y[-1:], shade)
+        axes.set_title(style.word(kind))
+        axes.set_xlabel("epochs trained")
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        style.whole(axes.yaxis)
+    grid[0][0].set_ylabel("largest N solved")
+    looks = style.curricula(curricula)
+    if "none" in curricula:
+        none = {"color": style.colour("none"), "linestyle": "", "markersize": 4}
+        looks.pop(style.word("none"))
+        looks |= {"no curriculum, solved": none | {"marker": "o"}, "not solved": none | {"marker": "x"}}
+    style.legend(figure, looks)
+    return figure
+
+
+def _figure(study: Study, words: Words, conditions: tuple[str, ...], kinds: tuple[str, ...], subject: str) -> Figure:
+    parts = [
+        cohort(
+            study,
+            *(BASE if kind == "leaky" else (f"architecture == '{kind}'", *_GATED)),
+            "task == 'parity'",
+            *conditions,
+        )
+        for kind in kinds
+    ]
+    parts = [part for part in parts if len(part.networks)] or parts[:1]
+    where = " or ".join(f"({part.where})" for part in parts)
+    chosen = Cohort(pd.concat([part.networks for part in parts]), where, parts[-1].note)
+    found = compute(chosen.networks, study.load(SOLVED))
+    subjects = Cohort(chosen.networks.query(subject), "", "")
+    shown = chosen.networks.assign(curriculum=chosen.networks["architecture"] + "-" + chosen.networks["curriculum"])
+    caption = f"""{words.caption} An epoch of gated networks has at most 300 steps of batches of at most 64, by Adam.
+        {each(shown.assign(curriculum=shown["architecture"]))}, over all curricula."""
+    own = found.solved[found.solved["network_id"].isin(subjects.networks["network_id"])]
+    return make(
+        study,
+        words._replace(caption=caption),
+        chosen,
+        found,
+        partial(draw, found),
+        tables=[SOLVED],
+        body=_QUERY,
+        missing=untrained(study, subjects, own, "architectures"),
+    )
+
+
+def figure_s15(study: Study) -> Figure:
+    """Figure S15: GRU and LSTM without a curriculum and multi-head."""
+    caption = """The largest N solved, by epochs trained, of networks trained multi-head (a line each; a dot where it
+        stands or ended), and of those trained on one N from scratch (a dot when they solved it, a cross where they did
+        not)."""
+    condition = ("(curriculum == 'multi' or curriculum.str.startswith('none-'))",)
+    words = Words("S15", "Gated networks with and without a curriculum, N-parity", caption)
+    return _figure(study, words, condition, ("leaky", "gru", "lstm"), "architecture != 'leaky'")
+
+
+def figure_s16(study: Study) -> Figure:
+    """Figure S16: GRU and LSTM, single-head against multi-head."""
+    caption = """The largest N solved, by epochs trained, of gated networks trained single- and multi-head; a line is a
+        network, a dot is where it stands or ended."""
+    condition = ("curriculum in ['single', 'multi']",)
+    words = Words("S16", "Gated networks under two curricula, N-parity", caption)
+    return _figure(study, words, condition, ("gru", "lstm"), "architecture != 'leaky'")

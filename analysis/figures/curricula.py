@@ -1,0 +1,316 @@
+"""What networks learn without a curriculum (figures 3a, S13), and with which one they get further (3b, 3c)."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+
+from analysis.data.study import Study
+from analysis.figures import style
+from analysis.figures._figure import (
+    BASE,
+    MEANS,
+    Cohort,
+    Figure,
+    Words,
+    cohort,
+    each,
+    intervals,
+    make,
+    numbers,
+    per_cell,
+    sizes,
+    supported,
+    untrained,
+)
+from tsrnn.io.schemas import EPOCHS, SOLVED
+
+TASKS = ("parity", "dms")
+
+_TWO = (*BASE, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
+_ALONE = (*BASE, "curriculum.str.startswith('none-')", "task in ['parity', 'dms']")
+
+# Learning curves have at most so many points.
+_POINTS = 200
+
+_SCRATCH_QUERY = """
+last = epochs.loc[epochs.groupby("network_id")["epoch"].idxmax()].set_index("network_id")
+frame = networks.join(last[["epoch", "accuracy_newest"]], on="network_id", how="inner")
+frame["n"] = frame["curriculum"].str.removeprefix("none-").astype(int)
+frame["solved"] = frame["network_id"].isin(solved["network_id"])
+frame = frame[["task", "n", "network_id", "epoch", "accuracy_newest", "solved"]]
+"""
+
+_CURVES_QUERY = """
+frame = networks.merge(epochs, on="network_id")
+frame["n"] = frame["curriculum"].str.removeprefix("none-").astype(int)
+frame = frame[["task", "n", "network_id", "epoch", "accuracy_newest"]]
+"""
+
+STEPS_QUERY = """
+frame = networks.merge(solved, on="network_id")[
+    ["task", "curriculum", "network_id", "n", "epoch", "epochs_taken"]
+]
+"""
+
+
+class Scratch(NamedTuple):
+    """Networks trained on one N without a curriculum.
+
+    Attributes:
+        networks: one row a network: task, n, network_id, epoch (trained), accuracy_newest (then), solved.
+        cells: one row a task and n: networks, solved (how many), mean, low, high of the epochs trained.
+    """
+
+    networks: pd.DataFrame
+    cells: pd.DataFrame
+
+
+def compute_scratch(networks: pd.DataFrame, epochs: pd.DataFrame, solved: pd.DataFrame) -> Scratch:
+    """Return how many epochs each network took, or trained in vain.
+
+    Args:
+        networks: rows of `Study.networks` without a curriculum.
+        epochs: the table `epochs`.
+        solved: the table `solved`.
+    """
+    last = epochs.loc[epochs.groupby("network_id")["epoch"].idxmax()].set_index("network_id")
+    frame = networks.join(last[["epoch", "accuracy_newest"]], on="network_id", how="inner")
+    frame = frame.assign(
+        n=frame["curriculum"].str.removeprefix("none-").astype(int),
+        solved=frame["network_id"].isin(solved["network_id"]),
+    )[["task", "n", "network_id", "epoch", "accuracy_newest", "solved"]].reset_index(drop=True)
+    cells = per_cell(frame, ["task", "n"], "epoch")
+    counts = frame.groupby(["task", "n"])["solved"].sum().rename("solved").astype(int)
+    return Scratch(frame, cells.join(counts, on=["task", "n"]))
+
+
+def draw_scratch(found: Scratch) -> Drawing:
+    """Draw a panel a task: epochs against N; who did not solve it is a cross."""
+    tasks = [task for task in TASKS if task in set(found.cells["task"])]
+    figure, grid = style.panels(len(tasks), sharey=True)
+    shade = style.colour("none")
+    for axes, task in zip(grid[0], tasks, strict=True):
+        cells = found.cells[found.cells["task"] == task]
+        networks = found.networks[found.networks["task"] == task]
+        positions = {n: i for i, n in enumerate(cells["n"])}
+        for row in cells.to_dict("records"):
+            at = positions[row["n"]]
+            style.mean(axes, at, row["mean"], row["low"], row["high"], shade, 0.7)
+            axes.annotate(f"{row['solved']}/{row['networks']}", (at, 1), xycoords=("data", "axes fraction"), **_ABOVE)
+        for n, rows in networks.groupby("n"):
+            x = positions[n] + style.spread(len(rows), 0.45)
+            won, epoch = rows["solved"].to_numpy(), rows["epoch"].to_numpy()
+            style.dots(axes, x[won], epoch[won], shade, s=14)
+            style.dots(axes, x[~won], epoch[~won], "#000000", s=18, marker="x", linewidths=0.9)
+        axes.set_xticks(list(positions.values()), [str(n) for n in positions])
+        axes.set_xlabel("N")
+        axes.set_title(style.word(task), pad=14)
+        axes.set_ylim(bottom=0)
+    grid[0][0].set_ylabel("epochs trained")
+    style.legend(
+        figure,
+        {
+            "solved": {"marker": "o", "linestyle": "", "color": shade, "markersize": 4},
+            "not solved": {"marker": "x", "linestyle": "", "color": "#000000", "markersize": 4.5},
+            "mean": {"color": shade, "linewidth": 1.6},
+        },
+    )
+    return figure
+
+
+_ABOVE = {"xytext": (0, 2), "textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": 6.5}
+
+
+class Curves(NamedTuple):
+    """Learning curves.
+
+    Attributes:
+        epochs: one row a network and epoch: task, n, network_id, epoch, accuracy_newest.
+    """
+
+    epochs: pd.DataFrame
+
+
+def compute_curves(networks: pd.DataFrame, epochs: pd.DataFrame) -> Curves:
+    """Return the accuracy of each network without a curriculum, epoch by epoch."""
+    frame = networks[["network_id", "task", "curriculum"]].merge(epochs, on="network_id")
+    frame = frame.assign(n=frame["curriculum"].str.removeprefix("none-").astype(int))
+    frame = frame[["task", "n", "network_id", "epoch", "accuracy_newest"]]
+    return Curves(frame.sort_values(["task", "n", "network_id", "epoch"], ignore_index=True))
+
+
+def draw_curves(found: Curves) -> Drawing:
+    """Draw a panel a task: a line a network, N as the shade."""
+    tasks = [task for task in TASKS if task in set(found.epochs["task"])]
+    ns = sorted(found.epochs["n"].unique())
+    shades = dict(zip(ns, style.shades(len(ns)), strict=True))
+    figure, grid = style.panels(len(tasks), sharey=True)
+    for axes, task in zip(grid[0], tasks, strict=True):
+        of_task = found.epochs[found.epochs["task"] == task]
+        for (n, _), curve in of_task.groupby(["n", "network_id"]):
+            thin = thinned(curve)
+            marker = "." if len(thin) == 1 else ""
+            axes.plot(thin["epoch"], thin["accuracy_newest"], color=shades[n], linewidth=0.9, alpha=0.85, marker=marker)
+        axes.axhline(0.98, color="#888888", linewidth=0.7, linestyle=(0, (4, 3)))
+        axes.set_title(style.word(task))
+        axes.set_xlabel("epoch")
+    grid[0][0].set_ylabel("test accuracy")
+    style.legend(figure, {f"N = {n}": {"color": shades[n], "linewidth": 2} for n in ns}, min(len(ns), 6))
+    return figure
+
+
+def thinned(curve: pd.DataFrame) -> pd.DataFrame:
+    """Return at most about 200 rows of a learning curve, the first and the last among them."""
+    if len(curve) <= _POINTS:
+        return curve
+    return curve.iloc[np.unique(np.linspace(0, len(curve) - 1, _POINTS).round().astype(int))]
+
+
+class Steps(NamedTuple):
+    """When each N was solved.
+
+    Attributes:
+        solved: one row a network and N: task, curriculum, network_id, n, epoch, epochs_taken.
+        cells: one row a task, curriculum and n: networks, mean, low, high of the epochs taken for it.
+        ends: one row a network: task, curriculum, network_id, epochs, max_n: how long it trained, and what it reached.
+    """
+
+    solved: pd.DataFrame
+    cells: pd.DataFrame
+    ends: pd.DataFrame
+
+
+def compute_steps(networks: pd.DataFrame, solved: pd.DataFrame) -> Steps:
+    """Return when each network solved each N, and how many epochs that took on average.
+
+    Args:
+        networks: rows of `Study.networks`.
+        solved: the table `solved`.
+    """
+    keys = ["task", "curriculum", "network_id"]
+    frame = networks[keys].merge(solved, on="network_id")[[*keys, "n", "epoch", "epochs_taken"]]
+    frame = frame.sort_values([*keys, "n"], ignore_index=True)
+    ends = networks[[*keys, "epochs", "max_n"]].reset_index(drop=True)
+    return Steps(frame, per_cell(frame, ["task", "curriculum", "n"], "epochs_taken"), ends)
+
+
+def draw_progress(found: Steps) -> Drawing:
+    """Draw a panel a task: the largest N solved against epochs, a stair a network."""
+    tasks = [task for task in TASKS if task in set(found.ends["task"])]
+    curricula = style.ordered(found.ends["curriculum"])
+    figure, grid = style.panels(len(tasks), height=2.5)
+    for axes, task in zip(grid[0], tasks, strict=True):
+        # An epoch may solve several N; the largest of them is where the stair goes.
+        tops = found.solved.groupby(["network_id", "epoch"])["n"].max().groupby("network_id").cummax().reset_index()
+        for end in found.ends[found.ends["task"] == task].to_dict("records"):
+            top = tops[tops["network_id"] == end["network_id"]]
+            x = np.concatenate([[0.0], top["epoch"], [end["epochs"]]])
+            y = np.concatenate([[0.0], top["n"], [end["max_n"]]])
+            shade = style.colour(end["curriculum"])
+            axes.step(x, y, where="post", color=shade, linewidth=0.9, alpha=0.8)
+            style.dots(axes, [x[-1]], [y[-1]], shade)
+        axes.set_title(style.word(task))
+        axes.set_xlabel("epochs trained")
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+    grid[0][0].set_ylabel("largest N solved")
+    style.legend(figure, style.curricula(curricula))
+    return figure
+
+
+def draw_epochs_taken(found: Steps) -> Drawing:
+    """Draw a panel a task: the epochs that each N took."""
+    tasks = [task for task in TASKS if task in set(found.solved["task"])]
+    curricula = style.ordered(found.solved["curriculum"])
+    figure, grid = style.panels(len(tasks), height=2.5)
+    for axes, task in zip(grid[0], tasks, strict=True):
+        for curriculum in curricula:
+            shade = style.colour(curriculum)
+            here = (found.solved["task"] == task) & (found.solved["curriculum"] == curriculum)
+            rows = found.solved[here]
+            style.dots(axes, rows["n"], rows["epochs_taken"], shade, alpha=0.45)
+            cells = supported(found.cells[(found.cells["task"] == task) & (found.cells["curriculum"] == curriculum)])
+            if len(cells):
+                style.line(axes, cells["n"], cells["mean"], cells["low"], cells["high"], shade)
+        axes.set_title(style.word(task))
+        axes.set_xlabel("N")
+        axes.set_yscale("log")
+        style.plain_log(axes.yaxis)
+        style.whole(axes.xaxis)
+    grid[0][0].set_ylabel("epochs to solve N")
+    style.legend(figure, style.curricula(curricula))
+    return figure
+
+
+def figure_3a(study: Study) -> Figure:
+    """Figure 3a: epochs that networks without a curriculum take."""
+    chosen = cohort(study, *_ALONE)
+    found = compute_scratch(chosen.networks, study.load(EPOCHS), study.load(SOLVED))
+    caption = f"""Networks trained on one N from scratch, without a curriculum: epochs until the accuracy exceeded 98 %
+        (dots), or trained in vain (crosses); bars are means over both. Above: how many solved it.
+        {numbers(found.cells["networks"])} for each N. {intervals(found.cells["networks"])}"""
+    return make(
+        study,
+        Words("3a", "Training without a curriculum", caption),
+        chosen,
+        found,
+        partial(draw_scratch, found),
+        tables=[EPOCHS, SOLVED],
+        body=_SCRATCH_QUERY,
+        missing=untrained(study, chosen, found.networks, "no_curriculum"),
+    )
+
+
+def figure_s13(study: Study) -> Figure:
+    """Figure S13: their learning curves."""
+    chosen = cohort(study, *_ALONE)
+    found = compute_curves(chosen.networks, study.load(EPOCHS))
+    sizes = found.epochs.groupby(["task", "n"])["network_id"].nunique()
+    caption = f"""Test accuracy, epoch by epoch, of networks trained on one N without a curriculum; a line is a network,
+        its colour is N. Dashed: 98 %, where N counts as solved and training ends. {numbers(sizes)} for each N."""
+    return make(
+        study,
+        Words("S13", "Learning curves without a curriculum", caption),
+        chosen,
+        found,
+        partial(draw_curves, found),
+        tables=[EPOCHS],
+        body=_CURVES_QUERY,
+        missing=untrained(study, chosen, found.epochs, "no_curriculum"),
+    )
+
+
+def figure_3b(study: Study) -> Figure:
+    """Figure 3b: the largest N solved, by epoch."""
+    chosen = cohort(study, *_TWO)
+    caption = f"""The largest N solved, by epochs trained; a line is a network, a dot is where it stands or ended.
+        {each(chosen.networks)}."""
+    return _steps(study, chosen, Words("3b", "Largest N solved under two curricula", caption), draw_progress)
+
+
+def figure_3c(study: Study) -> Figure:
+    """Figure 3c: epochs that each N took."""
+    chosen = cohort(study, *_TWO)
+    caption = f"""Epochs trained in the curriculum's step that solved N: networks (dots) and their {MEANS}.
+        {each(chosen.networks)}. {intervals(sizes(chosen.networks))}"""
+    return _steps(
+        study, chosen, Words("3c", "Epochs that each N takes under two curricula", caption), draw_epochs_taken
+    )
+
+
+def _steps(study: Study, chosen: Cohort, words: Words, draw: Callable[[Steps], Drawing]) -> Figure:
+    found = compute_steps(chosen.networks, study.load(SOLVED))
+    return make(
+        study,
+        words,
+        chosen,
+        found,
+        partial(draw, found),
+        tables=[SOLVED],
+        body=STEPS_QUERY,
+        missing=untrained(study, chosen, found.solved, "curricula"),
+    )

@@ -1,0 +1,165 @@
+"""Connectivity and dimensionality against N (figures 6a, 6b, S20)."""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+
+from analysis.data.study import Study
+from analysis.figures import _against_n, style
+from analysis.figures._against_n import AgainstN, Panel, curriculum_looks, slope
+from analysis.figures._figure import (
+    BASE,
+    MEANS,
+    Figure,
+    Words,
+    cohort,
+    each,
+    intervals,
+    make,
+    sizes,
+    unmeasured,
+)
+from tsrnn.io.schemas import CONNECTIVITY, DIMENSIONALITY
+
+KNEE = 20
+"""The N up to which, and beyond which, the paper fits lines to the dimensionality of N-DMS networks."""
+
+_CONNECTIVITY_QUERY = """
+frame = networks.merge(connectivity, on="network_id")[["task", "curriculum", "network_id", "n", "weight_mean"]]
+"""
+
+_DIMENSIONALITY_QUERY = """
+frame = networks.merge(dimensionality, on="network_id")
+frame = frame[["task", "curriculum", "network_id", "n", "components", "participation_ratio"]]
+"""
+
+_POOLED = (("trial", "==", -1),)
+
+
+class Dimensionality(NamedTuple):
+    """Dimensionality against N.
+
+    Attributes:
+        networks: one row a network and N: task, curriculum, network_id, n, components, participation_ratio.
+        cells: see `AgainstN.cells`.
+        lines: one row a curriculum and part: task, curriculum, part ("all", "to 20" or "beyond 20"), slope, intercept,
+            n_low, n_high: the least-squares line through the networks' components.
+    """
+
+    networks: pd.DataFrame
+    cells: pd.DataFrame
+    lines: pd.DataFrame
+
+
+def compute_connectivity(networks: pd.DataFrame, connectivity: pd.DataFrame) -> AgainstN:
+    """Return the mean incoming weight against N."""
+    rows = networks[["task", "curriculum", "network_id"]].merge(connectivity, on="network_id")
+    return _against_n.compute(rows, ["task", "curriculum"], ["weight_mean"])
+
+
+def draw_connectivity(found: AgainstN) -> Drawing:
+    """Draw a panel a task."""
+    tasks = style.ordered(found.networks["task"])
+    panels = [[Panel("weight_mean", "mean incoming weight", style.word(t), {"task": t}, 0) for t in tasks]]
+    return _against_n.draw(found, panels, "curriculum", curriculum_looks(found.networks["curriculum"]))
+
+
+def compute_dimensionality(networks: pd.DataFrame, dimensionality: pd.DataFrame) -> Dimensionality:
+    """Return the number of components against N, and the lines that the paper fits.
+
+    Args:
+        networks: rows of `Study.networks`.
+        dimensionality: rows of the table, of trials pooled.
+    """
+    rows = networks[["task", "curriculum", "network_id"]].merge(dimensionality, on="network_id")
+    against = _against_n.compute(rows, ["task", "curriculum"], ["components", "participation_ratio"])
+    lines = []
+    for (task, curriculum), group in against.networks.dropna(subset="components").groupby(["task", "curriculum"]):
+        parts = {"all": group, f"to {KNEE}": group[group["n"] <= KNEE], f"beyond {KNEE}": group[group["n"] > KNEE]}
+        for part, own in parts.items():
+            gradient, intercept = slope(own["n"].to_numpy(dtype=float), own["components"].to_numpy(dtype=float))
+            if np.isfinite(gradient):
+                ends = {"n_low": int(own["n"].min()), "n_high": int(own["n"].max())}
+                cell = {"task": task, "curriculum": curriculum, "part": part}
+                lines.append(cell | {"slope": gradient, "intercept": intercept} | ends)
+    columns = ["task", "curriculum", "part", "slope", "intercept", "n_low", "n_high"]
+    return Dimensionality(*against, pd.DataFrame(lines, columns=columns))
+
+
+def draw_dimensionality(found: Dimensionality, parts: tuple[str, ...]) -> Drawing:
+    """Draw components against N with the lines of these parts, dashed, and their slopes in words.
+
+    Args:
+        found: of one task.
+        parts: such as ("all",), or ("to 20", "beyond 20").
+    """
+    panels = [[Panel("components", "components for 90 % of variance")]]
+    looks = curriculum_looks(found.networks["curriculum"])
+    figure = _against_n.draw(AgainstN(found.networks, found.cells), panels, "curriculum", looks, width=3.6, height=2.7)
+    (axes,) = figure.axes
+    words = []
+    shown = found.lines[found.lines["part"].isin(parts)].sort_values("curriculum", key=lambda c: c.map(style.rank))
+    for line in shown.to_dict("records"):
+        ends = np.array([line["n_low"], line["n_high"]], dtype=float)
+        shade = style.colour(line["curriculum"])
+        axes.plot(ends, line["slope"] * ends + line["intercept"], color=shade, linewidth=1, linestyle=(0, (5, 2)))
+        part = "" if line["part"] == "all" else f", N {line['part']}"
+        words.append(f"{style.word(line['curriculum'])}{part}: {line['slope']:.2f} per N")
+    axes.text(0.03, 0.98, "\n".join(words), transform=axes.transAxes, va="top", fontsize=6.5)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0), high + 0.09 * len(words) * (high - low))
+    return figure
+
+
+def figure_6a(study: Study) -> Figure:
+    """Figure 6a: mean incoming weight against N."""
+    chosen = cohort(study, *BASE, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
+    found = compute_connectivity(chosen.networks, study.load(CONNECTIVITY))
+    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
+    caption = f"""Mean incoming recurrent weight of a neuron, over the neurons of a network that solved N: networks
+        (dots) and their {MEANS}. Below 0 (dashed) inhibition outweighs excitation. {each(shown)}.
+        {intervals(sizes(shown))}"""
+    return make(
+        study,
+        Words("6a", "Balance of recurrent weights against N", caption),
+        chosen,
+        found,
+        partial(draw_connectivity, found),
+        tables=[CONNECTIVITY],
+        body=_CONNECTIVITY_QUERY,
+        missing=unmeasured(study, chosen, found.networks, "timescales", "curricula"),
+    )
+
+
+def _dimensionality(study: Study, words: Words, task: str, parts: tuple[str, ...]) -> Figure:
+    chosen = cohort(study, *BASE, "curriculum in ['single', 'multi']", f"task == '{task}'")
+    found = compute_dimensionality(chosen.networks, study.load(DIMENSIONALITY, where=_POOLED))
+    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
+    caption = f"""Principal components that hold 90 % of the variance of a network's activity, trials pooled: networks
+        (dots), their {MEANS}, and least-squares lines through the networks (dashed). {words.caption} {each(shown)}.
+        {intervals(sizes(shown))}"""
+    return make(
+        study,
+        words._replace(caption=caption),
+        chosen,
+        found,
+        partial(draw_dimensionality, found, parts),
+        tables=[DIMENSIONALITY],
+        body=_DIMENSIONALITY_QUERY,
+        missing=unmeasured(study, chosen, found.networks, "timescales", "curricula"),
+        where={DIMENSIONALITY.name: _POOLED},
+    )
+
+
+def figure_6b(study: Study) -> Figure:
+    """Figure 6b: dimensionality against N, parity."""
+    return _dimensionality(study, Words("6b", "Dimensionality against N, N-parity", ""), "parity", ("all",))
+
+
+def figure_s20(study: Study) -> Figure:
+    """Figure S20: dimensionality against N, DMS."""
+    words = Words("S20", "Dimensionality against N, N-DMS", f"One line to N = {KNEE} and one beyond.")
+    return _dimensionality(study, words, "dms", (f"to {KNEE}", f"beyond {KNEE}"))

@@ -1,0 +1,118 @@
+"""How far networks get whose taus are fixed, and those that train them (figures 4a, S10, S11)."""
+
+from functools import partial
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+
+from analysis.data.study import Study
+from analysis.figures import style
+from analysis.figures._figure import BASE, Cohort, Figure, Words, cohort, intervals, make, numbers, per_cell, untrained
+from tsrnn.io.schemas import SOLVED
+
+# Without the condition that taus are trained.
+_ANY_TAU = tuple(condition for condition in BASE if not condition.startswith("tau"))
+_OUTSIDE = tuple(condition.replace("inside", "outside") for condition in _ANY_TAU)
+
+_QUERY = """
+max_n = solved.groupby("network_id")["n"].max().rename("max_n")
+frame = networks.join(max_n, on="network_id").fillna({"max_n": 0})[
+    ["task", "curriculum", "tau", "network_id", "max_n"]
+]
+"""
+
+
+class MaxN(NamedTuple):
+    """The largest N solved.
+
+    Attributes:
+        networks: one row a network: task, curriculum, tau, network_id, max_n.
+        cells: one row a task, curriculum and tau: networks, mean, low, high.
+    """
+
+    networks: pd.DataFrame
+    cells: pd.DataFrame
+
+
+def compute(networks: pd.DataFrame) -> MaxN:
+    """Return the largest N that each network has solved, and their means.
+
+    Args:
+        networks: rows of `Study.networks`.
+    """
+    frame = networks[["task", "curriculum", "tau", "network_id", "max_n"]].reset_index(drop=True)
+    return MaxN(frame, per_cell(frame, ["task", "curriculum", "tau"], "max_n"))
+
+
+def draw(found: MaxN) -> Drawing:
+    """Draw a panel a task: taus along x, curricula beside each other."""
+    tasks = [task for task in ("parity", "dms") if task in set(found.cells["task"])]
+    taus = sorted(found.cells["tau"].unique(), key=lambda tau: (tau == "trained", tau))
+    curricula = [name for name in ("single", "multi") if name in set(found.cells["curriculum"])]
+    figure, grid = style.panels(len(tasks), height=2.5, width=3.4 if len(tasks) == 1 else None)
+    for axes, task in zip(grid[0], tasks, strict=True):
+        width = 0.8 / len(curricula)
+        for i, curriculum in enumerate(curricula):
+            shade = style.colour(curriculum)
+            for j, tau in enumerate(taus):
+                at = j + (i - (len(curricula) - 1) / 2) * width
+                here = {"task": task, "curriculum": curriculum, "tau": tau}
+                for row in matching(found.cells, here).to_dict("records"):
+                    style.mean(axes, at, row["mean"], row["low"], row["high"], shade, width * 0.9)
+                values = matching(found.networks, here)["max_n"].to_numpy(dtype=float)
+                style.dots(axes, at + style.spread(len(values), width * 0.55), values, shade)
+        axes.set_xticks(range(len(taus)), taus)
+        axes.set_xlabel("τ of the neurons (time steps)")
+        axes.set_ylabel("largest N solved")
+        axes.set_title(style.word(task))
+        axes.set_ylim(bottom=0)
+    style.legend(figure, style.curricula(curricula))
+    return figure
+
+
+def matching(frame: pd.DataFrame, cell: dict[str, str]) -> pd.DataFrame:
+    """Return the rows of one cell."""
+    return frame[(frame[list(cell)] == pd.Series(cell)).all(axis=1)]
+
+
+def build(study: Study, id: str, title: str, conditions: tuple[str, ...], options: str = "") -> Figure:
+    """Make one of the figures, of the networks that meet the conditions."""
+    chosen = cohort(study, *conditions, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
+    found = compute(chosen.networks)
+    # Without fixed taus there is nothing to compare.
+    fixed = Cohort(chosen.networks[chosen.networks["tau"] != "trained"], "", "")
+    running = int((chosen.networks["status"] == "running").sum())
+    caption = (
+        f"The largest N each network has solved (dots) and their mean (bars), by the constraint on tau. "
+        f"{numbers(found.cells['networks'])} for each bar. {intervals(found.cells['networks'])}"
+    )
+    if running:
+        caption += f" {running} networks are still in training."
+    return make(
+        study,
+        Words(id, title, caption),
+        chosen,
+        found,
+        partial(draw, found),
+        tables=[SOLVED],
+        body=_QUERY,
+        missing=untrained(study, fixed, fixed.networks, "fixed_tau", options),
+    )
+
+
+def figure_4a(study: Study) -> Figure:
+    """Figure 4a: parity."""
+    title = "Largest N with fixed and trained taus, N-parity"
+    return build(study, "4a", title, (*_ANY_TAU, "task == 'parity'"))
+
+
+def figure_s10(study: Study) -> Figure:
+    """Figure S10: DMS."""
+    return build(study, "S10", "Largest N with fixed and trained taus, N-DMS", (*_ANY_TAU, "task == 'dms'"))
+
+
+def figure_s11(study: Study) -> Figure:
+    """Figure S11: the self-interaction outside of the nonlinearity."""
+    title = "Largest N with fixed and trained taus, self-interaction outside"
+    return build(study, "S11", title, _OUTSIDE, "--self-interactions outside")

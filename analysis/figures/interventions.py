@@ -1,0 +1,480 @@
+"""Trained networks hurt: neurons removed, weights changed, readouts retrained (figures 7a to 7d, S9, S17, S19)."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+
+from analysis.data.study import Study
+from analysis.figures import style
+from analysis.figures._against_n import shared
+from analysis.figures._figure import (
+    BASE,
+    Figure,
+    Words,
+    cohort,
+    each,
+    intervals,
+    make,
+    per_cell,
+    sizes,
+    supported,
+    unmeasured,
+)
+from tsrnn.io.schemas import ABLATION, CONNECTIVITY, HEADS_RETRAINING, INHIBITION, PERTURBATION, Table
+
+SMALL, LARGE = 5, 30
+"""The N that the paper hurts networks at."""
+
+RELATIVE = "relative accuracy"
+
+_PARITY = (*BASE, "curriculum in ['single', 'multi']", "task == 'parity'")
+
+_ABLATION_QUERY = """
+rows = networks[["curriculum", "network_id"]].merge(ablation[ablation["removed"] != "none"], on="network_id")
+rows["manner"] = (rows["neuron"] < 0).map({True: "together", False: "alone"})
+cells = rows.groupby(["curriculum", "network_id", "n", "removed", "manner"], as_index=False)
+frame = cells[["relative_accuracy", "tau"]].mean()
+"""
+
+_PERTURBATION_QUERY = """
+rows = networks.merge(perturbation, on="network_id")
+cells = rows.groupby(["curriculum", "network_id", "n", "perturbation"], as_index=False)
+frame = cells[["relative_accuracy"]].mean()
+"""
+
+_INHIBITION_QUERY = """
+frame = networks.merge(inhibition, on="network_id")[
+    ["curriculum", "network_id", "n", "change", "relative_accuracy", "activity_low", "activity_high", "exploded"]
+]
+"""
+
+_HEADS_QUERY = """
+frame = networks.merge(heads_retraining, on="network_id")[["curriculum", "network_id", "n", "head", "accuracy"]]
+"""
+
+
+class Ablation(NamedTuple):
+    """What the removal of neurons does.
+
+    Attributes:
+        networks: one row a network, set removed and manner (each neuron alone, or all together): curriculum,
+            network_id, n, removed, manner, relative_accuracy and tau (means over the neurons).
+        cells: one row a curriculum, n, set and manner: networks, mean, low, high of the relative accuracy.
+        taus: the same of tau.
+    """
+
+    networks: pd.DataFrame
+    cells: pd.DataFrame
+    taus: pd.DataFrame
+
+
+def compute_ablation(networks: pd.DataFrame, ablation: pd.DataFrame) -> Ablation:
+    """Return the mean effect of removing neurons from each network, and its mean over networks.
+
+    Args:
+        networks: rows of `Study.networks`.
+        ablation: the table, at one N.
+    """
+    rows = networks[["curriculum", "network_id"]].merge(ablation[ablation["removed"] != "none"], on="network_id")
+    rows = rows.assign(manner=(rows["neuron"] < 0).map({True: "together", False: "alone"}))
+    keys = ["curriculum", "network_id", "n", "removed", "manner"]
+    means = rows.groupby(keys)[["relative_accuracy", "tau"]].mean().reset_index()
+    by = ["curriculum", "n", "removed", "manner"]
+    return Ablation(means, per_cell(means, by, "relative_accuracy"), per_cell(means, by, "tau"))
+
+
+_MANNERS = {"alone": "one at a time", "together": "all together"}
+_REMOVED = ("longest", "shortest")
+
+
+def draw_ablation(found: Ablation, curriculum: str) -> Drawing:
+    """Draw a curriculum's bars: the longest and the shortest taus removed, one at a time and all together."""
+    figure, grid = style.panels(1, width=3.4, height=2.6)
+    axes = grid[0][0]
+    _ablation_bars(axes, found.networks, found.cells, "relative_accuracy", {curriculum: 0.0}, 0.7)
+    axes.axhline(1, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_ylabel(RELATIVE)
+    axes.set_title(f"{style.word(curriculum)}, N = {found.cells['n'].iloc[0]}")
+    return figure
+
+
+def draw_ablated_taus(found: Ablation) -> Drawing:
+    """Draw the taus of the neurons removed, and what removing them does, both curricula beside each other."""
+    figure, grid = style.panels(2, height=2.6)
+    curricula = style.ordered(found.networks["curriculum"])
+    offsets = dict(zip(curricula, (style.spread(len(curricula), 0.42)), strict=True))
+    alone = found.taus["manner"] == "alone"
+    _ablation_bars(grid[0][0], found.networks, found.taus[alone], "tau", offsets, 0.38)
+    grid[0][0].set_ylabel("τ of the neurons removed")
+    _ablation_bars(grid[0][1], found.networks, found.cells, "relative_accuracy", offsets, 0.38)
+    grid[0][1].axhline(1, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)))
+    grid[0][1].set_ylabel(RELATIVE)
+    for axes in grid[0]:
+        axes.set_title(f"N = {found.cells['n'].iloc[0]}")
+    style.legend(figure, style.curricula(curricula))
+    return figure
+
+
+def _ablation_bars(
+    axes: Axes, networks: pd.DataFrame, cells: pd.DataFrame, quantity: str, offsets: Mapping[str, float], width: float
+) -> None:
+    """Draw bars of a quantity for each manner and set removed; `offsets` by curriculum."""
+    shown = [
+        (manner, removed)
+        for manner in _MANNERS
+        for removed in _REMOVED
+        if ((cells["manner"] == manner) & (cells["removed"] == removed)).any()
+    ]
+    for at, (manner, removed) in enumerate(shown):
+        for curriculum, offset in offsets.items():
+            shade = style.colour(curriculum)
+            for row in _cell(cells, curriculum, manner, removed).to_dict("records"):
+                style.mean(axes, at + offset, row["mean"], row["low"], row["high"], shade, width)
+            own = _cell(networks, curriculum, manner, removed)[quantity]
+            style.dots(axes, at + offset + style.spread(len(own), width * 0.6), own, shade)
+    labels = [f"{style.word(removed)}\n{_MANNERS[manner]}" for manner, removed in shown]
+    axes.set_xticks(range(len(shown)), labels, fontsize=6)
+
+
+def _cell(frame: pd.DataFrame, curriculum: str, manner: str, removed: str) -> pd.DataFrame:
+    chosen = (frame["curriculum"] == curriculum) & (frame["manner"] == manner) & (frame["removed"] == removed)
+    return frame[chosen]
+
+
+class Response(NamedTuple):
+    """How networks answer to something done to them, by its strength.
+
+    Attributes:
+        networks: one row a network and strength, means over draws.
+        cells: one row a curriculum, n and strength: networks, mean, low, high of the relative accuracy.
+    """
+
+    networks: pd.DataFrame
+    cells: pd.DataFrame
+
+
+def compute_perturbation(networks: pd.DataFrame, perturbation: pd.DataFrame) -> Response:
+    """Return each network's mean relative accuracy at each strength, and the means over networks (figures 7c, 7d).
+
+    Args:
+        networks: rows of `Study.networks`.
+        perturbation: the table, of weights or of taus, at one N.
+    """
+    rows = networks[["curriculum", "network_id"]].merge(perturbation, on="network_id")
+    keys = ["curriculum", "network_id", "n", "perturbation"]
+    means = rows.groupby(keys)[["relative_accuracy"]].mean().reset_index()
+    return Response(means, per_cell(means, ["curriculum", "n", "perturbation"], "relative_accuracy"))
+
+
+def draw_perturbation(found: Response, label: str) -> Drawing:
+    """Draw relative accuracy against the strength of a perturbation."""
+    figure, grid = style.panels(1, width=3.6, height=2.6)
+    respond(grid[0][0], found, "perturbation")
+    grid[0][0].set_xlabel(label)
+    grid[0][0].set_title(f"N = {found.cells['n'].iloc[0]}")
+    style.legend(figure, style.curricula(style.ordered(found.cells["curriculum"])))
+    return figure
+
+
+def respond(axes: Axes, found: Response, strength: str, log: bool = True) -> None:
+    """Draw relative accuracy against the column `strength`: a line and dots a curriculum, dashed lines at 1 and 0."""
+    for curriculum in style.ordered(found.cells["curriculum"]):
+        shade = style.colour(curriculum)
+        cells = found.cells[found.cells["curriculum"] == curriculum]
+        networks = found.networks[found.networks["curriculum"] == curriculum]
+        if log:
+            cells, networks = cells[cells[strength] > 0], networks[networks[strength] > 0]
+        style.line(axes, cells[strength], cells["mean"], cells["low"], cells["high"], shade)
+        style.dots(axes, networks[strength], networks["relative_accuracy"], shade, s=6, alpha=0.4)
+    for y in (0, 1):
+        axes.axhline(y, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    if log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_ylabel(RELATIVE)
+
+
+class Inhibition(NamedTuple):
+    """Scaled inhibition, and the balance of weights.
+
+    Attributes:
+        networks: one row a network and change: curriculum, network_id, n, change, relative_accuracy, activity_low,
+            activity_high, exploded.
+        cells: one row a curriculum, n, change and quantity: networks, mean, low, high.
+        weights: one row a network and N: curriculum, network_id, n, weight_positive, weight_negative, tau_correlation.
+        weight_cells: one row a curriculum, n and quantity: networks, mean, low, high.
+    """
+
+    networks: pd.DataFrame
+    cells: pd.DataFrame
+    weights: pd.DataFrame
+    weight_cells: pd.DataFrame
+
+
+_WEIGHTS = ("weight_positive", "weight_negative", "tau_correlation")
+_ACTIVITY = ("relative_accuracy", "activity_low", "activity_high")
+
+
+def compute_inhibition(networks: pd.DataFrame, inhibition: pd.DataFrame, connectivity: pd.DataFrame) -> Inhibition:
+    """Return what scaling the negative weights does, and how the weights are balanced at each N (figure S19).
+
+    Args:
+        networks: rows of `Study.networks`.
+        inhibition: the table, at one N.
+        connectivity: the table.
+    """
+    own = networks[["curriculum", "network_id"]]
+    columns = ["curriculum", "network_id", "n", "change", *_ACTIVITY, "exploded"]
+    rows = own.merge(inhibition, on="network_id")[columns].sort_values(columns[:4], ignore_index=True)
+    cells = [per_cell(rows, ["curriculum", "n", "change"], name).assign(quantity=name) for name in _ACTIVITY]
+    weights = own.merge(connectivity, on="network_id")[["curriculum", "network_id", "n", *_WEIGHTS]]
+    weights = weights.sort_values(["curriculum", "network_id", "n"], ignore_index=True)
+    parts = [per_cell(weights, ["curriculum", "n"], name).assign(quantity=name) for name in _WEIGHTS]
+    return Inhibition(rows, pd.concat(cells, ignore_index=True), weights, pd.concat(parts, ignore_index=True))
+
+
+def draw_inhibition(found: Inhibition) -> Drawing:
+    """Draw accuracy and range of activity against the change; below them, where it is known, the balance of weights."""
+    rows = 2 if len(found.weight_cells) else 1
+    figure, grid = style.panels(2, rows, height=2.2)
+    curricula = style.ordered([*found.cells["curriculum"], *found.weight_cells["curriculum"]])
+    for curriculum in curricula:
+        shade = style.colour(curriculum)
+        own = found.networks[found.networks["curriculum"] == curriculum]
+        cells = found.cells[found.cells["curriculum"] == curriculum]
+        for axes, name in ((grid[0][0], _ACTIVITY[0]), (grid[0][1], _ACTIVITY[1]), (grid[0][1], _ACTIVITY[2])):
+            here = cells[cells["quantity"] == name]
+            style.line(axes, here["change"], here["mean"], here["low"], here["high"], shade)
+            style.dots(axes, own["change"], own[name], shade, s=5, alpha=0.3)
+        burst = own.loc[own["exploded"] > 0, "change"].unique()
+        if len(burst):
+            axes = grid[0][1]
+            at = axes.get_xaxis_transform()
+            axes.scatter(burst, np.full(len(burst), 0.97), marker="x", s=12, linewidths=0.9, color=shade, transform=at)
+        if rows == 2:
+            weights = found.weight_cells[found.weight_cells["curriculum"] == curriculum]
+            places = (("weight_positive", 0, "-"), ("weight_negative", 0, (0, (4, 2))), ("tau_correlation", 1, "-"))
+            for name, column, look in places:
+                here = supported(weights[weights["quantity"] == name])
+                if len(here):
+                    style.line(
+                        grid[1][column], here["n"], here["mean"], here["low"], here["high"], shade, linestyle=look
+                    )
+    grid[0][0].axhline(1, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)))
+    grid[0][0].set_ylabel(RELATIVE)
+    grid[0][1].set_yscale("symlog", linthresh=1)
+    grid[0][1].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    grid[0][1].set_ylabel("least and greatest activity")
+    for axes in grid[0]:
+        axes.set_xlabel("change c of the inhibitory weights")
+    if rows == 2:
+        grid[1][0].set_ylabel("mean incoming weight,\npositive and negative part")
+        grid[1][1].set_ylabel("correlation of mean\nincoming weight and τ")
+        for axes in grid[1]:
+            axes.axhline(0, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)))
+            axes.set_xlabel("N")
+            style.whole(axes.xaxis)
+    style.legend(figure, style.curricula(curricula))
+    return figure
+
+
+class Heads(NamedTuple):
+    """Readouts retrained.
+
+    Attributes:
+        networks: one row a network, N solved and N' of the readout: curriculum, network_id, n, head, accuracy.
+        cells: one row a curriculum, n and head: networks, mean.
+    """
+
+    networks: pd.DataFrame
+    cells: pd.DataFrame
+
+
+def compute_heads(networks: pd.DataFrame, heads_retraining: pd.DataFrame) -> Heads:
+    """Return the accuracy of retrained readouts, and its mean over networks (figure S17)."""
+    rows = networks[["curriculum", "network_id"]].merge(heads_retraining, on="network_id")
+    rows = rows[["curriculum", "network_id", "n", "head", "accuracy"]]
+    cells = rows.groupby(["curriculum", "n", "head"])["accuracy"].agg(networks="size", mean="mean").reset_index()
+    return Heads(rows, cells)
+
+
+def draw_heads(found: Heads) -> Drawing:
+    """Draw a matrix a curriculum: N solved by N' of the readout, accuracy as the shade, N' = N as steps."""
+    curricula = style.ordered(found.cells["curriculum"])
+    figure, grid = style.panels(len(curricula), height=2.7, sharex=True, sharey=True)
+    ns = np.arange(found.cells["n"].min(), found.cells["n"].max() + 1)
+    heads = np.arange(found.cells["head"].min(), found.cells["head"].max() + 1)
+    for axes, curriculum in zip(grid[0], curricula, strict=True):
+        cells = found.cells[found.cells["curriculum"] == curriculum]
+        matrix = cells.pivot(index="n", columns="head", values="mean").reindex(index=ns, columns=heads)
+        # By their edges: of one N alone matplotlib could not tell how high its row is.
+        edges = [np.append(values, values[-1] + 1) - 0.5 for values in (heads, ns)]
+        mesh = axes.pcolormesh(*edges, matrix.to_numpy(), vmin=0.5, vmax=1, cmap="cividis", rasterized=True)
+        # The right end of N' = N in the row of each N.
+        edge = np.arange(ns[0] - 1, ns[-1] + 1) + 0.5
+        for shade, width in (("white", 2.2), ("black", 0.9)):
+            axes.step(edge, edge, where="post", color=shade, linewidth=width)
+        axes.set_ylim(ns[0] - 0.5, ns[-1] + 0.5)
+        axes.grid(visible=False)
+        axes.set_title(style.word(curriculum))
+        axes.set_xlabel("N' of the retrained readout")
+        style.whole(axes.xaxis)
+        style.whole(axes.yaxis)
+    grid[0][0].set_ylabel("N solved")
+    figure.colorbar(mesh, ax=list(grid[0]), label="accuracy", shrink=0.9)
+    return figure
+
+
+def at_n(study: Study, table: Table, networks: pd.DataFrame, wanted: int) -> tuple[int | None, pd.DataFrame]:
+    """Return the N to show the networks at (see `_against_n.shared`), and a table's rows at it."""
+    rows = study.load(table)
+    measured = networks[["curriculum", "network_id"]].merge(rows[["network_id", "n"]].drop_duplicates())
+    n = shared(measured, wanted)
+    return n, rows[rows["n"] == n]
+
+
+def _ablation(study: Study, id: str, title: str, curriculum: str) -> Figure:
+    chosen = cohort(study, *_PARITY)
+    n, rows = at_n(study, ABLATION, chosen.networks, LARGE)
+    whole = compute_ablation(chosen.networks, rows)
+    found = Ablation(*(frame[frame["curriculum"] == curriculum].reset_index(drop=True) for frame in whole))
+    own = cohort(study, *BASE, f"curriculum == '{curriculum}'", "task == 'parity'")
+    caption = f"""In-time accuracy at N = {n} relative to the intact network (dashed), without the 4 % of neurons of the
+        longest or of the shortest tau: each removed alone (mean over them), and all together. Dots are networks, bars
+        their means. n = {found.networks["network_id"].nunique()} networks. {intervals(found.cells["networks"])}"""
+    return make(
+        study,
+        Words(id, title, caption),
+        own,
+        found,
+        partial(draw_ablation, found, curriculum),
+        tables=[ABLATION],
+        body=_ABLATION_QUERY,
+        missing=unmeasured(study, own, found.networks, "interventions --kinds ablation", "curricula"),
+        where={ABLATION.name: [("n", "==", n or 0)]},
+    )
+
+
+def figure_7a(study: Study) -> Figure:
+    """Figure 7a: neurons removed from single-head networks."""
+    return _ablation(study, "7a", "Neurons removed, single-head, N-parity", "single")
+
+
+def figure_7b(study: Study) -> Figure:
+    """Figure 7b: neurons removed from multi-head networks."""
+    return _ablation(study, "7b", "Neurons removed, multi-head, N-parity", "multi")
+
+
+def figure_s9(study: Study) -> Figure:
+    """Figure S9: neurons removed at a small N, and their taus."""
+    chosen = cohort(study, *_PARITY)
+    n, rows = at_n(study, ABLATION, chosen.networks, SMALL)
+    found = compute_ablation(chosen.networks, rows)
+    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
+    caption = f"""Left: tau of the 4 % of neurons of the longest and of the shortest tau (mean over them) at N = {n}.
+        Right: in-time accuracy relative to the intact network (dashed) without them. Dots are networks, bars their
+        means. {each(shown)}. {intervals(sizes(shown))}"""
+    return make(
+        study,
+        Words("S9", "Neurons removed at a small N, N-parity", caption),
+        chosen,
+        found,
+        partial(draw_ablated_taus, found),
+        tables=[ABLATION],
+        body=_ABLATION_QUERY,
+        missing=unmeasured(study, chosen, found.networks, "interventions --kinds ablation", "curricula"),
+        where={ABLATION.name: [("n", "==", n or 0)]},
+    )
+
+
+def _perturbation(study: Study, words: Words, perturbed: str, label: str) -> Figure:
+    chosen = cohort(study, *_PARITY)
+    n, rows = at_n(study, PERTURBATION, chosen.networks, LARGE)
+    found = compute_perturbation(chosen.networks, rows[rows["perturbed"] == perturbed])
+    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
+    caption = f"""In-time accuracy at N = {n} relative to the network as it is (1; chance is 0), {words.caption} Dots
+        are networks (means over random directions), lines their means. {each(shown)}. {intervals(sizes(shown))}"""
+    kinds = f"interventions --kinds perturb-{perturbed}"
+    return make(
+        study,
+        words._replace(caption=caption),
+        chosen,
+        found,
+        partial(draw_perturbation, found, label),
+        tables=[PERTURBATION],
+        body=_PERTURBATION_QUERY,
+        missing=unmeasured(study, chosen, found.networks, kinds, "curricula"),
+        where={PERTURBATION.name: [("n", "==", n or 0), ("perturbed", "==", perturbed)]},
+    )
+
+
+def figure_7c(study: Study) -> Figure:
+    """Figure 7c: perturbed weights."""
+    caption = "with W changed in a random direction, by a norm relative to that of W."
+    return _perturbation(
+        study, Words("7c", "Perturbed weights, N-parity", caption), "weights", "relative norm of the change of W"
+    )
+
+
+def figure_7d(study: Study) -> Figure:
+    """Figure 7d: perturbed taus."""
+    caption = "with the taus made longer in a random direction, by a norm relative to that of tau."
+    return _perturbation(
+        study, Words("7d", "Perturbed taus, N-parity", caption), "taus", "relative norm of the change of τ"
+    )
+
+
+def figure_s17(study: Study) -> Figure:
+    """Figure S17: retrained readouts."""
+    chosen = cohort(study, *_PARITY)
+    found = compute_heads(chosen.networks, study.load(HEADS_RETRAINING))
+    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
+    caption = f"""In-time accuracy on N' of networks that have solved N, with the readout alone retrained on N': mean
+        over networks. Right of the steps N' is larger than the network has learnt. {each(shown)}, fewer at N that not
+        all of them solved."""
+    return make(
+        study,
+        Words("S17", "Readout retrained on other N, N-parity", caption),
+        chosen,
+        found,
+        partial(draw_heads, found),
+        tables=[HEADS_RETRAINING],
+        body=_HEADS_QUERY,
+        missing=unmeasured(study, chosen, found.networks, "interventions --kinds heads-retraining", "curricula"),
+    )
+
+
+def figure_s19(study: Study) -> Figure:
+    """Figure S19: scaled inhibition, and the balance of weights."""
+    chosen = cohort(study, *_PARITY)
+    n, rows = at_n(study, INHIBITION, chosen.networks, LARGE)
+    found = compute_inhibition(chosen.networks, rows, study.load(CONNECTIVITY))
+    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
+    exploded = found.networks[found.networks["exploded"] > 0]["network_id"].nunique()
+    caption = f"""Above: each negative weight multiplied by 1 + c, at N = {n}: in-time accuracy relative to the network
+        as it is (left), and the least and greatest activity of a neuron (right; crosses: the activity of a network
+        left the range of floating-point numbers, seen in {exploded}). Dots are networks, lines their means. """
+    if len(found.weights):
+        caption += """Below: positive (full) and negative (dashed) part of the mean incoming weight against N (means
+            where at least half of the networks have it), and the correlation over neurons of mean incoming weight and
+            tau. """
+    else:
+        command = unmeasured(study, chosen, found.weights, "timescales", "curricula").split(": ")[-1]
+        caption += f"The balance of weights has not been measured: {command}. "
+    caption += f"{each(shown)}. {intervals(sizes(shown))}"
+    return make(
+        study,
+        Words("S19", "Scaled inhibition and the balance of weights, N-parity", caption),
+        chosen,
+        found,
+        partial(draw_inhibition, found),
+        tables=[INHIBITION],
+        body=_INHIBITION_QUERY,
+        missing=unmeasured(study, chosen, found.networks, "interventions --kinds inhibition", "curricula"),
+        where={INHIBITION.name: [("n", "==", n or 0)]},
+    )

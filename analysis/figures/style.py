@@ -1,0 +1,255 @@
+"""How every figure looks: sizes, colours with one meaning throughout, and the marks that results are drawn with.
+
+Colours are those of Okabe and Ito (2008), told apart by colour-blind readers. Networks are dots, means are lines or
+bars, intervals over networks are whiskers or bands.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import ArrayLike
+
+from tsrnn.io.files import write_atomically
+
+Values = np.ndarray[Any, np.dtype[np.float64]]
+Format = Literal["png", "svg"]
+
+WIDTH: Final = 6.5
+"""Of a whole figure, in inches: the text of a page."""
+
+PNG_DPI: Final = 200
+
+CURRICULA: Final[Mapping[str, str]] = {
+    "single": "#D55E00",
+    "multi": "#0072B2",
+    "sliding": "#009E73",
+    "none": "#555555",
+    "all": "#CC79A7",
+}
+"""The colour of a curriculum, by the first word of its name."""
+
+WORDS: Final[Mapping[str, str]] = {
+    "single": "single-head",
+    "sliding": "sliding window",
+    "multi": "multi-head",
+    "none": "no curriculum",
+    "all": "all heads at once",
+    "parity": "N-parity",
+    "dms": "N-DMS",
+    "leaky": "leaky RNN",
+    "gru": "GRU",
+    "lstm": "LSTM",
+    "leaky_relu": "leaky ReLU",
+    "relu": "ReLU",
+    "tanh": "tanh",
+    "longest": "longest τ",
+    "shortest": "shortest τ",
+}
+"""What the names in the tables are called in figures."""
+
+# Sliding windows: the wider, the darker.
+_WINDOWS: Final = ("#66D9B5", "#2BBE93", "#009E73", "#00664A", "#003D2C")
+_MUTED: Final = "#555555"
+
+# More dots than this are a picture inside an SVG: as shapes they would make it large.
+_FEW: Final = 300
+
+_RC: Final[Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": "#333333",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.minor.width": 0.5,
+    "ytick.minor.width": 0.5,
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "figure.facecolor": "white",
+    "mathtext.default": "regular",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tsrnn",
+    "path.simplify": True,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.06,
+    "figure.constrained_layout.h_pad": 0.06,
+}
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """Draw and save in this style; matplotlib's own settings are as they were afterwards."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        yield
+
+
+def panels(
+    columns: int, rows: int = 1, *, height: float = 2.3, width: float | None = None, **options: Any
+) -> tuple[Figure, Any]:
+    """Return a figure and its axes [rows, columns].
+
+    Args:
+        columns: panels beside each other.
+        rows: panels above each other.
+        height: of a row, in inches.
+        width: of the figure, in inches; by default by the columns, at most `WIDTH`.
+        options: of `Figure.subplots`.
+    """
+    figure = Figure(figsize=(width or min(WIDTH, 0.6 + 2.9 * columns), height * rows))
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def colour(curriculum: str) -> str:
+    """Return a curriculum's colour; see `CURRICULA`."""
+    kind, *numbers = curriculum.split("-")
+    if kind == "sliding" and numbers:
+        return _WINDOWS[int(np.searchsorted((4, 8, 16, 32), int(numbers[0])))]
+    return CURRICULA.get(kind, _MUTED)
+
+
+def word(name: str) -> str:
+    """Return what a name in the tables is called in figures: "sliding-5" is "sliding window of 5"."""
+    kind, *numbers = name.split("-")
+    if kind == "sliding" and numbers:
+        return " ".join(["sliding window of", *numbers])
+    return WORDS.get(kind, name)
+
+
+def rank(name: str) -> int:
+    """Return where a name in the tables comes in legends and captions."""
+    kind = name.split("-")[0]
+    return list(WORDS).index(kind) if kind in WORDS else len(WORDS)
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Return names in the order of legends and captions, each once: single-head before multi-head, windows by width."""
+    return sorted(set(names), key=lambda name: (rank(name), [int(w) for w in name.split("-")[1:] if w.isdigit()], name))
+
+
+def shades(count: int) -> list[str]:
+    """Return colours for that many ordered values, such as k or N: from dark violet to yellow green."""
+    scale = mpl.colormaps["viridis"]
+    return [mpl.colors.to_hex(scale(x)) for x in (np.linspace(0.0, 0.85, count) if count > 1 else [0.3])]
+
+
+def dots(axes: Axes, x: ArrayLike, y: ArrayLike, shade: str, **options: Any) -> None:
+    """Draw networks as dots."""
+    settings: dict[str, Any] = {"s": 9, "alpha": 0.65, "linewidths": 0, "zorder": 3} | options
+    axes.scatter(x, y, color=shade, rasterized=np.size(np.asarray(x)) > _FEW, **settings)
+
+
+def spread(count: int, width: float = 0.3) -> Values:
+    """Return offsets for that many dots beside each other, symmetric about 0, always the same."""
+    return np.linspace(-0.5, 0.5, count) * width if count > 1 else np.zeros(count)
+
+
+def mean(axes: Axes, x: float, value: float, low: float, high: float, shade: str, width: float = 0.5) -> None:
+    """Draw a mean as a bar of that width, with the interval over networks as whiskers (none where it is NaN)."""
+    axes.bar(x, value, width, color=shade, alpha=0.35, linewidth=0, zorder=1)
+    axes.hlines(value, x - width / 2, x + width / 2, color=shade, linewidth=1.6, zorder=4)
+    if np.isfinite(low) and np.isfinite(high):
+        axes.vlines(x, low, high, color=shade, linewidth=1.1, zorder=4)
+
+
+def line(
+    axes: Axes,
+    x: ArrayLike,
+    value: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    shade: str,
+    **options: Any,
+) -> None:
+    """Draw means as a line, with the interval over networks as a band; one point is a dot with whiskers."""
+    at, means, lows, highs = (np.asarray(values, dtype=float) for values in (x, value, low, high))
+    if len(at) == 1:
+        axes.plot(at, means, marker="o", markersize=4, color=shade, **options)
+        if np.isfinite(lows[0]) and np.isfinite(highs[0]):
+            axes.vlines(at, lows, highs, color=shade, linewidth=1.1)
+        return
+    axes.plot(at, means, color=shade, zorder=4, **options)
+    axes.fill_between(at, lows, highs, color=shade, alpha=0.18, linewidth=0, zorder=2)
+
+
+def plain_log(axis: Axis) -> None:
+    """Label a logarithmic axis with plain numbers, 1, 2, 5, 10, ..., not with powers."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def whole(axis: Axis) -> None:
+    """Put ticks at whole numbers only, such as N."""
+    axis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+
+
+def legend(figure: Figure, entries: Mapping[str, Mapping[str, Any]], columns: int | None = None) -> None:
+    """Add a legend above the panels with a line for each entry: its words, and how the line looks."""
+    handles = [Line2D([], [], label=label, **look) for label, look in entries.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns or len(handles), columnspacing=1.6)
+
+
+def curricula(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the entries of a legend of curricula."""
+    return {word(name): {"color": colour(name), "linewidth": 2.5} for name in names}
+
+
+def laid_out(figure: Figure) -> Figure:
+    """Place the panels of a figure for good: every file that is made of it then costs less."""
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    return figure
+
+
+def render(figure: Figure, form: Format, dpi: int = PNG_DPI, *, outlines: bool = False) -> bytes:
+    """Return a figure as the bytes of a PNG or SVG file; the same figure gives the same bytes.
+
+    Args:
+        figure: the figure.
+        form: of the file.
+        dpi: of a PNG, and of what is drawn as pixels in an SVG.
+        outlines: draw an SVG's letters as curves, the same with whatever fonts; by default they are text.
+    """
+    buffer = io.BytesIO()
+    metadata = {"Date": None, "Creator": "tsrnn"} if form == "svg" else {"Software": "tsrnn"}
+    with applied():
+        mpl.rcParams["svg.fonttype"] = "path" if outlines else "none"
+        figure.savefig(buffer, format=form, dpi=dpi, metadata=metadata)
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as the file that the path's suffix says, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_atomically(path, render(figure, "svg" if path.suffix == ".svg" else "png"))

@@ -1,0 +1,265 @@
+"""Taus of networks that differ from the paper's in time or nonlinearity (figures S5 to S8)."""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+
+from analysis.data.study import Study
+from analysis.figures import _against_n, style
+from analysis.figures import taus as fig04_taus
+from analysis.figures._against_n import AgainstN, Panel, curriculum_looks, shaded_looks
+from analysis.figures._figure import (
+    BASE,
+    Cohort,
+    Figure,
+    Words,
+    cohort,
+    intervals,
+    make,
+    numbers,
+    per_cell,
+    supported,
+    unmeasured,
+    untrained,
+)
+from tsrnn.io.schemas import SOLVED, TIME_STEPS
+
+_PARITY = ("task == 'parity'", "curriculum in ['single', 'multi']")
+_TIMELESS = tuple(condition for condition in BASE if not condition.startswith("k "))
+_OUTSIDE = tuple(condition.replace("'inside'", "'outside'") for condition in _TIMELESS)
+_ANY_PHI = tuple(c for c in BASE if not c.startswith(("nonlinearity", "self_interaction")))
+
+_QUERY = """
+frame = networks[[{by}, "network_id"]].merge(solved, on="network_id")[
+    [{by}, "network_id", "n", "tau_mean", "tau_sd"]
+]
+"""
+
+
+def draw_by_k(found: AgainstN, label: str) -> Drawing:
+    """Draw a column of panels a curriculum, mean and standard deviation above each other, k as the shade.
+
+    Args:
+        found: with the columns curriculum and k.
+        label: of the line of a k, with "{}" where it stands.
+    """
+    curricula = style.ordered(found.networks["curriculum"])
+    ks = _ordered(found.networks["k"])
+    panels = [
+        [Panel("tau_mean", "mean τ", style.word(c), {"curriculum": c}, reference=1) for c in curricula],
+        [Panel("tau_sd", "SD of τ", "", {"curriculum": c}) for c in curricula],
+    ]
+    return _against_n.draw(found, panels, "k", shaded_looks(ks, label), height=1.9)
+
+
+def draw_variants(found: AgainstN, columns: Sequence[tuple[str, dict[str, Any]]]) -> Drawing:
+    """Draw a column of panels a variant, mean and standard deviation above each other.
+
+    Args:
+        found: with the columns self_interaction, nonlinearity, slope and curriculum.
+        columns: title and values of each variant.
+    """
+    shown = [(title, where) for title, where in columns if len(Panel("", "", where=where).of(found.networks))]
+    panels = [
+        [Panel("tau_mean", "mean τ (time steps)", title, where, reference=1) for title, where in shown],
+        [Panel("tau_sd", "SD of τ (time steps)", "", where) for title, where in shown],
+    ]
+    looks = curriculum_looks(found.networks["curriculum"])
+    return _against_n.draw(found, panels, "curriculum", looks, height=1.9)
+
+
+def _figure(
+    study: Study, chosen: Cohort, words: Words, by: tuple[str, ...], sweep: str, draw: Any, subject: str
+) -> Figure:
+    """Make one of the figures; without networks that meet `subject` there is nothing to compare."""
+    found = fig04_taus.compute(chosen.networks, study.load(SOLVED), by)
+    subjects = Cohort(chosen.networks.query(subject), "", "")
+    solvers = found.networks[found.networks["network_id"].isin(subjects.networks["network_id"])]
+    counts = chosen.networks.groupby([column for column in by if chosen.networks[column].notna().all()])
+    sizes = counts["network_id"].nunique()
+    caption = f"{words.caption} {numbers(sizes)} for each line. {intervals(sizes)}"
+    return make(
+        study,
+        words._replace(caption=caption),
+        chosen,
+        found,
+        partial(draw, found),
+        tables=[SOLVED],
+        body=_QUERY.replace("{by}", ", ".join(f'"{column}"' for column in by)),
+        missing=untrained(study, subjects, solvers, sweep),
+    )
+
+
+class TimeSteps(NamedTuple):
+    """Networks with finer time steps.
+
+    Attributes:
+        networks: see `AgainstN`.
+        cells: see `AgainstN`.
+        others: one row a network and k it was asked with: curriculum, k (it was trained with), network_id, n, asked,
+            accuracy.
+        other_cells: one row a curriculum, k, n and asked: networks, mean, low, high of the accuracy.
+    """
+
+    networks: pd.DataFrame
+    cells: pd.DataFrame
+    others: pd.DataFrame
+    other_cells: pd.DataFrame
+
+
+def compute_time_steps(networks: pd.DataFrame, solved: pd.DataFrame, time_steps: pd.DataFrame) -> TimeSteps:
+    """Return taus by the k that networks were trained with, and how they answer with others (figure S5).
+
+    Args:
+        networks: rows of `Study.networks`.
+        solved: the table `solved`.
+        time_steps: the table.
+    """
+    against = fig04_taus.compute(networks, solved, ("curriculum", "k"))
+    rows = networks[["curriculum", "k", "network_id"]].merge(
+        time_steps.rename(columns={"k": "asked"}), on="network_id"
+    )[["curriculum", "k", "network_id", "n", "asked", "accuracy"]]
+    # Of a network that was measured at several N the largest is shown.
+    rows = rows[rows["n"] == rows.groupby("network_id")["n"].transform("max")].reset_index(drop=True)
+    return TimeSteps(*against, rows, per_cell(rows, ["curriculum", "k", "asked"], "accuracy"))
+
+
+def draw_time_steps(found: TimeSteps) -> Drawing:
+    """Draw taus by k as `draw_by_k` does, and below them accuracy against the k that networks were asked with."""
+    ks = _ordered(found.networks["k"])
+    shades = dict(zip(ks, style.shades(len(ks)), strict=True))
+    curricula = style.ordered(found.networks["curriculum"])
+    measured = len(found.others) > 0
+    figure, grid = style.panels(len(curricula), 2 + measured, height=1.9, sharey="row")
+    for column, curriculum in enumerate(curricula):
+        for row, quantity in enumerate(fig04_taus.QUANTITIES):
+            axes = grid[row][column]
+            cells = found.cells[found.cells["quantity"] == quantity]
+            for k in ks:
+                mean, own = supported(_of(cells, curriculum, k)), _of(found.networks, curriculum, k)
+                style.dots(axes, own["n"], own[quantity], shades[k], s=6, alpha=0.4)
+                style.line(axes, mean["n"], mean["mean"], mean["low"], mean["high"], shades[k])
+            axes.set_xlabel("N")
+            style.whole(axes.xaxis)
+        grid[0][column].axhline(1, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        grid[0][column].set_title(style.word(curriculum))
+        if measured:
+            axes = grid[2][column]
+            for k in ks:
+                mean, own = _of(found.other_cells, curriculum, k), _of(found.others, curriculum, k)
+                style.dots(axes, own["asked"], own["accuracy"], shades[k], s=6, alpha=0.4)
+                style.line(axes, mean["asked"], mean["mean"], mean["low"], mean["high"], shades[k])
+            axes.set_xscale("log")
+            style.plain_log(axes.xaxis)
+            axes.axhline(0.5, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+            axes.set_xlabel("k that it was asked with")
+    for row, label in enumerate(("mean τ", "SD of τ", "accuracy")[: 2 + measured]):
+        grid[row][0].set_ylabel(label)
+    style.legend(figure, {f"trained with k = {k}": {"color": shades[k], "linewidth": 2} for k in ks})
+    return figure
+
+
+def figure_s5(study: Study) -> Figure:
+    """Figure S5: dt = 1/k, the input held for k steps."""
+    chosen = cohort(study, *_OUTSIDE, *_PARITY, "(k == '1' or dt == '1/k')")
+    finer = Cohort(chosen.networks[chosen.networks["dt"] != "1"], "", "")
+    found = compute_time_steps(chosen.networks, study.load(SOLVED), study.load(TIME_STEPS))
+    solvers = found.networks[found.networks["network_id"].isin(finer.networks["network_id"])]
+    sizes = chosen.networks.groupby(["curriculum", "k"])["network_id"].nunique()
+    if len(found.others):
+        ns = sorted(set(found.others["n"]))
+        others = (
+            f"""Bottom: accuracy at N = {", ".join(map(str, ns))} of networks asked with other k (dashed: chance)."""
+        )
+    else:
+        command = unmeasured(study, finer, found.others, "time-steps", "time_discretisation").split(": ")[-1]
+        others = f"How they answer with other k has not been measured: {command}."
+    caption = f"""Time steps of dt = 1/k, the input held for k of them: a bit lasts one unit of time whatever k is;
+        self-interaction outside. Mean and standard deviation of tau, in units of time, when a network solved N (dots:
+        networks; lines: means, at N that at least half of them have). Several k: one was drawn for each batch. Dashed:
+        tau = 1. {others} {numbers(sizes)} for each line. {intervals(sizes)}"""
+    return make(
+        study,
+        Words("S5", "Finer time steps, N-parity", caption),
+        chosen,
+        found,
+        partial(draw_time_steps, found),
+        tables=[SOLVED],
+        body=_QUERY.replace("{by}", '"curriculum", "k"'),
+        missing=untrained(study, finer, solvers, "time_discretisation"),
+    )
+
+
+def _of(frame: pd.DataFrame, curriculum: str, k: str) -> pd.DataFrame:
+    return frame[(frame["curriculum"] == curriculum) & (frame["k"] == k)]
+
+
+def _ordered(ks: Iterable[str]) -> list[str]:
+    """Return different k in the order of their largest."""
+    return sorted(set(ks), key=lambda k: [int(part) for part in k.split(",")][::-1])
+
+
+def figure_s6(study: Study) -> Figure:
+    """Figure S6: bits that last k steps at dt = 1."""
+    chosen = cohort(study, *_TIMELESS, *_PARITY, "dt == '1'")
+    caption = """Bits shown for k time steps at dt = 1. Mean and standard deviation of tau, in time steps, when a
+        network solved N (dots: networks; lines: means, at N that at least half of them have). Dashed: tau = 1, the
+        least it can be."""
+    return _figure(
+        study,
+        chosen,
+        Words("S6", "Taus with longer bits, N-parity", caption),
+        ("curriculum", "k"),
+        "input_duration",
+        partial(draw_by_k, label="k = {}"),
+        "k != '1'",
+    )
+
+
+def figure_s7(study: Study) -> Figure:
+    """Figure S7: self-interaction outside of the nonlinearity."""
+    chosen = cohort(study, *_TIMELESS[:2], *_TIMELESS[3:], *_PARITY, "k == '1'")
+    caption = """Self-interaction inside and outside of the nonlinearity. Mean and standard deviation of tau when a
+        network solved N (dots: networks; lines: means, at N that at least half of them have). Dashed: tau = 1, the
+        least it can be."""
+    return _figure(
+        study,
+        chosen,
+        Words("S7", "Taus with the self-interaction outside, N-parity", caption),
+        ("self_interaction", "curriculum"),
+        "nonlinearities",
+        partial(
+            draw_variants,
+            columns=[(f"self-interaction {where}", {"self_interaction": where}) for where in ("inside", "outside")],
+        ),
+        "self_interaction == 'outside'",
+    )
+
+
+def figure_s8(study: Study) -> Figure:
+    """Figure S8: other nonlinearities."""
+    chosen = cohort(study, *_ANY_PHI, *_PARITY, ignoring=["slope"])
+    caption = """Nonlinearities; the leaky ReLU's slope is given, and where the self-interaction is. Mean and standard
+        deviation of tau when a network solved N (dots: networks; lines: means, at N that at least half of them have).
+        Dashed: tau = 1."""
+    leaky = [
+        (f"leaky ReLU {slope:g},\ninside", {"nonlinearity": "leaky_relu", "self_interaction": "inside", "slope": slope})
+        for slope in sorted(set(chosen.networks["slope"].dropna()), reverse=True)
+    ]
+    others = [
+        (f"{style.word(name)},\n{where}", {"nonlinearity": name, "self_interaction": where})
+        for where in ("inside", "outside")
+        for name in ("relu", "tanh")
+    ]
+    return _figure(
+        study,
+        chosen,
+        Words("S8", "Taus with other nonlinearities, N-parity", caption),
+        ("self_interaction", "nonlinearity", "slope", "curriculum"),
+        "nonlinearities",
+        partial(draw_variants, columns=[*leaky, *others]),
+        "nonlinearity != 'leaky_relu'",
+    )

@@ -1,0 +1,175 @@
+"""Sliding windows (figure S12), and all heads at once (S18)."""
+
+from functools import partial
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+
+from analysis.data.study import Study
+from analysis.figures import curricula as fig03_curricula
+from analysis.figures import style
+from analysis.figures._figure import (
+    BASE,
+    MEANS,
+    Cohort,
+    Figure,
+    Words,
+    cohort,
+    each,
+    intervals,
+    make,
+    numbers,
+    per_cell,
+    sizes,
+    supported,
+    untrained,
+)
+from analysis.figures.curricula import STEPS_QUERY, TASKS, Steps
+from tsrnn.io.schemas import HEADS, SOLVED
+
+_HEADS_QUERY = """
+frame = networks[["curriculum", "network_id"]].merge(heads, on="network_id")
+frame = frame[["curriculum", "network_id", "epoch", "n", "accuracy"]]
+"""
+
+
+def draw_windows(found: Steps) -> Drawing:
+    """Draw a column of panels a task: the largest N solved by curriculum, and below it the epochs that each N took."""
+    tasks = [task for task in TASKS if task in set(found.ends["task"])]
+    curricula = style.ordered(found.ends["curriculum"])
+    figure, grid = style.panels(len(tasks), 2, height=2.2)
+    for (top, bottom), task in zip(grid.T, tasks, strict=True):
+        ends = found.ends[found.ends["task"] == task]
+        bars = {row["curriculum"]: row for row in per_cell(ends, ["curriculum"], "max_n").to_dict("records")}
+        for at, curriculum in enumerate(curricula):
+            shade = style.colour(curriculum)
+            own = ends.loc[ends["curriculum"] == curriculum, "max_n"].to_numpy(dtype=float)
+            if len(own):
+                row = bars[curriculum]
+                style.mean(top, at, row["mean"], row["low"], row["high"], shade, 0.75)
+                style.dots(top, at + style.spread(len(own), 0.5), own, shade)
+            cells = supported(found.cells[(found.cells["task"] == task) & (found.cells["curriculum"] == curriculum)])
+            if len(cells):
+                style.line(bottom, cells["n"], cells["mean"], cells["low"], cells["high"], shade)
+        top.set_title(style.word(task))
+        top.set_xticks(range(len(curricula)), [_short(name) for name in curricula])
+        bottom.set_yscale("log")
+        style.plain_log(bottom.yaxis)
+        style.whole(bottom.xaxis)
+        bottom.set_xlabel("N")
+    grid[0][0].set_ylabel("largest N solved")
+    grid[1][0].set_ylabel("epochs to solve N")
+    style.legend(figure, style.curricula(curricula), min(4, len(curricula)))
+    return figure
+
+
+def _short(curriculum: str) -> str:
+    kind, *number = curriculum.split("-")
+    return f"w = {'-'.join(number)}" if kind == "sliding" else kind
+
+
+class AllHeads(NamedTuple):
+    """All heads trained from the first epoch on.
+
+    Attributes:
+        accuracies: one row a network, epoch and head: curriculum, network_id, epoch, n, accuracy.
+        curves: one row a curriculum, epoch and head: networks, mean (of the networks still in training).
+        solved: one row a network and solved N: curriculum, network_id, n, epoch.
+        cells: one row a curriculum and n: networks, mean, low, high of the epoch it was solved in.
+    """
+
+    accuracies: pd.DataFrame
+    curves: pd.DataFrame
+    solved: pd.DataFrame
+    cells: pd.DataFrame
+
+
+def compute_all_heads(networks: pd.DataFrame, heads: pd.DataFrame, solved: pd.DataFrame) -> AllHeads:
+    """Return the accuracy of every head, epoch by epoch, and when each N was solved first.
+
+    Args:
+        networks: rows of `Study.networks`, trained on all heads at once.
+        heads: the table `heads`.
+        solved: the table `solved`.
+    """
+    own = networks[["curriculum", "network_id"]]
+    rows = own.merge(heads, on="network_id")[["curriculum", "network_id", "epoch", "n", "accuracy"]]
+    curves = rows.groupby(["curriculum", "n", "epoch"])["accuracy"].agg(networks="size", mean="mean").reset_index()
+    first = own.merge(solved, on="network_id")[["curriculum", "network_id", "n", "epoch"]]
+    return AllHeads(rows, curves, first, per_cell(first, ["curriculum", "n"], "epoch"))
+
+
+def draw_all_heads(found: AllHeads) -> Drawing:
+    """Draw a column of panels a number of heads: accuracies by epoch, N as the shade, and when each N was solved."""
+    curricula = style.ordered(found.curves["curriculum"])
+    ns = sorted(found.curves["n"].unique())
+    shades = dict(zip(ns, style.shades(len(ns)), strict=True))
+    figure, grid = style.panels(len(curricula), 2, height=2.2, sharey="row")
+    for (top, bottom), curriculum in zip(grid.T, curricula, strict=True):
+        of_this = found.curves[found.curves["curriculum"] == curriculum]
+        for n, curve in of_this.groupby("n"):
+            thin = fig03_curricula.thinned(curve.sort_values("epoch"))
+            top.plot(thin["epoch"], thin["mean"], color=shades[n], linewidth=0.9)
+        top.axhline(0.98, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)))
+        top.set_title(f"N = 2 to {curriculum.split('-')[1]} at once")
+        top.set_xlabel("epoch")
+        shade = style.colour(curriculum)
+        cells = supported(found.cells[found.cells["curriculum"] == curriculum])
+        networks = found.solved[found.solved["curriculum"] == curriculum]
+        if len(cells):
+            style.line(bottom, cells["n"], cells["mean"], cells["low"], cells["high"], shade)
+            style.dots(bottom, networks["n"], networks["epoch"], shade, alpha=0.5)
+        bottom.set_xlabel("N")
+        style.whole(bottom.xaxis)
+    grid[0][0].set_ylabel("test accuracy")
+    grid[1][0].set_ylabel("epoch in which N was solved")
+    grid[1][0].set_ylim(bottom=0)
+    shown = ns if len(ns) <= 10 else ns[:: -(-len(ns) // 10)]
+    style.legend(figure, {f"N = {n}": {"color": shades[n], "linewidth": 2} for n in shown}, min(len(shown), 6))
+    return figure
+
+
+def figure_s12(study: Study) -> Figure:
+    """Figure S12: sliding windows."""
+    condition = "(curriculum in ['single', 'multi'] or curriculum.str.startswith('sliding-'))"
+    chosen = cohort(study, *BASE, condition, "task in ['parity', 'dms']")
+    found = fig03_curricula.compute_steps(chosen.networks, study.load(SOLVED))
+    windows = Cohort(chosen.networks[chosen.networks["curriculum"].str.startswith("sliding-")], "", "")
+    own = found.solved[found.solved["network_id"].isin(windows.networks["network_id"])]
+    caption = f"""Windows of w heads, between single-head (w = 1) and multi-head. Above: the largest N solved, networks
+        (dots) and their means (bars). Below: mean epochs to solve each N, where at least half of the networks did.
+        {numbers(sizes(chosen.networks))} for each task and curriculum. {intervals(sizes(chosen.networks))}"""
+    return make(
+        study,
+        Words("S12", "Sliding windows", caption),
+        chosen,
+        found,
+        partial(draw_windows, found),
+        tables=[SOLVED],
+        body=STEPS_QUERY,
+        missing=untrained(study, windows, own, "sliding_window"),
+    )
+
+
+def figure_s18(study: Study) -> Figure:
+    """Figure S18: all heads at once."""
+    chosen = cohort(study, *BASE, "curriculum.str.startswith('all-')", "task == 'parity'")
+    ids = sorted(chosen.networks["network_id"])
+    where = [("network_id", "in", ids)]
+    heads = study.load(HEADS, where=where) if ids else study.load(HEADS, where=[("n", "<", 0)])
+    found = compute_all_heads(chosen.networks, heads, study.load(SOLVED))
+    caption = f"""Networks with a head for every N from the first epoch on, without a curriculum. Above: mean test
+        accuracy of each head, N as the shade; dashed: 98 %. Below: the epoch in which each N was first solved, networks
+        (dots) and their {MEANS}. {each(chosen.networks)}. {intervals(sizes(chosen.networks))}"""
+    return make(
+        study,
+        Words("S18", "All heads at once, N-parity", caption),
+        chosen,
+        found,
+        partial(draw_all_heads, found),
+        tables=[HEADS],
+        body=_HEADS_QUERY,
+        missing=untrained(study, chosen, found.accuracies, "all_heads"),
+        where={HEADS.name: where} if ids else None,
+    )

@@ -1,0 +1,1 @@
+"""What is measured of a checkpoint: timescales, interventions, time steps."""

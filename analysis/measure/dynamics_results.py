@@ -1,0 +1,89 @@
+"""`python -m analysis timescales`: measure the checkpoints of a sweep, and sum up what came of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+from rich.console import Console
+
+from analysis.data.frames import ResultsError, load
+from analysis.measure import dynamics
+from analysis.measure import jobs as _jobs
+from analysis.measure.dynamics import Method, Protocol
+from analysis.quantities import reach as measures
+from analysis.stats.comparison import GROUP
+from tsrnn.io.files import Location
+from tsrnn.io.schemas import CONNECTIVITY, DIMENSIONALITY, EPOCHS, NEURONS, OUTCOMES, RUNS, SOLVED, TIMESCALES
+
+
+@dataclass
+class Results:
+    """What came of the measurement.
+
+    Attributes:
+        networks: one row a network, N and method; see `analysis.measure.dynamics.by_network`.
+        summary: one row a group, curriculum, method and N; see `analysis.measure.dynamics.by_curriculum`.
+        failed: one line for each checkpoint that could not be measured.
+    """
+
+    networks: pd.DataFrame
+    summary: pd.DataFrame
+    failed: list[str] = field(default_factory=list)
+
+
+def run(
+    results: Location,
+    *,
+    every: int,
+    protocol: Protocol,
+    methods: Sequence[Method],
+    workers: int | None,
+    address: str,
+    console: Console,
+) -> Results:
+    """Measure what was not measured yet, then sum up everything that was asked for.
+
+    Args:
+        results: the sweep's folder.
+        every: which solved N; see `analysis.measure.dynamics.choose`.
+        protocol: how networks are driven.
+        methods: how timescales are fitted.
+        workers: processes; see `analysis.measure.jobs.run`.
+        address: of a Ray cluster; see `analysis.measure.jobs.run`.
+        console: for progress.
+
+    Raises:
+        ResultsError: if no network has solved an N.
+        StoreError: if the folder cannot be written.
+    """
+    outcomes, runs, epochs, solved = (load(results, table) for table in (OUTCOMES, RUNS, EPOCHS, SOLVED))
+    if solved.empty:
+        raise ResultsError(f"{results}: nothing to measure: no network has solved an N yet")
+    chosen = dynamics.choose(solved, every)
+    analysis = dynamics.analysis(protocol, methods)
+    only = set(zip(chosen["network_id"], chosen["n"].astype(int), strict=True))
+    summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console)
+    tables = {table: load(results, table) for table in (TIMESCALES, NEURONS, DIMENSIONALITY, CONNECTIVITY)}
+    networks = dynamics.by_network(tables, chosen)
+    groups = in_words(measures.networks(runs, outcomes, epochs, solved))
+    return Results(
+        networks.merge(groups, on="network_id"),
+        dynamics.by_curriculum(networks, groups),
+        [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()],
+    )
+
+
+def in_words(networks: pd.DataFrame) -> pd.DataFrame:
+    """Say which networks differ in curriculum and seed alone.
+
+    Args:
+        networks: what `analysis.quantities.reach.networks` returns.
+
+    Returns:
+        network_id, curriculum and `group`: the task, tau, and what else differs between groups, in words.
+    """
+    shown = [column for column in GROUP if column in ("task", "tau") or networks[column].nunique() > 1]
+    words = networks[shown].apply(
+        lambda row: ", ".join(f"{column} {value}" for column, value in row.items() if value != ""), axis=1
+    )
+    return pd.DataFrame({"network_id": networks["network_id"], "group": words, "curriculum": networks["curriculum"]})

@@ -1,0 +1,165 @@
+"""`python -m analysis interventions`: measure the checkpoints that can be compared, and say what came of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import pandas as pd
+from rich.console import Console
+
+from analysis.data.frames import ResultsError, load
+from analysis.measure import jobs as _jobs
+from analysis.measure.interventions import InTime, Kind, analyses
+from analysis.measure.jobs import Analysis
+from analysis.quantities import reach as measures
+from analysis.stats.comparison import choose, compare_curricula, measured, summarise
+from tsrnn.io.files import Location
+from tsrnn.io.schemas import ABLATION, EPOCHS, HEADS_RETRAINING, INHIBITION, OUTCOMES, PERTURBATION, RUNS, SOLVED
+from tsrnn.tasks import TASKS, BitTask
+
+KINDS: Final[tuple[Kind, ...]] = ("ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining")
+
+BY: Final[dict[Kind, str]] = {
+    "ablation": "removed",
+    "perturb-weights": "perturbation",
+    "perturb-taus": "perturbation",
+    "inhibition": "change",
+    "heads-retraining": "head",
+}
+"""The column that says what was done, in each kind's summary and tests."""
+
+# What is removed, as the numbers that tests are made at; 0 is the network as it is.
+_REMOVED: Final = ("none", "longest", "shortest", "longest together", "shortest together")
+
+
+@dataclass
+class Results:
+    """What came of the interventions.
+
+    Attributes:
+        summaries: for each kind one row a group, curriculum and intervention; see
+            `analysis.stats.comparison.summarise`.
+        tests: for each kind the curricula compared; see `analysis.stats.comparison.compare_curricula`.
+        notes: networks left out, comparisons that could not be made.
+        failed: one line for each checkpoint that could not be measured.
+    """
+
+    summaries: dict[Kind, pd.DataFrame] = field(default_factory=dict)
+    tests: dict[Kind, pd.DataFrame] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+def run(
+    results: Location,
+    kinds: Sequence[Kind],
+    *,
+    n: int | None,
+    protocol: InTime,
+    draws: int,
+    common: bool,
+    heads: Sequence[int] | None,
+    workers: int | None,
+    address: str,
+    console: Console,
+) -> Results:
+    """Measure what was not measured yet, then sum up everything that was asked for.
+
+    Args:
+        results: the sweep's folder.
+        kinds: the interventions.
+        n: the N to measure at; by default the largest that all networks of a group have solved, and for
+            heads-retraining every solved N.
+        protocol: how accuracy is measured.
+        draws: random directions for each strength of a perturbation.
+        common: use the same directions at every strength.
+        heads: what readouts are retrained on.
+        workers: processes; see `analysis.measure.jobs.run`.
+        address: of a Ray cluster; see `analysis.measure.jobs.run`.
+        console: for progress.
+
+    Raises:
+        ResultsError: if no checkpoint can be measured; the message says what is needed.
+        StoreError: if the folder cannot be written.
+    """
+    outcomes, runs, epochs, solved = (load(results, table) for table in (OUTCOMES, RUNS, EPOCHS, SOLVED))
+    networks = measures.networks(runs, outcomes, epochs, solved)
+    found = Results()
+    wanted: list[tuple[Kind, Analysis, pd.DataFrame]] = []
+    for analysis in analyses(kinds, protocol=protocol, draws=draws, common=common, heads=heads):
+        kind = next(kind for kind in KINDS if kind == analysis.name)
+        choice = choose(_measurable(kind, networks, found.notes), solved, n)
+        found.notes += choice.notes
+        checkpoints = choice.checkpoints
+        if checkpoints.empty:
+            continue
+        if kind == "heads-retraining" and n is None:
+            # A matrix: every solved N by every N'.
+            every = solved[["network_id", "n"]]
+            checkpoints = checkpoints.drop(columns="n").merge(every, on="network_id")
+        wanted.append((kind, analysis, checkpoints))
+    if not wanted:
+        found.notes = list(dict.fromkeys(found.notes))
+        raise ResultsError(f"{results}: nothing to measure: {'; '.join(found.notes) or 'it has no networks'}")
+    summaries = _jobs.run_all(
+        results,
+        "interventions",
+        [(analysis, _among(checkpoints)) for _, analysis, checkpoints in wanted],
+        workers=workers,
+        address=address,
+        console=console,
+    )
+    for (kind, _, checkpoints), summary in zip(wanted, summaries, strict=True):
+        found.failed += [f"{kind}: {job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]
+        _conclude(kind, results, checkpoints, found)
+    found.notes = list(dict.fromkeys(found.notes))
+    return found
+
+
+def _among(checkpoints: pd.DataFrame) -> Callable[[str, int], bool]:
+    """Return whether a checkpoint (network_id, N) is one of these."""
+    pairs = set(zip(checkpoints["network_id"], checkpoints["n"].astype(int), strict=True))
+    return lambda network_id, n: (network_id, n) in pairs
+
+
+def _measurable(kind: Kind, networks: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Leave out the networks that an intervention is not defined for."""
+    kept = networks["task"].map(lambda name: name in set(TASKS) and issubclass(TASKS[name], BitTask))
+    for name in networks.loc[~kept, "task"].unique():
+        notes.append(f"task {name}: left out: interventions are judged by answers of which half are right by chance")
+    if kind != "heads-retraining":
+        leaky = networks["architecture"] == "leaky"
+        for name in networks.loc[~leaky, "architecture"].unique():
+            notes.append(f"architecture {name}: left out of {kind}: it changes the W or tau of leaky networks")
+        kept &= leaky
+    return networks[kept]
+
+
+def _conclude(kind: Kind, results: Location, checkpoints: pd.DataFrame, found: Results) -> None:
+    """Sum up and test what one kind measured."""
+    values = ["relative_accuracy", "accuracy"]
+    match kind:
+        case "ablation":
+            rows = load(results, ABLATION)
+            together = (rows["neuron"] < 0) & (rows["removed"] != "none")
+            rows["removed"] += together.map({True: " together", False: ""})
+            rows["code"] = rows["removed"].map(_REMOVED.index)
+            values += ["tau"]
+        case "perturb-weights" | "perturb-taus":
+            rows = load(results, PERTURBATION)
+            rows = rows[rows["perturbed"] == kind.removeprefix("perturb-")]
+        case "inhibition":
+            rows = load(results, INHIBITION)
+            values += ["activity_low", "activity_high", "exploded"]
+        case "heads-retraining":
+            rows = load(results, HEADS_RETRAINING)
+            values = ["accuracy"]
+    rows = measured(rows, checkpoints)
+    found.summaries[kind] = summarise(rows, [BY[kind]], values)
+    if kind == "heads-retraining" or rows.empty:
+        return
+    tests, notes = compare_curricula(rows, "code" if kind == "ablation" else BY[kind])
+    if kind == "ablation" and len(tests):
+        tests["perturbation"] = [_REMOVED[int(code)] for code in tests["perturbation"]]
+    found.tests[kind] = tests.rename(columns={"perturbation": BY[kind]})
+    found.notes += notes

@@ -1,0 +1,313 @@
+"""What interventions do to one checkpoint: its newest head's in-time accuracy when the network is hurt.
+
+In-time protocol (section 5, appendix L): random bits with p = 0.5, 100 steps of warm-up, 1000 steps that count, 10
+sequences. Each `measure_*` function is a `tsrnn` intervention followed by that protocol, from a checkpoint to rows.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analysis.measure.jobs import Analysis
+from analysis.stats.significance import relative_accuracy
+from tsrnn.config import Time
+from tsrnn.interventions import ablate, by_tau, perturb_taus, perturb_weights, scale_inhibition, tau_in_effect
+from tsrnn.io.checkpoint import Checkpoint
+from tsrnn.io.schemas import ABLATION, HEADS_RETRAINING, INHIBITION, PERTURBATION, Row, Table
+from tsrnn.networks import Population, population
+from tsrnn.randomness import Streams
+from tsrnn.tasks import Task
+from tsrnn.training import logistic
+from tsrnn.training.evaluation import Accuracy, in_time_accuracy
+from tsrnn.training.sampling import Address, initial_states
+
+Kind = Literal["ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining"]
+Rows = dict[Table, list[Row]]
+
+WEIGHT_STRENGTHS: Final = tuple(float(x) for x in np.logspace(-2, 1, 10))
+"""Of perturbed weights (figure 7c, Table 1)."""
+
+TAU_STRENGTHS: Final = tuple(float(x) for x in np.logspace(-3, 1, 13))
+"""Of perturbed taus (figure 7d; Table 2 prints the first 11)."""
+
+CHANGES: Final = tuple(round(c / 100, 2) for c in range(-10, 11))
+"""Of inhibition (figure S19)."""
+
+ABLATED_SHARE: Final = 0.04
+"""Of the neurons, in each of the two sets that are removed: 20 of 500 (appendix L)."""
+
+# Recurrent weights of perturbed copies that are simulated together.
+_HELD: Final = 1 << 18
+
+
+@dataclass(frozen=True, kw_only=True)
+class InTime:
+    """The in-time protocol.
+
+    Attributes:
+        warm_up: steps before the first answer counts; at least N are taken.
+        steps: answers that count, a sequence.
+        trials: sequences a network.
+    """
+
+    warm_up: int = 100
+    steps: int = 1000
+    trials: int = 10
+
+
+def measure_ablation(checkpoint: Checkpoint, n: int, *, protocol: InTime) -> Rows:
+    """Remove the neurons of the longest and of the shortest taus: each alone, then each set together (figure 7a, b).
+
+    Every copy hears the same sequences, so that they differ in the neuron alone. Ties in tau are broken by the
+    neuron's number: of equal taus the lowest numbers count as the shortest, the highest as the longest.
+    """
+    people = newest_head(checkpoint, n)
+    (order,) = by_tau(people)
+    count = max(1, round(ABLATED_SHARE * len(order)))
+    sets: list[tuple[str, int, list[int]]] = [("none", -1, [])]
+    for removed, neurons in (("longest", order[::-1][:count]), ("shortest", order[:count])):
+        sets += [(removed, neuron, [neuron]) for neuron in neurons] + [(removed, -1, neurons)]
+    copies = ablate(people, [neurons for _, _, neurons in sets])
+    found = _in_time(copies, checkpoint, n, "ablation", [0] * len(sets), protocol)
+    (tau,) = tau_in_effect(people)
+    rows: list[Row] = [
+        {"removed": removed, "neuron": neuron, "tau": float(tau[neurons].mean()) if neurons else None}
+        for removed, neuron, neurons in sets
+    ]
+    return {ABLATION: _with_accuracy(rows, found, found[0].accuracy)}
+
+
+def measure_perturbation(
+    checkpoint: Checkpoint,
+    n: int,
+    *,
+    perturbed: Literal["weights", "taus"],
+    strengths: Sequence[float],
+    draws: int,
+    common: bool,
+    protocol: InTime,
+) -> Rows:
+    """Perturb W or tau in random directions (figures 7c, 7d).
+
+    The network as it is counts as strength 0, with as many trials. Trial d of every strength hears the same
+    sequences, those of other trials are new.
+    """
+    people = newest_head(checkpoint, n)
+    perturb = {"weights": perturb_weights, "taus": perturb_taus}[perturbed]
+    whole, found = (0.0, *strengths), list[Accuracy]()
+    # As many strengths at a time as keep what is held at once small.
+    together = max(1, _HELD // (draws * people.network.hidden**2))
+    for start in range(0, len(whole), together):
+        some = whole[start : start + together]
+        copies = perturb(people, some, draws, [checkpoint.config.seed], common=common)
+        found += _in_time(copies, checkpoint, n, f"perturb {perturbed}", [*range(draws)] * len(some), protocol)
+    rows: list[Row] = [
+        {"perturbed": perturbed, "perturbation": strength, "trial": trial}
+        for strength in whole
+        for trial in range(draws)
+    ]
+    baseline = float(np.mean([accuracy.accuracy for accuracy in found[:draws]]))
+    return {PERTURBATION: _with_accuracy(rows, found, baseline)}
+
+
+def measure_inhibition(checkpoint: Checkpoint, n: int, *, changes: Sequence[float], protocol: InTime) -> Rows:
+    """Scale the inhibitory weights, and see how far the activity goes (figure S19); all hear the same sequences."""
+    people = newest_head(checkpoint, n)
+    whole = (0.0, *(change for change in changes if change != 0))
+    copies = scale_inhibition(people, whole)
+    activity = _Activity()
+    found = _in_time(copies, checkpoint, n, "inhibition", [0] * len(whole), protocol, activity)
+    rows = _with_accuracy([{"change": change} for change in whole], found, found[0].accuracy)
+    return {INHIBITION: [row | extremes for row, extremes in zip(rows, activity.rows(), strict=True)]}
+
+
+def measure_heads_retraining(
+    checkpoint: Checkpoint, n: int, *, heads: Sequence[int] | None, sequences: int, protocol: InTime
+) -> Rows:
+    """Retrain the readout alone on each N', everything else frozen (appendix H, figure S17).
+
+    On fixed states this is a logistic regression, one convex problem a head, solved on the states of `sequences`
+    sequences of their own and judged on those of the protocol.
+
+    Args:
+        checkpoint: the network.
+        n: the N it solved.
+        heads: the N' to retrain on; 2 to the larger of 20 and n + 5 by default.
+        sequences: to train on, each with `protocol.steps` answers.
+        protocol: how it is judged.
+    """
+    people, task = newest_head(checkpoint, n), checkpoint.config.task.balanced()
+    ns = list(heads or range(2, max(20, n + 5) + 1))
+    draws = {(checkpoint.config.seed, "heads retraining", i): b for i, b in enumerate((sequences, protocol.trials))}
+    seen, fresh = _states_and_labels(people, task, ns, draws, protocol)
+    fitted = logistic.fit(seen.states, seen.labels)
+    right = (fitted.answers(fresh.states) == fresh.labels).view(len(ns), -1, protocol.trials).double().mean(1)
+    error = right.std(1) / protocol.trials**0.5 if protocol.trials > 1 else None
+    rows: list[Row] = [
+        {
+            "head": head,
+            "accuracy": float(right[k].mean()),
+            "standard_error": None if error is None else float(error[k]),
+            # A head that is not solved is judged as what it is: on new sequences.
+            "iterations": int(fitted.iterations[k]),
+        }
+        for k, head in enumerate(ns)
+    ]
+    return {HEADS_RETRAINING: rows}
+
+
+def newest_head(checkpoint: Checkpoint, n: int) -> Population:
+    """Return the network as a population of one that has its head for N alone.
+
+    Raises:
+        ValueError: if it has no such head, or was trained with bits that are held for several time steps.
+    """
+    if checkpoint.config.time != Time():
+        raise ValueError(f"time.k = {checkpoint.config.time.k}: interventions ask after every step; allowed is (1,)")
+    if n not in checkpoint.progress.heads:
+        heads = ", ".join(map(str, checkpoint.progress.heads))
+        raise ValueError(f"n = {n}: the checkpoint has no such head; it has {heads}")
+    return population(checkpoint.config.network, [checkpoint.network], [(n,)])
+
+
+def accuracy_in_time(checkpoint: Checkpoint, n: int, protocol: InTime) -> Accuracy:
+    """Return the in-time accuracy of a checkpoint's head for N."""
+    (found,) = _in_time(newest_head(checkpoint, n), checkpoint, n, "in time", [0], protocol)
+    return found
+
+
+def _in_time(
+    copies: Population,
+    checkpoint: Checkpoint,
+    n: int,
+    purpose: str,
+    trials: Sequence[int],
+    protocol: InTime,
+    watch: Callable[[Tensor], None] | None = None,
+) -> list[Accuracy]:
+    """Return each copy's accuracy; copies of one trial number hear the same sequences."""
+    found = in_time_accuracy(
+        copies,
+        checkpoint.config.task.balanced(),
+        [(checkpoint.config.seed, f"{purpose} {n}", trial) for trial in trials],
+        warm_up=max(protocol.warm_up, n),
+        steps=protocol.steps,
+        trials=protocol.trials,
+        watch=watch,
+    )
+    return [heads[n] for heads in found]
+
+
+def _with_accuracy(rows: Sequence[Row], found: Sequence[Accuracy], baseline: float) -> list[Row]:
+    return [
+        row
+        | {
+            "accuracy": accuracy.accuracy,
+            # Not known of a single sequence.
+            "standard_error": None if np.isnan(accuracy.standard_error) else accuracy.standard_error,
+            "relative_accuracy": float(relative_accuracy(accuracy.accuracy, baseline)),
+        }
+        for row, accuracy in zip(rows, found, strict=True)
+    ]
+
+
+class _Activity:
+    """The range of each network's activity over the blocks it watches; how many sequences left that of floats."""
+
+    def __init__(self) -> None:
+        self._lows: list[Tensor] = []
+        self._highs: list[Tensor] = []
+
+    def __call__(self, states: Tensor) -> None:
+        """Take up a block [T, R, B, H]."""
+        self._lows.append(states.amin((0, 2, 3)).double())
+        self._highs.append(states.amax((0, 2, 3)).double())
+        # What is infinite or no number once stays so: the last step of the last block tells.
+        self._exploded = (~states[-1].isfinite().all(2)).sum(1)
+
+    def rows(self) -> list[Row]:
+        """Return each network's columns of `inhibition`."""
+        low, high = torch.stack(self._lows).amin(0).tolist(), torch.stack(self._highs).amax(0).tolist()
+        return [
+            {
+                "activity_low": least if np.isfinite(least) else None,
+                "activity_high": greatest if np.isfinite(greatest) else None,
+                "exploded": exploded,
+            }
+            for least, greatest, exploded in zip(low, high, self._exploded.tolist(), strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """States [S B, H] of one network at S steps of B sequences, and the labels [K, S B] of K heads there."""
+
+    states: Tensor
+    labels: Tensor
+
+
+def _states_and_labels(
+    people: Population, task: Task, heads: Sequence[int], draws: Mapping[Address, int], protocol: InTime
+) -> list[_Samples]:
+    """Drive one network in time and keep every state that counts, of each draw: (where it comes from): sequences."""
+    warm_up = max(protocol.warm_up, *heads)
+
+    def streams(address: Address, purpose: str) -> Streams:
+        return Streams.named([(*address, purpose)], people.device)
+
+    bits = [task.draw_inputs([warm_up + protocol.steps], b, streams(draw, "bits")) for draw, b in draws.items()]
+    initial = [initial_states(people, streams(draw, "state"), b) for draw, b in draws.items()]
+    # All sequences are simulated together.
+    states = people.activity(people.all_states(torch.cat(bits, 2), torch.cat(initial, 1))[warm_up:])[:, 0]
+    asked = [task.targets(drawn, torch.tensor([list(heads)]), range(warm_up, len(drawn)))[:, 0] for drawn in bits]
+    return [
+        _Samples(own.flatten(0, 1), labels.transpose(0, 1).flatten(1))
+        for own, labels in zip(torch.split(states, list(draws.values()), dim=1), asked, strict=True)
+    ]
+
+
+def analyses(
+    kinds: Sequence[Kind], *, protocol: InTime, draws: int, common: bool, heads: Sequence[int] | None
+) -> list[Analysis]:
+    """Return what `python -m analysis interventions` measures, for `analysis.measure.jobs.run`.
+
+    Args:
+        kinds: which interventions.
+        protocol: how accuracy is measured.
+        draws: random directions for each strength of a perturbation.
+        common: use the same directions at every strength.
+        heads: the N' the readout is retrained on; see `measure_heads_retraining`.
+    """
+    settings = dataclasses.asdict(protocol)
+    result = []
+    for kind in dict.fromkeys(kinds):
+        measure: Callable[..., Rows]
+        own: dict[str, Any]
+        match kind:
+            case "ablation":
+                measure, own, table = measure_ablation, {}, ABLATION
+            case "perturb-weights" | "perturb-taus":
+                measure, table = measure_perturbation, PERTURBATION
+                perturbed = kind.removeprefix("perturb-")
+                strengths = {"weights": WEIGHT_STRENGTHS, "taus": TAU_STRENGTHS}[perturbed]
+                own = {"perturbed": perturbed, "strengths": strengths, "draws": draws, "common": common}
+            case "inhibition":
+                measure, own, table = measure_inhibition, {"changes": CHANGES}, INHIBITION
+            case "heads-retraining":
+                measure, own, table = measure_heads_retraining, {"heads": heads, "sequences": 20}, HEADS_RETRAINING
+        result.append(
+            Analysis(
+                name=kind,
+                measure=partial(measure, protocol=protocol, **own),
+                tables=(table,),
+                settings=settings | own,
+                shares_tables=table is PERTURBATION,
+            )
+        )
+    return result

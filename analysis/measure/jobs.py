@@ -1,0 +1,368 @@
+"""Runs analyses over the checkpoints of a results folder, in parallel, and writes what they measure.
+
+A job is one analysis of one checkpoint: of one network at one solved N. Jobs run in processes of this machine, or as
+tasks of a Ray cluster where there is one; each computes with one thread, so that numbers do not depend on where it
+ran. Only the caller's process writes. A job that is done is not done again; one that fails is a row, and no more.
+"""
+
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import pyarrow as pa
+import torch
+from rich.console import Console
+
+from analysis.data.frames import ResultsError, load
+from analysis.measure.progress import Shown
+from tsrnn.distributed.discovery import find
+from tsrnn.io import checkpoint
+from tsrnn.io.checkpoint import Checkpoint
+from tsrnn.io.files import Location
+from tsrnn.io.lock import FolderLock, LockedError
+from tsrnn.io.schemas import ANALYSES, SOLVED, Row, Table
+from tsrnn.io.store import Store, StoreError, encode
+
+Measure = Callable[[Checkpoint, int], Mapping[Table, Sequence[Row]]]
+"""From a checkpoint and the N it solved to rows, by table, without `network_id` and `n`: those are added."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is measured of every checkpoint.
+
+    Attributes:
+        name: the command's name, such as "timescales".
+        measure: sent to other processes: a function of a module, or a `functools.partial` of one.
+        tables: the tables it fills; each has the key columns `network_id` and `n`.
+        settings: everything that changes its numbers. A checkpoint measured with other settings is measured again,
+            and the new rows replace the old.
+        shares_tables: other analyses fill the same tables: each has files of its own there.
+    """
+
+    name: str
+    measure: Measure
+    tables: tuple[Table, ...]
+    settings: Mapping[str, Any]
+    shares_tables: bool = False
+
+    @property
+    def settings_json(self) -> str:
+        """The settings as canonical JSON."""
+        return json.dumps(self.settings, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One checkpoint to be measured by one analysis."""
+
+    network_id: str
+    n: int
+    path: Location
+
+
+_Planned = tuple[Analysis, Job]
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """How a job ended: its rows by the table's name, or why there are none."""
+
+    rows: dict[str, pa.Table]
+    message: str
+    wall_s: float
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    Attributes:
+        done: checkpoints measured now.
+        skipped: checkpoints measured before, with the same settings.
+        failed: one line for each checkpoint that could not be measured.
+    """
+
+    done: int = 0
+    skipped: int = 0
+    failed: dict[Job, str] = field(default_factory=dict)
+
+
+def run(
+    results: Location,
+    analysis: Analysis,
+    *,
+    keep: Callable[[int], bool] = lambda n: True,
+    only: Collection[tuple[str, int]] | None = None,
+    workers: int | None = None,
+    address: str = "auto",
+    console: Console | None = None,
+) -> Summary:
+    """Measure every checkpoint of a sweep, finished or still running, that was not measured yet.
+
+    Args:
+        results: the sweep's folder.
+        analysis: what is measured.
+        keep: which solved N are measured; all by default.
+        only: the checkpoints (network_id, N) to measure, where it is not the same N for every network.
+        workers: see `run_all`.
+        address: see `run_all`.
+        console: see `run_all`.
+
+    Returns:
+        How many checkpoints were measured, and which failed.
+
+    Raises:
+        ResultsError, StoreError: see `run_all`.
+    """
+
+    def wanted(network_id: str, n: int) -> bool:
+        return keep(n) and (only is None or (network_id, n) in only)
+
+    options: dict[str, Any] = {"workers": workers, "address": address, "console": console}
+    (summary,) = run_all(results, analysis.name, [(analysis, wanted)], **options)
+    return summary
+
+
+def run_all(
+    results: Location,
+    name: str,
+    analyses: Sequence[tuple[Analysis, Callable[[str, int], bool]]],
+    *,
+    workers: int | None = None,
+    address: str = "auto",
+    console: Console | None = None,
+) -> list[Summary]:
+    """Run several analyses side by side, each over the checkpoints it wants that it did not measure yet.
+
+    Args:
+        results: the sweep's folder.
+        name: the command's, for its progress.
+        analyses: what is measured, of different names, each with whether it wants a checkpoint (network_id, N).
+        workers: processes on this machine; as many as it has CPUs by default.
+        address: of a Ray cluster: auto (the one this machine belongs to, else processes here), local (processes
+            here) or HOST:PORT.
+        console: shows progress; standard error by default.
+
+    Returns:
+        For each analysis how many checkpoints were measured, and which failed.
+
+    Raises:
+        ResultsError: the folder is not a sweep's, one of the analyses is running in it already, or nothing answers
+            at the address.
+        StoreError: the folder cannot be written, or a file in it is damaged.
+    """
+    console = console or Console(stderr=True)
+    load(results, SOLVED)  # before anything is written: it must be a sweep's folder
+    with ExitStack() as locks:
+        for analysis, _ in analyses:
+            lock = locks.enter_context(FolderLock(results, f"lock-{analysis.name}"))
+            try:
+                lock.acquire()  # two at once would replace each other's rows
+            except LockedError as error:
+                raise ResultsError(f"{results}: {analysis.name} is being measured already ({error.holder})") from None
+            except OSError as error:
+                raise StoreError(f"cannot write {lock.path}: {error}; choose a folder that can be written") from error
+        planned, summaries = _plan(results, analyses)
+        store = Store(results)
+        store.create((*dict.fromkeys(table for analysis, _ in analyses for table in analysis.tables), ANALYSES))
+        if planned:
+            _measure_all(store, name, planned, summaries, workers, address, console)
+        return list(summaries.values())
+
+
+def _measure_all(
+    store: Store,
+    name: str,
+    planned: Sequence[_Planned],
+    summaries: Mapping[str, Summary],
+    workers: int | None,
+    address: str,
+    console: Console,
+) -> None:
+    """Run the jobs, and write down how each ended."""
+    try:
+        cluster = find(address)
+    except (ValueError, ConnectionError) as error:
+        raise ResultsError(str(error)) from None
+    count = max(1, min(workers or os.cpu_count() or 1, len(planned)))
+    ended = _in_processes(planned, count) if cluster is None else _on_ray(planned, cluster)
+    notes = [f"{count} at a time" if cluster is None else "on the cluster"]
+    if skipped := sum(summary.skipped for summary in summaries.values()):
+        notes.append(f"{skipped} done before")
+    with Shown(name, Counter(analysis.name for analysis, _ in planned), console, ", ".join(notes)) as shown:
+        for (analysis, job), result in ended:
+            _write(store, analysis, job, result)
+            if result.message:
+                summaries[analysis.name].failed[job] = result.message
+                console.print(
+                    f"failed: {job.network_id} N = {job.n}: {result.message}",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
+            else:
+                summaries[analysis.name].done += 1
+            shown.take(analysis.name, result.wall_s)
+
+
+def _plan(
+    results: Location, analyses: Sequence[tuple[Analysis, Callable[[str, int], bool]]]
+) -> tuple[list[_Planned], dict[str, Summary]]:
+    """Return what is to be done, and for each analysis' name how much was done before.
+
+    The jobs of every analysis are spread over the whole, so that soon the cost of each is known.
+    """
+    spread: list[tuple[float, _Planned]] = []
+    summaries = {}
+    for analysis, wanted in analyses:
+        todo, skipped = _jobs(results, analysis, wanted)
+        spread += [((i + 0.5) / len(todo), (analysis, job)) for i, job in enumerate(todo)]
+        summaries[analysis.name] = Summary(skipped=skipped)
+    return [planned for _, planned in sorted(spread, key=lambda placed: placed[0])], summaries
+
+
+def _jobs(results: Location, analysis: Analysis, keep: Callable[[str, int], bool]) -> tuple[list[Job], int]:
+    """Return the checkpoints to be measured, in order, and how many were measured before."""
+    solved = load(results, SOLVED)
+    done: set[tuple[str, int]] = set()
+    if (results / ANALYSES.name / "empty.parquet").exists():
+        rows = load(results, ANALYSES)
+        same = (rows["analysis"] == analysis.name) & (rows["settings"] == analysis.settings_json)
+        finished = rows[same & (rows["status"] == "done")]
+        done = set(zip(finished["network_id"], finished["n"].astype(int), strict=True))
+    folder = results.resolve()
+    jobs = sorted(
+        (
+            Job(network_id, int(n), folder / path)
+            for network_id, n, path in zip(solved["network_id"], solved["n"], solved["checkpoint"], strict=True)
+            if keep(network_id, int(n))
+        ),
+        key=lambda job: (job.network_id, job.n),
+    )
+    todo = [job for job in jobs if (job.network_id, job.n) not in done]
+    return todo, len(jobs) - len(todo)
+
+
+def _write(store: Store, analysis: Analysis, job: Job, ended: _Ended) -> None:
+    """Write a job's rows, and last that it ended: what counts as done has all its rows."""
+    writer = analysis.name if analysis.shares_tables else ""
+    for table in analysis.tables:
+        rows = ended.rows.get(table.name, encode(table, job.network_id, []))
+        store.write_solved(table, job.network_id, job.n, rows, writer)
+    row = {
+        "network_id": job.network_id,
+        "analysis": analysis.name,
+        "n": job.n,
+        "status": "failed" if ended.message else "done",
+        "message": ended.message,
+        "settings": analysis.settings_json,
+        "wall_s": ended.wall_s,
+    }
+    store.write_solved(ANALYSES, job.network_id, job.n, encode(ANALYSES, job.network_id, [row]), analysis.name)
+
+
+def _measure(analysis: Analysis, job: Job) -> _Ended:
+    """Measure one checkpoint, in whatever process; whatever goes wrong is this job's failure alone."""
+    began = time.perf_counter()
+    torch.set_num_threads(1)
+    try:
+        measured = analysis.measure(checkpoint.load(job.path), job.n)
+        unknown = {table.name for table in measured} - {table.name for table in analysis.tables}
+        if unknown:
+            raise ValueError(f"{analysis.name} does not fill the table {', '.join(sorted(unknown))}")
+        key = {"network_id": job.network_id, "n": job.n}
+        rows = {
+            table.name: encode(table, job.network_id, [key | row for row in found]) for table, found in measured.items()
+        }
+        return _Ended(rows, "", time.perf_counter() - began)
+    except Exception as error:
+        text = " ".join(str(error).split()) or "no message"
+        return _Ended({}, f"{type(error).__name__}: {text}", time.perf_counter() - began)
+
+
+def _in_processes(jobs: Sequence[_Planned], workers: int) -> Iterator[tuple[_Planned, _Ended]]:
+    """Run jobs in fresh processes of this machine; yield each as it ends."""
+    context = multiprocessing.get_context("spawn")
+    waiting = deque(jobs)
+    idle: list[tuple[Connection, BaseProcess]] = []
+    busy: dict[Connection, tuple[BaseProcess, _Planned]] = {}
+    processes: list[BaseProcess] = []
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < workers:
+                if not idle:
+                    ours, theirs = context.Pipe()
+                    started = context.Process(target=_serve, args=(theirs,), daemon=True)
+                    started.start()
+                    theirs.close()
+                    processes.append(started)
+                    idle.append((ours, started))
+                connection, process = idle.pop()
+                job = waiting.popleft()
+                busy[connection] = process, job
+                with suppress(OSError):  # it is dead, as its answer will say
+                    connection.send(job)
+            for ready in wait(list(busy)):
+                assert isinstance(ready, Connection)
+                process, job = busy.pop(ready)
+                try:
+                    ended = ready.recv()
+                except (EOFError, OSError):
+                    process.join()
+                    ended = _Ended({}, f"its process died (exit status {process.exitcode}); out of memory?", 0.0)
+                else:
+                    idle.append((ready, process))
+                yield job, ended
+    finally:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join()
+
+
+def _serve(connection: Connection) -> None:
+    """Run the jobs that come through a connection until its other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the caller stops us
+    while True:
+        try:
+            connection.send(_measure(*connection.recv()))
+        except (EOFError, OSError):
+            return
+
+
+def _on_ray(jobs: Sequence[_Planned], address: str) -> Iterator[tuple[_Planned, _Ended]]:
+    """Run jobs as tasks of a Ray cluster, which must see the results folder under the same path."""
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ResultsError(
+            f"address = {address}: not a Ray cluster this program can join ({reason}); try --address local"
+        ) from None
+    try:
+        task = ray.remote(num_cpus=1, max_retries=1)(_measure)
+        shared = {name: ray.put(analysis) for name, analysis in {one.name: one for one, _ in jobs}.items()}
+        running = {task.remote(shared[analysis.name], job): (analysis, job) for analysis, job in jobs}
+        while running:
+            (reference, *_), _ = ray.wait(list(running))
+            job = running.pop(reference)
+            try:
+                ended = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                ended = _Ended({}, " ".join(str(error).split()) or type(error).__name__, 0.0)
+            yield job, ended
+    finally:
+        ray.shutdown()

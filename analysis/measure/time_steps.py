@@ -1,0 +1,88 @@
+"""Do networks answer with time steps they were not trained with? (figure S5)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from analysis.data.frames import ResultsError
+from analysis.data.study import Study
+from analysis.measure import jobs as _jobs
+from analysis.measure.jobs import Analysis, Measure
+from analysis.stats.comparison import choose, measured, summarise
+from tsrnn.io.checkpoint import Checkpoint
+from tsrnn.io.files import Location
+from tsrnn.io.schemas import SOLVED, TIME_STEPS, Row, Table
+from tsrnn.networks import population
+from tsrnn.training.evaluation import end_accuracy
+
+KS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 50, 100, 200)
+"""Time steps a bit: the paper tests 1 to 200."""
+
+
+def measure(checkpoint: Checkpoint, n: int, *, ks: Sequence[int]) -> dict[Table, list[Row]]:
+    """Test the head for N with every bit held for k steps of 1/k, whatever k the network was trained with.
+
+    Every k is tested on sequences of its own, as many as in a test of the network's training, with p = 0.5.
+
+    Args:
+        checkpoint: a network trained at dt = 1/k.
+        n: the N it solved.
+        ks: time steps a bit.
+    """
+    config = checkpoint.config
+    people = population(config.network, [checkpoint.network], [(n,)])
+    rows: list[Row] = []
+    for k in ks:
+        (found,) = end_accuracy(
+            people,
+            config.task.balanced(),
+            [(config.seed, f"time steps {n}", k)],
+            config.training.test_batches,
+            config.training.sequences_tested,
+            replace(config.time, k=(k,)),
+        )
+        error = found[n].standard_error
+        rows.append(
+            {"k": k, "accuracy": found[n].accuracy, "standard_error": None if np.isnan(error) else error},
+        )
+    return {TIME_STEPS: rows}
+
+
+def run(
+    results: Location, *, ks: Sequence[int], n: int | None, workers: int | None, address: str, console: Console
+) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """Measure the checkpoints that were not measured yet, and sum up.
+
+    Args:
+        results: a sweep's folder.
+        ks: time steps a bit.
+        n: the N to measure at; by default the largest that all networks trained with the same k have solved.
+        workers: processes; see `analysis.measure.jobs.run`.
+        address: of a Ray cluster; see `analysis.measure.jobs.run`.
+        console: for progress.
+
+    Returns:
+        One row a group, curriculum, n and k (see `analysis.stats.comparison.summarise`), notes on networks left
+        out, and a line for each checkpoint that failed.
+
+    Raises:
+        ResultsError: no network was trained at dt = 1/k, or none has solved an N.
+    """
+    study = Study(results)
+    networks = study.networks[study.networks["dt"] == "1/k"]
+    choice = choose(networks, study.load(SOLVED), n)
+    if choice.checkpoints.empty:
+        why = "; ".join(choice.notes) or "sweeps/time_discretisation.py trains networks at dt = 1/k"
+        raise ResultsError(f"{results}: nothing to measure: {why}")
+    step: Measure = partial(measure, ks=ks)
+    analysis = Analysis("time-steps", step, (TIME_STEPS,), {"ks": list(ks)})
+    only = set(zip(choice.checkpoints["network_id"], choice.checkpoints["n"].astype(int), strict=True))
+    summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console)
+    failed = [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]
+    rows = measured(Study(results).load(TIME_STEPS), choice.checkpoints)
+    return summarise(rows, ["k"], ["accuracy"]), list(choice.notes), failed

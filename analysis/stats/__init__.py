@@ -1,0 +1,1 @@
+"""Statistics whose unit is the network: intervals, tests and comparisons."""

@@ -1,0 +1,150 @@
+"""Which checkpoints can be compared, and how curricula compare in what interventions did to them.
+
+Networks are compared that differ in curriculum and seed alone, at the largest N that all of them have solved.
+Frames in, frames out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Final
+
+import pandas as pd
+
+from analysis.quantities.reach import CELL, interval
+from analysis.stats.significance import network_tests, pooled_ttests
+
+GROUP: Final = tuple(column for column in CELL if column != "curriculum")
+"""The columns that networks must agree in to be compared."""
+
+_NAMED: Final = 4
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The checkpoints to compare.
+
+    Attributes:
+        checkpoints: one row a network: `network_id`, `group` (in words), `curriculum`, `n`.
+        notes: what a reader must know of it: which networks are left out, or hold the others back.
+    """
+
+    checkpoints: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def choose(networks: pd.DataFrame, solved: pd.DataFrame, n: int | None = None) -> Choice:
+    """Choose the N at which the networks of each group are compared.
+
+    Args:
+        networks: what `analysis.quantities.reach.networks` returns.
+        solved: the table `solved`.
+        n: the N that is asked for; the largest shared one by default, and where a network has not solved `n`.
+    """
+    ns = solved.groupby("network_id")["n"].agg(set).to_dict()
+    shown = [column for column in GROUP if column in ("task", "tau") or networks[column].nunique() > 1]
+    rows: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for _, group in networks.groupby(list(GROUP), sort=False, dropna=False):
+        words = ", ".join(f"{column} {value}" for column in shown if (value := group[column].iloc[0]) != "")
+        solvers = group[group["network_id"].isin(ns)]
+        if len(solvers) < len(group):
+            idle = group[~group["network_id"].isin(ns)]
+            notes.append(f"{words}: left out, since they have solved no N yet: {_list(idle)}")
+        if solvers.empty:
+            continue
+        shared = set.intersection(*(ns[network_id] for network_id in solvers["network_id"]))
+        chosen = n if n in shared else max((m for m in shared if n is None or m <= n), default=None)
+        if n is not None and chosen != n:
+            lacking = solvers[[n not in ns[network_id] for network_id in solvers["network_id"]]]
+            notes.append(f"{words}: N = {n} is not solved by {_list(lacking)}")
+        if chosen is None:
+            limit = "" if n is None else f" up to {n}"
+            notes.append(f"{words}: left out: needed is an N{limit} that all of its networks have solved")
+            continue
+        if n is None and (solvers["max_n"] > chosen).any():
+            behind = solvers[solvers["max_n"] == solvers["max_n"].min()]
+            notes.append(
+                f"{words}: compared at N = {chosen}, the largest that all have solved; least far: {_list(behind)}"
+            )
+        elif n is not None and chosen != n:
+            notes.append(f"{words}: compared at N = {chosen}, the largest up to {n} that all have solved")
+        rows += [
+            {"network_id": network_id, "group": words, "curriculum": curriculum, "n": chosen}
+            for network_id, curriculum in zip(solvers["network_id"], solvers["curriculum"], strict=True)
+        ]
+    return Choice(pd.DataFrame(rows, columns=["network_id", "group", "curriculum", "n"]), tuple(notes))
+
+
+def _list(networks: pd.DataFrame) -> str:
+    """Name a few networks, with how far they have come."""
+    names = [f"{row.curriculum} {row.network_id} (max N {row.max_n})" for row in networks.head(_NAMED).itertuples()]
+    return ", ".join(names) + (f" and {len(networks) - _NAMED} more" if len(networks) > _NAMED else "")
+
+
+def measured(rows: pd.DataFrame, checkpoints: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table that are of the chosen checkpoints, with their group and curriculum."""
+    return rows.merge(checkpoints, on=["network_id", "n"])
+
+
+def summarise(rows: pd.DataFrame, by: Sequence[str], values: Sequence[str] = ("relative_accuracy",)) -> pd.DataFrame:
+    """Average over trials, then over networks.
+
+    Args:
+        rows: with the columns group, curriculum, n, network_id.
+        by: further columns to tell apart, such as perturbation.
+        values: columns to average; of the first also the bootstrap interval over networks.
+
+    Returns:
+        One row a group, curriculum, n and `by`: `networks`, each value's mean over networks, and `low` and `high`, the
+        95 % interval of the first (see `analysis.quantities.reach.interval`).
+    """
+    keys = ["group", "curriculum", "n", *by]
+    means = rows.groupby([*keys, "network_id"], sort=False, dropna=False)[list(values)].mean().reset_index()
+    result = []
+    for cell, networks in means.groupby(keys, sort=False, dropna=False):
+        low, high = interval(networks[values[0]].to_numpy(dtype=float))
+        result.append(
+            dict(zip(keys, cell, strict=True))
+            | {"networks": len(networks)}
+            | {value: float(networks[value].mean()) for value in values}
+            | {"low": low, "high": high}
+        )
+    return pd.DataFrame(result, columns=[*keys, "networks", values[0], "low", "high", *values[1:]])
+
+
+def compare_curricula(rows: pd.DataFrame, perturbation: str) -> tuple[pd.DataFrame, list[str]]:
+    """Compare each two curricula of each group at each perturbation, pooled as the paper does and by network.
+
+    Args:
+        rows: with the columns group, curriculum, n, network_id, accuracy and `perturbation`.
+        perturbation: the column that says what was done; 0 there is the network as it is.
+
+    Returns:
+        The tests, one row a group, pair of curricula and perturbation: the columns of
+        `analysis.stats.significance.network_tests`, and `p_pooled`, `stars_pooled`, `n_pooled` of `pooled_ttests`; and
+        a note for each comparison that has too few networks.
+    """
+    frames, notes = [], []
+    for group, of_group in rows.groupby("group", sort=False):
+        names = sorted(of_group["curriculum"].unique())
+        if len(names) < 2:
+            notes.append(f"{group}: one curriculum, {names[0]}; a comparison needs two")
+        for pair in combinations(names, 2):
+            part = of_group[of_group["curriculum"].isin(pair)]
+            frame = part[["curriculum", "n", "accuracy"]].assign(
+                network=part["network_id"], perturbation=part[perturbation].astype(float)
+            )
+            counts = frame.groupby("curriculum")["network"].nunique()
+            if counts.min() < 2:
+                few = ", ".join(f"{name} {counts[name]}" for name in pair)
+                notes.append(f"{group}: too few networks to test ({few}); needed are two of each, eight to say much")
+                continue
+            pooled = pooled_ttests(frame).rename(
+                columns={"p_value": "p_pooled", "stars": "stars_pooled", "n": "n_pooled"}
+            )
+            tests = network_tests(frame).merge(pooled, on="perturbation")
+            tests.insert(0, "n", part["n"].iloc[0])
+            tests.insert(0, "group", group)
+            frames.append(tests)
+    return (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()), notes

@@ -1,0 +1,303 @@
+"""Do two curricula differ? Relative accuracy, the paper's pooled t-tests, and tests whose unit is the network.
+
+The paper pools every draw of every network into one sample (Tables 1 to 3). Draws of one network are not independent,
+so such a test finds differences where there are none; `network_tests` averages each network first. Frames in, frame
+out. A frame has one row a draw, with the columns curriculum, network, perturbation, trial and accuracy; its rows with
+perturbation = 0 are each network's baseline.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+Values = np.ndarray[Any, np.dtype[np.float64]]
+
+CHANCE: Final = 0.5
+"""The accuracy of a guess between two answers."""
+
+STARS: Final = (0.05, 0.01, 0.001, 1e-4, 1e-5)
+"""A star for each of these that a p-value lies below (section 5)."""
+
+LEVEL: Final = 0.05
+"""The level that verdicts are judged at."""
+
+# Every split of up to 8 against 8 networks is counted; of more, this many are drawn.
+_SPLITS: Final = 20_000
+_RESAMPLES: Final = 9_999
+_COLUMNS: Final = ("curriculum", "network", "perturbation", "accuracy")
+
+
+def relative_accuracy(accuracy: Values | float, baseline: Values | float) -> Values:
+    """Return accuracy relative to a baseline: 1 at the baseline, 0 at chance, below 0 under it.
+
+    Args:
+        accuracy: in 0..1, any shape.
+        baseline: above 0.5, of a shape that broadcasts with it.
+
+    Raises:
+        ValueError: if a baseline is not above chance: nothing can be relative to it.
+
+    Source: section 5, acc_rel = (acc - 0.5) / (acc_base - 0.5).
+    """
+    base = np.asarray(baseline, dtype=float)
+    if not np.all(base > CHANCE):
+        raise ValueError(f"baseline = {base.min():g}: allowed are accuracies above chance, {CHANCE}")
+    result: Values = (np.asarray(accuracy, dtype=float) - CHANCE) / (base - CHANCE)
+    return result
+
+
+def relative_to_baseline(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with a column `relative`: the accuracy relative to the network's own mean at perturbation 0.
+
+    Args:
+        frame: columns curriculum, network, perturbation, accuracy; others are kept.
+
+    Raises:
+        ValueError: if a column is missing, a network has no row at perturbation 0, or a baseline is at chance; the
+            message names the networks.
+    """
+    if missing := [name for name in _COLUMNS if name not in frame]:
+        raise ValueError(f"frame: lacks the column {', '.join(missing)}")
+    own = ["curriculum", "network"]
+    baseline = frame[frame["perturbation"] == 0].groupby(own)["accuracy"].mean().rename("baseline")
+    joined = frame.join(baseline, on=own)
+    bad = joined[~(joined["baseline"] > CHANCE)].drop_duplicates(own)
+    if len(bad):
+        names = ", ".join(f"{row['curriculum']} {row['network']} ({row['baseline']:g})" for _, row in bad.iterrows())
+        raise ValueError(f"frame: needs a baseline above {CHANCE} (rows with perturbation 0) of every network: {names}")
+    relative = relative_accuracy(joined["accuracy"].to_numpy(), joined["baseline"].to_numpy())
+    return joined.drop(columns="baseline").assign(relative=relative)
+
+
+def pooled_ttests(frame: pd.DataFrame) -> pd.DataFrame:
+    """Compare two curricula at each perturbation as the paper does: every draw of every network is a sample.
+
+    Two-sided, unpaired, equal variances, on accuracy relative to each network's mean baseline. It takes draws of one
+    network as independent, which they are not: see `network_tests`.
+
+    Args:
+        frame: columns curriculum (two different ones), network, perturbation, trial and accuracy in 0..1, at one n;
+            rows with perturbation 0 are the baselines.
+
+    Returns:
+        One row a perturbation but 0, ascending: `perturbation`, `p_value`, `stars` ("" to "*****", p < .05, .01, .001,
+        1e-4, 1e-5) and `n`, the values in each group (the smaller number where the groups differ).
+
+    Raises:
+        ValueError: if a column or a baseline is missing, or there are not exactly two curricula and one n.
+
+    Source: section 5; Tables 1, 2 and 3.
+    """
+    rows = []
+    for perturbation, first, second in _groups(frame):
+        one, other = first["relative"].to_numpy(), second["relative"].to_numpy()
+        p = _ttest(one, other, equal_var=True)
+        rows.append((perturbation, p, stars(p), min(len(one), len(other))))
+    return pd.DataFrame(rows, columns=["perturbation", "p_value", "stars", "n"])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two groups of networks compared, one value a network.
+
+    Attributes:
+        n_a: networks of the first group.
+        n_b: networks of the second.
+        mean_a: mean over the first group.
+        mean_b: mean over the second.
+        difference: mean_b - mean_a.
+        low: lower end of the 95 % bootstrap interval of the difference, over networks.
+        high: its upper end.
+        effect_size: Hedges' g: the difference in pooled standard deviations, corrected for few networks.
+        p_permutation: two-sided exact permutation test of the difference.
+        p_attainable: the smallest value `p_permutation` can take with so many networks.
+        p_t: two-sided t-test without equal variances (Welch).
+    """
+
+    n_a: int
+    n_b: int
+    mean_a: float
+    mean_b: float
+    difference: float
+    low: float
+    high: float
+    effect_size: float
+    p_permutation: float
+    p_attainable: float
+    p_t: float
+
+
+def compare(a: Values, b: Values) -> Comparison:
+    """Compare two groups of independent networks.
+
+    The permutation test counts every split of the networks into two such groups while there are at most 20,000 of
+    them (8 against 8 networks have 12,870), and draws as many otherwise. The percentile bootstrap is too narrow for
+    few networks; see `analysis.quantities.reach.interval`.
+
+    Args:
+        a: [n_a], one value a network.
+        b: [n_b].
+
+    Returns:
+        The comparison; what needs two networks in each group (interval, effect size, tests) is NaN without them.
+
+    Raises:
+        ValueError: if a group is empty.
+    """
+    if not (len(a) and len(b)):
+        raise ValueError(f"{len(a)} and {len(b)} networks: allowed is at least one in each group")
+    splits = math.comb(len(a) + len(b), len(a))
+    low, high = _difference_interval(a, b)
+    return Comparison(
+        n_a=len(a),
+        n_b=len(b),
+        mean_a=float(a.mean()),
+        mean_b=float(b.mean()),
+        difference=float(b.mean() - a.mean()),
+        low=low,
+        high=high,
+        effect_size=hedges_g(a, b),
+        p_permutation=_permutation_test(a, b),
+        p_attainable=min(1.0, 2 / (splits if splits <= _SPLITS else _SPLITS + 1)),
+        p_t=_ttest(a, b, equal_var=False),
+    )
+
+
+def network_tests(frame: pd.DataFrame) -> pd.DataFrame:
+    """Compare two curricula at each perturbation; the unit is the network.
+
+    Draws are averaged first: one relative accuracy a network. p-values are corrected over the perturbations (Holm).
+
+    Args:
+        frame: as in `pooled_ttests`.
+
+    Returns:
+        One row a perturbation but 0, ascending: `perturbation`, `curriculum_a`, `curriculum_b` (in alphabetical
+        order), the fields of `Comparison`, then `p_permutation_holm`, `p_attainable_holm` (the smallest that
+        `p_permutation_holm` can be, reached where every other p is as small), `p_t_holm`, and `verdict`:
+        "different" or "no difference seen" by the corrected permutation test at 0.05, "underpowered" where that test
+        cannot go below 0.05 with so many networks.
+
+    Raises:
+        ValueError: as in `pooled_ttests`.
+    """
+    rows: list[dict[str, Any]] = []
+    for perturbation, first, second in _groups(frame):
+        a, b = (group.groupby("network")["relative"].mean().to_numpy() for group in (first, second))
+        names = {"curriculum_a": first["curriculum"].iloc[0], "curriculum_b": second["curriculum"].iloc[0]}
+        rows.append({"perturbation": perturbation} | names | vars(compare(a, b)))
+    columns = ["perturbation", "curriculum_a", "curriculum_b", *Comparison.__dataclass_fields__]
+    return with_holm(pd.DataFrame(rows, columns=columns))
+
+
+def with_holm(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """Add to rows of `Comparison` the p-values corrected over them all, and the verdicts; see `network_tests`."""
+    corrected = comparisons.assign(
+        p_permutation_holm=holm(comparisons["p_permutation"].to_numpy(dtype=float)),
+        p_attainable_holm=holm(comparisons["p_attainable"].to_numpy(dtype=float)),
+        p_t_holm=holm(comparisons["p_t"].to_numpy(dtype=float)),
+    )
+    verdict = np.where(corrected["p_permutation_holm"] < LEVEL, "different", "no difference seen")
+    able = (corrected["p_attainable_holm"] < LEVEL) & corrected["p_permutation"].notna()
+    return corrected.assign(verdict=np.where(able, verdict, "underpowered"))
+
+
+def holm(p_values: Values) -> Values:
+    """Return p-values corrected for how many there are, after Holm; NaN where there is none (NaN).
+
+    `statsmodels.stats.multitest.multipletests` gives the same, but runs the garbage collector at each call, which
+    beside a large study takes longer than all else.
+    """
+    result = np.full(len(p_values), np.nan)
+    order = np.argsort(p_values)[: np.count_nonzero(~np.isnan(p_values))]
+    stepped = p_values[order] * np.arange(len(order), 0, -1)
+    result[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return result
+
+
+def hedges_g(a: Values, b: Values) -> float:
+    """Return the difference of means b - a in pooled standard deviations, corrected for few values (Hedges' g).
+
+    NaN with fewer than two values in a group, or where neither group varies.
+
+    Source: Hedges 1981, the approximate correction 1 - 3 / (4 (n_a + n_b) - 9).
+    """
+    n_a, n_b = len(a), len(b)
+    if min(n_a, n_b) < 2:
+        return float("nan")
+    pooled = math.sqrt(((n_a - 1) * a.var(ddof=1) + (n_b - 1) * b.var(ddof=1)) / (n_a + n_b - 2))
+    if pooled == 0:
+        return float("nan")
+    return float((b.mean() - a.mean()) / pooled * (1 - 3 / (4 * (n_a + n_b) - 9)))
+
+
+def stars(p_value: float) -> str:
+    """Return "" to "*****": a star for each of .05, .01, .001, 1e-4 and 1e-5 that p lies below."""
+    return "*" * sum(p_value < level for level in STARS)
+
+
+def _groups(frame: pd.DataFrame) -> list[tuple[float, pd.DataFrame, pd.DataFrame]]:
+    """Return each perturbation's rows of the two curricula, with their relative accuracies."""
+    relative = relative_to_baseline(frame)
+    names = sorted(relative["curriculum"].unique())
+    if len(names) != 2:
+        raise ValueError(f"frame: has the curricula {', '.join(map(str, names)) or 'none'}; a comparison needs two")
+    if "n" in frame and frame["n"].nunique() > 1:
+        found = ", ".join(str(n) for n in sorted(frame["n"].unique()))
+        raise ValueError(f"frame: mixes N = {found}; a comparison needs one")
+    groups = []
+    for perturbation, rows in relative[relative["perturbation"] != 0].groupby("perturbation"):
+        first, second = (rows[rows["curriculum"] == name] for name in names)
+        if min(len(first), len(second)) == 0:
+            raise ValueError(f"frame: perturbation {perturbation} lacks a curriculum; a comparison needs both")
+        groups.append((float(str(perturbation)), first, second))
+    return groups
+
+
+def _permutation_test(a: Values, b: Values) -> float:
+    """Return the two-sided p of the difference of means; NaN with fewer than two values in a group."""
+    if min(len(a), len(b)) < 2:
+        return float("nan")
+    scale = max(np.abs(a).max(), np.abs(b).max()) or 1.0
+
+    def difference(b: Values, a: Values, axis: int = -1) -> Values:
+        # Splits that differ by the rounding of their sums alone are ties.
+        rounded: Values = (_mean_difference(b, a, axis) / scale).round(12)
+        return rounded
+
+    test = stats.permutation_test(
+        (b, a), difference, n_resamples=_SPLITS, vectorized=True, rng=np.random.default_rng(0)
+    )
+    return float(test.pvalue)
+
+
+def _ttest(a: Values, b: Values, *, equal_var: bool) -> float:
+    """Return the two-sided p of an unpaired t-test; NaN with fewer than two values in a group or none that vary."""
+    if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
+        return float("nan")
+    with warnings.catch_warnings():
+        # Where a group is all but constant scipy warns of rounding: the group at the baseline is meant to be.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return float(stats.ttest_ind(a, b, equal_var=equal_var).pvalue)
+
+
+def _mean_difference(a: Values, b: Values, axis: int = -1) -> Values:
+    difference: Values = a.mean(axis=axis) - b.mean(axis=axis)
+    return difference
+
+
+def _difference_interval(a: Values, b: Values) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval of mean(b) - mean(a), over networks."""
+    if min(len(a), len(b)) < 2:
+        return float("nan"), float("nan")
+    difference: Callable[..., Values] = _mean_difference
+    result = stats.bootstrap(
+        (b, a), difference, n_resamples=_RESAMPLES, method="percentile", vectorized=True, rng=np.random.default_rng(0)
+    ).confidence_interval
+    return float(result.low), float(result.high)

@@ -1,0 +1,1 @@
+"""Whether a sweep's files are whole and agree with each other."""

@@ -1,0 +1,454 @@
+"""Whether a sweep's files are whole and agree with each other; and what mends them where they do not.
+
+Every file is read in full: tables by their schema, keys and checksums, checkpoints by their checksums and their
+configuration. Then each network's files are held against each other. Mending never deletes a result: a damaged file,
+and what is worthless without it, moves to `_damaged/`, and the sweep's own command makes it again.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import ValidationError
+
+from analysis.data.frames import ResultsError
+from tsrnn.config import RunConfig, explain
+from tsrnn.io import checkpoint
+from tsrnn.io.checkpoint import Checkpoint, CheckpointError, DamagedCheckpointError
+from tsrnn.io.files import Location, location, open_sealed_json, write_atomically
+from tsrnn.io.lock import FolderLock, LockedError
+from tsrnn.io.rows import runs_row
+from tsrnn.io.schemas import ANALYSES, BY_NAME, EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED, TABLES, Row, Table
+from tsrnn.io.store import DamagedFileError, Store, StoreError, read_rows, schema
+
+_RECORD: Final = "sweep.json"
+
+MADE_AGAIN: Final = "moved aside; the sweep's command writes it again"
+TRAINED_AGAIN: Final = (
+    "the network's rows and resume checkpoints moved aside; the sweep's command trains it again "
+    "(equal but for rounding: see docs/reproducibility.md)"
+)
+MEASURED_AGAIN: Final = "moved aside; the command of its analysis measures the network again"
+OLDER_USED: Final = "moved aside; an older checkpoint is used, or none needed"
+REWRITTEN: Final = "written again, from what the other files say"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        path: the file, below the sweep's folder.
+        says: what is wrong with it.
+        repair: what mending does; empty where it can do nothing.
+        aside: the files it moves.
+        rows: the rows it writes: table, network_id, rows.
+    """
+
+    path: str
+    says: str
+    repair: str = ""
+    aside: tuple[Location, ...] = ()
+    rows: tuple[Table, str, Sequence[Row]] | None = None
+
+
+@dataclass
+class Verification:
+    """What was found in one sweep's folder.
+
+    Attributes:
+        folder: the sweep's.
+        networks: how many it is meant to hold.
+        files: tables' files read.
+        checkpoints: checkpoints read.
+        problems: what is wrong.
+        leftovers: temporary files of processes that were killed: harmless.
+        running: the process that writes it now, if any: then only files were checked, not that they agree.
+    """
+
+    folder: Location
+    networks: int = 0
+    files: int = 0
+    checkpoints: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    leftovers: list[Location] = field(default_factory=list)
+    running: str = ""
+
+
+def sweeps_below(results: str | Location) -> list[Location]:
+    """Return the sweeps' folders at and below a folder, such as results/ or results/fixed_tau.
+
+    Raises:
+        ResultsError: there is none.
+    """
+    folder = location(results)
+    if not folder.is_dir():
+        raise ResultsError(f"{folder} is not a folder: give the folder of a sweep, or of several")
+    found = [path for path in (folder, *_folders(folder)) if _is_sweep(path)]
+    found += [below for path in found if path != folder for below in _folders(path) if _is_sweep(below)]
+    if not found:
+        raise ResultsError(
+            f"{folder} holds no sweep: give the folder of one, which has {_RECORD} and {RUNS.name}/ in it"
+        )
+    return found
+
+
+def verify(folder: Location, *, repair: bool = False) -> Verification:
+    """Check one sweep's folder, and mend what can be mended if asked to.
+
+    Args:
+        folder: The sweep's.
+        repair: Whether to mend.
+
+    Raises:
+        ResultsError: its networks are of a kind that was not imported; or it is to be mended while it runs.
+        StoreError, OSError: mending cannot write the folder.
+    """
+    with FolderLock(folder) as lock:
+        try:
+            lock.acquire()
+            if not repair:
+                lock.release()  # looking keeps nobody waiting
+            found = Verification(folder)
+        except LockedError as error:
+            if repair:
+                raise ResultsError(
+                    f"{folder} is being written by {error.holder}: repair it when that has ended"
+                ) from None
+            found = Verification(folder, running=error.holder)
+        except OSError:  # a folder that can only be read
+            found = Verification(folder)
+        _Check(found).run()
+        if repair:
+            _mend(found)
+    return found
+
+
+def lines(found: Verification, *, repaired: bool) -> list[str]:
+    """Say what was found, in lines for a person."""
+    count = len(found.problems)
+    said = "nothing wrong" if not count else "1 problem" if count == 1 else f"{count} problems"
+    head = f"{found.networks} networks, {found.files} files of rows, {found.checkpoints} checkpoints: {said}"
+    told = [f"{found.folder}: {head}"]
+    if found.running:
+        told.append(f"  {found.running} is writing it: whether its files agree was not checked")
+    for problem in found.problems:
+        told.append(f"  {problem.path}: {problem.says}")
+        remedy = problem.repair or "nothing that --repair could do"
+        told.append(f"    {remedy if repaired or not problem.repair else f'with --repair: {remedy}'}")
+    if found.leftovers:
+        end = "; deleted" if repaired else ", which are harmless; --repair deletes them"
+        told.append(f"  {len(found.leftovers)} temporary files of processes that were killed{end}")
+    return told
+
+
+def as_json(found: Verification, *, repaired: bool) -> dict[str, Any]:
+    """Say what was found, for programs."""
+    return {
+        "folder": str(found.folder),
+        "networks": found.networks,
+        "files": found.files,
+        "checkpoints": found.checkpoints,
+        "problems": [
+            {
+                "path": problem.path,
+                "problem": problem.says,
+                "repair": problem.repair,
+                "repaired": repaired and bool(problem.repair),
+            }
+            for problem in found.problems
+        ],
+        "leftovers": [str(path) for path in found.leftovers],
+        "running": found.running,
+    }
+
+
+class _Check:
+    """Collects what is wrong in one folder."""
+
+    def __init__(self, found: Verification) -> None:
+        self._found = found
+        self._folder = found.folder
+        self._rows: dict[tuple[Table, str], pa.Table] = {}
+        self._damaged: set[tuple[Table, str]] = set()
+        self._foreign: set[str] = set()
+        self._sweep: dict[str, Any] = {}
+
+    def run(self) -> None:
+        """Check everything."""
+        networks = self._networks()
+        self._found.networks = len(networks)
+        self._found.leftovers = [
+            path
+            for path in self._folder.rglob("_*")
+            if not path.name.startswith("_lock") and "/_damaged" not in _below(self._folder, path) and path.is_file()
+        ]
+        for path in _folders(self._folder):
+            if path.name in BY_NAME:
+                self._read_table(BY_NAME[path.name], path, networks)
+        kept = {path.name: self._checkpoints(path, networks) for path in _folders(self._folder / "checkpoints")}
+        if not self._found.running:
+            for key, network in networks.items():
+                if key not in self._foreign:
+                    self._agree(network, kept.get(key, []))
+
+    def _networks(self) -> dict[str, RunConfig]:
+        """Return the networks that the folder is meant to hold."""
+        path = self._folder / _RECORD
+        try:
+            self._sweep = open_sealed_json(path.read_bytes())
+            listed = [json.dumps(one) for one in self._sweep["networks"]]
+            self._sweep["scale"], self._sweep["sweep"] = str(self._sweep["scale"]), str(self._sweep["sweep"])
+        except FileNotFoundError:
+            self._say(path, "absent: without it the sweep cannot be resumed")
+            return {}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            self._say(path, f"not readable as a sweep's record ({error}): without it the sweep cannot be resumed")
+            return {}
+        networks = {}
+        for text in listed:
+            try:
+                network = RunConfig.from_json(text)
+            except ValidationError as error:
+                if any(item["type"] == "unknown_kind" for item in error.errors()):
+                    raise ResultsError(f"{path}: {explain(error)} (--plugin FILE)") from None
+                self._say(path, explain(error))
+            else:
+                networks[network.network_id] = network
+        return networks
+
+    def _read_table(self, table: Table, folder: Location, networks: dict[str, RunConfig]) -> None:
+        for path in _files(folder, "[!_.]*.parquet"):
+            network_id = path.name.split(".")[0]
+            self._found.files += 1
+            try:
+                rows = read_rows(path, table)
+                _check_rows(table, network_id, rows)
+            except (DamagedFileError, ValueError) as error:
+                self._damaged.add((table, network_id))
+                if network_id == "empty":
+                    self._say(path, str(error), REWRITTEN, [path])
+                elif table is RUNS and network_id in networks:
+                    row = runs_row(networks[network_id], self._sweep["sweep"], self._sweep["scale"])
+                    self._say(path, str(error), REWRITTEN, [path], (RUNS, network_id, [row]))
+                elif table in (RUNS, OUTCOMES):
+                    self._say(path, str(error), MADE_AGAIN, [path])
+                elif table not in TABLES:
+                    # Its analysis must not say that the network is done.
+                    marks = _files(self._folder / ANALYSES.name, f"{network_id}.*parquet")
+                    self._say(path, str(error), MEASURED_AGAIN, [path, *marks])
+                # Those of training are seen to below, with what else the network has.
+            except StoreError as error:  # another version's: nothing is said of the rest of the network
+                self._foreign.add(network_id)
+                self._say(path, str(error))
+            else:
+                if table in TABLES:
+                    self._rows[table, network_id] = rows
+
+    def _checkpoints(self, folder: Location, networks: dict[str, RunConfig]) -> list[tuple[Location, Checkpoint]]:
+        """Return the valid checkpoints of one network."""
+        network, valid = networks.get(folder.name), []
+        for path in _files(folder, "[!_.]*.safetensors"):
+            self._found.checkpoints += 1
+            try:
+                found = checkpoint.load(path)
+            except DamagedCheckpointError as error:
+                if path.name.startswith("epoch-"):
+                    self._say(path, str(error), OLDER_USED, [path])
+                elif network is None:
+                    self._say(path, str(error))
+                else:
+                    self._say(path, str(error), TRAINED_AGAIN, [path, *self._training_of(network)])
+            except CheckpointError as error:
+                if path.exists():  # a running sweep keeps the newest two
+                    self._say(path, str(error))
+            else:
+                if network is not None and found.config != network:
+                    self._say(path, f"belongs to another network ({found.config.network_id})", OLDER_USED, [path])
+                else:
+                    valid.append((path, found))
+        return valid
+
+    def _agree(self, network: RunConfig, kept: list[tuple[Location, Checkpoint]]) -> None:
+        """Hold a network's files against each other."""
+        key = network.network_id
+        resume = {found.progress.epoch for path, found in kept if path.name.startswith("epoch-")}
+        weights = {_below(self._folder, path): found for path, found in kept if path.name.startswith("n-")}
+        if (RUNS, key) not in self._rows and (RUNS, key) not in self._damaged:
+            row = runs_row(network, self._sweep["sweep"], self._sweep["scale"])
+            self._say(self._path(RUNS, key), "absent", REWRITTEN, [], (RUNS, key, [row]))
+        if lost := [table for table in (EPOCHS, HEADS) if (table, key) in self._damaged]:
+            self._retrain(network, lost[0], "damaged")
+            return
+        epochs, heads, solved = (self._table(table, key) for table in (EPOCHS, HEADS, SOLVED))
+        outcome = next(iter(self._table(OUTCOMES, key).to_pylist()), None)
+        if outcome is not None and outcome["status"] == "failed":
+            outcome = None
+        last = epochs.num_rows
+        if epochs["epoch"].to_pylist() != list(range(1, last + 1)):
+            self._retrain(network, EPOCHS, "epochs are missing in it")
+        elif outcome is not None and outcome["epochs"] != last:
+            self._retrain(network, EPOCHS, f"ends at epoch {last}, but the network ended after {outcome['epochs']}")
+        elif resume and min(resume) > last:
+            self._retrain(network, EPOCHS, f"ends at epoch {last}, but the checkpoints are of {min(resume)} on")
+        elif not _covers(heads, last, exactly=outcome is not None):
+            self._retrain(network, HEADS, "does not have the epochs of the table epochs")
+        else:
+            self._solved_agree(network, epochs, heads, solved, weights, outcome)
+
+    def _solved_agree(
+        self,
+        network: RunConfig,
+        epochs: pa.Table,
+        heads: pa.Table,
+        solved: pa.Table,
+        weights: dict[str, Checkpoint],
+        outcome: Row | None,
+    ) -> None:
+        """Hold the solved N against the checkpoints that have their weights."""
+        key, last = network.network_id, epochs.num_rows
+        rows = {row["checkpoint"]: row for row in solved.to_pylist()}
+        expected = _solved_rows(key, epochs, heads, weights)
+        absent = [path for path in rows if path not in weights]
+        most = max((row["n"] for row in expected), default=0)
+        if absent:
+            if all((self._folder / path).exists() for path in absent):
+                return  # damaged, as was said
+            self._retrain(network, SOLVED, f"the checkpoint {absent[0]} is absent")
+        elif outcome is not None and outcome["max_n"] != most:
+            self._retrain(
+                network, SOLVED, f"N = {most} is the largest with a checkpoint, but max_n is {outcome['max_n']}"
+            )
+        elif {path: row for path, row in rows.items() if row["epoch"] <= last} != {
+            r["checkpoint"]: r for r in expected
+        }:
+            says = "damaged" if (SOLVED, key) in self._damaged else "does not agree with the checkpoints and epochs"
+            path = self._path(SOLVED, key)
+            self._say(path, says, REWRITTEN, [path], (SOLVED, key, expected))
+
+    def _retrain(self, network: RunConfig, table: Table, says: str) -> None:
+        self._say(self._path(table, network.network_id), says, TRAINED_AGAIN, self._training_of(network))
+
+    def _training_of(self, network: RunConfig) -> Iterator[Location]:
+        """Return what must go for a network to be trained from its start: all but the weights that solved an N."""
+        for table in (EPOCHS, HEADS, SOLVED, OUTCOMES):
+            yield self._path(table, network.network_id)
+        yield from _files(self._folder / "checkpoints" / network.network_id, "epoch-*.safetensors")
+
+    def _table(self, table: Table, network_id: str) -> pa.Table:
+        return self._rows.get((table, network_id), schema(table).empty_table())
+
+    def _path(self, table: Table, network_id: str) -> Location:
+        return self._folder / table.name / f"{network_id}.parquet"
+
+    def _say(
+        self,
+        path: Location,
+        says: str,
+        repair: str = "",
+        aside: Iterable[Location] = (),
+        rows: tuple[Table, str, Sequence[Row]] | None = None,
+    ) -> None:
+        where = _below(self._folder, path)
+        says = " ".join(says.removeprefix(str(path)).removeprefix(":").split())
+        self._found.problems.append(Problem(where, says, repair, tuple(aside), rows))
+
+
+def _check_rows(table: Table, network_id: str, rows: pa.Table) -> None:
+    """Hold the rows of a file against its name and the table's key.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    if network_id == "empty":
+        if rows.num_rows:
+            raise ValueError("has rows")
+        return
+    if rows.num_rows and pc.unique(rows["network_id"]).to_pylist() != [network_id]:
+        raise ValueError("has rows of other networks")
+    keys = rows.select(list(table.key))
+    if keys.group_by(keys.column_names).aggregate([]).num_rows < rows.num_rows:
+        raise ValueError(f"has two rows with the same {', '.join(table.key)}")
+    if table in (RUNS, OUTCOMES) and rows.num_rows != 1:
+        raise ValueError(f"has {rows.num_rows} rows, where one is right")
+    if table is RUNS:
+        try:
+            found = RunConfig.from_json(rows["config"][0].as_py()).network_id
+        except ValidationError as error:
+            raise ValueError(f"config: {explain(error)}") from None
+        if found != network_id:
+            raise ValueError(f"config is that of {found}")
+
+
+def _covers(heads: pa.Table, last: int, *, exactly: bool) -> bool:
+    """Whether `heads` has rows of every epoch to the last; those of the next may have been written before a stop."""
+    epochs = set(pc.unique(heads["epoch"]).to_pylist())
+    return epochs == set(range(1, last + 1)) or (not exactly and epochs == set(range(1, last + 2)))
+
+
+def _solved_rows(
+    network_id: str, epochs: pa.Table, heads: pa.Table, weights: dict[str, Checkpoint]
+) -> list[dict[str, Any]]:
+    """Return the rows of `solved` that a network's other rows and its checkpoints amount to, ordered by N."""
+    accuracies = {(row["epoch"], row["n"]): row["accuracy"] for row in heads.to_pylist()}
+    taus = epochs.select(["tau_mean", "tau_sd"]).to_pylist()
+    rows = []
+    for path, found in weights.items():
+        n, epoch = int(PurePosixPath(path).stem.removeprefix("n-")), found.progress.epoch
+        if epoch <= len(taus) and (epoch, n) in accuracies:
+            rows.append(
+                {
+                    "network_id": network_id,
+                    "n": n,
+                    "epoch": epoch,
+                    "epochs_taken": found.progress.epochs_on_newest,
+                    "accuracy": accuracies[epoch, n],
+                    **taus[epoch - 1],
+                    "checkpoint": path,
+                }
+            )
+    return sorted(rows, key=lambda row: row["n"])
+
+
+def _mend(found: Verification) -> None:
+    """Move aside what is damaged, and write again what other files say."""
+    store = Store(found.folder)
+    away = found.folder / "_damaged" / time.strftime("%Y-%m-%dT%H-%M-%S")
+    for problem in found.problems:
+        for path in problem.aside:
+            if path.exists():
+                target = away
+                for name in _below(found.folder, path).split("/"):
+                    target = target / name
+                write_atomically(target, path.read_bytes())
+                path.unlink()
+    store.create()
+    retrained = {path for problem in found.problems if problem.repair == TRAINED_AGAIN for path in problem.aside}
+    for problem in found.problems:
+        if problem.rows and found.folder / problem.path not in retrained:
+            store.write(*problem.rows)
+    for path in found.leftovers:
+        path.unlink(missing_ok=True)
+
+
+def _below(folder: Location, path: Location) -> str:
+    return str(path).removeprefix(f"{folder}/")
+
+
+def _is_sweep(folder: Location) -> bool:
+    return (folder / _RECORD).is_file() or (folder / RUNS.name).is_dir()
+
+
+def _folders(folder: Location) -> list[Location]:
+    if not folder.is_dir():
+        return []
+    return sorted((path for path in folder.iterdir() if not path.name.startswith("_") and path.is_dir()), key=str)
+
+
+def _files(folder: Location, pattern: str) -> list[Location]:
+    return sorted(folder.glob(pattern), key=str)

@@ -1,0 +1,373 @@
+"""Runs groups of networks as Tune trials on a Ray cluster, or on this machine where there is none."""
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+# Tune reads these when it is imported: its own reporters and loggers stay quiet, progress is ours.
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+import yaml
+from ray import tune
+from ray._private import ray_constants
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
+from rich.console import Console
+
+from sweeps.engine.errors import SweepError, UsageError
+from sweeps.engine.grid import title
+from sweeps.engine.progress import Progress
+from sweeps.engine.shared import marked, require_shared
+from sweeps.engine.trainable import PopulationTrainable
+from tsrnn.command_line import fail
+from tsrnn.config import Library, RunConfig
+from tsrnn.distributed.discovery import find
+from tsrnn.io.files import Location, write_atomically
+from tsrnn.io.lock import FolderLock, LockedError
+from tsrnn.io.store import Store
+from tsrnn.plugins import files_of
+
+RETRIES: Final = 2
+"""How often a trial is begun again that fails without training an epoch in between."""
+# A trial that fails for good is reported at the end, with its traceback in a file.
+logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+_GPU_SHARE: Final = 0.25
+_SCRATCH: Final = "tsrnn-"
+_NICENESS: Final = "RAY_worker_niceness"
+_PASSED_ON: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """CPUs and GPUs of one trial.
+
+    Attributes:
+        cpus: of a trial.
+        gpus: of a trial.
+        here: whether all trials run on this machine.
+    """
+
+    cpus: float
+    gpus: float
+    here: bool = False
+
+
+def connect(address: str, cpus: float, gpus: float | None, console: Console, niceness: int | None = None) -> Resources:
+    """Join the Ray cluster at an address, or start Ray on this machine; return what a trial will have.
+
+    Args:
+        address: auto, local or HOST:PORT.
+        cpus: CPUs a trial.
+        gpus: GPUs a trial; None is a share of one where the cluster has any.
+        console: told what was found.
+        niceness: of the trials' processes where Ray is started here, added to this program's own; None is 0, or what
+            RAY_worker_niceness says.
+
+    Raises:
+        UsageError: if the address is not one.
+        SweepError: if nothing answers there, or a trial needs more than there is.
+    """
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        found = find(address)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    except ConnectionError as error:
+        raise SweepError(str(error)) from None
+    if found is None:
+        _choose_niceness(niceness)
+        context = _start_here(settings)
+    else:
+        if niceness is not None:
+            console.print(
+                f"niceness = {niceness}: not used; a cluster that is joined has that of its start ({_NICENESS})",
+                highlight=False,
+                soft_wrap=True,
+            )
+        # Where the store is; who may use it the machines know themselves: secrets do not travel.
+        passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        try:
+            context = ray.init(address=found, runtime_env={"env_vars": passed} if passed else None, **settings)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise SweepError(
+                f"address = {found}: not a Ray cluster this program can join ({reason}); "
+                f"if it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+            ) from None
+    # A batch system ends a job with SIGTERM: stop as for Ctrl-C. Ray's own handler aborts the process.
+    signal.signal(signal.SIGTERM, _stop)
+    machines = _machines(private=found is None)
+    count = len(machines.now)
+    where = "local Ray" if found is None else f"Ray cluster of {count} machine{'s' if count > 1 else ''}"
+    console.print(f"{where}: {machines}", highlight=False, soft_wrap=True)
+    if context.dashboard_url:
+        console.print(f"dashboard: http://{context.dashboard_url}{_token_hint()}", highlight=False, soft_wrap=True)
+    if gpus is None:
+        gpus = _GPU_SHARE if any(machine.get("GPU", 0) for machine in machines.all) else 0.0
+    _require_place(cpus, gpus, machines)
+    return Resources(cpus, gpus, here=found is None)
+
+
+def _stop(_: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does now, Tune's doing while Tune runs, even where SIGINT is ignored, as under nohup."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
+
+
+def _token_hint() -> str:
+    """Say where the token is that the dashboard asks for, and not what it is: a terminal may have onlookers."""
+    if not is_token_auth_enabled():
+        return ""
+    own = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    where = "in RAY_AUTH_TOKEN" if "RAY_AUTH_TOKEN" in os.environ else f"in {own or '~/.ray/auth_token'}"
+    return f" (it asks for the token {where}; `ray get-auth-token` prints it)"
+
+
+def _choose_niceness(niceness: int | None) -> None:
+    """Tell the Ray that is started next how nice its workers are.
+
+    Ray's own default is 15: beside another program that computes, a trial would get a thirtieth of a core.
+    """
+    if niceness is not None:
+        os.environ[_NICENESS] = str(niceness)
+    else:
+        os.environ.setdefault(_NICENESS, "0")
+
+
+def _start_here(settings: dict[str, Any]) -> Any:
+    """Start Ray on this machine, for this program alone: it listens on the loopback only, and asks for a token.
+
+    Without the switch, which Ray has for desktop systems, its servers listen on every interface of the machine.
+    """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # for the processes that Ray starts
+    ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment when ray was imported
+    token = Path.home() / ".ray" / "auth_token"
+    own = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() == "token" and not own:
+        with suppress(OSError):  # Ray says what is wrong, if it needs the file
+            _make_token(token)
+    return ray.init(address="local", **settings)
+
+
+def _make_token(path: Path) -> None:
+    """Make the token that Ray would make itself, and let nobody else read it, as Ray does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(32))
+        with suppress(FileExistsError):  # another program was faster: its token holds
+            os.link(fresh, path)
+        fresh.unlink()
+    elif path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+
+
+@contextmanager
+def _unless_ray_dies(console: Console) -> Iterator[None]:
+    """End this program if the Ray that it started itself dies: Tune would wait for ever for another machine."""
+    node, ended = ray._private.worker._global_node, threading.Event()
+    needed = {ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER}
+
+    def watch() -> None:
+        while not ended.wait(1):
+            if dead := needed & {kind for kind, _ in node.dead_processes()}:
+                console.show_cursor()
+                fail(f"Ray on this machine died ({', '.join(dead)}); the same command continues where it stopped", 1)
+                os._exit(1)  # without its Ray nothing here ends by itself
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+@contextmanager
+def scratch() -> Iterator[str]:
+    """Make a temporary folder, and remove those that killed programs left: nobody holds their locks."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*/_lock"):
+        with suppress(LockedError, OSError), FolderLock(left.parent) as lock:
+            # One that was made just now may be about to be locked.
+            if left.stat().st_mtime < time.time() - 60 and lock.acquire():
+                shutil.rmtree(left.parent, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=_SCRATCH, ignore_cleanup_errors=True) as folder,
+        FolderLock(Path(folder)) as lock,
+    ):
+        lock.acquire()
+        yield folder
+
+
+@dataclass(frozen=True)
+class _Machines:
+    """What trials may be placed on.
+
+    Attributes:
+        now: the resources of each machine that is here.
+        kinds: the resources of a machine of each kind that the cluster starts when trials wait.
+        more: how many of those it may start.
+    """
+
+    now: list[dict[str, float]]
+    kinds: list[dict[str, float]]
+    more: int
+
+    @property
+    def all(self) -> list[dict[str, float]]:
+        """Machines of every sort that there can be."""
+        return self.now + self.kinds
+
+    def __str__(self) -> str:
+        cpus, gpus = (sum(machine.get(name, 0) for machine in self.now) for name in ("CPU", "GPU"))
+        grows = f", and up to {self.more} more machines as trials wait" if self.kinds else ""
+        return f"{cpus:g} CPUs, {gpus:g} GPUs{grows}"
+
+
+def _machines(*, private: bool) -> _Machines:
+    """Return what the cluster that was joined has, and may grow to."""
+    now = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    started = Path("~/ray_bootstrap_config.yaml").expanduser()  # `ray up` leaves it on the head, for the autoscaler
+    if private or not started.exists():
+        return _Machines(now, [], 0)
+    config = yaml.safe_load(started.read_text())
+    types = {name: one for name, one in config["available_node_types"].items() if name != config["head_node_type"]}
+    growing = {name: one for name, one in types.items() if one.get("max_workers", 0) > one.get("min_workers", 0)}
+    more = sum(one["max_workers"] - one.get("min_workers", 0) for one in growing.values())
+    return _Machines(now, [one["resources"] for one in growing.values()], min(more, config.get("max_workers", more)))
+
+
+def _require_place(cpus: float, gpus: float, machines: _Machines) -> None:
+    """Refuse a trial that no machine is large enough for: Tune would wait for ever.
+
+    Raises:
+        SweepError: says what there is.
+    """
+    needed = {"CPU": cpus, "GPU": gpus}
+    for name, amount in needed.items():
+        largest = max((machine.get(name, 0) for machine in machines.all), default=0)
+        if amount > largest:
+            raise SweepError(
+                f"{name.lower()}s-per-trial = {amount:g}: this cluster has no machine of more than {largest:g} {name}s"
+            )
+    if not any(all(amount <= machine.get(name, 0) for name, amount in needed.items()) for machine in machines.all):
+        raise SweepError(
+            f"cpus-per-trial = {cpus:g}, gpus-per-trial = {gpus:g}: no machine of this cluster has both; "
+            f"give a trial less of one"
+        )
+
+
+def run(
+    groups: Sequence[Sequence[RunConfig]],
+    folder: Location,
+    resources: Resources,
+    console: Console,
+    *,
+    products: Library | None = None,
+    verbose: bool = False,
+) -> dict[str, str]:
+    """Train each group as one trial; return the reason of each network that failed, by network_id.
+
+    Args:
+        groups: the networks of each trial.
+        folder: the sweep's folder.
+        resources: of each trial.
+        console: shows progress.
+        products: what multiplies; None to let every trial measure it.
+        verbose: say of each trial what it found.
+
+    Raises:
+        SweepError: if a machine of the cluster does not see the folder, or a trial failed, and its traceback cannot
+            be written down.
+        PluginError: if a task or a network is defined in no file.
+    """
+    with marked(folder) as mark:
+        require_shared(folder, mark)
+        trials = [
+            {
+                "index": i,
+                "networks": [network.to_json() for network in group],
+                "plugins": files_of(group),
+                "folder": str(folder),
+                "mark": mark,
+                "gpus": resources.gpus,
+                "device": "cuda" if resources.gpus else "cpu",
+                "threads": max(1, int(resources.cpus)),
+                "products": products,
+            }
+            for i, group in enumerate(groups)
+        ]
+        failed = _fit(trials, groups, folder, resources, Progress(groups, console, verbose=verbose), console)
+    return failed
+
+
+def _fit(
+    trials: Sequence[dict[str, Any]],
+    groups: Sequence[Sequence[RunConfig]],
+    folder: Location,
+    resources: Resources,
+    shown: Progress,
+    console: Console,
+) -> dict[str, str]:
+    """Train the groups; return the reasons of failures."""
+    # Tune's own state is of no use to us: what a run needs to continue is under its networks' keys.
+    with scratch() as folder_of_tune, _unless_ray_dies(console), shown as progress:
+        results = tune.Tuner(
+            tune.with_resources(PopulationTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            param_space={"trial": tune.grid_search(trials)},
+            tune_config=tune.TuneConfig(
+                reuse_actors=True,
+                trial_name_creator=lambda trial: title(groups[trial.config["trial"]["index"]][0]).replace(" ", "_"),
+                trial_dirname_creator=lambda trial: str(trial.config["trial"]["index"]),
+            ),
+            run_config=tune.RunConfig(
+                storage_path=folder_of_tune,
+                name=folder.name,
+                verbose=0,
+                callbacks=[progress],
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            ),
+        ).fit()
+    failed = {}
+    finished = Store(folder).finished()
+    for result in results:
+        if result.error is not None:
+            # Its folder says which trial it is: of one that never reported, `result.config` is empty, or, where
+            # a process was reused, that of the process's last trial.
+            for network in groups[int(Path(result.path).name)]:
+                if finished.get(network.network_id, "failed") != "failed":
+                    continue
+                log = folder / "errors" / f"{network.network_id}.txt"
+                try:
+                    write_atomically(log, str(result.error).encode())
+                except OSError as error:
+                    raise SweepError(
+                        f"{log}: cannot be written ({error}), and would say: {_reason(result.error)}"
+                    ) from None
+                failed[network.network_id] = f"{_reason(result.error)} (all of it: {log})"
+    return failed
+
+
+def _reason(error: Exception) -> str:
+    """Return the last line of what a trial raised: the error itself, below its traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

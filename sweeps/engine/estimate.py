@@ -1,0 +1,170 @@
+"""What a sweep will cost, before it runs: useful operations, and time on this machine.
+
+The operations are counted. The time is them over a rate, which is measured in a moment on small pieces of training. It
+is meant to be right within a factor of 1.5 for networks that use their whole budget, on processors with nothing else
+to do.
+"""
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from sweeps.engine.errors import SweepError
+from sweeps.engine.grid import with_training
+from tsrnn import curricula, networks
+from tsrnn.config import EndRules, RunConfig, SingleHead
+from tsrnn.io.checkpoint import new
+from tsrnn.networks.choice import bfloat16_is_faster
+from tsrnn.training.loop import Trainer
+from tsrnn.training.optimizers import step_operations
+from tsrnn.training.sampling import TaskBatch, batches
+
+# Seconds until Ray runs, the trials' processes have started, and the table is made.
+_STARTUP: Final = 15.0
+# Seconds of a core to write down an epoch of one network: its rows and its checkpoint.
+_KEEPING: Final = 0.015
+# A piece of training that is measured has about so many operations, some hundredths of a second; at least so many time
+# steps, unless one network's alone are more; and at most so many networks of at most so many neurons. At that size
+# the rate no longer depends on them.
+_OPERATIONS: Final = 2e9
+_TIME_STEPS: Final = 8
+_NETWORKS: Final = 64
+_HIDDEN: Final = 1024
+# Steps are repeated for so long, and at most so many: their lengths are drawn as in training.
+_SECONDS: Final = 0.06
+_MOST_STEPS: Final = 30
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Floating-point operations of the matrix products, and seconds of one core."""
+
+    operations: float
+    core_seconds: float
+
+    def seconds(self, workers: int) -> float:
+        """Return how long it takes on `workers` cores, starting Ray included."""
+        return _STARTUP + self.core_seconds / workers
+
+
+def operations(config: RunConfig, typical_n: int) -> float:
+    """Estimate the operations of one network's whole epoch budget if it spends it around N = `typical_n`.
+
+    A curriculum of one step spends it at its largest N. Networks that end early take less.
+    """
+    n, training = _largest_n(config, typical_n), config.training
+    trained, tested = (
+        sequences * config.time.mean_k * sum(task.lengths_for(n)) / 2  # time steps of a batch
+        for task, sequences in (
+            (config.training_task, training.batch_size),
+            (config.task, training.sequences_tested),
+        )
+    )
+    tests = training.screening_batches or training.test_batches
+    updates = training.steps_per_epoch * step_operations(training.optimizer, networks.shapes(config.network, (), 1))
+    return config.end.max_epochs * (
+        networks.operations(config.network, training.steps_per_epoch * trained, tests * tested) + updates
+    )
+
+
+def _largest_n(config: RunConfig, typical_n: int) -> int:
+    state = curricula.start(config.curriculum)
+    return state.newest if curricula.advance(config.curriculum, state) is None else typical_n
+
+
+def estimate(groups: Sequence[Sequence[RunConfig]], typical_n: int) -> Estimate:
+    """Estimate a sweep's cost on this machine.
+
+    Raises:
+        SweepError: if its networks cannot be tried on this machine.
+    """
+    total, seconds = 0.0, 0.0
+    for group in groups:
+        own = sum(operations(config, typical_n) for config in group)
+        try:
+            rate = _rate(group, typical_n)
+        except (MemoryError, RuntimeError) as error:
+            hidden = group[0].network.hidden
+            raise SweepError(f"hidden = {hidden}: such networks cannot be tried on this machine ({error})") from None
+        keeping = _KEEPING * sum(config.end.max_epochs for config in group)
+        total += own
+        seconds += min(own / rate + keeping, sum(config.end.max_seconds for config in group))
+    return Estimate(total, seconds)
+
+
+_RATES: Final[dict[tuple[object, ...], float]] = {}
+"""What was measured, by what it depends on most: sweeps have much in common."""
+
+
+def _rate(group: Sequence[RunConfig], typical_n: int) -> float:
+    """Return the useful operations a second of training networks like these on one thread."""
+    config, training = group[0], group[0].training
+    like = (type(config.network), config.network.hidden, type(config.training_task), config.time.k, len(group))
+    trained = (training.batch_size, training.precision, type(training.optimizer), typical_n)
+    if (*like, *trained) not in _RATES:
+        with _one_thread():
+            _RATES[*like, *trained] = _measured(config, len(group), typical_n)
+    return _RATES[*like, *trained]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measured(config: RunConfig, replicates: int, n: int) -> float:
+    """Measure useful operations a second: optimiser steps over the last time steps of sequences for N = `n`.
+
+    Processor time is taken, which other programs on this machine disturb little.
+    """
+    task, training = config.training_task, config.training
+    small = config.with_hidden(min(config.network.hidden, _HIDDEN))
+    time_step = networks.operations(small.network, training.batch_size, 0)  # of one network, as is the next
+    update = step_operations(training.optimizer, networks.shapes(small.network, (), 1))
+    count = max(1, min(replicates, _NETWORKS, int(_OPERATIONS / (_TIME_STEPS * time_step + update))))
+    steps = max(2, int(_OPERATIONS / (count * time_step)))
+    if training.precision == "bfloat16" and not bfloat16_is_faster():
+        # Such a sweep is for another machine; what float32 takes here is the nearest to it.
+        small = with_training(small, precision="float32")
+    alone = dataclasses.replace(small, curriculum=SingleHead(start=n), end=EndRules(max_n=n), source="")
+    trainer = Trainer([new(one) for one in alone.replicates(count)])
+    people = trainer.population
+    addresses = [(r, "estimate", 0) for r in range(count)]
+    done, spent = 0.0, 0.0
+    began = time.process_time()
+    for i, (whole, initial) in enumerate(
+        batches(task, people, addresses, 1 + _MOST_STEPS, training.batch_size, config.time)
+    ):
+        batch = _end(whole, steps)
+        trainer.step(batch, initial)
+        ended = time.process_time()
+        if i > 0:  # the first step also makes what the others find made
+            done += networks.operations(small.network, training.batch_size * sum(batch.lengths), 0)
+            done += count * update
+            spent += ended - began
+        if spent >= _SECONDS:
+            break
+        began = ended
+    return done / spent
+
+
+def _end(batch: TaskBatch, steps: int) -> TaskBatch:
+    """Return the last time steps of a batch, at most so many."""
+    lengths, asked = (tuple(min(own, steps) for own in all_own) for all_own in (batch.lengths, batch.asked))
+    return dataclasses.replace(
+        batch,
+        inputs=batch.inputs[len(batch.inputs) - max(lengths) :],
+        lengths=lengths,
+        targets=batch.targets[len(batch.targets) - max(asked) :],
+        asked=asked,
+    )

@@ -1,0 +1,218 @@
+"""A sweep's folder: `STORAGE/<sweep>/`, its record of what it holds, and what is still to be done.
+
+`sweep.json` lists every network the folder is meant to hold. It is written before any of them is trained, so
+a sweep that was cut off can be finished from the folder alone.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+from pydantic import ValidationError
+
+from sweeps.engine.errors import SweepError, UsageError
+from sweeps.engine.scales import ScaleName
+from tsrnn.config import RunConfig, explain, non_defaults
+from tsrnn.config.presets import PresetName
+from tsrnn.io.files import Location, ObjectPath, location, open_sealed_json, sealed_json, write_atomically
+from tsrnn.io.lock import FolderLock, LockedError
+from tsrnn.io.schemas import OUTCOMES, RUNS
+
+if TYPE_CHECKING:
+    from tsrnn.io.store import Store
+
+RECORD: Final = "sweep.json"
+_PARTS: Final = {"sweep", "scale", "preset", "base", "networks"}
+# At the same time: one after the other the rows of 10,000 networks take minutes, of an object store the more.
+_WRITES: Final = 16
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a folder holds: networks that share `base` and vary as the sweep's grid says."""
+
+    sweep: str
+    scale: ScaleName
+    preset: PresetName
+    base: RunConfig
+    networks: tuple[RunConfig, ...]
+
+    def including(self, networks: Iterable[RunConfig]) -> "Record":
+        """Return the record with more networks; those already there stay once, in their place."""
+        merged = tuple(dict.fromkeys((*self.networks, *networks)))
+        return Record(self.sweep, self.scale, self.preset, self.base, merged)
+
+
+class SweepFolder:
+    """Reads and writes the record, and knows which networks have ended."""
+
+    def __init__(self, storage: str, sweep: str) -> None:
+        """Address the folder; nothing is written yet.
+
+        Raises:
+            UsageError: if `storage` can be neither a folder of this file system nor one of an object store.
+        """
+        try:
+            self.path: Location = _absolute(location(storage)) / sweep
+        except ValueError as error:
+            raise UsageError(f"storage = {error}") from None
+        except RuntimeError:
+            raise UsageError(f"storage = {storage}: there is no such user here, or no home folder") from None
+        self.sweep = sweep
+        self.lock = FolderLock(self.path)
+
+    @cached_property
+    def store(self) -> "Store":
+        """The tables; pyarrow is imported for them, which takes a while: not for a mistake on the command line."""
+        from tsrnn.io.store import Store
+
+        return Store(self.path)
+
+    def read(self) -> Record | None:
+        """Return what the folder holds, or None where it is absent or empty.
+
+        Raises:
+            SweepError: if it holds something else.
+        """
+        file = self.path / RECORD
+        try:
+            if not file.exists() and self._holds_nothing():
+                return None
+            found = open_sealed_json(file.read_bytes())
+            if unknown := found.keys() - _PARTS:
+                raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+            record = Record(
+                sweep=found["sweep"],
+                scale=_one_of(get_args(ScaleName), found["scale"]),
+                preset=_one_of(get_args(PresetName), found["preset"]),
+                base=RunConfig.from_json(json.dumps(found["base"])),
+                networks=tuple(RunConfig.from_json(json.dumps(network)) for network in found["networks"]),
+            )
+        except FileNotFoundError:
+            raise SweepError(
+                f"storage = {self.path}: holds files that are not a sweep's (no {RECORD}); choose another --storage"
+            ) from None
+        except ValidationError as error:
+            raise SweepError(f"{file}: {explain(error)}; choose another --storage") from None
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise SweepError(f"{file}: not readable as a sweep's record ({error}); choose another --storage") from None
+        if record.sweep != self.sweep:
+            raise SweepError(
+                f"storage = {self.path}: holds the sweep {record.sweep}, not {self.sweep}; choose another --storage"
+            )
+        return record
+
+    def _holds_nothing(self) -> bool:
+        """Whether the folder is absent, or holds only what a sweep leaves that was killed while it made the folder."""
+        found = (path for path in self.path.rglob("*") if not path.is_dir())
+        return all(path.name == "empty.parquet" or path.name.startswith("_") for path in found)
+
+    def acquire(self) -> None:
+        """Keep other sweeps out of this folder until `lock` is released or this process ends.
+
+        Raises:
+            SweepError: another sweep is running in it, or it cannot be written.
+        """
+        try:
+            self.lock.acquire()
+        except LockedError as error:
+            raise SweepError(
+                f"storage = {self.path}: this sweep is running in it already ({error.holder}); wait until it ends, "
+                f"stop it, or choose another --storage"
+            ) from None
+        except OSError as error:
+            raise SweepError(f"storage = {self.path}: cannot be written ({error}); choose another --storage") from None
+
+    def require_writable(self) -> None:
+        """Refuse a folder that cannot be made or written, before seconds are spent on starting Ray.
+
+        Raises:
+            SweepError: names the folder or file that is in the way.
+        """
+        if isinstance(self.path, ObjectPath):
+            return  # only a write would tell
+        nearest = next(path for path in (self.path, *self.path.parents) if os.path.exists(path))
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+            raise SweepError(f"storage = {self.path}: {nearest} cannot be written; choose another --storage")
+
+    def write(self, record: Record) -> None:
+        """Make the folder and its empty tables, then write the record and the `runs` rows.
+
+        Raises:
+            SweepError: if the folder cannot be written.
+        """
+        from tsrnn.io.rows import runs_row
+        from tsrnn.io.store import StoreError
+
+        text = sealed_json(
+            {
+                "sweep": record.sweep,
+                "scale": record.scale,
+                "preset": record.preset,
+                "base": json.loads(record.base.to_json()),
+                "networks": [json.loads(network.to_json()) for network in record.networks],
+            }
+        )
+        try:
+            self.store.create()
+            write_atomically(self.path / RECORD, text)
+            known = {file.stem for file in (self.path / RUNS.name).glob("*.parquet")}
+            new = {network.network_id: network for network in record.networks if network.network_id not in known}
+            rows = {key: [runs_row(network, record.sweep, record.scale)] for key, network in new.items()}
+            with ThreadPoolExecutor(_WRITES) as pool:
+                list(pool.map(lambda key: self.store.write(RUNS, key, rows[key]), rows))
+        except (OSError, StoreError) as error:
+            raise SweepError(f"storage = {self.path}: cannot be written ({error}); choose another --storage") from None
+
+    def fail(self, network: RunConfig, reason: str) -> None:
+        """Record that an error ended a network's run."""
+        from tsrnn.io.rows import outcomes_row
+        from tsrnn.training.loop import Outcome
+
+        self.store.write(OUTCOMES, network.network_id, [outcomes_row(network, Outcome("failed", reason))])
+
+    def unfinished(self, networks: Sequence[RunConfig]) -> list[RunConfig]:
+        """Return the networks that have not ended; those that failed are among them."""
+        if not (self.path / OUTCOMES.name).exists():
+            return list(networks)
+        ended = {key for key, status in self.store.finished().items() if status != "failed"}
+        return [network for network in networks if network.network_id not in ended]
+
+
+def require_same_base(folder: SweepFolder, record: Record, base: RunConfig) -> None:
+    """Refuse to mix configurations in one folder.
+
+    Raises:
+        SweepError: names what differs.
+    """
+    if record.base == base:
+        return
+    recorded, asked = _flat(non_defaults(record.base)), _flat(non_defaults(base))
+    names = sorted(key for key in recorded.keys() | asked.keys() if recorded.get(key) != asked.get(key))
+    differing = ", ".join(f"{k} ({recorded.get(k, 'default')}, now {asked.get(k, 'default')})" for k in names)
+    raise SweepError(
+        f"storage = {folder.path}: holds this sweep at scale {record.scale}, preset {record.preset}, which "
+        f"differs in {differing}; use those settings or another --storage"
+    )
+
+
+def _absolute(folder: Location) -> Location:
+    return folder.expanduser().absolute() if isinstance(folder, Path) else folder
+
+
+def _one_of(allowed: tuple[str, ...], found: object) -> Any:
+    if found not in allowed:
+        raise ValueError(f"{found!r} is not one of {', '.join(allowed)}")
+    return found
+
+
+def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,132 @@
+"""Building blocks of grids: one choice applied to a configuration, the rest kept."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from tsrnn import curricula
+from tsrnn.config import FixedTau, Leaky, LeakyReLU, Network, RunConfig, Time, TrainedTau
+from tsrnn.tasks import TASKS, BitTask
+
+
+def axes(networks: Sequence[RunConfig]) -> dict[str, list[str]]:
+    """Return the values that the grid's options have in these networks, by the options' names.
+
+    An option that none of them has (a tau where all are GRUs) is left out.
+    """
+    found: dict[str, list[str]] = {"tasks": [], "curricula": [], "taus": [], "self_interactions": []}
+    for config in networks:
+        found["tasks"].append(config.task.kind)
+        found["curricula"].append(curricula.name(config.curriculum))
+        if isinstance(config.network, Leaky):
+            tau = config.network.tau
+            found["taus"].append(str(tau.tau) if isinstance(tau, FixedTau) else tau.kind)
+            found["self_interactions"].append(config.network.self_interaction)
+    return {name: list(dict.fromkeys(values)) for name, values in found.items() if values}
+
+
+def title(config: RunConfig) -> str:
+    """Return a combination in words, such as "parity multi tau 2" or "parity multi gru"."""
+    network, decay = config.network, config.training.optimizer.weight_decay
+    words = [config.task.kind, curricula.name(config.curriculum)]
+    if isinstance(network, Leaky):
+        words.append(f"tau {network.tau.tau:g}" if isinstance(network.tau, FixedTau) else "tau trained")
+        words += ["outside"] if network.self_interaction == "outside" else []
+        phi = network.nonlinearity
+        if not isinstance(phi, LeakyReLU):
+            words.append(phi.kind)
+        elif phi != LeakyReLU():
+            words.append(f"slope {phi.slope:g}")
+    else:
+        words.append(network.kind)
+    words += [f"weight decay {decay:g}"] if decay else []
+    if config.time != Time():
+        words.append(f"k {' '.join(map(str, config.time.k))} dt {config.time.dt}")
+    return " ".join(words)
+
+
+def with_task(config: RunConfig, name: str) -> RunConfig:
+    """Set the task by its kind; where both are about bits, the rules for sequence lengths stay.
+
+    Raises:
+        ValueError: if no task of this kind is registered.
+    """
+    if name not in TASKS:
+        raise ValueError(f"tasks = {name!r}: allowed are {', '.join(TASKS)}")
+    kind = TASKS[name]
+    if issubclass(kind, BitTask) and isinstance(config.task, BitTask):
+        shown = kind(lengths=config.shown.lengths) if isinstance(config.shown, BitTask) else None
+        return dataclasses.replace(config, task=kind(lengths=config.task.lengths), shown=shown)
+    return dataclasses.replace(config, task=kind(), shown=None)
+
+
+def with_curriculum(config: RunConfig, name: str) -> RunConfig:
+    """Set the curriculum by its name.
+
+    Raises:
+        ValueError: see `tsrnn.curricula.named`.
+    """
+    return dataclasses.replace(config, curriculum=curricula.named(name))
+
+
+def with_network(config: RunConfig, **changes: Any) -> RunConfig:
+    """Change fields of the network.
+
+    Raises:
+        pydantic.ValidationError: (a ValueError) names a field that the architecture has not, or a bad value.
+    """
+    return dataclasses.replace(config, network=dataclasses.replace(config.network, **changes))
+
+
+def with_training(config: RunConfig, **changes: Any) -> RunConfig:
+    """Change settings of the training."""
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, **changes))
+
+
+def with_optimizer(config: RunConfig, **changes: Any) -> RunConfig:
+    """Change settings of the optimiser.
+
+    Raises:
+        pydantic.ValidationError: (a ValueError) names a setting that the optimiser has not, or a bad value.
+    """
+    return with_training(config, optimizer=dataclasses.replace(config.training.optimizer, **changes))
+
+
+def with_architecture(config: RunConfig, kind: type[Network]) -> RunConfig:
+    """Set the architecture; its size stays."""
+    return dataclasses.replace(config, network=kind(hidden=config.network.hidden))
+
+
+def with_end(config: RunConfig, **changes: Any) -> RunConfig:
+    """Change the end rules."""
+    return dataclasses.replace(config, end=dataclasses.replace(config.end, **changes))
+
+
+def with_time(config: RunConfig, time: Time) -> RunConfig:
+    """Set how long bits last; trained taus may fall to the longest time step."""
+    network = config.network
+    if isinstance(network, Leaky) and isinstance(network.tau, TrainedTau):
+        tau = dataclasses.replace(network.tau, least=min(1.0, time.longest_step))
+        network = dataclasses.replace(network, tau=tau)
+    # Held bits have one answer a sequence.
+    shown = dataclasses.replace(config.shown, asked=1) if isinstance(config.shown, BitTask) else config.shown
+    return dataclasses.replace(config, time=time, network=network, shown=shown)
+
+
+def with_tau(config: RunConfig, text: str) -> RunConfig:
+    """Set the tau constraint: "trained", or a fixed value in time steps.
+
+    Raises:
+        ValueError: if the text is neither, or if the architecture has no tau.
+        pydantic.ValidationError: (a ValueError) if the value is below 1.
+    """
+    if not isinstance(config.network, Leaky):
+        raise ValueError(f"taus = {text!r}: a {config.network.kind} has no tau; allowed is no tau, or network leaky")
+    if text == "trained":
+        tau = config.network.tau
+        return with_network(config, tau=tau if isinstance(tau, TrainedTau) else TrainedTau())
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"taus = {text!r}: allowed are numbers from 1 on (time steps) and trained") from None
+    return with_network(config, tau=FixedTau(tau=value))

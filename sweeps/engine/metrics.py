@@ -1,0 +1,37 @@
+"""What a running sweep shows Prometheus of every network, by Ray: `ray_tsrnn_...` on each machine's endpoint."""
+
+from typing import Final
+
+from ray.util.metrics import Gauge
+
+from sweeps.engine.grid import title
+from tsrnn.training.loop import EpochReport
+
+GAUGES: Final = {
+    "tsrnn_n": "The newest N in training.",
+    "tsrnn_accuracy": "Mean test accuracy over the heads in training.",
+    "tsrnn_steps_per_second": "Optimiser steps a second of the network's population in its last epoch.",
+    "tsrnn_epochs": "Epochs trained.",
+}
+LABELS: Final = ("sweep", "run", "seed", "network_id")
+
+
+class Metrics:
+    """The gauges of one process: the networks of its trial."""
+
+    def __init__(self, sweep: str) -> None:
+        self._sweep = sweep
+        self._gauges = {name: Gauge(name, text, LABELS) for name, text in GAUGES.items()}
+
+    def show(self, report: EpochReport, steps_per_second: float) -> None:
+        """Set a network's gauges to what its last epoch gave."""
+        config = report.config
+        labels = {
+            "sweep": self._sweep,
+            "run": title(config),
+            "seed": str(config.seed),
+            "network_id": config.network_id,
+        }
+        values = (report.n, report.accuracy, steps_per_second, report.epoch)
+        for gauge, value in zip(self._gauges.values(), values, strict=True):
+            gauge.set(value, labels)

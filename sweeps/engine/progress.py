@@ -1,0 +1,166 @@
+"""Calm progress of a running sweep: a table that stays in place on a terminal, a line now and then elsewhere."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray import tune
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from sweeps.engine.grid import title
+from tsrnn.config import RunConfig
+
+_ROWS = 12
+_LINE_EVERY = 15.0
+
+
+@dataclass
+class _Trial:
+    """What is known of one running trial."""
+
+    title: str
+    networks: list[RunConfig]
+    latest: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained, or saved by ending early, summed over the trial's networks."""
+        total = 0
+        for network in self.networks:
+            seen = self.latest.get(network.network_id)
+            if seen:
+                total += network.end.max_epochs if seen["ended"] else seen["epoch"]
+        return total
+
+    def summary(self) -> tuple[str, str, str]:
+        """Return epoch, N and accuracy over the networks still in training, each as a range."""
+        live = [seen for seen in self.latest.values() if not seen["ended"]] or list(self.latest.values())
+        if not live:
+            return "starting", "", ""
+        epochs, ns = [seen["epoch"] for seen in live], [seen["n"] for seen in live]
+        accuracy = sum(seen["accuracy"] for seen in live) / len(live)
+        return f"{max(epochs)}/{self.networks[0].end.max_epochs}", _span(ns), f"{100 * accuracy:.1f} %"
+
+
+def _span(values: Sequence[int]) -> str:
+    return f"{min(values)}" if min(values) == max(values) else f"{min(values)}-{max(values)}"
+
+
+class Progress(tune.Callback):
+    """Shows runs done and running, each one's epoch, N and accuracy, and the time left.
+
+    Use it as a context around the run. `groups` are the trials' networks by trial index.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[RunConfig]], console: Console, *, verbose: bool = False) -> None:
+        """Show the trials of these groups on a console; `verbose` says what multiplies in each."""
+        self._verbose = verbose
+        self._groups = [list(group) for group in groups]
+        self._console = console
+        self._total = sum(network.end.max_epochs for group in groups for network in group)
+        self._running: dict[str, _Trial] = {}
+        self._warned: set[str] = set()
+        self._before: dict[str, int] = {}
+        self._done_epochs = 0
+        self._done_networks = 0
+        self._began = time.monotonic()
+        self._last_line = 0.0
+        self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> "Progress":
+        """Start showing."""
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop showing."""
+        if self._live:
+            self._live.stop()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Hold nothing in the state Tune saves: it is for a restore that is not used here."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Take up a trial."""
+        networks = self._groups[trial.config["trial"]["index"]]
+        self._running[trial.trial_id] = _Trial(title(networks[0]), networks)
+        self._show()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Take up an epoch, and forgive the trial its failures before it: it has come further since."""
+        trial.run_metadata.num_failures = 0
+        running = self._running[trial.trial_id]
+        if self._verbose and not running.latest and result["products"]:
+            line = f"{running.title}: products: {result['products']}"
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        running.latest = result["networks"]
+        for network_id, seen in result["networks"].items():
+            self._before.setdefault(network_id, seen["epoch"] - 1)
+        for warning in result["warnings"]:
+            if warning not in self._warned:
+                self._warned.add(warning)
+                self._console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+        self._show()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Count a trial as done."""
+        self._close(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Count a failed trial as done."""
+        self._close(trial)
+
+    def _close(self, trial: Any) -> None:
+        ended = self._running.pop(trial.trial_id, None)
+        if ended:
+            self._done_epochs += sum(network.end.max_epochs for network in ended.networks)
+            self._done_networks += len(ended.networks)
+        self._show()
+
+    def _headline(self) -> str:
+        networks = sum(len(group) for group in self._groups)
+        running = sum(len(trial.networks) for trial in self._running.values())
+        epochs = self._done_epochs + sum(trial.epochs for trial in self._running.values())
+        # Epochs that an earlier run trained cost this one no time.
+        before = sum(self._before.values())
+        elapsed, share = time.monotonic() - self._began, (epochs - before) / (self._total - before)
+        left = f", about {_clock(elapsed * (1 - share) / share)} left" if share > 0.02 else ""
+        return f"{self._done_networks} of {networks} networks done, {running} running, {_clock(elapsed)} passed{left}"
+
+    def _show(self) -> None:
+        if self._live:
+            self._live.update(Group(Text(self._headline()), self._table()))
+        elif time.monotonic() - self._last_line >= _LINE_EVERY:
+            self._last_line = time.monotonic()
+            runs = (
+                f"{trial.title}: epoch {e}, N {n}, {a}"
+                for trial in self._running.values()
+                for e, n, a in [trial.summary()]
+                if n
+            )
+            self._console.print("; ".join([self._headline(), *list(runs)[:_ROWS]]), highlight=False, soft_wrap=True)
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for name in ("run", "networks", "epoch", "N", "accuracy"):
+            table.add_column(name, justify="left" if name == "run" else "right")
+        trials = list(self._running.values())
+        for trial in trials[:_ROWS]:
+            table.add_row(trial.title, str(len(trial.networks)), *trial.summary())
+        if len(trials) > _ROWS:
+            table.add_row(f"and {len(trials) - _ROWS} more")
+        return table
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

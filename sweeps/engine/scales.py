@@ -1,0 +1,66 @@
+"""The three scales of every sweep: how large the networks are and how long they may train.
+
+A scale fixes the same budget for every cell of a grid; no seed is chosen.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sweeps.engine.grid import with_training
+from tsrnn.config import EndRules, Leaky, Precision, RunConfig, Training
+from tsrnn.config.presets import PresetName, with_preset
+
+ScaleName = Literal["quick", "laptop", "paper"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One scale.
+
+    Attributes:
+        network: its size.
+        training: batch, steps and tests of an epoch.
+        end: the budget.
+        replicates: networks per combination.
+        typical_n: the N about which such a run spends its time, for estimates only (seen in runs of it).
+    """
+
+    network: Leaky
+    training: Training
+    end: EndRules
+    replicates: int
+    typical_n: int
+
+
+SCALES: dict[ScaleName, Scale] = {
+    "quick": Scale(
+        network=Leaky(hidden=64),
+        training=Training(batch_size=64, steps_per_epoch=100, test_batches=10),
+        end=EndRules(max_epochs=40),
+        replicates=4,
+        typical_n=6,
+    ),
+    "laptop": Scale(
+        network=Leaky(hidden=128),
+        training=Training(batch_size=128, steps_per_epoch=300, test_batches=25),
+        end=EndRules(max_epochs=150),
+        replicates=8,
+        typical_n=15,
+    ),
+    "paper": Scale(network=Leaky(), training=Training(), end=EndRules(), replicates=4, typical_n=50),
+}
+
+
+def base_config(
+    scale: ScaleName, preset: PresetName, hidden: int | None = None, precision: Precision | None = None
+) -> RunConfig:
+    """Return what all networks of a sweep share at this scale, before a grid varies it.
+
+    Raises:
+        pydantic.ValidationError: (a ValueError) if `hidden` is not allowed.
+    """
+    size = SCALES[scale]
+    config = with_preset(RunConfig(network=size.network, training=size.training, end=size.end), preset)
+    if precision is not None:
+        config = with_training(config, precision=precision)
+    return config if hidden is None else config.with_hidden(hidden)

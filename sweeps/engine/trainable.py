@@ -1,0 +1,190 @@
+"""The Tune trainable: one trial trains the replicates of one combination as one population.
+
+Everything is kept under a network's own key: a trial that is retried, moved to another node or started by a
+later invocation continues each network from its newest valid checkpoint.
+"""
+
+import time
+from typing import Any
+
+import torch
+from ray import tune
+
+from sweeps.engine.errors import SweepError
+from sweeps.engine.metrics import Metrics
+from sweeps.engine.shared import unseen
+from tsrnn.config import RunConfig
+from tsrnn.io.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
+from tsrnn.io.files import Location, location
+from tsrnn.io.rows import epochs_row, heads_rows, outcomes_row, solved_rows
+from tsrnn.io.schemas import OUTCOMES
+from tsrnn.io.store import NetworkTables, Store, StoreError
+from tsrnn.networks.choice import processor
+from tsrnn.plugins import import_file
+from tsrnn.training.loop import EpochReport, Outcome, Trainer, ended
+
+
+class PopulationTrainable(tune.Trainable):
+    """One step is one epoch of the population.
+
+    Its Tune config holds one entry "trial": "networks" (RunConfigs as JSON), "plugins" (the files with their
+    tasks and networks that tsrnn has not), "folder" (the sweep's), "mark" (a name in it), "device", "gpus",
+    "threads" and, if it is not to be measured, "products".
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Load or make every network."""
+        config = config["trial"]
+        torch.set_num_threads(config["threads"])
+        self._processor = _processor(config["device"], config["gpus"])
+        self._products = ""
+        if reason := unseen(config["folder"], config["mark"]):  # on a machine that came after the sweep's start
+            raise SweepError(reason)
+        self._metrics = Metrics(location(config["folder"]).name)
+        self._store = Store(config["folder"])
+        self._folders: dict[str, CheckpointFolder] = {}
+        self._tables: dict[str, NetworkTables] = {}
+        self._last: dict[str, dict[str, Any]] = {}
+        self._warnings: list[str] = []
+        self._unusable: list[Exception] = []
+        self._started: dict[str, int] = {}
+        for file in config["plugins"]:
+            import_file(file)
+        starts = []
+        for text in config["networks"]:
+            run = RunConfig.from_json(text)
+            try:
+                if self._has_ended(run):  # before this trial failed, and was begun again
+                    continue
+                starts.append(self._start(run, location(config["folder"])))
+            except (CheckpointError, StoreError, OSError) as error:
+                self._unusable.append(error)
+        going_on = []
+        for start in self._aligned(starts):
+            outcome = ended(start.config, start.progress)
+            if outcome is None:
+                going_on.append(start)
+                continue
+            try:
+                self._write_outcome(start, outcome)
+            except (StoreError, OSError) as error:
+                self._unusable.append(error)
+        self._trainer = Trainer(going_on, config["device"], config.get("products")) if going_on else None
+        if self._trainer and self._trainer.computed.plan:
+            self._products = str(self._trainer.computed.plan)
+
+    def _start(self, run: RunConfig, folder: Location) -> Checkpoint:
+        """Return where a network goes on: the newest checkpoint that is valid and whose epochs have their rows."""
+        key = run.network_id
+        self._folders[key] = CheckpointFolder(folder, key)
+        start, warnings = self._folders[key].newest(run, self._store.last_epoch(key))
+        self._warnings += [f"{warning}; continuing from epoch {start.progress.epoch}" for warning in warnings]
+        if start.computed and start.computed.processor != self._processor:
+            self._warnings.append(
+                f"networks begun on {start.computed.processor} go on on {self._processor}: "
+                "their numbers agree but for rounding, not bit for bit with those of one machine"
+            )
+        self._tables[key] = NetworkTables(self._store, key, through_epoch=start.progress.epoch)
+        self._started[key] = start.progress.epoch
+        return start
+
+    def _aligned(self, starts: list[Checkpoint]) -> list[Checkpoint]:
+        """Take networks that a kill left one epoch ahead of their trial's others back to them.
+
+        Stacked as they were before, they give the same numbers to the last bit. A network that was to end with that
+        epoch goes back too: outcomes are written when all others have the epoch.
+        """
+        first = min((start.progress.epoch for start in starts), default=0)
+        for i, start in enumerate(starts):
+            if start.progress.epoch == first + 1:
+                key = start.config.network_id
+                before, _ = self._folders[key].newest(start.config, first)
+                if before.progress.epoch == first:
+                    self._tables[key] = NetworkTables(self._store, key, through_epoch=first)
+                    starts[i] = before
+        return starts
+
+    def _has_ended(self, run: RunConfig) -> bool:
+        return any(row["status"] != "failed" for row in self._store.read(OUTCOMES, run.network_id))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial in the same process: nothing of the last one stays."""
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch and write it down.
+
+        Raises:
+            StoreError, CheckpointError, OSError: the files of a network cannot be read or written, once the others
+                have what is theirs: their epoch written, or all their training if it cannot even be begun.
+        """
+        broken, ending = [], []
+        began = time.perf_counter()
+        reports = self._trainer.run_epoch() if self._trainer else ()
+        elapsed = time.perf_counter() - began
+        for report in reports:
+            self._metrics.show(report, report.config.training.steps_per_epoch / elapsed)
+            try:
+                self._keep(report)
+            except (StoreError, OSError) as error:
+                broken.append(error)
+                continue
+            if report.outcome:
+                ending.append((report.checkpoint, report.outcome))
+            self._last[report.config.network_id] = {
+                "epoch": report.epoch,
+                "n": report.n,
+                "accuracy": report.accuracy,
+                "ended": report.outcome.status if report.outcome else "",
+            }
+        for checkpoint, outcome in ending:
+            try:
+                self._write_outcome(checkpoint, outcome)
+            except (StoreError, OSError) as error:
+                broken.append(error)
+        done = not (self._trainer and self._trainer.networks)
+        if done:
+            broken += self._unusable
+        if broken:
+            raise broken[0]
+        return {"networks": self._last, "warnings": self._warnings, "products": self._products, "done": done}
+
+    def _keep(self, report: EpochReport) -> None:
+        """Write an epoch in the order that a crash at any point leaves nothing lost and nothing doubled.
+
+        An outcome comes after the epoch of all networks.
+        """
+        paths = self._save_solved(report)
+        tables = self._tables[report.config.network_id]
+        tables.add(epochs_row(report), heads_rows(report), solved_rows(report, paths))
+        self._write(report)
+
+    def _save_solved(self, report: EpochReport) -> dict[int, str]:
+        """Save the weights that solved an N; return where, by N."""
+        folder = self._folders[report.config.network_id]
+        return {n: folder.save_solved(report.solved, n) for n in report.newly_solved} if report.solved else {}
+
+    def _write(self, report: EpochReport) -> None:
+        """Write the rows, then the checkpoint.
+
+        Rows of an epoch that will be redone are replaced, whereas a checkpoint without its rows would lose them.
+        """
+        key = report.config.network_id
+        self._tables[key].flush()
+        if report.outcome is None or report.outcome.status != "diverged":
+            self._folders[key].save_resume(report.checkpoint)
+
+    def _write_outcome(self, checkpoint: Checkpoint, outcome: Outcome) -> None:
+        row = outcomes_row(checkpoint.config, outcome, checkpoint.progress, self._processor, self._products)
+        self._store.write(OUTCOMES, checkpoint.config.network_id, [row])
+
+
+def _processor(device: str, gpus: float) -> str:
+    """Return what computes, and hold a trial that has a share of a GPU to that share of its memory.
+
+    Ray counts shares and no more: without this one trial could take the memory of all.
+    """
+    if device != "cpu":
+        torch.cuda.set_per_process_memory_fraction(min(gpus, 1.0))
+    return processor(torch.device(device))

@@ -1,0 +1,1 @@
+"""The hyperparameter study: what it varies, and its candidates as Tune trials."""

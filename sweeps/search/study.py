@@ -1,0 +1,400 @@
+"""The machinery of the hyperparameter study: candidates as Tune trials, and an Optuna study that outlives them.
+
+A candidate is one population: its replicates. What it trained is under its networks' keys, as in any sweep; what
+was asked and told is in the study's own database. Either survives a kill at any point.
+"""
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final, Literal
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+
+# Before Tune: it sets what Tune reads when it is imported.
+from sweeps.engine.cluster import RETRIES, Resources, scratch  # isort: skip
+import ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from sweeps.engine.errors import SweepError
+from sweeps.engine.shared import marked, require_shared
+from sweeps.engine.trainable import PopulationTrainable
+from sweeps.search.space import Parameters, network_of, suggest
+from tsrnn.config import RunConfig
+from tsrnn.io.files import write_atomically
+from tsrnn.io.schemas import EPOCHS, SOLVED
+from tsrnn.io.store import Store
+from tsrnn.training.loop import EpochReport
+
+# ASHA looks at candidates when they have used a fourth of the budget, and keeps a fourth of them: a look at less of it
+# prefers what is fast at N = 2.
+_GRACE: Final = 1 / 4
+_REDUCTION: Final = 4
+_WRITE_EVERY_S: Final = 10.0
+_CHANCE: Final = 0.5
+_SOLVED: Final = 0.98
+_COUNTS: Final = ("epoch", "steps", "operations", "wall_s")
+_ENOUGH_TO_TELL: Final = 10
+_QUESTION: Final = "question"
+DATABASE: Final = "optuna.sqlite"
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What a study asks: how far do candidates get on a task, under a curriculum, with this many operations?
+
+    Attributes:
+        stage: the N it is about; names the study.
+        operations: the budget of each network: useful floating-point operations of its matrix products.
+        task: the task's kind.
+        curriculum_name: multi or single.
+        hidden: H.
+        seeds: the replicates' seeds.
+    """
+
+    stage: int
+    operations: float
+    task: str
+    curriculum_name: Literal["multi", "single"]
+    hidden: int
+    seeds: tuple[int, ...]
+
+    @property
+    def study(self) -> str:
+        """The name of its study in the database."""
+        first, last = self.seeds[0], self.seeds[-1]
+        return f"{self.task}-{self.curriculum_name}-{self.stage}-hidden-{self.hidden}-seeds-{first}-{last}"
+
+    @classmethod
+    def recorded(cls, fields: dict[str, Any]) -> "Question":
+        """Return the question of fields that have been JSON."""
+        return cls(**fields | {"seeds": tuple(fields["seeds"])})
+
+    def precedes(self, other: "Question") -> bool:
+        """Tell whether a study's best candidates are worth trying in another: of a later stage, or on other seeds."""
+        same = dataclasses.replace(self, stage=other.stage, operations=other.operations, seeds=other.seeds) == other
+        return same and (self.stage < other.stage or (self.stage == other.stage and self.seeds != other.seeds))
+
+    def networks(self, parameters: Parameters) -> list[RunConfig]:
+        """Return a candidate's networks, one a seed."""
+        return [
+            network_of(parameters, task=self.task, curriculum_name=self.curriculum_name, hidden=self.hidden, seed=seed)
+            for seed in self.seeds
+        ]
+
+
+def score(n: int, accuracy: float) -> float:
+    """Return how far a network has come: N - 1, and the share of the way from chance to 98 % that its N has gone.
+
+    Args:
+        n: the newest N that was judged.
+        accuracy: of its head.
+    """
+    return n - 1 + min(max((accuracy - _CHANCE) / (_SOLVED - _CHANCE), 0.0), 1.0)
+
+
+def _by_score(trial: FrozenTrial) -> float:
+    return -(trial.value or 0.0)
+
+
+class Candidate(PopulationTrainable):
+    """One step is an epoch of a candidate's networks. It is done when their mean operations reach the budget.
+
+    Its Tune config holds the parameters; "question", a `Question` as a dictionary; and "trial", what
+    `PopulationTrainable` needs beside the networks.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Load or make the candidate's networks."""
+        question = Question.recorded(config["question"])
+        networks = question.networks(config)
+        self._budget = question.operations
+        # How far each network has come: its operations, and its score.
+        self._come = {network.network_id: (0.0, 0.0) for network in networks}
+        self._unwritten: dict[str, EpochReport] = {}
+        self._written_at = time.monotonic()
+        trial = config["trial"] | {"networks": [network.to_json() for network in networks], "plugins": []}
+        super().setup({"trial": trial})
+        store = Store(config["trial"]["folder"])
+        for key in self._come:
+            for row in store.read(EPOCHS, key):
+                if row["epoch"] <= self._started.get(key, row["epoch"]):
+                    self._come[key] = row["operations"], score(row["n_max"], row["accuracy_newest"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next candidate, after writing down what the last one has left."""
+        self._write_all()
+        return super().reset_config(new_config)
+
+    def cleanup(self) -> None:
+        """Write down what is left."""
+        self._write_all()
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch; report the mean score and the mean operations."""
+        result = super().step()
+        operations, scores = (sum(values) / len(self._come) for values in zip(*self._come.values(), strict=True))
+        done = result["done"] or operations >= self._budget
+        if done or time.monotonic() - self._written_at >= _WRITE_EVERY_S:
+            self._write_all()
+        return {"score": scores, "operations": operations, "done": done}
+
+    def _keep(self, report: EpochReport) -> None:
+        self._come[report.config.network_id] = (
+            report.checkpoint.progress.operations,
+            score(report.n, report.accuracy),
+        )
+        super()._keep(report)
+
+    def _write(self, report: EpochReport) -> None:
+        """Leave an epoch for later, if its network goes on: epochs of a study are short."""
+        if report.outcome:
+            self._unwritten.pop(report.config.network_id, None)
+            super()._write(report)
+        else:
+            self._unwritten[report.config.network_id] = report
+
+    def _write_all(self) -> None:
+        for report in self._unwritten.values():
+            super()._write(report)
+        self._unwritten, self._written_at = {}, time.monotonic()
+
+    def _save_solved(self, report: EpochReport) -> dict[int, str]:
+        """Save no weights: a study has too many networks, and any of them can be trained again from its row."""
+        return dict.fromkeys(report.newly_solved, "")
+
+
+class _Searcher(OptunaSearch):
+    """Optuna's search without a state of its own: it is in the study's database."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write an empty file where Tune wants a state to restore, which is not used here."""
+        Path(checkpoint_path).touch()
+
+
+class _Told(tune.Callback):
+    """Says what candidates came to."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        result = trial.last_result
+        given = {name: value for name, value in trial.config.items() if name not in ("trial", _QUESTION)}
+        self._console.print(
+            f"score {result['score']:.2f} after {result['operations']:.1e} operations: {given}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _room(resources: Resources) -> int:
+    """Return how many trials the cluster can run at a time."""
+    have = ray.cluster_resources()
+    rooms = [have.get("CPU", 0) / resources.cpus]
+    if resources.gpus:
+        rooms.append(have.get("GPU", 0) / resources.gpus)
+    return max(1, int(min(rooms)))
+
+
+class Search:
+    """A stage's study in a sweep's folder: what to try next, and what came of all that was tried."""
+
+    def __init__(self, folder: Path, question: Question, seed: int) -> None:
+        """Open the study, or begin it; candidates that a kill interrupted are put in line again.
+
+        Args:
+            folder: the sweep's.
+            question: of the stage.
+            seed: of the sampler.
+
+        Raises:
+            SweepError: if the study has another budget.
+        """
+        self._folder, self.question = folder, question
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._storage = optuna.storages.RDBStorage(f"sqlite:///{folder / DATABASE}")
+        self._study = optuna.create_study(
+            storage=self._storage, study_name=question.study, direction="maximize", load_if_exists=True
+        )
+        recorded = self._study.user_attrs.get(_QUESTION)
+        if recorded is None:
+            self._study.set_user_attr(_QUESTION, dataclasses.asdict(question))
+        elif (operations := Question.recorded(recorded).operations) != question.operations:
+            raise SweepError(
+                f"operations = {question.operations:g}: the study {question.study} in {folder} has a budget of "
+                f"{operations:g}; use that, or another --storage"
+            )
+        for trial in self._trials(TrialState.RUNNING):
+            self._study.tell(trial.number, state=TrialState.FAIL)
+            self._study.enqueue_trial(trial.params)
+        # A sampler with the seed of an earlier run would propose its first candidates again.
+        self._sampler = optuna.samplers.TPESampler(
+            multivariate=True, group=True, constant_liar=True, seed=seed + len(self._study.trials)
+        )
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states)
+
+    @property
+    def finished(self) -> int:
+        """Candidates that have a score."""
+        return len(self._trials(TrialState.COMPLETE))
+
+    def begin_with(self, candidates: Sequence[Parameters]) -> None:
+        """Put candidates in line that were not yet tried or in line."""
+        for parameters in candidates:
+            self._study.enqueue_trial(parameters, skip_if_exists=True)
+
+    def promoted(self, count: int) -> list[Parameters]:
+        """Return the best candidates of the latest study that precedes this one; none if there is no such study."""
+        earlier = [
+            study
+            for study in optuna.get_all_study_summaries(self._storage)
+            if Question.recorded(study.user_attrs[_QUESTION]).precedes(self.question)
+        ]
+        if not earlier:
+            return []
+        latest = max(earlier, key=lambda study: study.user_attrs[_QUESTION]["stage"])
+        trials = optuna.load_study(study_name=latest.study_name, storage=self._storage).get_trials(
+            states=(TrialState.COMPLETE,)
+        )
+        return [trial.params for trial in sorted(trials, key=_by_score)[:count]]
+
+    def importances(self) -> dict[str, float]:
+        """Return the share of the scores' variance that each parameter explains (fANOVA), largest first.
+
+        Over the parameters that all candidates have; empty where there are too few candidates to tell.
+        """
+        if self.finished < _ENOUGH_TO_TELL:
+            return {}
+        return optuna.importance.get_param_importances(
+            self._study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
+        )
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return what came of the candidates: "candidates", a row a network; "curves", a row a network and solved N."""
+        store = Store(self._folder)
+        candidates, curves = [], []
+        for trial in self._trials(TrialState.COMPLETE):
+            for network in self.question.networks(trial.params):
+                key = {"study": self.question.study, "candidate": trial.number, "network_id": network.network_id}
+                rows, solved = (store.read(table, network.network_id) for table in (EPOCHS, SOLVED))
+                by_epoch = {row["epoch"]: row for row in rows}
+                counts = {name: rows[-1][name] if rows else None for name in _COUNTS}
+                candidates.append(
+                    key
+                    | {
+                        "seed": network.seed,
+                        "score": trial.value,
+                        "max_n": max((row["n"] for row in solved), default=0),
+                    }
+                    | counts
+                    | {"whole_budget": bool(rows) and rows[-1]["operations"] >= self.question.operations}
+                    | trial.params
+                )
+                curves += [
+                    key
+                    | {"n": row["n"], "tau_mean": row["tau_mean"], "tau_sd": row["tau_sd"]}
+                    | {name: by_epoch[row["epoch"]][name] for name in _COUNTS}
+                    for row in solved
+                ]
+        return {"candidates": pd.DataFrame(candidates), "curves": pd.DataFrame(curves)}
+
+    def export(self, folder: Path) -> None:
+        """Write the tables as FOLDER/<table>/<study>.parquet."""
+        for name, frame in self.tables().items():
+            if frame.empty:
+                continue
+            write_atomically(folder / name / f"{self.question.study}.parquet", frame.to_parquet(index=False))
+
+    def run(self, candidates: int, concurrent: int, resources: Resources, console: Console) -> list[str]:
+        """Try candidates until so many have a score; return the errors of those that failed.
+
+        Args:
+            candidates: how many the study is to have, those of earlier runs included.
+            concurrent: how many at a time; 0 is as many as there is room for.
+            resources: of each.
+            console: told of candidates that have a score.
+
+        Raises:
+            SweepError: if a machine of the cluster does not see the folder.
+        """
+        with marked(self._folder) as mark:
+            require_shared(self._folder, mark)
+            return self._run(candidates, concurrent, resources, console, mark)
+
+    def _run(self, candidates: int, concurrent: int, resources: Resources, console: Console, mark: str) -> list[str]:
+        constants = {
+            "question": dataclasses.asdict(self.question),
+            "trial": {
+                "folder": str(self._folder),
+                "mark": mark,
+                "gpus": resources.gpus,
+                "device": "cuda" if resources.gpus else "cpu",
+                "threads": max(1, int(resources.cpus)),
+            },
+        }
+
+        def space(trial: optuna.Trial) -> dict[str, Any]:
+            suggest(trial)
+            return constants
+
+        aim = {"metric": "score", "mode": "max"}
+        scheduler = ASHAScheduler(
+            time_attr="operations",
+            max_t=self.question.operations,
+            grace_period=_GRACE * self.question.operations,
+            reduction_factor=_REDUCTION,
+            **aim,
+        )
+        self._replay(scheduler)
+        searcher = _Searcher(space, sampler=self._sampler, study_name=self.question.study, storage=self._storage, **aim)
+        with scratch() as folder_of_tune:
+            results = tune.Tuner(
+                tune.with_resources(Candidate, {"cpu": resources.cpus, "gpu": resources.gpus}),
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher,
+                    scheduler=scheduler,
+                    num_samples=candidates - self.finished,
+                    max_concurrent_trials=concurrent or _room(resources),
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(
+                    storage_path=folder_of_tune,
+                    name=self.question.study,
+                    verbose=0,
+                    callbacks=[_Told(console)],
+                    failure_config=tune.FailureConfig(max_failures=RETRIES),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                ),
+            ).fit()
+        return [str(result.error) for result in results if result.error is not None]
+
+    def _replay(self, scheduler: ASHAScheduler) -> None:
+        """Show the scheduler the candidates of earlier runs, so that it stops new ones as it would have."""
+        store = Store(self._folder)
+        for trial in self._trials(TrialState.COMPLETE):
+            earlier: Any = SimpleNamespace(trial_id=f"earlier-{trial.number}")
+            result = {"operations": 0.0, "score": 0.0}
+            scheduler.on_trial_add(None, earlier)
+            networks = [network.network_id for network in self.question.networks(trial.params)]
+            for rows in zip(*(store.read(EPOCHS, key) for key in networks), strict=False):
+                result = {
+                    "operations": sum(row["operations"] for row in rows) / len(rows),
+                    "score": sum(score(row["n_max"], row["accuracy_newest"]) for row in rows) / len(rows),
+                }
+                scheduler.on_trial_result(None, earlier, result)
+            scheduler.on_trial_complete(None, earlier, result)

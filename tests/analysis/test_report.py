@@ -1,0 +1,388 @@
+import itertools
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis import figures, report
+from analysis.__main__ import main
+from analysis.claims.catalogue import CLAIMS
+from analysis.claims.evidence import Cell
+from analysis.data.study import Study
+from analysis.report._contents import NONE, Grid
+from tests.browser import chromium
+from tests.handmade import HandMade, config, solved
+from tests.simulated import Simulated
+from tsrnn.io.schemas import EPOCHS, HEADS
+from tsrnn.io.store import Store, schema
+
+ROOT = Path(__file__).resolve().parents[2]
+CELLS = [
+    *(Cell(task, curriculum) for task in ("parity", "dms") for curriculum in ("single", "multi")),
+    *(Cell(curriculum=name, tau=tau) for name in ("single", "multi") for tau in ("1", "2")),
+    Cell(curriculum="none-5"),
+    Cell(curriculum="multi", architecture="lstm"),
+    Cell(curriculum="multi", weight_decay=1e-4),
+]
+NETWORKS = 2 * len(CELLS)
+
+
+class Page(HTMLParser):
+    """What a page refers to, and how it is built."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def all(self, tag: str, attribute: str) -> list[str]:
+        return [attributes[attribute] for name, attributes in self.tags if name == tag and attribute in attributes]
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A report of a study with a name that HTML must not believe, and its file."""
+    folder = tmp_path_factory.mktemp("study")
+    results = Simulated(True, replicates=2, cells=CELLS).write(folder / "results" / "<b>all & 100%")
+    path, contents = report.write(Study(results.parent), folder / "report")
+    return path, contents
+
+
+@pytest.fixture(scope="module")
+def page(made):
+    return Page(made[0].read_text())
+
+
+class TestPage:
+    def test_one_file_that_refers_to_nothing_but_the_tables(self, made, page):
+        path, _ = made
+        assert [file.name for file in path.parent.iterdir()] == ["index.html"]
+        assert all(source.startswith("data:") for source in page.all("img", "src"))
+        assert not page.all("script", "src")
+        links = [link for link in page.all("a", "href") if not link.startswith("#")]
+        assert len(links) > 5
+        for link in links:
+            assert not link.startswith(("http", "/", "file:"))
+            assert list((path.parent / unquote(link)).glob("*.parquet")), link
+        assert "http" not in re.sub(
+            r"http://www\.w3\.org/\S+|https://arxiv\S+", "", path.read_text().split("</style>")[1]
+        )
+
+    def test_every_section_is_there_and_named(self, page):
+        ids = {attributes.get("id") for tag, attributes in page.tags if tag == "h2"}
+        assert {"max-n", "claims", "figures", "networks", "deviations", "machine", "versions", "tables"} <= ids
+        labelled = page.all("section", "aria-labelledby")
+        assert set(labelled) <= ids
+        assert {tag for tag, _ in page.tags} >= {"header", "nav", "main", "footer"}
+        anchors = [link[1:] for link in page.all("a", "href") if link.startswith("#")]
+        assert set(anchors) <= {attributes.get("id") for _, attributes in page.tags}
+
+    def test_every_figure_is_drawn_or_says_why_not(self, made, page):
+        _, contents = made
+        assert [figure.id for figure in contents.figures] == list(figures.FIGURES)
+        assert not contents.failed
+        for figure in contents.figures:
+            assert bool(figure.missing) != bool(figure.image or figure.rows)
+            assert figure.missing or figure.caption
+            assert figure.query
+            if figure.missing:
+                assert "python " in figure.missing
+                assert " ".join(figure.missing.split()) in page.words
+        drawn = [figure for figure in contents.figures if figure.image]
+        assert drawn
+        assert page.all("img", "src") == [figure.image for figure in drawn]
+        assert all(len(text) > 30 for text in page.all("img", "alt"))
+
+    def test_headers_of_tables(self, page):
+        assert all(attributes.get("scope") in ("col", "row") for tag, attributes in page.tags if tag == "th")
+        assert page.all("table", "class").count("sorts") >= 7
+
+    def test_numbers_stand_in_columns_of_numbers(self, made):
+        grids = [part for part in vars(made[1]).values() if isinstance(part, Grid)]
+        grids += [figure.rows for figure in made[1].figures if figure.rows]
+        assert len(grids) >= 6
+        for grid in grids:
+            for row in grid.rows:
+                numbers = [cell.value is not None or cell.text == NONE for cell in row]
+                assert numbers == [
+                    column.number or cell.text == NONE for column, cell in zip(grid.columns, row, strict=True)
+                ]
+
+    def test_numbers_are_those_of_the_measures(self, made, page):
+        _, contents = made
+        cells = {tuple(cell.text for cell in row[:3]): row for row in contents.max_n.rows}
+        column = [column.label for column in contents.max_n.columns].index("mean N")
+        study = Simulated(True, replicates=2, cells=CELLS).networks
+        for curriculum in ("single", "multi"):
+            own = study[(study["task"] == "dms") & (study["curriculum"] == curriculum)]
+            assert float(cells["dms", curriculum, "trained"][column].text) == own["max_n"].mean()
+        assert {row[-1].text for row in contents.max_n.rows} == {NONE, "LSTM", "weight_decay=0", "weight_decay=0.0001"}
+        assert len(contents.claims) == len(CLAIMS)
+        assert len(contents.networks.rows) == NETWORKS
+        assert f"{NETWORKS} networks, {NETWORKS} of them finished." in page.words
+        assert "paper, H = 500" in page.words
+
+    def test_learning_curves(self, made):
+        _, contents = made
+        study = Simulated(True, replicates=2, cells=CELLS)
+        rows = study.load(EPOCHS)
+        assert set(contents.curves) == set(rows["network_id"])
+        network_id = rows["network_id"].iloc[0]
+        own = rows[rows["network_id"] == network_id]
+        assert contents.curves[network_id]["epoch"] == own["epoch"].tolist()
+        assert contents.curves[network_id]["n"] == own["n_max"].tolist()
+        assert contents.curves[network_id]["tau"] == [None] * len(own)
+
+    def test_deviations_are_those_of_the_record(self, page):
+        assert "how to switch" in page.words
+        assert 'TrainedTau(constraint="clamp_forward")' in page.words
+        assert "Deviations that cannot be switched" in page.words
+        assert "What was checked" not in page.words
+
+    def test_text_is_legible(self):
+        """WCAG AA: 4.5 to 1 for text, in the light and in the dark."""
+        css = (ROOT / "analysis" / "report" / "page.css").read_text()
+        light, dark = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]
+        for mode in (light, dark):
+            colours = dict(re.findall(r"--(\w+): (#\w{6})", mode))
+            for text, ground in itertools.product(
+                ("text", "muted", "link", "good", "bad", "unsure", "none"), ("page", "card")
+            ):
+                assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+            for line in ("focus", "curve", "second"):
+                assert contrast(colours[line], colours["page"]) >= 3
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+class TestPartialResults:
+    def test_a_sweep_that_has_only_begun(self, tmp_path):
+        Store(tmp_path / "fixed_tau").create()
+        path, contents = report.write(Study(tmp_path / "fixed_tau"), tmp_path / "out.html")
+        assert path == tmp_path / "out.html"
+        assert not contents.failed
+        assert all(figure.missing for figure in contents.figures)
+        assert contents.counts["not run"] == len(CLAIMS)
+
+    def test_one_network_that_is_running(self, tmp_path):
+        made = HandMade(tmp_path / "fixed_tau")
+        made.add(config(), [solved(2, 1), solved(3, 4)], status="")
+        _, contents = report.write(Study(tmp_path), tmp_path / "report")
+        assert not contents.failed
+        assert contents.summary.startswith("1 networks, 0 of them finished")
+
+    def test_one_curriculum_only(self, tmp_path):
+        Simulated(True, replicates=1, cells=[Cell()]).write(tmp_path / "curricula")
+        _, contents = report.write(Study(tmp_path), tmp_path / "report")
+        assert not contents.failed
+
+    def test_what_is_to_be_measured_is_where_the_checkpoints_are(self, tmp_path):
+        HandMade(tmp_path / "architectures").add(config("multi"), epochs=0, status="")
+        HandMade(tmp_path / "curricula").add(config("multi"), [solved(2, 1), solved(3, 4)])
+        contents = report.collect(Study(tmp_path), tmp_path)
+        missing = {figure.id: figure.missing for figure in contents.figures}
+        assert missing["5b"].endswith(f"python -m analysis timescales {tmp_path / 'curricula'}")
+
+    def test_long_curves_are_thinned_and_keep_their_ends(self, tmp_path):
+        made = HandMade(tmp_path / "fixed_tau")
+        key = made.add(config(), accuracies=list(np.linspace(0.5, 1.0, 1000)))
+        contents = report.collect(Study(tmp_path), tmp_path)
+        curve = contents.curves[key]
+        assert contents.thinned == len(curve["epoch"]) == 120
+        assert (curve["epoch"][0], curve["epoch"][-1]) == (1, 1000)
+        assert (curve["accuracy"][0], curve["accuracy"][-1]) == (0.5, 1.0)
+
+
+class TestCommand:
+    def test_it_says_where_the_page_is(self, tmp_path, capsys):
+        HandMade(tmp_path / "results" / "fixed_tau").add(config(), [solved(2, 1)])
+        assert main(["report", str(tmp_path / "results"), "--out", str(tmp_path / "report")]) == 0
+        assert capsys.readouterr().out.strip() == str(tmp_path / "report" / "index.html")
+
+    def test_a_figure_that_fails_costs_no_other(self, tmp_path, capsys, monkeypatch):
+        def fails(study):
+            raise ZeroDivisionError("by nothing")
+
+        monkeypatch.setattr(figures, "FIGURES", dict(figures.FIGURES) | {"3a": fails})
+        HandMade(tmp_path / "fixed_tau").add(config(), [solved(2, 1)])
+        assert main(["report", str(tmp_path), "--out", str(tmp_path / "r.html")]) == 1
+        assert capsys.readouterr().err == "failed: figure 3a: ZeroDivisionError: by nothing\n"
+        page = Page((tmp_path / "r.html").read_text())
+        assert "ZeroDivisionError: by nothing" in page.words
+        assert page.all("img", "src")
+
+    def test_errors_are_one_line(self, tmp_path, capsys):
+        assert main(["report", str(tmp_path / "nowhere")]) == 1
+        HandMade(tmp_path / "fixed_tau")
+        (tmp_path / "file").write_text("")
+        assert main(["report", str(tmp_path), "--out", str(tmp_path / "file")]) == 1
+        nowhere, file = capsys.readouterr().err.splitlines()
+        assert "nowhere is not a folder" in nowhere
+        assert "cannot write" in file
+
+
+def test_in_a_browser(made):
+    """One test, since starting a browser takes longer than what is asked of it."""
+    path, contents = made
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        said, asked = [], []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(path.as_uri())
+
+        images = page.eval_on_selector_all("figure img", "all => all.map(i => [i.complete, i.naturalWidth])")
+        assert len(images) == sum(bool(figure.image) for figure in contents.figures)
+        assert all(complete and width > 100 for complete, width in images)
+        assert {url.split(":")[0] for url in asked} <= {"file", "data"}
+
+        # A table sorts on click, and by keyboard.
+        header = page.locator("#networks ~ .scroll th", has_text="max N")
+        rows = "document.querySelectorAll('#networks ~ .scroll tbody tr')"
+        cells = f"[...{rows}].map(row => Number(row.cells[6].innerText))"
+        before = page.evaluate(cells)
+        header.locator("button").click()
+        assert page.evaluate(cells) == sorted(before) != before
+        assert header.get_attribute("aria-sort") == "ascending"
+        header.locator("button").focus()
+        page.keyboard.press("Enter")
+        assert page.evaluate(cells) == sorted(before, reverse=True)
+        assert header.get_attribute("aria-sort") == "descending"
+
+        # A figure is enlarged, by keyboard too.
+        dialog, image = page.locator("dialog"), page.locator("dialog img")
+        page.locator(".zoom").first.focus()
+        page.keyboard.press("Enter")
+        assert dialog.is_visible()
+        fits = image.bounding_box()["width"]
+        page.keyboard.press("+")
+        assert image.bounding_box()["width"] == pytest.approx(1.5 * fits, rel=0.01)
+        page.keyboard.press("Escape")
+        assert not dialog.is_visible()
+        assert page.evaluate("document.activeElement.className") == "zoom"
+
+        # A learning curve opens on click, and by keyboard.
+        network = page.locator("[data-network]").first
+        network.click()
+        assert page.locator("dialog svg path.curve-line").count() == 3  # accuracy, mean, N: the study has no taus
+        assert network.get_attribute("data-network") in page.locator("dialog h2").inner_text()
+        page.locator("dialog [data-close]").click()
+        page.locator("[data-network]").nth(1).focus()
+        page.keyboard.press("Enter")
+        assert dialog.is_visible()
+        page.keyboard.press("Escape")
+
+        # Dark mode follows the system.
+        ground = "getComputedStyle(document.body).backgroundColor"
+        light = page.evaluate(ground)
+        page.emulate_media(color_scheme="dark")
+        assert (light, page.evaluate(ground)) == ("rgb(255, 255, 255)", "rgb(20, 23, 27)")
+        assert page.evaluate("getComputedStyle(document.querySelector('figure img')).backgroundColor") == light
+
+        # Nothing scrolls sideways on a telephone; print shows all there is of a table.
+        page.set_viewport_size({"width": 375, "height": 700})
+        assert page.evaluate("document.documentElement.scrollWidth") == 375
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 718, "height": 1047})  # A4 within margins of a centimetre
+        assert page.evaluate("document.documentElement.scrollWidth") == 718
+        assert not page.locator("nav").is_visible()
+        assert page.evaluate("[...document.querySelectorAll('.tall')].every(d => d.scrollHeight <= d.clientHeight + 1)")
+        assert said == []
+
+
+@pytest.mark.slow
+def test_two_hundred_networks_of_a_thousand_epochs(tmp_path):
+    """A report of the paper's size takes less than a minute and ten megabytes."""
+    study = Simulated(True, replicates=10, cells=[*CELLS, *(Cell(curriculum=f"sliding-{w}") for w in (3, 5)), *EXTRA])
+    folder = study.write(tmp_path / "results" / "all")
+    networks = study.networks
+    assert len(networks) == 200
+    (folder / "epochs" / "all.parquet").unlink()
+    (folder / "heads" / "all.parquet").unlink()
+    rng = np.random.default_rng(0)
+    epoch = np.arange(1, 1001)
+    for network_id, curriculum in zip(networks["network_id"], networks["curriculum"], strict=True):
+        n = np.minimum(2 + epoch // 10, 101)
+        columns = {column.name: rng.random(1000) for column in EPOCHS.columns}
+        columns |= {"network_id": [network_id] * 1000, "epoch": epoch, "n_min": np.full(1000, 2), "n_max": n}
+        columns |= {"steps": epoch * 600, "tau_mean": 1 + rng.random(1000)}
+        pq.write_table(pa.table(columns, schema=schema(EPOCHS)), folder / "epochs" / f"{network_id}.parquet")
+        if curriculum == "multi":
+            heads = {"epoch": np.repeat(epoch, n - 1), "n": np.concatenate([np.arange(2, last + 1) for last in n])}
+            heads |= {"network_id": [network_id] * len(heads["n"]), "accuracy": rng.random(len(heads["n"]))}
+            pq.write_table(pa.table(heads, schema=schema(HEADS)), folder / "heads" / f"{network_id}.parquet")
+    # Processor time: the same on a machine that others use. It computes in one thread.
+    began, clock = time.process_time(), time.perf_counter()
+    path, contents = report.write(Study(folder.parent), tmp_path / "report")
+    took, wall = time.process_time() - began, time.perf_counter() - clock
+    size = path.stat().st_size / 1e6
+    drawn = sum(bool(figure.image) for figure in contents.figures)
+    print(f"{took:.1f} s ({wall:.1f} s by the clock), {size:.1f} MB, {drawn} figures drawn")
+    assert not contents.failed
+    assert took < 60
+    assert size < 10
+
+
+EXTRA = [
+    Cell(curriculum="all-20"),
+    *(Cell(curriculum=name, k=str(k)) for name in ("single", "multi") for k in (2, 3)),
+    *(Cell(curriculum=f"none-{n}") for n in (10, 20)),
+]
+
+
+@pytest.mark.slow
+def test_an_installed_package_has_the_page_and_the_deviations(tmp_path):
+    source = tmp_path / "source"
+    # Not the repository itself: building would leave files in it.
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "results*", "*.egg-info", "__pycache__"))
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(source)]
+    subprocess.run(command, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"analysis/report/page.html.jinja", "analysis/report/page.css", "analysis/report/page.js"} <= set(names)
+    assert any(name.endswith("data/share/tsrnn/fidelity.md") for name in names)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--ignore-installed"]
+    subprocess.run([*install, "--prefix", str(tmp_path / "installed"), str(wheel)], check=True)
+    (site,) = tmp_path.glob("installed/lib/python*/site-packages")
+    code = "import analysis.report as r; print(r.__file__); print(r.deviations()[:60])"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.startswith(str(site))
+    assert "<h3>Settings</h3>" in found.stdout

@@ -1,0 +1,167 @@
+"""Files of results that were changed at random load as what was written, or fail with the project's own error."""
+
+import ast
+import pickle
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from analysis.data import frames
+from analysis.data.frames import ResultsError
+from analysis.verify import verification
+from sweeps.engine.errors import SweepError
+from sweeps.engine.folder import Record, SweepFolder
+from tests.sweeps.test_reliability import SMALL, trained
+from tests.sweeps.test_sweeps import ROOT
+from tsrnn.config import RunConfig
+from tsrnn.io.checkpoint import CheckpointError, load
+from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, RUNS, Table
+from tsrnn.io.store import Store, StoreError, read_rows
+
+FEW, MANY = 100, 1000
+COUNTS = [FEW, pytest.param(MANY, marks=pytest.mark.slow)]
+
+
+def mutants(content: bytes, count: int) -> Iterator[bytes]:
+    """Bits flipped, bytes replaced, removed and put in, ends cut off, pieces doubled."""
+    for seed in range(count):
+        draw = random.Random(seed)
+        changed, at = bytearray(content), draw.randrange(len(content))
+        length = draw.randrange(1, 20)
+        match draw.randrange(6):
+            case 0:
+                changed[at] ^= 1 << draw.randrange(8)
+            case 1:
+                del changed[at:]
+            case 2:
+                del changed[at : at + length]
+            case 3:
+                changed[at:at] = draw.randbytes(length)
+            case 4:
+                changed[at:at] = changed[draw.randrange(len(content)) :][: 10 * length]
+            case _:
+                for _ in range(length):
+                    changed[draw.randrange(len(changed))] = draw.randrange(256)
+        yield bytes(changed)
+
+
+def refused(path: Path, count: int, loads_the_same: Callable[[], bool], error: type[Exception]) -> int:
+    """Return how many mutants of a file fail with `error`; the others must load as what was written."""
+    loaded = 0
+    for seed, content in enumerate(mutants(path.read_bytes(), count)):
+        path.write_bytes(content)
+        with suppress(error):
+            assert loads_the_same(), f"mutant {seed} loads as something else"
+            loaded += 1
+    return count - loaded
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of one network, trained to its end."""
+    folder = SweepFolder(str(tmp_path_factory.mktemp("fuzz")), "small")
+    folder.write(Record("small", "quick", "paper", SMALL, tuple(SMALL.replicates(3))))
+    trained(folder.path, [SMALL])
+    return folder.path
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_checkpoints(folder: Path, tmp_path: Path, count: int):
+    path = Path(shutil.copy(folder / "checkpoints" / SMALL.network_id / "epoch-000004.safetensors", tmp_path))
+    written = load(path)
+
+    def loads_the_same() -> bool:
+        found = load(path)
+        return (found.config, found.progress) == (written.config, written.progress) and all(
+            ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
+            for ours, theirs in [
+                (found.network, written.network),
+                *((found.optimizer[part], written.optimizer[part]) for part in written.optimizer),
+            ]
+        )
+
+    assert refused(path, count, loads_the_same, CheckpointError) > 0.9 * count
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("table", [RUNS, OUTCOMES, EPOCHS, HEADS], ids=lambda table: table.name)
+def test_tables(folder: Path, tmp_path: Path, table: Table, count: int):
+    path = Path(shutil.copy(folder / table.name / f"{SMALL.network_id}.parquet", tmp_path))
+    written = read_rows(path, table)
+    assert refused(path, count, lambda: read_rows(path, table).equals(written), StoreError) > 0.8 * count
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_records_of_sweeps(folder: Path, tmp_path: Path, count: int):
+    (tmp_path / "small").mkdir()
+    path = Path(shutil.copy(folder / "sweep.json", tmp_path / "small"))
+    written = SweepFolder(str(tmp_path), "small").read()
+    assert refused(path, count, lambda: SweepFolder(str(tmp_path), "small").read() == written, SweepError) > 0.9 * count
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_configurations(tmp_path: Path, count: int):
+    """A number that became another is another configuration; what is read must be a whole and valid one."""
+    path = tmp_path / "config.json"
+    path.write_text(SMALL.to_json())
+
+    def is_valid() -> bool:
+        found = RunConfig.from_json(path.read_bytes())
+        return RunConfig.from_json(found.to_json()) == found
+
+    assert refused(path, count, is_valid, ValidationError) > 0.5 * count
+
+
+class _Payload:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_in_place_of_a_file_is_never_executed(folder: Path, tmp_path: Path):
+    sweep = Path(shutil.copytree(folder, tmp_path / "small"))
+    bait = tmp_path / "executed"
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        crafted = pickle.dumps(_Payload(bait), protocol)
+        for path in [*sweep.rglob("*.safetensors"), *sweep.rglob("*.parquet"), sweep / "sweep.json"]:
+            path.write_bytes(crafted)
+        for path in sweep.rglob("*.safetensors"):
+            with pytest.raises(CheckpointError):
+                load(path)
+        with pytest.raises(StoreError):
+            Store(sweep).finished()
+        with pytest.raises(SweepError):
+            SweepFolder(str(tmp_path), "small").read()
+        with pytest.raises(ResultsError):
+            frames.load(sweep, RUNS)
+        assert verification.verify(sweep).problems
+    torch.save({"weight": _Payload(bait)}, next(sweep.rglob("*.safetensors")))
+    assert verification.verify(sweep).problems
+    assert not bait.exists()
+    pickle.loads(pickle.dumps(_Payload(bait)))
+    assert bait.exists(), "the bait works"
+
+
+def test_no_program_of_the_project_reads_pickles_of_results():
+    """torch.load is for the authors' files, and takes tensors only."""
+    calls = {"pickle.load", "pickle.loads", "torch.load", "joblib.load", "numpy.load", "np.load", "pd.read_pickle"}
+    found = []
+    for package in ("tsrnn", "sweeps", "analysis"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in calls:
+                    weights_only = any(
+                        k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords
+                    )
+                    found.append((path.relative_to(ROOT).as_posix(), ast.unparse(node.func), weights_only))
+    assert found == [("tsrnn/io/reference.py", "torch.load", True)]

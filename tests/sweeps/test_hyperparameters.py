@@ -1,0 +1,282 @@
+"""The hyperparameter study: its space, its candidates, and that a kill loses none that is finished."""
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import FixedTrial, TrialState
+
+from sweeps.engine.errors import SweepError
+from sweeps.search.space import KNOWN, network_of, suggest
+from sweeps.search.study import DATABASE, Candidate, Question, Search, score
+from tests.processes import kill_everything
+from tsrnn.config import SGD, AdamW, MultiHead, RateDecay, RunConfig, SingleHead
+from tsrnn.config.presets import with_preset
+from tsrnn.io.schemas import EPOCHS
+from tsrnn.io.store import Store
+from tsrnn.tasks import DMS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+QUESTION = Question(stage=12, operations=3e7, task="parity", curriculum_name="multi", hidden=6, seeds=(0, 1))
+FAST = KNOWN[2] | {"batch_size": 8, "steps_per_epoch": 10, "precision": "float32"}
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+
+def draws(count: int) -> list[dict[str, object]]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    found = []
+    for _ in range(count):
+        trial = study.ask()
+        suggest(trial)
+        found.append(trial.params)
+    return found
+
+
+class TestSpace:
+    @pytest.mark.parametrize("known", KNOWN)
+    def test_what_a_study_begins_with_lies_in_it(self, known):
+        trial = FixedTrial(known)
+        suggest(trial)
+        assert trial.params == known
+        for name, distribution in trial.distributions.items():
+            assert distribution._contains(distribution.to_internal_repr(known[name])), name
+
+    def test_every_candidate_is_a_network_judged_on_the_papers_sequences(self):
+        candidates = [network_of(parameters) for parameters in draws(100)]
+        assert len({network.network_id for network in candidates}) == 100
+        for network in candidates:
+            assert network.task == RunConfig().task
+            assert network.training.solved_accuracy == RunConfig().training.solved_accuracy
+            assert network.training.test_batches * network.training.sequences_tested == 2560
+            assert RunConfig.from_json(network.to_json()) == network
+
+    def test_the_papers_candidate_trains_as_the_paper_does(self):
+        network = network_of(KNOWN[0])
+        assert network.shown == network.task == RunConfig().task
+        assert network.network == RunConfig().network
+        assert network.curriculum == MultiHead()
+        training = dataclasses.replace(
+            network.training, steps_per_epoch=600, test_batches=50, test_batch_size=None, screening_batches=None
+        )
+        assert training == RunConfig().training
+
+    def test_parameters_become_settings(self):
+        network = network_of(
+            {
+                "batch_size": 100, "steps_per_epoch": 20, "optimizer": "adamw", "adam_learning_rate": 0.01,
+                "beta2": 0.99, "weight_decay": 0.1, "rate_decay": True, "rate_decay_n": 9,
+                "rate_decay_power": 1.5, "clip": 3.0, "input_probability": "half", "asked_all": False, "asked": 9,
+                "longest_factor": 3, "slope": 0.2, "tau_high": 1.5, "ahead": 5, "solved_weight": 0.5,
+                "precision": "bfloat16",
+            },
+            task="dms", hidden=30, seed=8,
+        )  # fmt: skip
+        assert (network.task, network.seed, network.network.hidden) == (DMS(), 8, 30)
+        assert (network.shown.kind, network.shown.asked, network.shown.input_probability) == ("dms", 9, 0.5)
+        assert network.shown.lengths_for(10) == (18, 36)
+        assert network.network.nonlinearity.slope == 0.2
+        assert (network.network.tau.low, network.network.tau.high) == (1.0, 1.5)
+        assert network.curriculum == MultiHead(ahead=5)
+        training = network.training
+        assert training.optimizer == AdamW(learning_rate=0.01, beta2=0.99, weight_decay=0.1)
+        assert (training.batch_size, training.steps_per_epoch, training.test_batches) == (100, 20, 10)
+        assert training.rate_decay == RateDecay(n=9, power=1.5)
+        assert (training.clip.max_norm, training.solved_weight, training.precision) == (3.0, 0.5, "bfloat16")
+
+    def test_the_preset_tuned_is_a_candidate(self):
+        network, tuned = network_of(KNOWN[3]), with_preset(RunConfig(), "tuned")
+        training = dataclasses.replace(tuned.training, precision="bfloat16")
+        assert network == dataclasses.replace(tuned, training=training, curriculum=MultiHead(ahead=5), end=network.end)
+
+    def test_asked_at_all_steps_that_have_n_bits(self):
+        shown = network_of(KNOWN[3]).shown
+        assert (shown.asked, shown.lengths_for(10), shown.asked_steps(26, 10)) == ("all", (26, 34), 17)
+
+    def test_single_head_has_no_heads_ahead(self):
+        network = network_of(KNOWN[2] | {"solved_weight": 0.3}, curriculum_name="single")
+        assert (network.curriculum, network.training.solved_weight) == (SingleHead(), 1.0)
+
+    def test_sgd(self):
+        assert network_of(KNOWN[1]).training.optimizer == SGD(learning_rate=0.02, momentum=0.9)
+
+    def test_a_task_that_is_not_about_bits_is_refused(self):
+        with pytest.raises(ValueError, match="task = sines: allowed are tasks about bits"):
+            network_of(KNOWN[0], task="sines")
+
+
+def test_score_is_the_n_solved_and_the_way_to_the_next():
+    assert score(5, 0.5) == score(5, 0.3) == 4
+    assert score(5, 0.74) == pytest.approx(4.5)
+    assert score(5, 0.99) == score(6, 0.5) == 5
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    Store(tmp_path).create()
+    return tmp_path
+
+
+class TestSearch:
+    def ask(self, search: Search) -> optuna.Trial:
+        """Take the next candidate, as the search does."""
+        trial = search._study.ask()
+        suggest(trial)
+        return trial
+
+    def test_begins_with_what_is_known_once(self, folder: Path):
+        for _ in range(2):
+            search = Search(folder, QUESTION, 0)
+            search.begin_with(KNOWN)
+        assert [self.ask(search).params for _ in KNOWN] == list(KNOWN)
+        assert self.ask(search).params not in KNOWN
+
+    def test_a_candidate_that_was_interrupted_is_tried_again_and_finished_ones_stay(self, folder: Path):
+        search = Search(folder, QUESTION, 0)
+        search.begin_with(KNOWN)
+        first, second = self.ask(search), self.ask(search)
+        search._study.tell(first, 3.5)
+        again = Search(folder, QUESTION, 0)
+        assert again.finished == 1
+        assert again._study.best_params == KNOWN[0]
+        again.begin_with(KNOWN)
+        assert [self.ask(again).params for _ in KNOWN[1:]] == [*KNOWN[2:], second.params]
+
+    def test_the_best_are_promoted_to_later_stages_and_other_seeds(self, folder: Path):
+        search = Search(folder, QUESTION, 0)
+        values = [2.0, 5.0, 4.0]
+        trials = [self.ask(search) for _ in values]
+        for trial, value in zip(trials, values, strict=True):
+            search._study.tell(trial, value)
+        later = Search(folder, dataclasses.replace(QUESTION, stage=25, operations=9e9), 0)
+        assert search.promoted(9) == []
+        assert later.promoted(2) == [trials[1].params, trials[2].params]
+        assert Search(folder, dataclasses.replace(QUESTION, seeds=(7, 8)), 0).promoted(1) == [trials[1].params]
+        assert Search(folder, dataclasses.replace(QUESTION, stage=50, hidden=7), 0).promoted(1) == []
+        later._study.tell(self.ask(later), 1.0)
+        assert len(Search(folder, dataclasses.replace(QUESTION, stage=50), 0).promoted(9)) == 1
+
+    def test_another_budget_in_the_same_study_is_refused(self, folder: Path):
+        Search(folder, QUESTION, 0)
+        with pytest.raises(
+            SweepError, match=r"operations = 6e\+07: the study parity-multi-12.* has a budget of 3e\+07"
+        ):
+            Search(folder, dataclasses.replace(QUESTION, operations=6e7), 0)
+
+    def test_proposals_of_a_resumed_study_are_new(self, folder: Path):
+        proposals = []
+        for _ in range(3):
+            search = Search(folder, QUESTION, 0)
+            trial = self.ask(search)
+            search._study.tell(trial, 1.0)
+            proposals.append(str(trial.params))
+        assert len(set(proposals)) == 3
+
+
+class TestCandidate:
+    def config(self, folder: Path) -> dict[str, object]:
+        trial = {"folder": str(folder), "mark": EPOCHS.name, "device": "cpu", "gpus": 0, "threads": 1}
+        return FAST | {"question": dataclasses.asdict(QUESTION), "trial": trial}
+
+    def test_it_ends_at_the_budget_and_its_score_is_that_of_its_rows(self, folder: Path):
+        candidate = Candidate(self.config(folder))
+        results = [candidate.step()]
+        while not results[-1]["done"]:
+            results.append(candidate.step())
+        last, before = results[-1], results[-2]
+        assert before["operations"] < QUESTION.operations <= last["operations"]
+        rows = [Store(folder).read(EPOCHS, network.network_id) for network in QUESTION.networks(FAST)]
+        assert [len(own) for own in rows] == [len(results)] * 2
+        ends = [own[-1] for own in rows]
+        assert last["operations"] == pytest.approx(sum(row["operations"] for row in ends) / 2)
+        assert last["score"] == pytest.approx(sum(score(r["n_max"], r["accuracy_newest"]) for r in ends) / 2)
+        assert not list(folder.glob("checkpoints/*/n-*"))
+        candidate.stop()
+
+    def test_one_that_was_stopped_goes_on_in_a_later_stage(self, folder: Path):
+        candidate = Candidate(self.config(folder))
+        for _ in range(3):
+            stopped = candidate.step()
+        candidate.stop()
+        again = Candidate(self.config(folder))
+        assert again._started == dict.fromkeys((n.network_id for n in QUESTION.networks(FAST)), 3)
+        assert sum(come for _, come in again._come.values()) / 2 == pytest.approx(stopped["score"])
+        further = again.step()
+        assert further["operations"] > stopped["operations"]
+        again.stop()
+
+
+def command(storage: Path, candidates: int) -> list[str]:
+    options = ["--stage", "12", "--candidates", str(candidates), "--hidden", "6", "--operations", "2e8", "--json"]
+    where = ["--storage", str(storage), "--address", "local", "--concurrent", "1"]
+    return [sys.executable, "sweeps/hyperparameters.py", *options, *where]
+
+
+def finished(storage: Path) -> dict[int, tuple[float, str]]:
+    """Return the candidates that have a score, as the database holds them."""
+    database = storage / "hyperparameters" / DATABASE
+    if not database.exists():
+        return {}
+    studies = optuna.get_all_study_names(f"sqlite:///{database}")
+    if not studies:
+        return {}
+    trials = optuna.load_study(study_name=studies[0], storage=f"sqlite:///{database}").get_trials(
+        states=(TrialState.COMPLETE,)
+    )
+    return {trial.number: (trial.value, json.dumps(trial.params, sort_keys=True)) for trial in trials}
+
+
+@pytest.mark.slow
+def test_killed_at_any_time_no_finished_candidate_is_lost(tmp_path: Path):
+    process = subprocess.Popen(command(tmp_path, 50), cwd=REPOSITORY, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while len(before := finished(tmp_path)) < 3:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.2)
+    kill_everything(process)
+    before = finished(tmp_path)
+    count = len(before) + 2
+    result = subprocess.run(command(tmp_path, count), cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
+    after = finished(tmp_path)
+    assert len(after) == count
+    assert before.items() <= after.items()
+    told = pd.DataFrame(json.loads(result.stdout)["candidates"])
+    assert told.groupby("candidate")["score"].first().to_dict() == pytest.approx(
+        {number: value for number, (value, _) in after.items()}
+    )
+    assert told.groupby("candidate").size().eq(2).all()
+    assert not any(math.isnan(value) for value in told["score"])
+    exported = pd.read_parquet(tmp_path / "hyperparameters" / "candidates")
+    assert set(exported["network_id"]) == set(told["network_id"])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--stage", "13"], "stage = 13: allowed are 12, 25, 50, 100"),
+        (["--candidates", "0"], "candidates = 0: allowed are numbers from 1 on"),
+        (["--seed", "-1"], "seed = -1: allowed are numbers from 0 on"),
+        (["--operations", "0"], "operations = 0: allowed are numbers above 0"),
+        (["--task", "sines"], "sines"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path: Path, monkeypatch, capsys, options: list[str], says: str):
+    from sweeps import hyperparameters
+    from tsrnn.command_line import run
+
+    monkeypatch.chdir(tmp_path)
+    assert run(hyperparameters.app, options) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
+    assert says in told
+    assert not list(tmp_path.iterdir())

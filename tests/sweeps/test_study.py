@@ -1,0 +1,215 @@
+"""Every experiment of the study: its grid, what it says of itself before it runs, and how little its file holds."""
+
+import ast
+import importlib
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sweeps.engine.options import Options
+from sweeps.engine.runner import main
+from sweeps.engine.scales import SCALES, base_config
+from tests.processes import descendants, is_running
+from tsrnn.config import GRU, LSTM, Leaky, RunConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Combinations of each grid at the scale quick, and at the paper's.
+GRIDS = {
+    "fixed_tau": (16, 16),
+    "curricula": (4, 4),
+    "no_curriculum": (8, 18),
+    "all_heads": (2, 2),
+    "sliding_window": (8, 12),
+    "nonlinearities": (10, 10),
+    "weight_decay": (8, 8),
+    "temporal_patterns": (2, 2),
+    "architectures": (9, 9),
+    "input_duration": (8, 8),
+    "time_discretisation": (6, 6),
+}
+
+
+def load_all() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("study", ROOT / "sweeps" / "all.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def grid(name: str, scale: str = "quick", preset: str = "paper") -> list[RunConfig]:
+    sweep = importlib.import_module(f"sweeps.{name}").SWEEP
+    assert sweep.name == name
+    return list(sweep.grid(base_config(scale, preset), Options(scale=scale)))
+
+
+def test_all_runs_every_sweep_there_is():
+    files = {path.stem for path in (ROOT / "sweeps").glob("[!_]*.py")}
+    # Retraining starts from another sweep's results; the search for hyperparameters is no part of the paper's study.
+    assert set(load_all().SWEEPS) == files - {"all", "retraining", "hyperparameters"} == set(GRIDS)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_sweep_can_be_tuned(name: str):
+    tuned, paper = grid(name, preset="tuned"), grid(name)
+    assert [(run.task, run.curriculum, run.network, run.time) for run in tuned] == [
+        (run.task, run.curriculum, run.network, run.time) for run in paper
+    ]
+    for run in tuned:
+        assert (run.shown is not None) == hasattr(run.task, "input_probability")
+        assert RunConfig.from_json(run.to_json()) == run
+
+
+@pytest.mark.parametrize("name", GRIDS)
+class TestSweeps:
+    @pytest.mark.parametrize("preset", ["paper", "authors"])
+    @pytest.mark.parametrize("scale", SCALES)
+    def test_every_combination_is_another_network(self, name: str, scale: str, preset: str):
+        networks = grid(name, scale, preset)
+        assert len({config.network_id for config in networks}) == len(networks)
+        if scale != "laptop":
+            assert len(networks) == GRIDS[name][scale == "paper"]
+
+    def test_a_dry_run_states_runs_networks_and_operations(
+        self, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ):
+        options = ["--scale", "quick", "--replicates", "2", "--dry-run", "--json", "--storage", str(tmp_path)]
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *options])
+        with pytest.raises(SystemExit) as ended:
+            main(importlib.import_module(f"sweeps.{name}").SWEEP)
+        assert ended.value.code == 0
+        plan = json.loads(capsys.readouterr().out)
+        assert len(plan["runs"]) == GRIDS[name][0]
+        assert len({run["title"] for run in plan["runs"]}) == GRIDS[name][0]
+        assert plan["networks"] == 2 * GRIDS[name][0]
+        assert plan["operations"] > 0
+        assert plan["seconds"] > 0
+        assert not list(tmp_path.iterdir())
+
+    def test_the_file_is_short_and_imports_the_runner_and_the_configurations_only(self, name: str):
+        text = (ROOT / "sweeps" / f"{name}.py").read_text()
+        assert len(text.splitlines()) <= 60
+        modules = {node.module for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)}
+        own = {module for module in modules if module and module.split(".")[0] in {"sweeps", "tsrnn", "analysis"}}
+        assert own <= {
+            "sweeps.engine.grid",
+            "sweeps.engine.options",
+            "sweeps.engine.readings",
+            "sweeps.engine.runner",
+            "tsrnn.config",
+        }
+
+    def test_its_text_says_what_it_asks_and_what_was_found(self, name: str):
+        doc = importlib.import_module(f"sweeps.{name}").__doc__
+        for part in ("\nQuestion: ", "\nGrid: ", "\nStop rule: ", "\nThe paper "):
+            assert part in doc
+
+
+def test_gated_networks_are_trained_by_adam_and_leaky_ones_by_the_scale():
+    for config in grid("architectures", "paper", "authors"):
+        if isinstance(config.network, Leaky):
+            assert config.training == base_config("paper", "authors").training
+        else:
+            assert isinstance(config.network, GRU | LSTM)
+            assert config.training.optimizer.kind == "adam"
+            assert (config.training.batch_size, config.training.steps_per_epoch) == (64, 300)
+
+
+def test_what_was_fixed_from_scratch_has_at_most_fifty_epochs():
+    assert {config.end.max_epochs for config in grid("no_curriculum", "paper")} == {50}
+    assert {config.end.max_epochs for config in grid("no_curriculum", "quick")} == {40}
+
+
+class TestAll:
+    def test_help(self):
+        result = subprocess.run([sys.executable, "sweeps/all.py", "--help"], cwd=ROOT, capture_output=True, text=True)
+        assert result.returncode == 0
+        assert "The whole study" in result.stdout
+
+    @pytest.mark.parametrize("json_asked", [False, True])
+    def test_a_dry_run_ends_with_what_all_cost(self, tmp_path: Path, json_asked: bool):
+        options = ["--scale", "quick", "--hidden", "8", "--replicates", "1", "--dry-run", "--storage", str(tmp_path)]
+        command = [sys.executable, "sweeps/all.py", *options, *(["--json"] if json_asked else [])]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert [line.removeprefix("== ") for line in done.stderr.splitlines()] == list(GRIDS)
+        *each, last = done.stdout.splitlines()
+        networks = sum(quick for quick, _ in GRIDS.values())
+        if json_asked:
+            found, total = [json.loads(line) for line in each], json.loads(last)
+            assert [one["sweep"] for one in found] == list(GRIDS)
+            assert total == {"sweep": "all"} | {
+                part: sum(one[part] for one in found) for part in ("networks", "operations", "seconds")
+            }
+            assert total["networks"] == networks
+        else:
+            assert last.startswith(f"All {len(GRIDS)} sweeps, one after the other: {networks} networks, about ")
+        assert not list(tmp_path.iterdir())
+
+    def test_a_dry_run_tells_of_a_folder_that_is_in_the_way_and_goes_on(self, tmp_path: Path):
+        (tmp_path / "curricula").mkdir()
+        (tmp_path / "curricula" / "thesis.txt").write_text("mine")
+        options = ["--scale", "quick", "--hidden", "8", "--replicates", "1", "--dry-run", "--storage", str(tmp_path)]
+        done = subprocess.run([sys.executable, "sweeps/all.py", *options], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr.count("error: ") == 1
+        assert "choose another --storage" in done.stderr
+        assert done.stdout.splitlines()[-1].startswith(f"All {len(GRIDS) - 1} sweeps")
+
+    def test_a_bad_option_ends_it_at_once(self):
+        command = [sys.executable, "sweeps/all.py", "--scale", "huge"]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert result.returncode == 2
+        assert result.stderr.count("== ") == 1
+        assert "huge" in result.stderr
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+    def test_a_signal_ends_the_sweep_that_is_running_and_begins_no_other(self, tmp_path: Path, number: signal.Signals):
+        study = start_all(tmp_path)
+        sweep = wait_for_child(study.pid)
+        study.send_signal(number)
+        _, errors = study.communicate(timeout=60)
+        assert study.returncode == 128 + number
+        assert errors.count("== ") == 1
+        assert not Path(f"/proc/{sweep}").exists()
+
+    @pytest.mark.slow
+    def test_a_sweep_that_trains_is_told_to_stop_and_leaves_no_process(self, tmp_path: Path):
+        study = start_all(tmp_path)
+        sweep = wait_for_child(study.pid)
+        end = time.monotonic() + 120
+        while not list(tmp_path.glob("fixed_tau/checkpoints/*/epoch-*")):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        processes = [sweep, *descendants(sweep)]
+        study.terminate()
+        _, errors = study.communicate(timeout=60)
+        assert study.returncode == 128 + signal.SIGTERM
+        assert "the same command, or --resume with the same --storage, continues them" in errors
+        assert "Traceback" not in errors
+        assert [path.name for path in tmp_path.iterdir()] == ["fixed_tau"]
+        time.sleep(2)
+        assert not [pid for pid in processes if is_running(pid)]
+
+
+def start_all(storage: Path) -> subprocess.Popen[str]:
+    options = ["--scale", "quick", "--hidden", "8", "--replicates", "1", "--storage", str(storage)]
+    command = [sys.executable, "sweeps/all.py", *options, "--address", "local"]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_child(pid: int) -> int:
+    """Return the first process that a process starts."""
+    end = time.monotonic() + 60
+    while not (found := [*descendants(pid)]):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return found[0]

@@ -1,0 +1,1 @@
+"""Simulation of trained networks and what is estimated from their activity."""

@@ -1,0 +1,143 @@
+"""Drives a population with random inputs for as many steps as wanted, and streams its states.
+
+States come in blocks, so that the memory needed does not grow with the number of steps. What is recorded of them is
+the caller's choice: every observer is called with every block.
+
+    autocovariance = Autocovariance(lags=31)
+    observe(population, [(seed, "timescales 5")], [autocovariance], steps=100_000)
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from tsrnn.networks import Population
+from tsrnn.randomness import Streams
+from tsrnn.tasks import Task
+from tsrnn.training.sampling import initial_states
+
+Observer = Callable[[Tensor], object]
+"""Is called with the activities [t, R, B, H] of the next t steps. How many they are may vary from call to call."""
+
+BURN_IN = 500
+"""Steps before the first that is recorded, in the paper's protocol of timescales."""
+
+# Time steps simulated at once: enough to make little of what each block costs once, few enough that the allocator
+# keeps the memory of their states (bytes): new pages cost more than what is computed on them.
+_BLOCK, _STATES = 500, 1 << 24
+
+
+@torch.no_grad()
+def states_in_blocks(population: Population, inputs: Iterable[Tensor], initial: Tensor) -> Iterator[Tensor]:
+    """Run a population over inputs that come in blocks.
+
+    Args:
+        population: R networks.
+        inputs: blocks [t, R, B] of consecutive steps.
+        initial: [R, B, S] states before the first step.
+
+    Yields:
+        [t, R, B, S] the states after each step of a block.
+    """
+    state = initial
+    for block in inputs:
+        states = population.all_states(block, state)
+        state = states[-1].clone()
+        yield states
+
+
+def block_steps(state: Tensor, most: int) -> int:
+    """Return how many steps to simulate at once: `most`, or as many as 16 MB of states like `state` allow."""
+    return max(1, min(most, _STATES // (state.numel() * state.element_size())))
+
+
+def simulate(
+    population: Population,
+    addresses: Sequence[tuple[str | int, ...]],
+    *,
+    steps: int = 100_000,
+    trials: int = 10,
+    burn_in: int = BURN_IN,
+    inputs: float | Task = 0.5,
+) -> Iterator[Tensor]:
+    """Drive R networks, each with its own random inputs in every trial, and yield their activities.
+
+    A trial's inputs and initial state come from streams of its own: they are the same however many trials, steps
+    and other networks there are.
+
+    Args:
+        population: R networks.
+        addresses: [R] where each network's randomness comes from: (seed, *name).
+        steps: T, steps that are yielded, a trial.
+        trials: B.
+        burn_in: steps before them.
+        inputs: P(bit = 1) of independent bits, or a task: its own inputs. Those are drawn for all steps at once.
+
+    Yields:
+        activities [t, R, B, H] of consecutive steps, T in all; a block may be overwritten after its turn.
+
+    Raises:
+        ValueError: if a number is out of range, or the number of addresses is not R.
+
+    Source: timescale protocol, section 4.2: Bernoulli bits, 10^5 steps after 500 of burn-in, 10 trials.
+    """
+    for name, value, least in (("steps", steps, 1), ("trials", trials, 1), ("burn_in", burn_in, 0)):
+        if value < least:
+            raise ValueError(f"{name} = {value}: allowed are numbers from {least} on")
+    if isinstance(inputs, float | int) and not 0 <= inputs <= 1:
+        raise ValueError(f"inputs = {inputs}: allowed is a probability, 0 to 1, or a task")
+    if len(addresses) != population.replicates:
+        raise ValueError(f"addresses: {len(addresses)} of them; allowed are {population.replicates}, one a network")
+    return _activities(population, addresses, steps, trials, burn_in, inputs)
+
+
+def _activities(
+    population: Population,
+    addresses: Sequence[tuple[str | int, ...]],
+    steps: int,
+    trials: int,
+    burn_in: int,
+    inputs: float | Task,
+) -> Iterator[Tensor]:
+    def streams(purpose: str) -> Streams:
+        return Streams.named(
+            [(*address, purpose, trial) for address in addresses for trial in range(trials)], population.device
+        )
+
+    shape = (population.replicates, trials)
+    initial = initial_states(population, streams("state"), 1).view(*shape, population.state_size)
+    blocks = _inputs(inputs, streams("bits"), shape, burn_in + steps, block_steps(initial, _BLOCK))
+    before = burn_in
+    for states in states_in_blocks(population, blocks, initial):
+        recorded = states[before:]
+        before = max(0, before - len(states))
+        if len(recorded):
+            yield population.activity(recorded)
+
+
+def _inputs(inputs: float | Task, streams: Streams, shape: tuple[int, int], steps: int, span: int) -> Iterator[Tensor]:
+    """Yield blocks [t, R, B] of at most `span` of the steps, from R B streams."""
+    if isinstance(inputs, Task):
+        # What a task shows may depend on the step, so it cannot be drawn block by block.
+        yield from torch.split(inputs.draw_inputs([steps] * len(streams), 1, streams).view(steps, *shape), span)
+        return
+    for start in range(0, steps, span):
+        drawn = streams.uniform(min(span, steps - start))
+        yield (drawn < inputs).float().view(*shape, -1).permute(2, 0, 1)
+
+
+def observe(
+    population: Population,
+    addresses: Sequence[tuple[str | int, ...]],
+    observers: Sequence[Observer],
+    *,
+    steps: int = 100_000,
+    trials: int = 10,
+    burn_in: int = BURN_IN,
+    inputs: float | Task = 0.5,
+) -> None:
+    """Drive R networks and show every block of their activities to every observer; see `simulate`."""
+    for block in simulate(population, addresses, steps=steps, trials=trials, burn_in=burn_in, inputs=inputs):
+        for observer in observers:
+            observer(block)

@@ -1,0 +1,286 @@
+"""One network on disk: a safetensors file that says what it is and rebuilds its own network.
+
+The file's header carries JSON (configuration, progress, checksum); nothing in it can be executed. Loading is
+strict: a missing, extra, misshapen or damaged tensor is a `CheckpointError`.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic.dataclasses import dataclass as checked_dataclass
+from torch import Tensor
+
+from tsrnn import curricula
+from tsrnn.config import RunConfig, explain
+from tsrnn.curricula import CurriculumState
+from tsrnn.errors import Failure
+from tsrnn.io.files import Location, ObjectPath, location, write_atomically
+from tsrnn.kinds import MemoryN
+from tsrnn.networks import NetworkState, Population, initial_network, parameter_dtype, population, shapes
+from tsrnn.networks.choice import Computed
+from tsrnn.training.optimizers import OptimizerState, initial_state
+
+FORMAT: Final = "tsrnn-2"
+
+
+class CheckpointError(Failure):
+    """A checkpoint cannot be read; the message names the file and says why."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint's file is not what was written: cut off or changed."""
+
+
+@checked_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Progress:
+    """How far a network's training has come.
+
+    Attributes:
+        heads: the N in training, ascending.
+        solved: those of them that have been solved, ascending.
+        epoch: epochs trained.
+        epochs_on_newest: epochs trained since the newest N entered.
+        max_n: the largest N solved; 0 where none was.
+        steps: optimiser steps taken.
+        operations: useful floating-point operations of its matrix products.
+        wall_s: its own computing time in seconds: its share of its population's.
+    """
+
+    heads: Annotated[tuple[MemoryN, ...], Field(min_length=1)]
+    solved: tuple[MemoryN, ...] = ()
+    epoch: int = 0
+    epochs_on_newest: int = 0
+    max_n: int = 0
+    steps: int = 0
+    operations: float = 0.0
+    wall_s: float = 0.0
+
+    @field_validator("heads")
+    @classmethod
+    def _ascending(cls, heads: tuple[int, ...]) -> tuple[int, ...]:
+        if list(heads) != sorted(set(heads)):
+            raise ValueError(f"heads = {heads}: allowed are different N in ascending order")
+        return heads
+
+    @model_validator(mode="after")
+    def _solved_are_in_training(self) -> Self:
+        if list(self.solved) != [n for n in self.heads if n in self.solved]:
+            raise ValueError(f"solved = {self.solved}: allowed are N of heads = {self.heads}, ascending")
+        return self
+
+    @property
+    def curriculum(self) -> CurriculumState:
+        """The state of the curriculum."""
+        return CurriculumState(self.heads, self.solved)
+
+
+_PROGRESS: Final[TypeAdapter[Progress]] = TypeAdapter(Progress)
+_COMPUTED: Final[TypeAdapter[Computed | None]] = TypeAdapter(Computed | None)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One network at the end of an epoch.
+
+    Attributes:
+        config: the network's run.
+        progress: how far it has come.
+        network: its tensors by name, heads by their N.
+        optimizer: the optimiser's state (see `tsrnn.training.optimizers.initial_state`); empty where no step was
+            taken, or only the weights are kept.
+        computed: on what and how it was trained last; None where it has taken no step, or an older version wrote it.
+    """
+
+    config: RunConfig
+    progress: Progress
+    network: NetworkState
+    optimizer: OptimizerState = field(default_factory=dict)
+    computed: Computed | None = None
+
+    def population(self) -> Population:
+        """Return the network as a population of one, whose products are those of its parameters' dtype."""
+        return population(self.config.network, [self.network], [self.progress.heads])
+
+
+def new(config: RunConfig) -> Checkpoint:
+    """Return the state a run starts from: epoch 0, initial weights, the curriculum's first heads.
+
+    Raises:
+        CheckpointError: if the run starts from a checkpoint instead.
+    """
+    if config.source:
+        raise CheckpointError(f"{config.network_id}: starts from the checkpoint {config.source}, which is not there")
+    heads = curricula.start(config.curriculum).heads
+    return Checkpoint(config, Progress(heads=heads), initial_network(config, heads))
+
+
+def save(checkpoint: Checkpoint, path: Location) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    tensors = {f"network/{name}": t for name, t in checkpoint.network.items()}
+    for part, state in checkpoint.optimizer.items():
+        tensors |= {f"optimizer/{part}/{name}": t for name, t in state.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    about = {
+        "format": FORMAT,
+        "config": json.loads(checkpoint.config.to_json()),
+        "progress": asdict(checkpoint.progress),
+    }
+    if checkpoint.computed is not None:
+        about["computed"] = asdict(checkpoint.computed)
+    text = json.dumps(about, sort_keys=True)
+    metadata = {"tsrnn": text, "sha256": _digest(text, tensors)}
+    write_atomically(path, safetensors.torch.save(tensors, metadata))
+
+
+def load(path: str | Location) -> Checkpoint:
+    """Read a checkpoint.
+
+    Args:
+        path: A file, or s3://BUCKET/PATH.
+
+    Raises:
+        CheckpointError: if the file is absent, damaged, not one of ours, or does not fit its own configuration.
+    """
+    path = location(path)
+    try:
+        metadata, tensors = _read(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise DamagedCheckpointError(f"{path}: not a readable safetensors file ({error})") from None
+    if "tsrnn" not in metadata:
+        raise CheckpointError(f"{path}: not a tsrnn checkpoint (its header has no tsrnn entry)")
+    if metadata.get("sha256") != _digest(metadata["tsrnn"], tensors):
+        raise DamagedCheckpointError(f"{path}: damaged (its contents do not match its checksum)")
+    config, progress, computed = _about(path, metadata["tsrnn"])
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition("/")
+        if part not in parts:
+            raise CheckpointError(f"{path}: unknown tensor {name}; allowed are network/... and optimizer/...")
+        parts[part][rest] = tensor
+    dtype = parameter_dtype(config.training)
+    described = shapes(config.network, progress.heads, config.task.head_width)
+    network = {name: torch.empty(shape, dtype=dtype, device="meta") for name, shape in described.items()}
+    _check(path, parts["network"], network, "network")
+    state = initial_state(config.training.optimizer, network)
+    flat = {f"{part}/{name}": tensor for part, tensors in state.items() for name, tensor in tensors.items()}
+    if parts["optimizer"]:
+        _check(path, parts["optimizer"], flat, "optimizer")
+        optimizer = {part: {name: parts["optimizer"][f"{part}/{name}"] for name in state[part]} for part in state}
+    else:
+        optimizer = {}
+    return Checkpoint(config, progress, parts["network"], optimizer, computed)
+
+
+def _read(path: Location) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return the header's texts and the tensors of a safetensors file."""
+    if isinstance(path, ObjectPath):
+        with tempfile.TemporaryDirectory(prefix="tsrnn-") as folder:
+            copy = Path(folder) / "checkpoint"
+            copy.write_bytes(path.read_bytes())
+            return _read(copy)
+    with safetensors.safe_open(path, framework="pt") as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _about(path: Location, text: str) -> tuple[RunConfig, Progress, Computed | None]:
+    try:
+        about: Any = json.loads(text)
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            raise CheckpointError(f"{path}: unknown format; this version reads {FORMAT}")
+        config = RunConfig.from_json(json.dumps(about.get("config")))
+        progress = _PROGRESS.validate_json(json.dumps(about.get("progress")))
+        return config, progress, _COMPUTED.validate_json(json.dumps(about.get("computed")))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: its header is not JSON ({error})") from None
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: {explain(error)}") from None
+
+
+def _check(path: Location, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], part: str) -> None:
+    """Hold the tensors against what the configuration says they are."""
+    if expected.keys() != found.keys():
+        wrong = sorted(expected.keys() ^ found.keys())
+        raise CheckpointError(f"{path}: {part}: missing or unknown tensors: {', '.join(wrong)}")
+    for name, right in expected.items():
+        tensor = found[name]
+        if tensor.shape != right.shape or tensor.dtype != right.dtype:
+            raise CheckpointError(
+                f"{path}: {part}/{name} is {tensor.dtype} {list(tensor.shape)}; "
+                f"its configuration needs {right.dtype} {list(right.shape)}"
+            )
+
+
+def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+class CheckpointFolder:
+    """A network's checkpoints below a sweep's folder: `checkpoints/<network_id>/`.
+
+    "epoch-000012.safetensors" is where the run resumes; the newest two are kept, so that a damaged one costs
+    an epoch and not the run. "n-005.safetensors" holds the weights that solved N = 5.
+    """
+
+    def __init__(self, sweep: Location, network_id: str) -> None:
+        """Address the folder; nothing is made before the first save."""
+        self._sweep = sweep
+        self._folder = sweep / "checkpoints" / network_id
+
+    def save_resume(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint a run resumes from, and remove those before the previous one."""
+        save(checkpoint, self._folder / f"epoch-{checkpoint.progress.epoch:06d}.safetensors")
+        for old in self._resumes()[2:]:
+            old.unlink(missing_ok=True)
+
+    def save_solved(self, checkpoint: Checkpoint, n: int) -> str:
+        """Write the weights that solved N = n; return the path relative to the sweep's folder."""
+        save(checkpoint, self._folder / f"n-{n:03d}.safetensors")
+        return f"checkpoints/{self._folder.name}/n-{n:03d}.safetensors"
+
+    def newest(self, config: RunConfig, last_epoch: int | None = None) -> tuple[Checkpoint, list[str]]:
+        """Return the newest valid checkpoint of this run, a new one where there is none, and warnings.
+
+        A checkpoint that is damaged, or of another configuration, is passed over and named in the warnings.
+
+        Args:
+            config: The run.
+            last_epoch: The last epoch that has rows. Where an older checkpoint agrees with it, a newer one is passed
+                over: two writers of one network, one of them about to be dead, leave such a pair.
+        """
+        warnings, ahead = [], []
+        for path in self._resumes():
+            try:
+                found = load(path)
+            except CheckpointError as error:
+                warnings.append(str(error))
+                continue
+            if found.config != config:
+                warnings.append(f"{path}: belongs to another configuration ({found.config.network_id})")
+            elif last_epoch is not None and found.progress.epoch > last_epoch:
+                ahead.append(found)
+            else:
+                return found, warnings
+        return ahead[0] if ahead else new(config), warnings
+
+    def _resumes(self) -> list[Location]:
+        return sorted(self._folder.glob("epoch-*.safetensors"), key=str, reverse=True)

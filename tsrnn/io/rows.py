@@ -1,0 +1,102 @@
+"""What a run reports, as rows of the tables in `tsrnn.io.schemas`."""
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+
+import torch
+
+from tsrnn import curricula
+from tsrnn.config import FixedTau, Leaky, RunConfig
+from tsrnn.io.checkpoint import Progress
+from tsrnn.io.schemas import Row
+from tsrnn.training.loop import EpochReport, Outcome
+
+
+def runs_row(config: RunConfig, sweep: str, scale: str) -> Row:
+    """Return a network's row of `runs`."""
+    network = config.network
+    self_interaction = nonlinearity = tau = None
+    if isinstance(network, Leaky):
+        self_interaction, nonlinearity = network.self_interaction, network.nonlinearity.kind
+        tau = f"{network.tau.tau:g}" if isinstance(network.tau, FixedTau) else network.tau.kind
+    return {
+        "network_id": config.network_id,
+        "sweep": sweep,
+        "scale": scale,
+        "task": config.task.kind,
+        "curriculum": curricula.name(config.curriculum),
+        "architecture": network.kind,
+        "self_interaction": self_interaction,
+        "nonlinearity": nonlinearity,
+        "tau": tau,
+        "hidden": network.hidden,
+        "seed": config.seed,
+        "config": config.to_json(),
+    }
+
+
+def outcomes_row(
+    config: RunConfig,
+    outcome: Outcome,
+    progress: Progress | None = None,
+    device: str | None = None,
+    products: str | None = None,
+) -> Row:
+    """Return a network's row of `outcomes`; without `progress`, how far it came is left empty."""
+    return {
+        "network_id": config.network_id,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "max_n": progress and progress.max_n,
+        "epochs": progress and progress.epoch,
+        "steps": progress and progress.steps,
+        "operations": progress and progress.operations,
+        "wall_s": progress and progress.wall_s,
+        "device": device,
+        "products": products or None,
+        "versions": json.dumps(
+            {"tsrnn": version("tsrnn"), "torch": torch.__version__, "python": platform.python_version()}
+        ),
+    }
+
+
+def epochs_row(report: EpochReport) -> Row:
+    """Return an epoch's row of `epochs`."""
+    progress = report.checkpoint.progress
+    return {
+        "network_id": report.config.network_id,
+        "epoch": report.epoch,
+        "n_min": min(report.accuracies),
+        "n_max": report.n,
+        "loss": report.loss,
+        "accuracy_newest": report.accuracy,
+        "accuracy_mean": report.accuracy_mean,
+        "grad_norm": report.grad_norm,
+        "tau_mean": report.tau_mean,
+        "tau_sd": report.tau_sd,
+        "steps": progress.steps,
+        "operations": progress.operations,
+        "wall_s": progress.wall_s,
+    }
+
+
+def heads_rows(report: EpochReport) -> list[Row]:
+    """Return an epoch's rows of `heads`, one for each N in training."""
+    key = {"network_id": report.config.network_id, "epoch": report.epoch}
+    return [key | {"n": n, "accuracy": accuracy} for n, accuracy in report.accuracies.items()]
+
+
+def solved_rows(report: EpochReport, checkpoints: Mapping[int, str]) -> list[Row]:
+    """Return an epoch's rows of `solved`, one for each N solved in it; `checkpoints` says where its weights are."""
+    shared = {
+        "network_id": report.config.network_id,
+        "epoch": report.epoch,
+        "epochs_taken": report.epochs_taken,
+        "tau_mean": report.tau_mean,
+        "tau_sd": report.tau_sd,
+    }
+    return [
+        shared | {"n": n, "accuracy": report.accuracies[n], "checkpoint": checkpoints[n]} for n in report.newly_solved
+    ]

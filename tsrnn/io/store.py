@@ -1,0 +1,353 @@
+"""The only Parquet writer: one file per network and table, always rewritten whole.
+
+A file `<folder>/<table>/<network_id>.parquet` is replaced atomically and never appended to or deleted. So
+`pandas.read_parquet("<folder>/<table>")` in another process never fails and never sees a partial or doubled
+row, and writing the same rows again changes nothing. `empty.parquet` in each table's folder holds the schema
+and no rows: a table without networks reads as an empty frame with the right dtypes.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from tsrnn.errors import Failure
+from tsrnn.io.files import Location, ObjectPath, location, write_atomically
+from tsrnn.io.schemas import BY_NAME, EPOCHS, HEADS, OUTCOMES, SOLVED, TABLES, Row, Table
+
+_ARROW_TYPES: Final = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
+# A network id names a file: not the empty one, not one that readers skip ("_", "."), none in another folder.
+_NETWORK_ID: Final = re.compile(r"(?!empty$)[A-Za-z0-9][A-Za-z0-9_-]*")
+
+# To an object store, at the same time.
+_REQUESTS: Final = 32
+
+
+class StoreError(Failure):
+    """A folder or file of results cannot be used; the message names it and says what to do."""
+
+
+class DamagedFileError(StoreError):
+    """A file of a table is not what was written: absent, cut off or changed."""
+
+
+def schema(table: Table) -> pa.Schema:
+    """Return a table's Arrow schema: keys are not nullable, metadata holds each column's unit and meaning."""
+    return pa.schema(
+        [
+            pa.field(
+                column.name,
+                _ARROW_TYPES[column.dtype],
+                nullable=not column.key,
+                metadata={"unit": column.unit, "meaning": column.meaning},
+            )
+            for column in table.columns
+        ]
+    )
+
+
+class Store:
+    """The Parquet tables of one sweep, below one folder, local or in an object store.
+
+    A network has one writer at a time; several networks may be written from several processes at once.
+    """
+
+    def __init__(self, folder: str | Location):
+        self.folder = location(folder)
+
+    def create(self, tables: Sequence[Table] = TABLES) -> None:
+        """Make the folder of every table, and the file that lets an empty table be read.
+
+        Calling it on a folder with results leaves the results as they are.
+
+        Args:
+            tables: Which tables; those of a sweep by default.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        for table in tables:
+            _write_file(self.folder / table.name / "empty.parquet", schema(table).empty_table())
+
+    def write(self, table: Table, network_id: str, rows: Sequence[Row]) -> None:
+        """Write all rows one network has in a table, replacing those written before.
+
+        Args:
+            table: Which table.
+            network_id: The network; every row's `network_id` must be this.
+            rows: The rows in any order, each with exactly the table's columns.
+
+        Raises:
+            ValueError: a row lacks a column, has an unknown one, a value of the wrong type or another id for
+                the network, or two rows share a key; the message names the column.
+            StoreError: the folder cannot be written.
+        """
+        self._put(table, network_id, encode(table, network_id, rows))
+
+    def write_solved(self, table: Table, network_id: str, n: int, rows: pa.Table, writer: str = "") -> None:
+        """Write the rows one network has at one solved N, keeping those it has at others.
+
+        Args:
+            table: Which table; it has a column `n`.
+            network_id: The network.
+            n: The N; every row's `n` must be this.
+            rows: What `encode` returned for the rows.
+            writer: Tells apart programs that write rows of the same network into the same table, perhaps at the
+                same time: each has its own file.
+
+        Raises:
+            StoreError: the folder cannot be written, or the network's file is damaged or has other columns.
+        """
+        before = self._get(table, network_id, writer)
+        whole = pa.concat_tables([before.filter(pc.field("n") != n), rows])
+        self._put(table, network_id, whole.sort_by([(name, "ascending") for name in table.key]), writer)
+
+    def read(self, table: Table, network_id: str, writer: str = "") -> list[Row]:
+        """Return the rows one network has in a table, ordered by key; none if it was never written.
+
+        Args:
+            table: Which table.
+            network_id: The network.
+            writer: Whose rows; see `write_solved`.
+
+        Raises:
+            StoreError: the file is damaged, or has other columns than this version writes.
+        """
+        rows: list[Row] = self._get(table, network_id, writer).to_pylist()
+        return rows
+
+    def finished(self) -> dict[str, str]:
+        """Return the status of every network that has an outcome, by network_id.
+
+        Raises:
+            StoreError: the folder was never created, or a file in it is damaged.
+        """
+        folder = self.folder / OUTCOMES.name
+        if not folder.is_dir():
+            raise StoreError(f"{folder} does not exist: create the store before reading it")
+        outcomes = read_folder(folder)
+        return dict(zip(outcomes["network_id"].to_pylist(), outcomes["status"].to_pylist(), strict=True))
+
+    def last_epoch(self, network_id: str) -> int:
+        """Return the last epoch that a network has a row of in `epochs`; 0 where it has none.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        return pc.max(self._get(EPOCHS, network_id)["epoch"]).as_py() or 0
+
+    def _path(self, table: Table, network_id: str, writer: str = "") -> Location:
+        if not _NETWORK_ID.fullmatch(network_id):
+            raise ValueError(f"network_id = {network_id!r} cannot name a file: use letters, digits, '-' and '_'")
+        return self.folder / table.name / f"{network_id}{writer and '.'}{writer}.parquet"
+
+    def _put(self, table: Table, network_id: str, rows: pa.Table, writer: str = "") -> None:
+        _write_file(self._path(table, network_id, writer), rows)
+
+    def _get(self, table: Table, network_id: str, writer: str = "") -> pa.Table:
+        path = self._path(table, network_id, writer)
+        if not path.exists():
+            return schema(table).empty_table()
+        return read_rows(path, table)
+
+
+class NetworkTables:
+    """The rows one network has in `epochs`, `heads` and `solved` while it trains.
+
+    Rows once added stay encoded as Arrow columns: a flush does not build them again from Python objects.
+
+    Args:
+        store: Where the rows are read from, and flushed to.
+        network_id: The network.
+        through_epoch: Training resumes after this epoch (0: from the start). Rows of later epochs, which a
+            crashed run wrote after its last checkpoint, are dropped: they will be trained again.
+
+    Raises:
+        StoreError: a file of this network is damaged, or its rows end before `through_epoch`.
+    """
+
+    def __init__(self, store: Store, network_id: str, through_epoch: int):
+        self._store = store
+        self._network_id = network_id
+        # Each table in pieces, which together are ordered by key.
+        self._pieces: dict[Table, list[pa.Table]] = {}
+        self._changed: set[Table] = set()
+        for table in (EPOCHS, HEADS, SOLVED):
+            written = store._get(table, network_id)
+            kept = written.filter(pc.less_equal(written["epoch"], through_epoch))
+            self._pieces[table] = [kept]
+            if kept.num_rows < written.num_rows:
+                self._changed.add(table)
+        last = pc.max(self._pieces[EPOCHS][0]["epoch"]).as_py() or 0
+        if last < through_epoch:
+            # Going on would leave a hole in the learning curve that nothing shows.
+            raise StoreError(
+                f"the rows of {network_id} in {store.folder / EPOCHS.name} end at epoch {last}, but its "
+                f"checkpoint is of epoch {through_epoch}: {_repair(store.folder)}"
+            )
+
+    def add(self, epochs_row: Row, heads_rows: Sequence[Row], solved_rows: Sequence[Row]) -> None:
+        """Take the rows of one epoch; rows of the same epoch, or of the same solved N, are replaced.
+
+        Args:
+            epochs_row: The epoch's row of `epochs`.
+            heads_rows: Its rows of `heads`, one for each N in training.
+            solved_rows: Its rows of `solved`, one for each N solved in it.
+
+        Raises:
+            ValueError: a row does not fit its table (see `Store.write`); nothing is taken.
+        """
+        rows = {EPOCHS: [epochs_row], HEADS: heads_rows, SOLVED: solved_rows}
+        added = {table: encode(table, self._network_id, rows[table]) for table in rows if rows[table]}
+        for table, piece in added.items():
+            self._pieces[table] = _extended(table, self._pieces[table], piece)
+            self._changed.add(table)
+
+    def flush(self) -> None:
+        """Write the tables that changed since the last flush.
+
+        `epochs` comes last: an epoch that can be read there has its rows in the other tables too.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        for table in (HEADS, SOLVED, EPOCHS):
+            if table in self._changed:
+                whole = pa.concat_tables(self._pieces[table]).combine_chunks()
+                self._store._put(table, self._network_id, whole)
+                self._pieces[table] = [whole]
+                self._changed.remove(table)
+
+
+def _extended(table: Table, pieces: list[pa.Table], piece: pa.Table) -> list[pa.Table]:
+    """Return a network's rows with a piece added: in place of the rows of its epoch (or solved N), if any."""
+    by = table.key[1]
+    last = pieces[-1][by]
+    if len(last) == 0 or last[-1].as_py() < piece[by][0].as_py():
+        return [*pieces, piece] if len(last) else [piece]
+    whole = pa.concat_tables(pieces)
+    others = whole.filter(pc.invert(pc.is_in(whole[by], piece[by].combine_chunks())))
+    return [pa.concat_tables([others, piece]).sort_by([(name, "ascending") for name in table.key])]
+
+
+def encode(table: Table, network_id: str, rows: Sequence[Row]) -> pa.Table:
+    """Return checked rows as Arrow columns, ordered by key.
+
+    Raises:
+        ValueError: the rows do not fit the table; see `Store.write`.
+    """
+    names = {column.name for column in table.columns}
+    for row in rows:
+        if missing := names - row.keys():
+            raise ValueError(f"{table.name}: a row lacks column {', '.join(sorted(missing))}")
+        if unknown := row.keys() - names:
+            raise ValueError(f"{table.name}: a row has the unknown column {', '.join(sorted(unknown))}")
+    arrays = []
+    for column in table.columns:
+        values = [row[column.name] for row in rows]
+        if column.key and None in values:
+            raise ValueError(f"{table.name}: column {column.name} is a key and cannot be None")
+        if column.name == "network_id" and any(value != network_id for value in values):
+            raise ValueError(f"{table.name}: column network_id must be {network_id} in every row")
+        if column.dtype == "int64" and not all(value is None or isinstance(value, Integral) for value in values):
+            raise ValueError(f"{table.name}: column {column.name} must be int64")  # Arrow would truncate
+        try:
+            arrays.append(pa.array(values, _ARROW_TYPES[column.dtype]))
+        except (pa.ArrowException, TypeError) as error:
+            raise ValueError(f"{table.name}: column {column.name} must be {column.dtype}: {error}") from error
+    encoded = pa.Table.from_arrays(arrays, schema=schema(table))
+    keys = [tuple(row[name] for name in table.key) for row in rows]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"{table.name}: two rows have the same {', '.join(table.key)}")
+    return encoded.sort_by([(name, "ascending") for name in table.key])
+
+
+def read_rows(path: Location, table: Table) -> pa.Table:
+    """Read one file of a table, and hold it against its checksums.
+
+    Columns that tables got later are empty in a file that lacks them.
+
+    Raises:
+        DamagedFileError: it is absent or damaged.
+        StoreError: it has other columns than this version knows.
+    """
+    rows, expected = _read_file(path), schema(table)
+    if rows.schema.equals(expected):
+        return rows
+    for column in table.columns:
+        if column.later and column.name not in rows.schema.names:
+            field = expected.field(column.name)
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    if set(rows.schema.names) == set(expected.names):
+        rows = rows.select(expected.names)
+    if not rows.schema.equals(expected):
+        raise StoreError(f"{path} has other columns than this version of tsrnn writes: use a new folder")
+    return rows
+
+
+def read_folder(folder: Location) -> pa.Table:
+    """Read every file of a table's folder, while other processes replace some.
+
+    Args:
+        folder: A folder that `Store.create` made.
+
+    Returns:
+        All rows, in no promised order.
+
+    Raises:
+        StoreError: a file is damaged, or has other columns than the rest; or there is none.
+    """
+    try:
+        if isinstance(folder, ObjectPath):
+            # Arrow's dataset reads a file in several requests: between two of them it may be replaced.
+            with ThreadPoolExecutor(_REQUESTS) as pool:
+                return pa.concat_tables(pool.map(_read_file, _files(folder)), promote_options="default")
+        checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        dataset = ds.dataset(
+            folder,
+            schema=schema(BY_NAME[folder.name]) if folder.name in BY_NAME else None,
+            format=ds.ParquetFileFormat(default_fragment_scan_options=checked),
+        )
+        return dataset.to_table()
+    except (pa.ArrowException, OSError) as error:
+        for path in _files(folder):
+            _read_file(path)  # names the damaged file
+        raise StoreError(f"{folder} cannot be read: {_one_line(error)}") from error
+
+
+def _files(folder: Location) -> list[Location]:
+    return sorted(folder.glob("[!_.]*.parquet"), key=str)
+
+
+def _write_file(path: Location, rows: pa.Table) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer, compression="zstd", write_page_checksum=True)
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or _one_line(error)}; choose a folder that can be written"
+        ) from error
+
+
+def _read_file(path: Location) -> pa.Table:
+    try:
+        with pq.ParquetFile(io.BytesIO(path.read_bytes()), page_checksum_verification=True) as file:
+            return file.read()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DamagedFileError(f"{path} cannot be read ({_one_line(error)}): {_repair(path.parent.parent)}") from error
+
+
+def _repair(folder: Location) -> str:
+    return f"run `python -m analysis verify {folder} --repair`, then resume the sweep"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

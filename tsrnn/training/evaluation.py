@@ -1,0 +1,118 @@
+"""How well a population answers: accuracy of every head, in sequences as in training or all the time.
+
+The accuracy is the mean of the task's score: a share of right answers, or R^2; `tsrnn.tasks` says which.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tsrnn.config import Time
+from tsrnn.dynamics.simulation import block_steps, states_in_blocks
+from tsrnn.networks import Population
+from tsrnn.randomness import Streams
+from tsrnn.tasks import Task
+from tsrnn.training.sampling import Address, batches, initial_states, over_steps
+
+# Time steps simulated at once: the answers of many heads take more memory than the states they read.
+_BLOCK = 100
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """An accuracy, at most 1, with its standard error over batches (protocol end) or trials (in-time)."""
+
+    accuracy: float
+    standard_error: float
+
+
+@torch.no_grad()
+def end_accuracy(
+    population: Population,
+    task: Task,
+    addresses: Sequence[Address],
+    count: int,
+    batch: int,
+    time: Time = Time(),  # noqa: B008
+) -> list[dict[int, Accuracy]]:
+    """Test every head on sequences drawn and asked as in training: one length a batch.
+
+    Args:
+        population: R networks.
+        task: draws the sequences and judges the answers.
+        addresses: [R] where each network's test sequences come from.
+        count: batches.
+        batch: sequences a batch.
+        time: how long an input is held; it need not be what the networks were trained with.
+
+    Returns:
+        [R] accuracies by the head's N, each over `count` x `batch` sequences.
+    """
+    scores = []
+    for drawn, initial in batches(task, population, addresses, count, batch, time):
+        answers = population.with_steps(drawn.dt).answers(drawn.inputs, drawn.lengths, initial, drawn.asked)
+        score = task.score(answers, drawn.targets, population.head_table).double().mean(3)
+        scores.append(over_steps(score, drawn.asked))
+    return _accuracies(population, torch.stack(scores))
+
+
+@torch.no_grad()
+def in_time_accuracy(
+    population: Population,
+    task: Task,
+    addresses: Sequence[Address],
+    *,
+    warm_up: int = 100,
+    steps: int = 1000,
+    trials: int = 10,
+    watch: Callable[[Tensor], None] | None = None,
+) -> list[dict[int, Accuracy]]:
+    """Ask every head after every step of one long sequence a trial (section 5, appendix L).
+
+    Args:
+        population: R networks.
+        task: draws the inputs; for interventions it should be `task.balanced()`.
+        addresses: [R] where each network's sequences come from.
+        warm_up: steps before the first answer counts.
+        steps: answers that count, a trial.
+        trials: sequences a network.
+        watch: called with the states [T, R, trials, H] after the steps that count, a block of them at a time.
+
+    Returns:
+        [R] accuracies by the head's N, each over `trials` x `steps` answers.
+
+    Raises:
+        ValueError: if `warm_up` is shorter than the largest N: early labels would miss bits.
+    """
+    largest = int(population.head_table.max())
+    if warm_up < largest:
+        raise ValueError(f"warm_up = {warm_up}: allowed are numbers from the largest N, {largest}, on")
+    bits = Streams.named([(*address, "bits") for address in addresses], population.device)
+    states = Streams.named([(*address, "state") for address in addresses], population.device)
+    state = initial_states(population, states, trials)
+    inputs = task.draw_inputs([warm_up + steps] * population.replicates, trials, bits)
+    total = torch.zeros(trials, *population.head_table.shape, dtype=torch.float64, device=population.device)
+    start = 0
+    for block in states_in_blocks(population, torch.split(inputs, block_steps(state, _BLOCK)), state):
+        asked = range(max(start, warm_up), start + len(block))
+        if asked:
+            counting = block[asked.start - start :]
+            if watch is not None:
+                watch(counting)
+            answers = population.logits_of(counting)
+            targets = task.targets(inputs, population.head_table, asked)
+            total += task.score(answers, targets, population.head_table).sum(0, dtype=torch.float64).permute(2, 0, 1)
+        start += len(block)
+    return _accuracies(population, total / steps)
+
+
+def _accuracies(population: Population, samples: Tensor) -> list[dict[int, Accuracy]]:
+    """Average [S, R, K] accuracies of S batches or trials; their spread gives the standard error."""
+    mean = samples.mean(0).tolist()
+    spread = samples.std(0, correction=1) if len(samples) > 1 else torch.full_like(samples[0], float("nan"))
+    error = (spread / len(samples) ** 0.5).tolist()
+    return [
+        {n: Accuracy(mean[r][k], error[r][k]) for k, n in enumerate(heads)} for r, heads in enumerate(population.heads)
+    ]
