@@ -89,7 +89,7 @@ class TestEveryCurriculumThatSteps:
     def test_no_n_is_left_out(self, curriculum: Curriculum):
         trained = {n for ns in heads(curriculum, 40) for n in ns}
         assert trained == set(range(min(trained), max(trained) + 1))
-        assert min(trained) == curricula.start
+        assert min(trained) == curriculum.start
 
     @given(stepping, st.integers(2, 200), st.integers(0, 200))
     def test_is_complete_once_the_last_n_is_solved(self, curriculum: Curriculum, last: int, max_n: int):
@@ -231,7 +231,7 @@ class TestWhatIsJudged:
         assert found.solved == state.solved
         unsolved = [n for n in state.heads if n not in state.solved]
         if isinstance(curriculum, MultiHead) and unsolved:
-            assert found.heads == tuple(range(curricula.start, unsolved[0] + 1))
+            assert found.heads == tuple(range(curriculum.start, unsolved[0] + 1))
         else:
             assert found.heads == state.heads
 
