@@ -115,7 +115,9 @@ def evaluate(
     addresses = [(seed, "evaluate", 0)]
     held = found.config.time if k is None else dataclasses.replace(found.config.time, k=(k,))
     if protocol == "end":
-        (heads,) = end_accuracy(population, task, addresses, training.test_batches, training.sequences_tested, held)
+        (heads,) = end_accuracy(
+            population, task, addresses, training.test_batches, training.sequences_tested, held, found.config.generator
+        )
     elif held.k != (1,):
         raise ValueError(
             f"protocol = {protocol!r}: it asks after every step, but bits are held for k = {held.k}; use end"

@@ -6,7 +6,7 @@ A class of such a union (a task, a network) is told apart by its `kind`. Its JSO
 
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -18,6 +18,8 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 MemoryN = Annotated[int, Field(ge=2)]
+Generator = Literal["pcg64", "mt19937"]
+"""What draws random numbers on a CPU; see `tsrnn.config.RunConfig`."""
 
 T = TypeVar("T")
 

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tsrnn.kinds import Generator
+
 
 def key(seed: int, *name: str | int) -> int:
     """Return 64 bits that identify the stream `name` of `seed`."""
@@ -25,39 +27,66 @@ def host_stream(seed: int, *name: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key(seed, *name)))
 
 
+class _Torch:
+    """A stream of torch's. Its generator on a CPU, MT19937, keeps 32 bits of the key, so that streams may coincide."""
+
+    def __init__(self, key: int, device: torch.device) -> None:
+        self._generator = torch.Generator(device=device)
+        self._generator.manual_seed(key)
+
+    def fill(self, out: Tensor) -> None:
+        out.uniform_(generator=self._generator)
+
+
+class _PCG64:
+    """A stream of numpy's, which keeps all 64 bits of the key; for a CPU."""
+
+    def __init__(self, key: int) -> None:
+        self._generator = np.random.Generator(np.random.PCG64(key))
+
+    def fill(self, out: Tensor) -> None:
+        # numpy fills contiguous arrays only.
+        drawn = out if out.is_contiguous() else torch.empty(out.shape, dtype=out.dtype)
+        array = drawn.numpy()
+        self._generator.random(out=array, dtype=array.dtype.type)
+        if drawn is not out:
+            out.copy_(drawn)
+
+
 class Streams:
     """One device stream per network of a population.
 
     The numbers depend on the device's type: a CPU and a GPU draw different ones from the same seed.
     """
 
-    def __init__(self, generators: Sequence[torch.Generator]) -> None:
-        """Use one generator per network."""
-        self._generators = tuple(generators)
+    def __init__(self, streams: Sequence[_Torch | _PCG64], device: torch.device) -> None:
+        """Use one stream per network; `named` makes them."""
+        self._streams = tuple(streams)
+        self._device = device
 
     @classmethod
-    def named(cls, names: Sequence[tuple[str | int, ...]], device: torch.device) -> Self:
-        """Return streams for [R] addresses, each (seed, *name)."""
-        generators = []
-        for address in names:
-            generator = torch.Generator(device=device)
-            generator.manual_seed(key(int(address[0]), *address[1:]))
-            generators.append(generator)
-        return cls(generators)
+    def named(
+        cls, names: Sequence[tuple[str | int, ...]], device: torch.device, generator: Generator = "pcg64"
+    ) -> Self:
+        """Return streams for [R] addresses, each (seed, *name); `generator` draws on a CPU (see `RunConfig`)."""
+        keys = [key(int(address[0]), *address[1:]) for address in names]
+        if device.type == "cpu" and generator == "pcg64":
+            return cls([_PCG64(own) for own in keys], device)
+        return cls([_Torch(own, device) for own in keys], device)
 
     def __len__(self) -> int:
-        return len(self._generators)
+        return len(self._streams)
 
     @property
     def device(self) -> torch.device:
         """Where the numbers are drawn."""
-        return self._generators[0].device
+        return self._device
 
     def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Draw U(0, 1) of shape [R, *shape], row r from network r's stream."""
         out = torch.empty(len(self), *shape, dtype=dtype, device=self.device)
-        for generator, row in zip(self._generators, out.unbind(), strict=True):
-            row.uniform_(generator=generator)
+        for stream, row in zip(self._streams, out.unbind(), strict=True):
+            stream.fill(row)
         return out
 
     def uniform_at_end(self, lengths: Sequence[int], batch: int, before: float) -> Tensor:
@@ -73,6 +102,6 @@ class Streams:
         """
         longest = max(lengths)
         out = torch.full((longest, len(self), batch), before, device=self.device)
-        for r, (generator, length) in enumerate(zip(self._generators, lengths, strict=True)):
-            out[longest - length :, r].uniform_(generator=generator)
+        for r, (stream, length) in enumerate(zip(self._streams, lengths, strict=True)):
+            stream.fill(out[longest - length :, r])
         return out

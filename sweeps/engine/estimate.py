@@ -61,7 +61,7 @@ def operations(config: RunConfig, typical_n: int) -> float:
     trained, tested = (
         sequences * config.time.mean_k * sum(task.lengths_for(n)) / 2  # time steps of a batch
         for task, sequences in (
-            (config.training_task, training.batch_size),
+            (config.task_in_training, training.batch_size),
             (config.task, training.sequences_tested),
         )
     )
@@ -104,7 +104,7 @@ _RATES: Final[dict[tuple[object, ...], float]] = {}
 def _rate(group: Sequence[RunConfig], typical_n: int) -> float:
     """Return the useful operations a second of training networks like these on one thread."""
     config, training = group[0], group[0].training
-    like = (type(config.network), config.network.hidden, type(config.training_task), config.time.k, len(group))
+    like = (type(config.network), config.network.hidden, type(config.task_in_training), config.time.k, len(group))
     trained = (training.batch_size, training.precision, type(training.optimizer), typical_n)
     if (*like, *trained) not in _RATES:
         with _one_thread():
@@ -127,7 +127,7 @@ def _measured(config: RunConfig, replicates: int, n: int) -> float:
 
     Processor time is taken, which other programs on this machine disturb little.
     """
-    task, training = config.training_task, config.training
+    task, training = config.task_in_training, config.training
     small = config.with_hidden(min(config.network.hidden, _HIDDEN))
     time_step = networks.operations(small.network, training.batch_size, 0)  # of one network, as is the next
     update = step_operations(training.optimizer, networks.shapes(small.network, (), 1))
@@ -143,7 +143,7 @@ def _measured(config: RunConfig, replicates: int, n: int) -> float:
     done, spent = 0.0, 0.0
     began = time.process_time()
     for i, (whole, initial) in enumerate(
-        batches(task, people, addresses, 1 + _MOST_STEPS, training.batch_size, config.time)
+        batches(task, people, addresses, 1 + _MOST_STEPS, training.batch_size, config.time, config.generator)
     ):
         batch = _end(whole, steps)
         trainer.step(batch, initial)
@@ -160,11 +160,13 @@ def _measured(config: RunConfig, replicates: int, n: int) -> float:
 
 def _end(batch: TaskBatch, steps: int) -> TaskBatch:
     """Return the last time steps of a batch, at most so many."""
-    lengths, asked = (tuple(min(own, steps) for own in all_own) for all_own in (batch.lengths, batch.asked))
+    lengths, readout_steps = (
+        tuple(min(own, steps) for own in all_own) for all_own in (batch.lengths, batch.readout_steps)
+    )
     return dataclasses.replace(
         batch,
         inputs=batch.inputs[len(batch.inputs) - max(lengths) :],
         lengths=lengths,
-        targets=batch.targets[len(batch.targets) - max(asked) :],
-        asked=asked,
+        targets=batch.targets[len(batch.targets) - max(readout_steps) :],
+        readout_steps=readout_steps,
     )

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.scales import ScaleName
-from tsrnn.config import RunConfig, explain, non_defaults
+from tsrnn.config import EndState, RunConfig, differences, explain
 from tsrnn.config.presets import PresetName
 from tsrnn.io.files import Location, ObjectPath, location, open_sealed_json, sealed_json, write_atomically
 from tsrnn.io.lock import FolderLock, LockedError
@@ -174,13 +174,13 @@ class SweepFolder:
         from tsrnn.io.rows import outcomes_row
         from tsrnn.training.loop import Outcome
 
-        self.store.write(OUTCOMES, network.network_id, [outcomes_row(network, Outcome("failed", reason))])
+        self.store.write(OUTCOMES, network.network_id, [outcomes_row(network, Outcome(EndState.FAILED, reason))])
 
     def unfinished(self, networks: Sequence[RunConfig]) -> list[RunConfig]:
         """Return the networks that have not ended; those that failed are among them."""
         if not (self.path / OUTCOMES.name).exists():
             return list(networks)
-        ended = {key for key, status in self.store.finished().items() if status != "failed"}
+        ended = {key for key, status in self.store.finished().items() if EndState(status).is_final}
         return [network for network in networks if network.network_id not in ended]
 
 
@@ -192,7 +192,7 @@ def require_same_base(folder: SweepFolder, record: Record, base: RunConfig) -> N
     """
     if record.base == base:
         return
-    recorded, asked = _flat(non_defaults(record.base)), _flat(non_defaults(base))
+    recorded, asked = _flat(differences(record.base)), _flat(differences(base))
     names = sorted(key for key in recorded.keys() | asked.keys() if recorded.get(key) != asked.get(key))
     differing = ", ".join(f"{k} ({recorded.get(k, 'default')}, now {asked.get(k, 'default')})" for k in names)
     raise SweepError(

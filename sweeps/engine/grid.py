@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from tsrnn import curricula
 from tsrnn.config import FixedTau, Leaky, LeakyReLU, Network, RunConfig, Time, TrainedTau
+from tsrnn.curricula import named
 from tsrnn.tasks import TASKS, BitTask
 
 
@@ -17,7 +17,7 @@ def axes(networks: Sequence[RunConfig]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"tasks": [], "curricula": [], "taus": [], "self_interactions": []}
     for config in networks:
         found["tasks"].append(config.task.kind)
-        found["curricula"].append(curricula.name(config.curriculum))
+        found["curricula"].append(config.curriculum.name)
         if isinstance(config.network, Leaky):
             tau = config.network.tau
             found["taus"].append(str(tau.tau) if isinstance(tau, FixedTau) else tau.kind)
@@ -28,7 +28,7 @@ def axes(networks: Sequence[RunConfig]) -> dict[str, list[str]]:
 def title(config: RunConfig) -> str:
     """Return a combination in words, such as "parity multi tau 2" or "parity multi gru"."""
     network, decay = config.network, config.training.optimizer.weight_decay
-    words = [config.task.kind, curricula.name(config.curriculum)]
+    words = [config.task.kind, config.curriculum.name]
     if isinstance(network, Leaky):
         words.append(f"tau {network.tau.tau:g}" if isinstance(network.tau, FixedTau) else "tau trained")
         words += ["outside"] if network.self_interaction == "outside" else []
@@ -55,9 +55,10 @@ def with_task(config: RunConfig, name: str) -> RunConfig:
         raise ValueError(f"tasks = {name!r}: allowed are {', '.join(TASKS)}")
     kind = TASKS[name]
     if issubclass(kind, BitTask) and isinstance(config.task, BitTask):
-        shown = kind(lengths=config.shown.lengths) if isinstance(config.shown, BitTask) else None
-        return dataclasses.replace(config, task=kind(lengths=config.task.lengths), shown=shown)
-    return dataclasses.replace(config, task=kind(), shown=None)
+        other = config.training_task
+        other = kind(lengths=other.lengths) if isinstance(other, BitTask) else None
+        return dataclasses.replace(config, task=kind(lengths=config.task.lengths), training_task=other)
+    return dataclasses.replace(config, task=kind(), training_task=None)
 
 
 def with_curriculum(config: RunConfig, name: str) -> RunConfig:
@@ -66,7 +67,7 @@ def with_curriculum(config: RunConfig, name: str) -> RunConfig:
     Raises:
         ValueError: see `tsrnn.curricula.named`.
     """
-    return dataclasses.replace(config, curriculum=curricula.named(name))
+    return dataclasses.replace(config, curriculum=named(name))
 
 
 def with_network(config: RunConfig, **changes: Any) -> RunConfig:
@@ -109,8 +110,9 @@ def with_time(config: RunConfig, time: Time) -> RunConfig:
         tau = dataclasses.replace(network.tau, least=min(1.0, time.longest_step))
         network = dataclasses.replace(network, tau=tau)
     # Held bits have one answer a sequence.
-    shown = dataclasses.replace(config.shown, asked=1) if isinstance(config.shown, BitTask) else config.shown
-    return dataclasses.replace(config, time=time, network=network, shown=shown)
+    other = config.training_task
+    other = dataclasses.replace(other, readout_steps=1) if isinstance(other, BitTask) else other
+    return dataclasses.replace(config, time=time, network=network, training_task=other)
 
 
 def with_tau(config: RunConfig, text: str) -> RunConfig:

@@ -13,7 +13,7 @@ from ray import tune
 from sweeps.engine.errors import SweepError
 from sweeps.engine.metrics import Metrics
 from sweeps.engine.shared import unseen
-from tsrnn.config import RunConfig
+from tsrnn.config import EndState, RunConfig
 from tsrnn.io.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
 from tsrnn.io.files import Location, location
 from tsrnn.io.rows import epochs_row, heads_rows, outcomes_row, solved_rows
@@ -105,7 +105,7 @@ class PopulationTrainable(tune.Trainable):
         return starts
 
     def _has_ended(self, run: RunConfig) -> bool:
-        return any(row["status"] != "failed" for row in self._store.read(OUTCOMES, run.network_id))
+        return any(EndState(row["status"]).is_final for row in self._store.read(OUTCOMES, run.network_id))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in the same process: nothing of the last one stays."""
@@ -172,7 +172,7 @@ class PopulationTrainable(tune.Trainable):
         """
         key = report.config.network_id
         self._tables[key].flush()
-        if report.outcome is None or report.outcome.status != "diverged":
+        if report.outcome is None or report.outcome.status is not EndState.DIVERGED:
             self._folders[key].save_resume(report.checkpoint)
 
     def _write_outcome(self, checkpoint: Checkpoint, outcome: Outcome) -> None:

@@ -103,8 +103,8 @@ def network_of(
 ) -> RunConfig:
     """Return the network that a candidate's parameters mean.
 
-    Training draws its own sequences (`RunConfig.shown`); what is solved is judged on the paper's. Under single-head
-    there are no heads ahead, and none that are solved.
+    Training draws its own sequences (`RunConfig.training_task`); what is solved is judged on the paper's. Under
+    single-head there are no heads ahead, and none that are solved.
 
     Args:
         parameters: what `suggest` drew.
@@ -128,7 +128,9 @@ def network_of(
     several = curriculum_name == "multi"
     return RunConfig(
         task=kind(),
-        shown=kind(asked=asked, lengths=lengths, input_probability=_PROBABILITIES[parameters["input_probability"]]),
+        training_task=kind(
+            readout_steps=asked, lengths=lengths, input_probability=_PROBABILITIES[parameters["input_probability"]]
+        ),
         network=Leaky(
             hidden=hidden,
             nonlinearity=LeakyReLU(slope=parameters["slope"]),

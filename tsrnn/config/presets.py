@@ -25,8 +25,8 @@ def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
 
     "tuned" trains faster and is judged alike: Muon (gated networks: Adam) at rates that fall with N, batches of 32, a
     test every 20 steps of which most are short, and, where the task is about bits, training sequences of its own:
-    short ones of fair bits, whose heads are asked at all steps that have N bits. The epochs' budget becomes one of as
-    many steps as before. Multi-head networks go faster still with heads trained ahead, `MultiHead(ahead=5)`, which no
+    short ones of fair bits, whose heads are read out at all steps that have N bits. The budget becomes one of as many
+    steps as before. Multi-head networks go faster still with heads trained ahead, `MultiHead(ahead=5)`, which no
     preset sets. See docs/hyperparameters.md.
     """
     match name:
@@ -49,20 +49,20 @@ def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
                 training=dataclasses.replace(config.training, clip=clip),
             )
         case "tuned":
-            training, shown = config.training, config.shown
+            training, other = config.training, config.training_task
             if isinstance(config.task, BitTask):
                 lengths = Lengths(shortest_beyond=16, longest_factor=2, longest_beyond=14)
-                shown = dataclasses.replace(
+                other = dataclasses.replace(
                     config.task,
                     input_probability=0.5,
                     lengths=lengths,
-                    asked="all" if config.time.k == (1,) else 1,
+                    readout_steps="all" if config.time.k == (1,) else 1,
                 )
             decay = training.optimizer.weight_decay
             tested = min(training.sequences_tested * training.test_batches, _TESTED)
             return dataclasses.replace(
                 config,
-                shown=shown,
+                training_task=other,
                 training=dataclasses.replace(
                     training,
                     batch_size=_BATCH,

@@ -19,7 +19,6 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_vali
 from pydantic.dataclasses import dataclass as checked_dataclass
 from torch import Tensor
 
-from tsrnn import curricula
 from tsrnn.config import RunConfig, explain
 from tsrnn.curricula import CurriculumState
 from tsrnn.errors import Failure
@@ -119,7 +118,7 @@ def new(config: RunConfig) -> Checkpoint:
     """
     if config.source:
         raise CheckpointError(f"{config.network_id}: starts from the checkpoint {config.source}, which is not there")
-    heads = curricula.start(config.curriculum).heads
+    heads = config.curriculum.first_heads
     return Checkpoint(config, Progress(heads=heads), initial_network(config, heads))
 
 

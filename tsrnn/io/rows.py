@@ -7,32 +7,46 @@ from importlib.metadata import version
 
 import torch
 
-from tsrnn import curricula
-from tsrnn.config import FixedTau, Leaky, RunConfig
+from tsrnn.config import SGD, FixedTau, Leaky, LeakyReLU, RunConfig
 from tsrnn.io.checkpoint import Progress
 from tsrnn.io.schemas import Row
 from tsrnn.training.loop import EpochReport, Outcome
 
 
-def runs_row(config: RunConfig, sweep: str, scale: str) -> Row:
+def runs_row(config: RunConfig, sweep: str, scale: str, preset: str | None = None) -> Row:
     """Return a network's row of `runs`."""
-    network = config.network
-    self_interaction = nonlinearity = tau = None
+    return {"sweep": sweep, "scale": scale, "preset": preset} | run_columns(config)
+
+
+def run_columns(config: RunConfig) -> Row:
+    """Return the columns of `runs` that follow from a network's configuration; for rows that lack some, too."""
+    network, training, optimizer = config.network, config.training, config.training.optimizer
+    self_interaction = nonlinearity = tau = slope = None
     if isinstance(network, Leaky):
         self_interaction, nonlinearity = network.self_interaction, network.nonlinearity.kind
         tau = f"{network.tau.tau:g}" if isinstance(network.tau, FixedTau) else network.tau.kind
+        slope = network.nonlinearity.slope if isinstance(network.nonlinearity, LeakyReLU) else None
     return {
         "network_id": config.network_id,
-        "sweep": sweep,
-        "scale": scale,
         "task": config.task.kind,
-        "curriculum": curricula.name(config.curriculum),
+        "curriculum": config.curriculum.name,
         "architecture": network.kind,
         "self_interaction": self_interaction,
         "nonlinearity": nonlinearity,
         "tau": tau,
         "hidden": network.hidden,
         "seed": config.seed,
+        "precision": training.precision,
+        "slope": slope,
+        "k": ",".join(map(str, config.time.k)),
+        "dt": config.time.dt,
+        "optimizer": optimizer.kind,
+        "learning_rate": optimizer.learning_rate,
+        "momentum": optimizer.momentum if isinstance(optimizer, SGD) else None,
+        "weight_decay": optimizer.weight_decay,
+        "batch_size": training.batch_size,
+        "steps_per_epoch": training.steps_per_epoch,
+        "max_steps": config.end.max_epochs * training.steps_per_epoch,
         "config": config.to_json(),
     }
 

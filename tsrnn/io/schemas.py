@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tsrnn.config.ends import EndState
+
 DType = Literal["string", "int64", "float64"]
 Row = dict[str, Any]
 
@@ -16,8 +18,8 @@ class Column:
         dtype: of its values.
         unit: "" where it has none.
         meaning: in words.
-        key: whether it is part of the key; a key is never empty.
-        later: whether files of older versions may lack it: it is empty there.
+        key: whether it is part of the key; a key is never empty. Other columns may be absent from files of earlier
+            versions of tsrnn, and are empty there.
     """
 
     name: str
@@ -25,7 +27,6 @@ class Column:
     unit: str
     meaning: str
     key: bool = False
-    later: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Table:
         return tuple(column.name for column in self.columns if column.key)
 
 
+_ENDS = ", ".join(state for state in EndState if state is not EndState.RUNNING)
 _NETWORK = Column("network_id", "string", "", "which network: RunConfig.network_id", key=True)
 _EPOCH = Column("epoch", "int64", "epochs", "epochs this network had trained, counted from 1", key=True)
 
@@ -53,13 +55,30 @@ RUNS = Table(
         Column("sweep", "string", "", "the sweep that trained it"),
         Column("scale", "string", "", "quick, laptop or paper"),
         Column("task", "string", "", "the task's kind: parity, dms, sines or a user's own"),
-        Column("curriculum", "string", "", "single, multi, sliding-W[-by-SHIFT][-full], none-N or all-N"),
+        Column(
+            "curriculum",
+            "string",
+            "",
+            "the curriculum's name: single, multi, sliding-10-full or another; see `tsrnn.curricula`",
+        ),
         Column("architecture", "string", "", "the network's kind: leaky, gru, lstm or a user's own"),
         Column("self_interaction", "string", "", "inside or outside the nonlinearity; empty where there is no leak"),
         Column("nonlinearity", "string", "", "leaky_relu, relu or tanh; empty where it is not chosen"),
         Column("tau", "string", "", "the tau constraint: trained, or the fixed value in time steps; empty without tau"),
         Column("hidden", "int64", "neurons", "H"),
         Column("seed", "int64", "", "the network's seed"),
+        Column("preset", "string", "", "paper, authors or tuned; empty where networks were configured otherwise"),
+        Column("precision", "string", "", "dtype of the products: float32, bfloat16 or float64"),
+        Column("slope", "float64", "", "slope of the leaky ReLU below 0; empty for other nonlinearities"),
+        Column("k", "string", "time steps", "time steps that a bit is held; one of several is drawn for each batch"),
+        Column("dt", "string", "", "length of a time step: 1, or 1/k of the time that a bit lasts"),
+        Column("optimizer", "string", "", "the optimiser's kind: sgd, adam, adamw or muon"),
+        Column("learning_rate", "float64", "", "its learning rate"),
+        Column("momentum", "float64", "", "its momentum; empty for optimisers without one"),
+        Column("weight_decay", "float64", "", "its weight decay"),
+        Column("batch_size", "int64", "sequences", "sequences a batch in training"),
+        Column("steps_per_epoch", "int64", "steps", "optimiser steps an epoch"),
+        Column("max_steps", "int64", "steps", "optimiser steps at most: the budget"),
         Column("config", "string", "", "the whole RunConfig as JSON"),
     ),
 )
@@ -69,7 +88,12 @@ OUTCOMES = Table(
     "One row a network, written when it ends: how it ended.",
     (
         _NETWORK,
-        Column("status", "string", "", "solved_all, epochs, time, diverged or failed: why it ended"),
+        Column(
+            "status",
+            "string",
+            "",
+            "how it ended: " + ", ".join(state for state in EndState if state is not EndState.RUNNING),
+        ),
         Column("reason", "string", "", "the status in words"),
         Column("max_n", "int64", "time steps", "the largest N solved; 0 where none was"),
         Column("epochs", "int64", "epochs", "epochs trained"),
@@ -77,7 +101,7 @@ OUTCOMES = Table(
         Column("operations", "float64", "operations", "useful floating-point operations of its matrix products"),
         Column("wall_s", "float64", "s", "its own computing time: its share of its population's"),
         Column("device", "string", "", "cpu or cuda, with the processor's name and its instruction set"),
-        Column("products", "string", "", "what multiplied, and how many networks were stepped together", later=True),
+        Column("products", "string", "", "what multiplied, and how many networks were stepped together"),
         Column("versions", "string", "", "tsrnn, torch and Python, as JSON"),
     ),
 )

@@ -272,7 +272,7 @@ def encode(table: Table, network_id: str, rows: Sequence[Row]) -> pa.Table:
 def read_rows(path: Location, table: Table) -> pa.Table:
     """Read one file of a table, and hold it against its checksums.
 
-    Columns that tables got later are empty in a file that lacks them.
+    A column that the file lacks, because an earlier version wrote it, is empty; a key is never lacking.
 
     Raises:
         DamagedFileError: it is absent or damaged.
@@ -282,7 +282,7 @@ def read_rows(path: Location, table: Table) -> pa.Table:
     if rows.schema.equals(expected):
         return rows
     for column in table.columns:
-        if column.later and column.name not in rows.schema.names:
+        if not column.key and column.name not in rows.schema.names:
             field = expected.field(column.name)
             rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
     if set(rows.schema.names) == set(expected.names):

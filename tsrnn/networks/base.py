@@ -191,19 +191,19 @@ class Population(ABC):
         flat = self.logits(states.transpose(0, 1).flatten(1, 2))
         return flat.view(len(flat), steps, batch, *flat.shape[2:]).transpose(0, 1)
 
-    def answers(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor, asked: Sequence[int]) -> Tensor:
+    def answers(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor, readout_steps: Sequence[int]) -> Tensor:
         """Run the networks over their sequences and read every head at the last steps, differentiably.
 
         Args:
             inputs: [T, R, B], aligned at their end.
             lengths: [R] steps; T is the longest.
             initial: [R, B, H] states before the first step.
-            asked: [R] how many of a network's last steps; S is the most.
+            readout_steps: [R] how many of a network's last steps; S is the most.
 
         Returns:
             [S, R, B, K, C]; what stands before a network's own steps means nothing.
         """
-        most = max(asked)
+        most = max(readout_steps)
         if most == 1:
             return self.logits_of(self.last_states(inputs, lengths, initial)[None])
         if len(set(lengths)) == 1:
@@ -214,7 +214,7 @@ class Population(ABC):
                 self.only(r).all_states(inputs[len(inputs) - length :, r : r + 1], initial[r : r + 1])[length - own :],
                 (0, 0, 0, 0, 0, 0, most - own, 0),
             )
-            for r, (length, own) in enumerate(zip(lengths, asked, strict=True))
+            for r, (length, own) in enumerate(zip(lengths, readout_steps, strict=True))
         ]
         return self.logits_of(torch.cat(ends, dim=1))
 

@@ -67,10 +67,21 @@ class LeakyCopies(LeakyPopulation):
         weight = self.parameters[WEIGHT].repeat_interleave(self._copies, 0)
         return unstack(self.parameters | {WEIGHT: weight * alive[:, :, None] * alive[:, None]}, self.heads)
 
+    def answers(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor, readout_steps: Sequence[int]) -> Tensor:
+        """Run the copies and read every head; see `Population.answers`."""
+        if max(readout_steps) == 1 or len(set(lengths)) == 1:
+            return super().answers(inputs, lengths, initial, readout_steps)
+        return self._apart().answers(inputs, lengths, self._silenced(initial), readout_steps)
+
     def last_states(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor) -> Tensor:
         """Run the copies one by one as networks of their own; see `Population.last_states`."""
-        apart = LeakyPopulation.from_states(self.network, self.states(), self.heads, self.products)
-        return apart.last_states(inputs, lengths, initial.masked_fill(self.silent[:, None], 0.0))
+        return self._apart().last_states(inputs, lengths, self._silenced(initial))
+
+    def _apart(self) -> LeakyPopulation:
+        return LeakyPopulation.from_states(self.network, self.states(), self.heads, self.products)
+
+    def _silenced(self, initial: Tensor) -> Tensor:
+        return initial.masked_fill(self.silent[:, None], 0.0)
 
     @torch.no_grad()
     def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:

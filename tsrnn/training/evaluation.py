@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tsrnn.config import Time
 from tsrnn.dynamics.simulation import block_steps, states_in_blocks
+from tsrnn.kinds import Generator
 from tsrnn.networks import Population
 from tsrnn.randomness import Streams
 from tsrnn.tasks import Task
@@ -36,8 +37,9 @@ def end_accuracy(
     count: int,
     batch: int,
     time: Time = Time(),  # noqa: B008
+    generator: Generator = "pcg64",
 ) -> list[dict[int, Accuracy]]:
-    """Test every head on sequences drawn and asked as in training: one length a batch.
+    """Test every head on sequences drawn and read out as in training: one length a batch.
 
     Args:
         population: R networks.
@@ -46,15 +48,16 @@ def end_accuracy(
         count: batches.
         batch: sequences a batch.
         time: how long an input is held; it need not be what the networks were trained with.
+        generator: draws on a CPU; see `RunConfig`.
 
     Returns:
         [R] accuracies by the head's N, each over `count` x `batch` sequences.
     """
     scores = []
-    for drawn, initial in batches(task, population, addresses, count, batch, time):
-        answers = population.with_steps(drawn.dt).answers(drawn.inputs, drawn.lengths, initial, drawn.asked)
+    for drawn, initial in batches(task, population, addresses, count, batch, time, generator):
+        answers = population.with_steps(drawn.dt).answers(drawn.inputs, drawn.lengths, initial, drawn.readout_steps)
         score = task.score(answers, drawn.targets, population.head_table).double().mean(3)
-        scores.append(over_steps(score, drawn.asked))
+        scores.append(over_steps(score, drawn.readout_steps))
     return _accuracies(population, torch.stack(scores))
 
 
@@ -96,13 +99,13 @@ def in_time_accuracy(
     total = torch.zeros(trials, *population.head_table.shape, dtype=torch.float64, device=population.device)
     start = 0
     for block in states_in_blocks(population, torch.split(inputs, block_steps(state, _BLOCK)), state):
-        asked = range(max(start, warm_up), start + len(block))
-        if asked:
-            counting = block[asked.start - start :]
+        counted = range(max(start, warm_up), start + len(block))
+        if counted:
+            counting = block[counted.start - start :]
             if watch is not None:
                 watch(counting)
             answers = population.logits_of(counting)
-            targets = task.targets(inputs, population.head_table, asked)
+            targets = task.targets(inputs, population.head_table, counted)
             total += task.score(answers, targets, population.head_table).sum(0, dtype=torch.float64).permute(2, 0, 1)
         start += len(block)
     return _accuracies(population, total / steps)

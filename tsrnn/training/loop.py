@@ -9,14 +9,12 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from tsrnn import curricula
-from tsrnn.config import AllHeads, Library, RunConfig, stacking_key
-from tsrnn.curricula import CurriculumState
+from tsrnn.config import EndState, Library, RunConfig, stacking_key
+from tsrnn.curricula import Advance, CurriculumState
 from tsrnn.io.checkpoint import Checkpoint, Progress, new
 from tsrnn.networks import NetworkState, Population, initial_head, operations, population, product_dtype
 from tsrnn.networks.choice import Computed, Plan, processor, require_bfloat16
@@ -31,17 +29,15 @@ from tsrnn.training.optimizers import (
 )
 from tsrnn.training.sampling import TaskBatch, batches, over_steps
 
-Status = Literal["solved_all", "epochs", "time", "diverged", "failed"]
-
 
 @dataclass(frozen=True)
 class Outcome:
     """How a network's run ended: the status, and the same in words.
 
-    "failed" is for a run that an error ended; the training loop itself never reports it.
+    `EndState.FAILED` is for a run that an error ended; the training loop itself never reports it.
     """
 
-    status: Status
+    status: EndState
     reason: str
 
 
@@ -51,13 +47,13 @@ class EpochReport:
 
     Attributes:
         checkpoint: everything needed to continue the run from here, after the curriculum's step if there was one.
-        accuracies: test accuracy (the task's score, at most 1) by head N, of the heads that were judged.
+        accuracies: test accuracy (the task's score, at most 1) by head N, of the heads that were evaluated.
         loss: the task's (cross-entropy in nats, or squared error), sum over heads, mean over the epoch's steps.
         grad_norm: gradient norm before clipping, mean over the epoch's steps.
         tau_mean: mean of tau over neurons, in time steps; None for architectures without tau.
         tau_sd: their standard deviation.
         solved: the weights that solved some N for the first time, if this epoch's test did.
-        newly_solved: these N, ascending; see `tsrnn.curricula.newly_solved`.
+        newly_solved: these N, ascending; see `tsrnn.curricula.CurriculumState.newly_solved`.
         epochs_taken: epochs since the curriculum's last step, this one included; several N that one test solves
             share it.
         outcome: set in the network's last report.
@@ -86,7 +82,7 @@ class EpochReport:
 
     @property
     def n(self) -> int:
-        """The newest N that was judged."""
+        """The newest N that was evaluated."""
         return max(self.accuracies)
 
     @property
@@ -191,23 +187,23 @@ class Trainer:
         Returns:
             Each network's loss (sum over heads, all of weight 1) and its gradient norm before clipping, [R] each.
         """
-        people, task, training = self._population, self._configs[0].training_task, self._configs[0].training
-        leaves = {name: people.parameters[name].detach().requires_grad_() for name in people.trained}
-        people.parameters.update(leaves)
-        answers = people.with_steps(batch.dt).answers(batch.inputs, batch.lengths, initial, batch.asked)
-        per_head = over_steps(task.loss(answers, batch.targets), batch.asked) * (people.head_table > 0)
+        networks, task, training = self._population, self._configs[0].task_in_training, self._configs[0].training
+        leaves = {name: networks.parameters[name].detach().requires_grad_() for name in networks.trained}
+        networks.parameters.update(leaves)
+        answers = networks.with_steps(batch.dt).answers(batch.inputs, batch.lengths, initial, batch.readout_steps)
+        per_head = over_steps(task.loss(answers, batch.targets), batch.readout_steps) * (networks.head_table > 0)
         weighted = per_head if self._weights is None else per_head * self._weights
         gradients = dict(zip(leaves, torch.autograd.grad(weighted.sum(), list(leaves.values())), strict=True))
         with torch.no_grad():
             counts_diagonal = training.clip is not None and training.clip.counts == "parameters_and_diagonal"
             if not counts_diagonal:
-                people.remove_untrained_gradients_(gradients)
+                networks.remove_untrained_gradients_(gradients)
             norms = gradient_norms(gradients)
             if counts_diagonal:
-                people.remove_untrained_gradients_(gradients)
-            people.parameters.update({name: leaf.detach() for name, leaf in leaves.items()})
-            self._optimizer.update_(people.parameters, gradients, clip_scale(norms, training.clip))
-            people.project_()
+                networks.remove_untrained_gradients_(gradients)
+            networks.parameters.update({name: leaf.detach() for name, leaf in leaves.items()})
+            self._optimizer.update_(networks.parameters, gradients, clip_scale(norms, training.clip))
+            networks.project_()
         return per_head.detach().sum(1), norms
 
     def train_steps(self, steps: int) -> tuple[list[float], list[float], list[int]]:
@@ -216,13 +212,13 @@ class Trainer:
         Returns:
             Each network's mean loss and mean gradient norm before clipping, and the time steps it has seen.
         """
-        config, people = self._configs[0], self._population
+        config, networks = self._configs[0], self._population
         addresses = [(c.seed, "train", p.epoch + 1) for c, p in zip(self._configs, self._progress, strict=True)]
-        loss_sum = torch.zeros(people.replicates, dtype=torch.float64, device=people.device)
+        loss_sum = torch.zeros(networks.replicates, dtype=torch.float64, device=networks.device)
         norm_sum = torch.zeros_like(loss_sum)
-        time_steps = [0] * people.replicates
-        task, batch_size = config.training_task, config.training.batch_size
-        for batch, initial in batches(task, people, addresses, steps, batch_size, config.time):
+        time_steps = [0] * networks.replicates
+        task, batch_size = config.task_in_training, config.training.batch_size
+        for batch, initial in batches(task, networks, addresses, steps, batch_size, config.time, config.generator):
             loss, norm = self.step(batch, initial)
             loss_sum += loss
             norm_sum += norm
@@ -261,36 +257,36 @@ class Trainer:
         return self._conclude(loss, norm, tested)
 
     def _test(self) -> list[_Tested]:
-        """Test each network, and those that solve the newest N that is judged also on what is judged next."""
+        """Test each network, and those that solve the newest evaluated N also on what is evaluated next."""
         states = [progress.curriculum for progress in self._progress]
         found = [_Tested() for _ in states]
         places, again = list(range(len(states))), 0
         while places:
-            judged = [curricula.judged(self._configs[r].curriculum, states[r]) for r in places]
+            evaluated = [self._configs[r].curriculum.evaluated(states[r]) for r in places]
             following = []
-            for r, asked, outcome in zip(places, judged, self._judge(places, judged, again), strict=True):
+            for r, state, outcome in zip(places, evaluated, self._evaluate(places, evaluated, again), strict=True):
                 # What an N was solved with on its own sequences is not overwritten by those of a later one.
                 found[r].accuracies = outcome.accuracies | {n: found[r].accuracies[n] for n in found[r].solved}
                 found[r].solved += outcome.solved
                 found[r].steps += outcome.steps
                 states[r] = states[r].solving(outcome.solved)
-                following_n = curricula.judged(self._configs[r].curriculum, states[r]).newest
-                if asked.newest < min(following_n, self._configs[r].end.max_n):
+                following_n = self._configs[r].curriculum.evaluated(states[r]).newest
+                if state.newest < min(following_n, self._configs[r].end.max_n):
                     following.append(r)
             places, again = following, again + 1
         return found
 
-    def _judge(self, places: Sequence[int], judged: Sequence[CurriculumState], again: int) -> list[_Tested]:
-        """Test the networks at some places on what is judged of their curricula, for the first time or once more."""
+    def _evaluate(self, places: Sequence[int], evaluated: Sequence[CurriculumState], again: int) -> list[_Tested]:
+        """Test the networks at some places on the heads that are evaluated, for the first time or once more."""
         training = self._configs[0].training
         suffix = f"-{again}" if again else ""
         if training.screening_batches is None:
-            found = self._tested(places, judged, "test" + suffix, training.test_batches)
+            found = self._tested(places, evaluated, "test" + suffix, training.test_batches)
         else:
-            found = self._tested(places, judged, "screen" + suffix, training.screening_batches)
+            found = self._tested(places, evaluated, "screen" + suffix, training.screening_batches)
             passed = [i for i, outcome in enumerate(found) if outcome.solved]
             whole = self._tested(
-                [places[i] for i in passed], [judged[i] for i in passed], "test" + suffix, training.test_batches
+                [places[i] for i in passed], [evaluated[i] for i in passed], "test" + suffix, training.test_batches
             )
             for i, outcome in zip(passed, whole, strict=True):
                 outcome.steps += found[i].steps
@@ -298,26 +294,26 @@ class Trainer:
         return found
 
     def _tested(
-        self, places: Sequence[int], judged: Sequence[CurriculumState], purpose: str, count: int
+        self, places: Sequence[int], evaluated: Sequence[CurriculumState], purpose: str, count: int
     ) -> list[_Tested]:
         """Test the networks at some places of the population on `count` batches from the epoch's stream."""
         if not places:
             return []
-        config, people = self._configs[0], self._population
-        heads = tuple(state.heads for state in judged)
-        if heads != people.heads:
-            states = people.states()
-            people = population(config.network, [states[r] for r in places], heads, people.products)
-            people.plan = self._plan
+        config, networks = self._configs[0], self._population
+        heads = tuple(state.heads for state in evaluated)
+        if heads != networks.heads:
+            states = networks.states()
+            networks = population(config.network, [states[r] for r in places], heads, networks.products)
+            networks.plan = self._plan
         addresses = [(self._configs[r].seed, purpose, self._progress[r].epoch + 1) for r in places]
         batch, threshold = config.training.sequences_tested, config.training.solved_accuracy
-        results = end_accuracy(people, config.task, addresses, count, batch, config.time)
+        results = end_accuracy(networks, config.task, addresses, count, batch, config.time, config.generator)
         found = []
-        for state, by_head in zip(judged, results, strict=True):
+        for state, by_head in zip(evaluated, results, strict=True):
             accuracies = {n: head.accuracy for n, head in by_head.items()}
             # The mean test length stands for the lengths drawn.
             steps = count * config.time.mean_k * sum(config.task.lengths_for(state.newest)) / 2
-            found.append(_Tested(accuracies, curricula.newly_solved(state, accuracies, threshold), steps))
+            found.append(_Tested(accuracies, state.newly_solved(accuracies, threshold), steps))
         return found
 
     def _stack(self, starts: Sequence[Checkpoint]) -> None:
@@ -336,7 +332,7 @@ class Trainer:
         self._optimizer = stacked_optimizer(training.optimizer, states, networks, heads, products)
         decay = training.rate_decay
         if decay is not None:
-            newest = [curricula.judged(start.config.curriculum, start.progress.curriculum).newest for start in starts]
+            newest = [start.config.curriculum.evaluated(start.progress.curriculum).newest for start in starts]
             factors = [decay.factor(n) for n in newest]
             self._optimizer.rates = torch.tensor(factors, dtype=self._population.dtype, device=self._device)
         # [R, K], or None where all heads weigh the same.
@@ -366,7 +362,7 @@ class Trainer:
             config, progress = current.config, current.progress
             finite = math.isfinite(loss[r])
             state, accuracies = progress.curriculum, tested[r].accuracies
-            newest = curricula.judged(config.curriculum, state).newest
+            newest = config.curriculum.evaluated(state).newest
             solved = tested[r].solved if finite else ()
             taken, following = progress.epochs_on_newest, current
             if solved:
@@ -376,7 +372,7 @@ class Trainer:
                 following = dataclasses.replace(current, progress=progress)
             outcome = ended(config, progress) if finite else _diverged(progress, loss[r])
             if outcome is None and newest in state.solved:
-                step = curricula.advance(config.curriculum, state)
+                step = config.curriculum.advance(state)
                 if step is not None:
                     following = _advanced(following, step)
                     changed = True
@@ -388,7 +384,7 @@ class Trainer:
                     grad_norm=norm[r],
                     tau_mean=None if tau is None else float(tau[r].mean()),
                     tau_sd=None if tau is None else float(tau[r].std()),
-                    solved=_without_unjudged(config, progress, current.network, tuple(accuracies)) if solved else None,
+                    solved=_evaluated_weights(config, progress, current.network, tuple(accuracies)) if solved else None,
                     newly_solved=solved,
                     epochs_taken=taken,
                     outcome=outcome,
@@ -407,14 +403,14 @@ class Trainer:
         return reports
 
 
-def _without_unjudged(
+def _evaluated_weights(
     config: RunConfig, progress: Progress, network: NetworkState, heads: tuple[int, ...]
 ) -> Checkpoint:
-    """Return the weights that solved an N, with the heads that were judged."""
+    """Return the weights that solved an N, with the heads that were evaluated."""
     return Checkpoint(config, dataclasses.replace(progress, heads=heads), _carried(network, heads, {}))
 
 
-def _advanced(current: Checkpoint, step: curricula.Advance) -> Checkpoint:
+def _advanced(current: Checkpoint, step: Advance) -> Checkpoint:
     """Return a network after a step of its curriculum: heads kept, handed on, dropped or made."""
     heads = step.state.heads
     network = _carried(current.network, heads, step.inherits)
@@ -444,21 +440,18 @@ def _carried(state: NetworkState, heads: Sequence[int], inherits: Mapping[int, i
 
 
 def _diverged(progress: Progress, loss: float) -> Outcome:
-    return Outcome("diverged", f"the loss became {loss} in epoch {progress.epoch}")
+    return Outcome(EndState.DIVERGED, f"the loss became {loss} in epoch {progress.epoch}")
 
 
 def ended(config: RunConfig, progress: Progress) -> Outcome | None:
     """Apply the end rules, in this order: all solved, epochs, time; None while training goes on."""
-    end, state = config.end, progress.curriculum
-    if curricula.is_complete(config.curriculum, state, progress.max_n, end.max_n):
-        several = isinstance(config.curriculum, AllHeads)
-        what = f"all of N = 2 to {progress.max_n} were solved" if several else f"N = {progress.max_n} was solved"
-        return Outcome("solved_all", what)
-    if progress.epoch >= end.max_epochs:
-        return Outcome("epochs", f"{progress.epoch} epochs were trained")
-    if progress.wall_s >= end.max_seconds:
-        return Outcome("time", f"{progress.wall_s:.0f} s of computing were used")
-    return None
+    state = progress.curriculum
+    if config.curriculum.is_complete(state, progress.max_n, config.end.max_n):
+        several = len(state.heads) > 1 and state.solved == state.heads and config.curriculum.advance(state) is None
+        solved = f"all of N = {state.heads[0]} to {state.newest} were" if several else f"N = {progress.max_n} was"
+        return Outcome(EndState.SOLVED_ALL, f"{solved} solved")
+    reached = config.end.reached(progress)
+    return None if reached is None else Outcome(*reached)
 
 
 def train(

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tsrnn.config import Time
+from tsrnn.kinds import Generator
 from tsrnn.networks import Population
 from tsrnn.randomness import Streams, host_stream
 from tsrnn.tasks import Task
@@ -25,31 +26,31 @@ class TaskBatch:
         inputs: [T, R, B]; 0 before a sequence starts.
         lengths: [R] steps of each network's sequences; T is the longest.
         targets: [S, R, K, B] what every head should say after each of the last S steps.
-        asked: [R] at how many of them each network is asked, the last ones; S is the most.
+        readout_steps: [R] at how many of them, the last ones, each network is read out; S is the most.
         dt: [R] how long a time step of each network is; empty where it is 1.
     """
 
     inputs: Tensor
     lengths: tuple[int, ...]
     targets: Tensor
-    asked: tuple[int, ...]
+    readout_steps: tuple[int, ...]
     dt: tuple[float, ...] = ()
 
 
-def over_steps(values: Tensor, asked: Sequence[int]) -> Tensor:
-    """Average over the steps at which each network is asked.
+def over_steps(values: Tensor, readout_steps: Sequence[int]) -> Tensor:
+    """Average over the steps at which each network is read out.
 
     Args:
         values: [S, R, K].
-        asked: [R] how many of the last steps are a network's own.
+        readout_steps: [R] how many of the last steps are a network's own.
 
     Returns:
         [R, K].
     """
     steps = len(values)
-    if all(own == steps for own in asked):
+    if all(own == steps for own in readout_steps):
         return values.mean(0)
-    own = torch.tensor(asked, device=values.device)
+    own = torch.tensor(readout_steps, device=values.device)
     counts = torch.arange(steps, 0, -1, device=values.device)[:, None] <= own
     return (values * counts[..., None]).sum(0) / own[:, None]
 
@@ -102,12 +103,12 @@ def draw_batch(task: Task, heads: Tensor, lengths: Sequence[int], batch: int, st
     """
     inputs = task.draw_inputs(lengths, batch, streams)
     largest = heads.amax(1).tolist()
-    asked = tuple(task.asked_steps(length, n) for length, n in zip(lengths, largest, strict=True))
+    readout_steps = tuple(task.readout_steps_of(length, n) for length, n in zip(lengths, largest, strict=True))
     # One network's first step may lack the bits of another's largest N, which is not asked there: any bits will do.
-    missing = max(0, max(largest) - 1 - (len(inputs) - max(asked))) if task.asked == "all" else 0
+    missing = max(0, max(largest) - 1 - (len(inputs) - max(readout_steps))) if task.readout_steps == "all" else 0
     bits = F.pad(inputs, (0, 0, 0, 0, missing, 0)) if missing else inputs
-    targets = task.targets(bits, heads, range(len(bits) - max(asked), len(bits)))
-    return TaskBatch(inputs=inputs, lengths=tuple(lengths), targets=targets, asked=asked)
+    targets = task.targets(bits, heads, range(len(bits) - max(readout_steps), len(bits)))
+    return TaskBatch(inputs=inputs, lengths=tuple(lengths), targets=targets, readout_steps=readout_steps)
 
 
 def batches(
@@ -117,16 +118,18 @@ def batches(
     count: int,
     batch: int,
     time: Time = Time(),  # noqa: B008
+    generator: Generator = "pcg64",
 ) -> Iterator[tuple[TaskBatch, Tensor]]:
     """Draw `count` batches and initial states for every network.
 
     Args:
-        task: what is shown and asked.
-        population: whose heads are asked, and whose initial states are drawn.
+        task: what networks are trained or tested on.
+        population: the networks whose heads give targets, and whose initial states are drawn.
         addresses: [R] one a network.
         count: batches.
         batch: sequences a network and batch, B.
         time: how long an input is held; one k is drawn for each batch and network.
+        generator: draws on a CPU; see `RunConfig`.
 
     Yields:
         the batch, and initial states [R, B, S]; see `initial_states`.
@@ -136,8 +139,8 @@ def batches(
         draw_lengths(task, max(heads), count, *address, "length")
         for heads, address in zip(population.heads, addresses, strict=True)
     ]
-    bits = Streams.named([(*address, "bits") for address in addresses], device)
-    states = Streams.named([(*address, "state") for address in addresses], device)
+    bits = Streams.named([(*address, "bits") for address in addresses], device, generator)
+    states = Streams.named([(*address, "state") for address in addresses], device, generator)
     choices = [host_stream(*address, "k").integers(len(time.k), size=count) for address in addresses]
     for i in range(count):
         drawn = draw_batch(task, population.head_table, [m[i] for m in lengths], batch, bits)

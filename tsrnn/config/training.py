@@ -1,0 +1,73 @@
+"""How an epoch is trained and tested."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from tsrnn.config.optimizer import SGD, Optimizer
+from tsrnn.kinds import STRICT, Count, MemoryN, Positive
+
+Precision = Literal["float32", "bfloat16", "float64"]
+Library = Literal["blas", "onednn"]
+"""What multiplies: "blas", torch's public operations (MKL on x86); "onednn", of float32 matrices on a CPU. It changes
+the last bits of a network's numbers, and is not part of its `RunConfig`."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RateDecay:
+    """Multiply the learning rate by (n / N) ** power while the smallest unsolved N is larger than `n`.
+
+    Late N want smaller steps (docs/hyperparameters.md); the paper's rate is constant.
+    """
+
+    n: MemoryN = 20
+    power: Positive = 2.0
+
+    def factor(self, n: int) -> float:
+        """Return the factor on the learning rate at the smallest unsolved N `n`."""
+        return float(min(1.0, self.n / n) ** self.power)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GradientClip:
+    """Scale a network's gradient down to `max_norm` over the parameters in use.
+
+    `counts` "parameters" takes the norm of what is trained; "parameters_and_diagonal" adds the gradient of
+    the (always zero) diagonal of W, as the authors' code does.
+    """
+
+    max_norm: Positive = 2.0
+    counts: Literal["parameters", "parameters_and_diagonal"] = "parameters"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Training:
+    """How one epoch is trained and tested.
+
+    An epoch is `steps_per_epoch` optimiser steps, then a test on `test_batches` batches, of `batch_size` sequences
+    or, where small batches would make slow tests, of `test_batch_size`. An N is solved the
+    first time its head's accuracy exceeds `solved_accuracy`; the newest N, if the mean over heads does too.
+    `solved_weight` is the weight, in the sum over heads that is the loss, of heads whose N is solved; the others' is 1.
+    With `screening_batches`, so many other batches come first, and a network that solves nothing on them is not
+    tested further: frequent tests then cost little, and what is solved is judged on `test_batches` all the same.
+    `precision` is the dtype of parameters, states and products; "bfloat16" is float32 with the products of the
+    recurrence, and of its gradient, taken of bfloat16 numbers: faster where the processor has them.
+    """
+
+    batch_size: Count = 256
+    steps_per_epoch: Count = 600
+    test_batches: Count = 50
+    test_batch_size: Count | None = None
+    screening_batches: Count | None = None
+    optimizer: Optimizer = SGD()
+    rate_decay: RateDecay | None = None
+    clip: GradientClip | None = GradientClip()
+    solved_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
+    solved_accuracy: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    precision: Precision = "float32"
+
+    @property
+    def sequences_tested(self) -> int:
+        """Sequences of a batch of a test."""
+        return self.batch_size if self.test_batch_size is None else self.test_batch_size

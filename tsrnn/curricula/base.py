@@ -1,0 +1,194 @@
+"""What a curriculum is: which N are trained now, which of them a test evaluates, and what follows once one is solved.
+
+A curriculum is one frozen, checked class, a pure state machine. `@register_curriculum` registers it by its `kind`, and
+nothing else has to know of it: training, sweeps, tables, figures and comparisons use what `Curriculum` offers.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, Self, TypeVar, cast, dataclass_transform
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked_dataclass
+
+from tsrnn.kinds import STRICT, Kinds
+
+
+@dataclass(frozen=True)
+class CurriculumState:
+    """The N a network trains now, in ascending order; the last is the newest. `solved` are those it has solved."""
+
+    heads: tuple[int, ...]
+    solved: tuple[int, ...] = ()
+
+    @property
+    def newest(self) -> int:
+        """The largest N in training."""
+        return self.heads[-1]
+
+    def solving(self, newly: tuple[int, ...]) -> "CurriculumState":
+        """Return this state with more N solved."""
+        return CurriculumState(self.heads, tuple(n for n in self.heads if n in {*self.solved, *newly}))
+
+    def newly_solved(self, accuracies: Mapping[int, float], threshold: float) -> tuple[int, ...]:
+        """Return the N that a test solves for the first time, ascending.
+
+        An N is solved when the accuracy of its head exceeds the threshold. For the newest N the mean over heads must
+        exceed it too: the authors' rule for a step of the curriculum. Older N are evaluated one by one where several
+        heads enter at once (all heads, full windows); elsewhere each has been the newest before.
+
+        Args:
+            accuracies: the accuracy of the head of every N of this state, in 0..1.
+            threshold: in (0, 1).
+        """
+        mean = sum(accuracies[n] for n in self.heads) / len(self.heads)
+        return tuple(
+            n
+            for n in self.heads
+            if n not in self.solved and accuracies[n] > threshold and (n < self.newest or mean > threshold)
+        )
+
+
+@dataclass(frozen=True)
+class Advance:
+    """A step of the curriculum: the new state, and which new head takes the weights of which dropped one.
+
+    `inherits` maps a new N to the old N whose head it continues; a new N that is not in it is a fresh head.
+    """
+
+    state: CurriculumState
+    inherits: Mapping[int, int] = field(default_factory=dict)
+
+
+class Curriculum(ABC):
+    """What every curriculum offers. Only `kind` and `first_heads` have no default.
+
+    Attributes:
+        usage: how its name is written, for help and messages; the kind where it is empty.
+    """
+
+    usage: ClassVar[str] = ""
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The curriculum's kind: a field `kind: Literal["name"] = "name"`."""
+
+    @property
+    @abstractmethod
+    def first_heads(self) -> tuple[int, ...]:
+        """The N trained in the first step, ascending."""
+
+    @property
+    def name(self) -> str:
+        """The name in tables and on the command line, which `parse` reads: all settings but the first N are in it."""
+        return self.kind
+
+    @property
+    def label(self) -> str:
+        """The name in figures."""
+        return self.name
+
+    @classmethod
+    def parse(cls, name: str) -> Self | None:
+        """Return the curriculum of a name; None where the name is not one of this kind.
+
+        Raises:
+            pydantic.ValidationError: (a ValueError) if a number in the name is not allowed.
+        """
+        # The kind is a field's default, and so an attribute of the class.
+        return cls() if name == getattr(cls, "kind", None) else None
+
+    @property
+    def first_state(self) -> CurriculumState:
+        """The state a run begins in (section 3.2)."""
+        return CurriculumState(self.first_heads)
+
+    def evaluated(self, state: CurriculumState) -> CurriculumState:
+        """Return the part of a state that a test evaluates: by default all heads."""
+        return state
+
+    def advance(self, state: CurriculumState) -> Advance | None:
+        """Return the step that follows once the newest N that is evaluated is solved.
+
+        None, the default, says that there is no other step: the curriculum trains its first heads until all are solved.
+        """
+        return None
+
+    def is_complete(self, state: CurriculumState, max_n: int, last: int) -> bool:
+        """Tell whether a run has solved all it was to solve.
+
+        Args:
+            state: where the run is.
+            max_n: the largest N it has solved.
+            last: the N to reach (`EndRules.max_n`). A curriculum of one step must solve each of its N instead.
+        """
+        if self.advance(state) is None:
+            return state.solved == state.heads
+        return max_n >= last
+
+
+def moved(state: CurriculumState, *, drop: int, add: Sequence[int]) -> Advance:
+    """Return the step that drops the smallest N and adds others; new N continue the heads of dropped ones first.
+
+    Args:
+        state: before the step.
+        drop: how many N leave, the smallest first.
+        add: the new N, ascending, larger than those that stay.
+    """
+    kept = state.heads[drop:]
+    return Advance(
+        CurriculumState((*kept, *add), tuple(n for n in state.solved if n in kept)),
+        inherits=dict(zip(add, state.heads[:drop], strict=False)),
+    )
+
+
+def following(state: CurriculumState, count: int) -> range:
+    """Return the next `count` N beyond the newest."""
+    return range(state.newest + 1, state.newest + 1 + count)
+
+
+CURRICULA: Final[Kinds[Curriculum]] = Kinds("curriculum")
+C = TypeVar("C", bound=Curriculum)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
+def register_curriculum(cls: type[C]) -> type[C]:
+    """Make a class a frozen, checked dataclass, known by its `kind` wherever a curriculum is named.
+
+    Raises:
+        TypeError: if it lacks its kind or `first_heads`.
+        ValueError: if its kind is another curriculum's.
+    """
+    checked = cast(type[C], checked_dataclass(frozen=True, kw_only=True, config=STRICT)(cls))
+    CURRICULA.add(checked)
+    return checked
+
+
+def named(name: str) -> Curriculum:
+    """Return the curriculum of a name; see `Curriculum.name`.
+
+    Raises:
+        ValueError: if there is none of that name; the message lists how names are written.
+        pydantic.ValidationError: (a ValueError) if a number in it is not allowed.
+    """
+    for kind in CURRICULA:
+        if (found := CURRICULA[kind].parse(name)) is not None:
+            return found
+    allowed = ", ".join(CURRICULA[kind].usage or kind for kind in CURRICULA)
+    raise ValueError(f"curricula = {name!r}: allowed are {allowed}")
+
+
+def order(name: str) -> tuple[int, tuple[int, ...], str]:
+    """Return what curricula are sorted by: the order of registration, then the numbers in the name.
+
+    A name that is of no registered curriculum, such as one of a plugin that was not imported, comes last.
+    """
+    kinds = list(CURRICULA)
+    numbers = tuple(int(number) for number in re.findall(r"\d+", name))
+    try:
+        return kinds.index(named(name).kind), numbers, name
+    except ValueError:
+        return len(kinds), numbers, name
