@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tsrnn import RunConfig, curricula
+from tsrnn import RunConfig
 from tsrnn.config import (
     AllHeads,
     EndRules,
@@ -40,11 +40,11 @@ def config(
     made = {
         "single": SingleHead,
         "multi": MultiHead,
-        "sliding": lambda: SlidingWindow(width=int(number[0])),
+        "sliding": lambda: SlidingWindow(width=int(number[0]), begins="grown"),
         "none": lambda: NoCurriculum(n=int(number[0])),
         "all": lambda: AllHeads(n=int(number[0])),
     }[kind]()
-    assert curricula.name(made) == name
+    assert made.name == name
     if tau is not None:
         changes["tau"] = FixedTau(tau=tau)
     network = dataclasses.replace(base.network, **changes) if changes else base.network

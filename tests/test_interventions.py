@@ -15,6 +15,7 @@ from tsrnn.config import FixedTau, Leaky, LeakyReLU, RunConfig, Tanh, TrainedTau
 from tsrnn.interventions import ablate, by_tau, perturb_taus, perturb_weights, scale_inhibition
 from tsrnn.networks import NetworkState, Population, initial_network, population
 from tsrnn.networks.copies import LeakyCopies
+from tsrnn.networks.leaky import LeakyPopulation
 from tsrnn.tasks import Parity
 from tsrnn.training.evaluation import in_time_accuracy
 
@@ -266,6 +267,17 @@ class TestCopies:
         assert distance(found, expected) <= 0.01
         exact = population(copies.network, copies.states(), copies.heads).all_states(bits, initial)
         assert distance(found, exact) > 1e-5
+
+    def test_several_readouts_of_sequences_of_different_lengths(self):
+        copies = ablate(people_of(NETWORKS["inside"]), [(), (0, 4), (1,)])
+        apart = LeakyPopulation.from_states(copies.network, copies.states(), copies.heads, copies.products)
+        lengths, readouts = (7, 9, 8, 5, 9, 6), (2, 1, 3, 2, 2, 1)
+        inputs, initial = drawn(6, steps=9)
+        silent = initial.masked_fill(copies.silent[:, None], 0.0)
+        found = copies.answers(inputs, lengths, initial, readouts)
+        expected = apart.answers(inputs, lengths, silent, readouts)
+        for r, own in enumerate(readouts):
+            torch.testing.assert_close(found[-own:, r], expected[-own:, r])
 
     def test_copies_divide_among_their_sources(self):
         people = people_of(Leaky(hidden=7))

@@ -59,7 +59,7 @@ lengths = st.builds(
     Lengths, shortest_beyond=st.integers(0, 6), longest_factor=st.integers(4, 9), longest_beyond=st.integers(0, 9)
 )
 bit_tasks = st.builds(Parity, input_probability=probabilities, lengths=lengths) | st.builds(
-    DMS, input_probability=probabilities, lengths=lengths, asked=st.sampled_from([1, "all"])
+    DMS, input_probability=probabilities, lengths=lengths, readout_steps=st.sampled_from([1, "all"])
 )
 patterns = st.builds(
     Sines, period=floats(2.1, 99), steps=st.integers(9, 999), warm_up=st.integers(0, 8), noise=floats(0, 9)
@@ -115,6 +115,7 @@ windows = st.builds(
     SlidingWindow,
     width=st.integers(9, 99),
     shift=st.integers(1, 9),
+    begins=st.just("grown"),
     start=starts,
 ) | st.builds(SlidingWindow, width=st.integers(1, 40), begins=st.just("full"), start=st.integers(2, 10))
 curricula = (
@@ -129,7 +130,7 @@ leaky_configs = st.builds(
     RunConfig, network=leaky_networks, training=trainings("parameters", "parameters_and_diagonal"), **rest
 )
 gated_configs = st.builds(RunConfig, network=gated_networks, training=trainings("parameters"), **rest)
-shown = leaky_configs.map(lambda run: dataclasses.replace(run, shown=run.task))
+shown = leaky_configs.map(lambda run: dataclasses.replace(run, training_task=run.task))
 configs = leaky_configs | gated_configs | shown
 
 
@@ -149,9 +150,11 @@ class TestJson:
         assert again == config
         assert again.network_id == config.network_id
 
-    def test_what_is_left_out_is_the_default(self):
-        assert RunConfig.from_json("{}") == RunConfig()
-        assert RunConfig.from_json('{"task": {"kind": "dms"}, "seed": 3}') == RunConfig(task=DMS(), seed=3)
+    def test_what_is_left_out_is_as_it_was_before_it_was_a_setting(self):
+        assert RunConfig.from_json("{}") == RunConfig(generator="mt19937")
+        assert RunConfig.from_json('{"task": {"kind": "dms"}, "seed": 3}') == RunConfig(
+            task=DMS(), seed=3, generator="mt19937"
+        )
 
     def test_the_defaults_are_written(self):
         written = json.loads(RunConfig().to_json())
@@ -238,13 +241,13 @@ class TestRefusals:
             ('{"training": {"screening_batches": 0}}', "training.screening_batches = 0: .* equal to 1"),
             (
                 '{"shown": {"kind": "parity", "asked": 4}}',
-                r"asked = 4: with lengths from N \+ 2 on, allowed is 1 to 3, or 'all'",
+                r"readout_steps = 4: with lengths from N \+ 2 on, allowed is 1 to 3, or 'all'",
             ),
             (
                 '{"shown": {"kind": "parity", "asked": 2}, "time": {"k": [2]}}',
-                r"time.k = \(2,\): parity is asked at several steps; allowed is \(1,\)",
+                r"time.k = \(2,\): parity is read out at several steps; allowed is \(1,\)",
             ),
-            ('{"shown": {"kind": "dms"}}', r"shown \(dms\): allowed is the run's task, parity, with"),
+            ('{"shown": {"kind": "dms"}}', r"training_task \(dms\): allowed is the run's task, parity, with"),
             ('{"training": {"solved_accuracy": 1}}', "training.solved_accuracy = 1: .* less than 1"),
             ('{"end": {"max_epochs": 0}}', "end.max_epochs = 0: .* equal to 1"),
             ('{"end": {"max_seconds": 1e999}}', "end.max_seconds = inf: .* finite"),
@@ -297,7 +300,11 @@ class TestRefusals:
 
 class TestNetworkId:
     @pytest.mark.parametrize(
-        ("config", "network_id"), [(RunConfig(), "n44136fa355b3678a"), (OTHER, "nfdf9fb3e4c93c0c7")]
+        ("config", "network_id"),
+        [
+            (dataclasses.replace(RunConfig(), generator="mt19937"), "n44136fa355b3678a"),
+            (dataclasses.replace(OTHER, generator="mt19937"), "nfdf9fb3e4c93c0c7"),
+        ],
     )
     def test_is_the_same_for_ever(self, config: RunConfig, network_id: str):
         assert config.network_id == network_id
@@ -370,7 +377,7 @@ class TestNetworkId:
             run(curriculum=SlidingWindow(width=3)),
             run(curriculum=SlidingWindow(width=4)),
             run(curriculum=SlidingWindow(width=3, shift=2)),
-            run(curriculum=SlidingWindow(width=3, begins="full")),
+            run(curriculum=SlidingWindow(width=3, begins="grown")),
             run(curriculum=SlidingWindow(width=3, start=3)),
             run(curriculum=NoCurriculum(n=2)),
             run(curriculum=NoCurriculum(n=3)),
@@ -381,11 +388,11 @@ class TestNetworkId:
             training(test_batch_size=50),
             training(screening_batches=5),
             training(solved_weight=0.5),
-            run(shown=Parity(input_probability=0.5)),
-            run(shown=Parity(asked=2)),
-            run(shown=Parity(asked="all")),
-            run(task=Parity(asked=2)),
-            run(shown=Parity(lengths=Lengths(longest_factor=2))),
+            run(training_task=Parity(input_probability=0.5)),
+            run(training_task=Parity(readout_steps=2)),
+            run(training_task=Parity(readout_steps="all")),
+            run(task=Parity(readout_steps=2)),
+            run(training_task=Parity(lengths=Lengths(longest_factor=2))),
             training(optimizer=SGD(learning_rate=0.01)),
             training(optimizer=SGD(momentum=0.9)),
             training(optimizer=SGD(weight_decay=1e-5)),
@@ -445,13 +452,15 @@ class TestPresets:
     @given(configs)
     def test_tuned_changes_training_and_leaves_what_is_judged(self, config: RunConfig):
         found = with_preset(config, "tuned")
-        assert found.training_task.lengths_for(40)[0] == (56 if isinstance(config.task, BitTask) else config.task.steps)
+        assert found.task_in_training.lengths_for(40)[0] == (
+            56 if isinstance(config.task, BitTask) else config.task.steps
+        )
         old, new = config.training, found.training
         assert new.sequences_tested * new.test_batches >= min(old.sequences_tested * old.test_batches, 2560)
         assert new.optimizer.kind == ("muon" if isinstance(config.network, Leaky) else "adam")
         assert new.optimizer.weight_decay == old.optimizer.weight_decay
         assert found.end.max_epochs * 20 >= config.end.max_epochs * old.steps_per_epoch
-        changed = {"training": old, "end": config.end, "shown": config.shown}
+        changed = {"training": old, "end": config.end, "training_task": config.training_task}
         assert dataclasses.replace(found, **changed) == config
         kept = ("clip", "solved_weight", "solved_accuracy", "precision")
         assert all(getattr(new, name) == getattr(old, name) for name in kept)

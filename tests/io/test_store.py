@@ -404,8 +404,8 @@ class TestColumnsThatCameLater:
         assert found.isna().to_dict() == {"n0": False, "n1": True, "n2": False}
         assert older.finished().keys() == {"n0", "n1", "n2"}
 
-    def test_others_must_be_there(self, older):
+    def test_a_key_must_be_there(self, older):
         path = older.folder / OUTCOMES.name / "n1.parquet"
-        pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["status"]), path)
+        pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["network_id"]), path)
         with pytest.raises(StoreError, match="other columns"):
             older.read(OUTCOMES, "n1")

@@ -60,7 +60,7 @@ class TestSpace:
 
     def test_the_papers_candidate_trains_as_the_paper_does(self):
         network = network_of(KNOWN[0])
-        assert network.shown == network.task == RunConfig().task
+        assert network.training_task == network.task == RunConfig().task
         assert network.network == RunConfig().network
         assert network.curriculum == MultiHead()
         training = dataclasses.replace(
@@ -80,8 +80,12 @@ class TestSpace:
             task="dms", hidden=30, seed=8,
         )  # fmt: skip
         assert (network.task, network.seed, network.network.hidden) == (DMS(), 8, 30)
-        assert (network.shown.kind, network.shown.asked, network.shown.input_probability) == ("dms", 9, 0.5)
-        assert network.shown.lengths_for(10) == (18, 36)
+        assert (
+            network.training_task.kind,
+            network.training_task.readout_steps,
+            network.training_task.input_probability,
+        ) == ("dms", 9, 0.5)
+        assert network.training_task.lengths_for(10) == (18, 36)
         assert network.network.nonlinearity.slope == 0.2
         assert (network.network.tau.low, network.network.tau.high) == (1.0, 1.5)
         assert network.curriculum == MultiHead(ahead=5)
@@ -97,8 +101,8 @@ class TestSpace:
         assert network == dataclasses.replace(tuned, training=training, curriculum=MultiHead(ahead=5), end=network.end)
 
     def test_asked_at_all_steps_that_have_n_bits(self):
-        shown = network_of(KNOWN[3]).shown
-        assert (shown.asked, shown.lengths_for(10), shown.asked_steps(26, 10)) == ("all", (26, 34), 17)
+        shown = network_of(KNOWN[3]).training_task
+        assert (shown.readout_steps, shown.lengths_for(10), shown.readout_steps_of(26, 10)) == ("all", (26, 34), 17)
 
     def test_single_head_has_no_heads_ahead(self):
         network = network_of(KNOWN[2] | {"solved_weight": 0.3}, curriculum_name="single")

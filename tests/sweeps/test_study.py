@@ -65,7 +65,7 @@ def test_every_sweep_can_be_tuned(name: str):
         (run.task, run.curriculum, run.network, run.time) for run in paper
     ]
     for run in tuned:
-        assert (run.shown is not None) == hasattr(run.task, "input_probability")
+        assert (run.training_task is not None) == hasattr(run.task, "input_probability")
         assert RunConfig.from_json(run.to_json()) == run
 
 

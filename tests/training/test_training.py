@@ -60,7 +60,7 @@ SOLVES_NEVER = dataclasses.replace(TINY, training=dataclasses.replace(TINY.train
 CURRICULA = {
     "single": SingleHead(),
     "multi": MultiHead(),
-    "sliding": SlidingWindow(width=2),
+    "sliding": SlidingWindow(width=2, begins="grown"),
     "sliding by 2": SlidingWindow(width=3, shift=2, begins="full"),
 }
 
@@ -370,7 +370,7 @@ class TestShown:
     SHORT = Parity(lengths=Lengths(shortest_beyond=3, longest_factor=2, longest_beyond=1), input_probability=0.9)
 
     def test_training_draws_from_it_and_tests_do_not(self):
-        (report,) = Trainer([new(dataclasses.replace(SOLVES_NEVER, shown=self.SHORT))]).run_epoch()
+        (report,) = Trainer([new(dataclasses.replace(SOLVES_NEVER, training_task=self.SHORT))]).run_epoch()
         other = Trainer([new(dataclasses.replace(SOLVES_NEVER, task=self.SHORT))])
         losses, norms, (steps,) = other.train_steps(4)
         assert ([report.loss], [report.grad_norm]) == (losses, norms)
@@ -587,11 +587,11 @@ class TestSlidingWindow:
     @pytest.mark.parametrize(
         ("window", "same"),
         [
-            (SlidingWindow(width=1), SingleHead()),
+            (SlidingWindow(width=1, begins="grown"), SingleHead()),
             (SlidingWindow(width=1, begins="full"), SingleHead()),
-            (SlidingWindow(width=1, start=4), SingleHead(start=4)),
-            (SlidingWindow(width=12), MultiHead()),
-            (SlidingWindow(width=12, shift=5, start=4), MultiHead(start=4)),
+            (SlidingWindow(width=1, begins="grown", start=4), SingleHead(start=4)),
+            (SlidingWindow(width=12, begins="grown"), MultiHead()),
+            (SlidingWindow(width=12, begins="grown", shift=5, start=4), MultiHead(start=4)),
         ],
         ids=["one is single", "one, full", "one from 4", "twelve is multi", "twelve from 4"],
     )
@@ -605,7 +605,9 @@ class TestSlidingWindow:
 
     def test_the_dropped_head_goes_on_as_the_new_one_with_its_moments_and_steps(self):
         training = dataclasses.replace(SOLVES_ALWAYS.training, optimizer=Adam())
-        config = dataclasses.replace(SOLVES_ALWAYS, training=training, curriculum=SlidingWindow(width=2))
+        config = dataclasses.replace(
+            SOLVES_ALWAYS, training=training, curriculum=SlidingWindow(width=2, begins="grown")
+        )
         trainer = Trainer([new(config)])
         first, second = trainer.run_epoch()[0], trainer.run_epoch()[0]
         steps = first.checkpoint.optimizer["steps"]

@@ -55,10 +55,14 @@ def upgraded(recorded: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         recorded: what `RunConfig.to_json` wrote, of this version or an earlier one.
     """
-    today = {former: name for name, former in FORMER_NAMES.items()}
-    tree = {today.get(name, name): value for name, value in recorded.items()}
+    tree = _renamed(recorded)
     for name in ("task", "training_task"):
         if isinstance(task := tree.get(name), Mapping):
-            tree[name] = {today.get(key, key): value for key, value in task.items()}
+            tree[name] = _renamed(task)
     added = {name: value for (of, name), value in FORMER_DEFAULTS.items() if of == "RunConfig"}
     return added | tree
+
+
+def _renamed(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    today = {former: name for name, former in FORMER_NAMES.items() if name not in recorded}
+    return {today.get(name, name): value for name, value in recorded.items()}

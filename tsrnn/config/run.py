@@ -141,8 +141,10 @@ class RunConfig:
         try:
             recorded = json.loads(text)
         except ValueError:
+            recorded = None
+        if not isinstance(recorded, Mapping):
             return _RUN_CONFIG.validate_json(text)  # says what is wrong
-        return _RUN_CONFIG.validate_python(upgraded(recorded) if isinstance(recorded, Mapping) else recorded)
+        return _RUN_CONFIG.validate_json(json.dumps(upgraded(recorded)))
 
 
 _RUN_CONFIG: Final[TypeAdapter[RunConfig]] = TypeAdapter(RunConfig)
