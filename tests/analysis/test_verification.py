@@ -218,9 +218,10 @@ def test_several_damages_at_once_and_text(folder, whole, capsys):
 
 
 def test_what_cannot_be_mended_is_left_alone(folder, capsys):
-    """Files of another version of the program are not damaged."""
+    """Files of a later version of the program are not damaged."""
     path = folder / "epochs" / f"{VICTIM}.parquet"
-    pq.write_table(pq.read_table(path).drop_columns(["loss"]), path)
+    rows = pq.read_table(path)
+    pq.write_table(rows.append_column("later", rows["loss"]), path)
     before = path.read_bytes()
     status, problems, _ = run(capsys, folder, "--repair")
     assert status == 1
