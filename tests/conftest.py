@@ -1,5 +1,10 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# One thread each for the processes that run tests, and for those that tests start: threads that wait for each other on
+# a busy machine spin, and small networks take thirty times as long.
+os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 import hypothesis
 import numpy as np
@@ -36,13 +41,9 @@ def reference() -> Path:
 
 @pytest.fixture(autouse=True)
 def global_state() -> Iterator[None]:
-    """Give every test torch's global settings as they were, and fail it if global randomness was used.
-
-    One thread: small tensors are faster so, and tests do not wait for each other's threads on a busy machine.
-    """
+    """Give every test torch's global settings as they were, and fail it if global randomness was used."""
     torch.set_flush_denormal(False)
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    torch.set_num_threads(1)
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()
     yield
     torch.set_num_threads(threads)
