@@ -48,7 +48,7 @@ def max_n(results: Place, /, *, as_json: AsJson = False) -> None:
     """Print the largest N solved for each task, curriculum and tau.
 
     Args:
-        results: The sweep's folder, such as results/fixed_tau.
+        results: The sweep's folder, such as results/quick/fixed_tau.
         as_json: Print {"rows": [...]}, one row a cell of the grid.
     """
     from analysis import tables
@@ -75,7 +75,7 @@ def verify(
     Exit status 1 where something is wrong and was not repaired. While the sweep runs, only the files are checked.
 
     Args:
-        results: The sweep's folder, such as results/fixed_tau, or one that holds several.
+        results: The sweep's folder, such as results/quick/fixed_tau, or one that holds several.
         repair: Move damaged files to _damaged/, so that the sweep's own command makes them again; write again what the
             other files say; delete what killed processes left.
         plugin: Files that define tasks and networks of your own.
@@ -114,7 +114,7 @@ def interventions(
     Accuracy is the newest head's in time: random bits with p = 0.5, 100 steps of warm-up, 1000 that count.
 
     Args:
-        results: The sweep's folder, such as results/fixed_tau.
+        results: The sweep's folder, such as results/quick/fixed_tau.
         kinds: The interventions; all by default.
         n: The solved N to measure at. [default: the largest that all networks compared have solved; for
             heads-retraining every solved N]
@@ -182,7 +182,7 @@ def timescales(
     A network hears independent bits, 500 steps of them before the first that counts.
 
     Args:
-        results: The sweep's folder, such as results/fixed_tau.
+        results: The sweep's folder, such as results/quick/fixed_tau.
         every: Measure the N that this divides, and each network's smallest and largest; 1: every solved N.
         steps: Steps that count, a trial.
         trials: Sequences a network.
@@ -229,7 +229,7 @@ def time_steps(
     Measures the checkpoints that were not measured yet, in parallel; the same command continues where it stopped.
 
     Args:
-        results: The sweep's folder, such as results/time_discretisation.
+        results: The sweep's folder, such as results/quick/time_discretisation.
         ks: Time steps a bit. [default: 1 to 10, 12, 15, 20, 30, 50, 100, 200]
         n: The solved N to measure at. [default: the largest that all networks trained with the same k have solved]
         workers: Processes on this machine. [default: one a CPU]
@@ -272,7 +272,7 @@ def figures(
     What the results do not allow is named, with the command that makes what is missing.
 
     Args:
-        results: A sweep's folder, such as results/fixed_tau, or the folder that holds several, such as results.
+        results: A sweep's folder, such as results/quick/fixed_tau, or that of several, such as results/quick.
         only: Figures and tables, such as 4a S11 table1; all by default.
         out: The folder for the files, which are named by the figure.
         as_json: Print {"figures": [{"id", "title", "caption", "missing", "files"}]}.
@@ -307,7 +307,7 @@ def claims(results: Place, /, *, as_json: AsJson = False) -> None:
     The unit is the network. A rule is written beside each claim. A small budget can show an effect, not rule one out.
 
     Args:
-        results: A sweep's folder, such as results/fixed_tau, or the folder of several, such as results.
+        results: A sweep's folder, such as results/quick/fixed_tau, or the folder of several, such as results/quick.
         as_json: Print {"counts": {VERDICT: claims}, "claims": [...]}, one row a claim.
     """
     from analysis import tables
@@ -329,7 +329,7 @@ def report(results: Place, /, *, out: Path = Path("report")) -> int:
     machine, versions and links to the tables. What cannot be drawn says why in its place.
 
     Args:
-        results: A sweep's folder, such as results/fixed_tau, or the folder of several, such as results.
+        results: A sweep's folder, such as results/quick/fixed_tau, or the folder of several, such as results/quick.
         out: The folder for index.html, or a file that ends in .html.
     """
     from analysis import report as page

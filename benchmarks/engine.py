@@ -65,10 +65,11 @@ def plain_steps(hidden: int, batch: int, lengths: list[int], heads: tuple[int, .
             labels = [torch.tensor([int(sum(row[-n:])) % 2 for row in bits.T.tolist()]) for n in heads]
             logits = network(bits)
             optimizer.zero_grad()
-            loss = sum(F.cross_entropy(logits[n - 2], label) for n, label in zip(heads, labels, strict=True))
-            loss.backward()
-            with torch.no_grad():
-                network.recurrent.weight.grad.fill_diagonal_(0)
+            losses = [F.cross_entropy(logits[n - 2], label) for n, label in zip(heads, labels, strict=True)]
+            torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+            gradient = network.recurrent.weight.grad
+            assert gradient is not None
+            gradient.fill_diagonal_(0)
             nn.utils.clip_grad_norm_(network.parameters(), 2.0)
             optimizer.step()
         return 6.0 * batch * hidden**2 * sum(lengths)

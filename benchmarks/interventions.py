@@ -15,7 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -52,19 +52,19 @@ def plain_accuracy(network: Leaky, state: NetworkState, bits: Tensor, initial: T
     return right / (len(bits) - WARM_UP)
 
 
-def copies_of(people: Population, name: str) -> Iterator[Population]:
+def copies_of(networks: Population, name: str) -> Iterator[Population]:
     """Yield all copies of one kind of intervention, in the numbers of the paper, as the analysis makes them."""
     match name:
         case "perturb weights (7c)":
             for strength in np.logspace(-2, 1, 10):
-                yield perturb_weights(people, [strength], 10, [0])
+                yield perturb_weights(networks, [strength], 10, [0])
         case "perturb taus (7d)":
             for strength in np.logspace(-3, 1, 13):
-                yield perturb_taus(people, [strength], 10, [0])
+                yield perturb_taus(networks, [strength], 10, [0])
         case _:
-            (order,) = by_tau(people)
+            (order,) = by_tau(networks)
             few = max(1, round(0.04 * len(order)))
-            yield ablate(people, [[neuron] for neuron in (*order[-few:], *order[:few])])
+            yield ablate(networks, [[neuron] for neuron in (*order[-few:], *order[:few])])
 
 
 def products(hidden: int, batch: int, count: int) -> Callable[[], None]:
@@ -112,13 +112,13 @@ def main(
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    config, task = RunConfig(network=Leaky(hidden=hidden)), Parity(input_probability=0.5)
-    state = initial_network(config, (N,))
-    people = population(config.network, [state], [(N,)])
+    leaky, task = Leaky(hidden=hidden), Parity(input_probability=0.5)
+    state = initial_network(RunConfig(network=leaky), (N,))
+    networks = population(leaky, [state], [(N,)])
     bits = torch.bernoulli(torch.full((WARM_UP + steps,), 0.5), generator=torch.Generator().manual_seed(0))
 
     def whole(name: str) -> None:
-        for copies in copies_of(people, name):
+        for copies in copies_of(networks, name):
             own(copies, trials)
 
     def own(copies: Population, trials: int) -> None:
@@ -126,17 +126,17 @@ def main(
 
     def singly_plain() -> None:
         for _ in range(singles):
-            plain_accuracy(config.network, state, bits, torch.zeros(1, hidden))
+            plain_accuracy(leaky, state, bits, torch.zeros(1, hidden))
 
     def singly_own() -> None:
         for _ in range(singles):
-            own(people, 1)
+            own(networks, 1)
 
     kinds = ("perturb weights (7c)", "perturb taus (7d)", "ablation (7a)")
     times: dict[str, dict[str, list[float]]] = {
         name: {"all": [], "plain": [], "own": [], "limit": []} for name in kinds
     }
-    count = {name: sum(copies.replicates for copies in copies_of(people, name)) for name in kinds}
+    count = {name: sum(copies.replicates for copies in copies_of(networks, name)) for name in kinds}
     singly_plain()
     singly_own()
     for _ in range(rounds):
@@ -150,7 +150,7 @@ def main(
             bare()
             one = _seconds(bare) / max(20, 4000 // together)
             found["limit"].append(one * sequences / together * (WARM_UP + steps))
-    result = {
+    result: dict[str, dict[str, Any]] = {
         name: {
             "copies": count[name],
             "seconds": _summary(found["all"]),

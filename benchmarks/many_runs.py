@@ -20,7 +20,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from sweeps.engine.grid import with_tau
-from sweeps.engine.options import Options
+from sweeps.engine.options import Axes
 from sweeps.engine.runner import Sweep
 from tsrnn.config import EndRules, RunConfig, Training
 
@@ -30,15 +30,15 @@ COMMAND = "from benchmarks.many_runs import SWEEP; from sweeps.engine.runner imp
 app = App(help=__doc__, help_format="plaintext")
 
 
-def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     """Yield a short run for each tau."""
     training = Training(batch_size=4, steps_per_epoch=2, test_batches=1)
     base = replace(base, training=training, end=EndRules(max_epochs=1))
-    for tau in options.axis("taus", ["1"]):
+    for tau in axes.taus:
         yield with_tau(base, tau)
 
 
-SWEEP = Sweep(name="many_runs", doc=__doc__, grid=grid)
+SWEEP = Sweep(name="many_runs", doc=__doc__, axes=Axes(taus=("1",)), grid=grid)
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,9 @@ def measure(runs: int, storage: Path) -> Measured:
     options = ["--scale", "quick", "--hidden", "4", "--replicates", "1", "--address", "local"]
     command = [sys.executable, "-c", COMMAND, *options, "--storage", str(storage), "--taus", *taus]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     memory: dict[int, int] = {}
     times: dict[int, float] = {}
-    with subprocess.Popen(command, env=environment, **quiet) as process:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
             ended = sum(1 for _ in storage.glob("many_runs/outcomes/n*"))
             if ended and ended not in times:

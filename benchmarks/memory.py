@@ -56,10 +56,10 @@ def main(
     )
     heads = tuple(range(2, n + 1))
     trainer = Trainer([Checkpoint(config, Progress(heads=heads), initial_network(config, heads))])
-    people = trainer.population
+    networks = trainer.population
     before = _peak_mib()
-    drawn = draw_batch(config.task, people.head_table, [steps], batch, Streams.named([(0, "bits")], people.device))
-    initial = initial_states(people, Streams.named([(0, "state")], people.device), batch)
+    drawn = draw_batch(config.task, networks.head_table, [steps], batch, Streams.named([(0, "bits")], networks.device))
+    initial = initial_states(networks, Streams.named([(0, "state")], networks.device), batch)
     times = []
     for _ in range(3):
         began = time.perf_counter()

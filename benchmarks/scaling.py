@@ -7,12 +7,14 @@ programs on the machine disturb little; `--json` prints them for programs.
 import argparse
 import io
 import json
+import logging
 import resource
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import ray
 from rich.console import Console
@@ -48,12 +50,12 @@ class Reporting(PopulationTrainable):
 
 def driver(folder: Path) -> dict[str, float]:
     """Processor time of the driver a report of four networks, and a trial; two trials at a time."""
-    _cluster.PopulationTrainable = Reporting  # type: ignore[misc]
     Store(folder).create()
-    ray.init(address="local", num_cpus=2, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=2, log_to_driver=False, logging_level=logging.ERROR)
     groups = [RunConfig(seed=4 * i).replicates(4) for i in range(2)]
     began = time.process_time()
-    _cluster.run(groups, folder, Resources(1, 0), Console(file=io.StringIO()))
+    with patch.object(_cluster, "PopulationTrainable", Reporting):
+        _cluster.run(groups, folder, Resources(1, 0), Console(file=io.StringIO()))
     spent = time.process_time() - began
     ray.shutdown()
     return {"driver_ms_per_report": 1e3 * spent / (2 * REPORTS)}

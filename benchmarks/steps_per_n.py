@@ -10,7 +10,7 @@ paper's, with one every 100. Parity, one population of `seeds` networks a settin
 import dataclasses
 import json
 import time
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from cyclopts import App, Parameter
@@ -20,7 +20,7 @@ from tsrnn import EndRules, Leaky, MultiHead, RunConfig, SingleHead, Training, t
 app = App(help=__doc__, help_format="plaintext")
 
 
-def steps_per_n(config: RunConfig, seeds: int) -> dict[str, object]:
+def steps_per_n(config: RunConfig, seeds: int) -> dict[str, Any]:
     """Train `seeds` networks; return each one's steps for every N from 2 on, and what it took in all."""
     began = time.perf_counter()
     steps: list[list[int]] = [[] for _ in range(seeds)]

@@ -56,9 +56,13 @@ def sweep_rate(scale: Literal["quick", "laptop"], hidden: int) -> tuple[float, f
             str(hidden),
         ]
         command = [sys.executable, str(_SWEEP), "--scale", scale, "--storage", storage, *options]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         seen: dict[int, float] = {}
-        with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **quiet) as process:
+        with subprocess.Popen(
+            command,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
             while process.poll() is None:
                 for path in Path(storage).glob("*/checkpoints/*/epoch-*.safetensors"):
                     seen.setdefault(int(path.stem.removeprefix("epoch-")), time.perf_counter())

@@ -95,14 +95,14 @@ def judge(fits: Fits, truth: Truth) -> Found:
     two = fits.status == "double"
     right = two if truth.tau_fast is not None else fits.status == "single"
     errors = fits.tau_net[right] / truth.tau_slow - 1
-    held = (fits.tau_low <= truth.tau_slow) & (truth.tau_slow <= fits.tau_high)
+    covered = (fits.tau_low <= truth.tau_slow) & (truth.tau_slow <= fits.tau_high)
     with_interval = right & ~np.isnan(fits.tau_high)
     return Found(
         two=float(two.mean()),
         none=float(np.isnan(fits.tau_net).mean()),
         mean_error=float(errors.mean()) if right.any() else math.nan,
         median_error=float(np.median(errors)) if right.any() else math.nan,
-        coverage=float(held[with_interval].mean()) if with_interval.any() else math.nan,
+        coverage=float(covered[with_interval].mean()) if with_interval.any() else math.nan,
     )
 
 

@@ -30,4 +30,4 @@ address=$head:$port
 # Where trials share a GPU, start NVIDIA's MPS first: srun --ntasks-per-node=1 nvidia-cuda-mps-control -d
 srun ray symmetric-run --address "$address" --min-nodes "$SLURM_NNODES" \
   --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" -- \
-  python "sweeps/$sweep.py" --storage "${TSRNN_STORAGE:-results}" "$@"
+  python "sweeps/$sweep.py" "$@"

@@ -98,7 +98,8 @@ def _each(run: Callable[[str], int]) -> int:
 
 def _dry_run(arguments: list[str]) -> int:
     """Say what every sweep would do, in this one process, and what all of them cost."""
-    from sweeps.engine.runner import Cost, duration, run
+    from sweeps.engine.dry_run import Cost, duration
+    from sweeps.engine.runner import run
 
     costs: list[Cost] = []
     status = _each(lambda name: run(importlib.import_module(f"sweeps.{name}").SWEEP, arguments, costs))

@@ -10,19 +10,30 @@ from collections.abc import Iterator
 from itertools import product
 
 from sweeps.engine.grid import with_curriculum, with_task, with_tau
-from sweeps.engine.options import Options
+from sweeps.engine.options import Axes
 from sweeps.engine.runner import Sweep, main
+from sweeps.engine.scales import ScaleName
 from tsrnn.config import RunConfig
 
+_CURRICULA: dict[ScaleName, tuple[str, ...]] = {
+    "quick": ("all-5", "all-10"),
+    "laptop": ("all-10", "all-20"),
+    "paper": ("all-20", "all-40"),
+}
 
-def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+
+def axes_at(scale: ScaleName) -> Axes:
+    """Return the tasks and curricula at a scale."""
+    return Axes(tasks=("parity",), curricula=_CURRICULA[scale])
+
+
+def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     """Yield one configuration a combination."""
-    largest = options.at_scale(quick=("all-5", "all-10"), laptop=("all-10", "all-20"), paper=("all-20", "all-40"))
-    for task, curriculum in product(options.axis("tasks", ["parity"]), options.axis("curricula", largest)):
+    for task, curriculum in product(axes.tasks, axes.curricula):
         yield with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
 
 
-SWEEP = Sweep(name="all_heads", doc=__doc__, grid=grid)
+SWEEP = Sweep(name="all_heads", doc=__doc__, axes=axes_at, grid=grid)
 
 if __name__ == "__main__":
     main(SWEEP)

@@ -11,14 +11,22 @@ from collections.abc import Iterator
 from itertools import product
 
 from sweeps.engine.grid import with_architecture, with_curriculum, with_task, with_training
-from sweeps.engine.options import Options
+from sweeps.engine.options import Axes
 from sweeps.engine.runner import Sweep, main
-from tsrnn.config import GRU, LSTM, Adam, GradientClip, Leaky, RunConfig
+from sweeps.engine.scales import ScaleName
+from tsrnn.config import GRU, LSTM, Adam, GradientClip, Leaky, Network, RunConfig
+
+_ARCHITECTURES: tuple[type[Network], ...] = (Leaky, GRU, LSTM)
+_ALONE: dict[ScaleName, str] = {"quick": "none-5", "laptop": "none-10", "paper": "none-10"}
 
 
-def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+def axes_at(scale: ScaleName) -> Axes:
+    """Return the tasks and curricula at a scale."""
+    return Axes(tasks=("parity",), curricula=(_ALONE[scale], "single", "multi"))
+
+
+def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     """Yield one configuration a combination."""
-    alone = options.at_scale(quick="none-5", laptop="none-10", paper="none-10")
     gated = with_training(
         base,
         optimizer=Adam(),
@@ -26,14 +34,12 @@ def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
         batch_size=min(64, base.training.batch_size),
         steps_per_epoch=min(300, base.training.steps_per_epoch),
     )
-    for task, curriculum, kind in product(
-        options.axis("tasks", ["parity"]), options.axis("curricula", [alone, "single", "multi"]), (Leaky, GRU, LSTM)
-    ):
+    for task, curriculum, kind in product(axes.tasks, axes.curricula, _ARCHITECTURES):
         config = base if kind is Leaky else with_architecture(gated, kind)
         yield with_task(with_curriculum(config, curriculum), task)
 
 
-SWEEP = Sweep(name="architectures", doc=__doc__, grid=grid)
+SWEEP = Sweep(name="architectures", doc=__doc__, axes=axes_at, grid=grid)
 
 if __name__ == "__main__":
     main(SWEEP)

@@ -13,20 +13,20 @@ from collections.abc import Iterator
 from itertools import product
 
 from sweeps.engine.grid import with_curriculum, with_task, with_tau
-from sweeps.engine.options import Options
+from sweeps.engine.options import Axes
 from sweeps.engine.runner import Sweep, main
 from tsrnn.config import RunConfig
 
+AXES = Axes(tasks=("parity", "dms"), curricula=("single", "multi"))
 
-def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+
+def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     """Yield one configuration a combination."""
-    for task, curriculum in product(
-        options.axis("tasks", ["parity", "dms"]), options.axis("curricula", ["single", "multi"])
-    ):
+    for task, curriculum in product(axes.tasks, axes.curricula):
         yield with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
 
 
-SWEEP = Sweep(name="curricula", doc=__doc__, grid=grid)
+SWEEP = Sweep(name="curricula", doc=__doc__, axes=AXES, grid=grid)
 
 if __name__ == "__main__":
     main(SWEEP)

@@ -11,19 +11,26 @@ from collections.abc import Iterator
 from itertools import product
 
 from sweeps.engine.grid import with_curriculum, with_network, with_task, with_tau
-from sweeps.engine.options import Options
+from sweeps.engine.options import Axes
 from sweeps.engine.readings import Finding
 from sweeps.engine.runner import Sweep, main
 from tsrnn.config import RunConfig
 
+AXES = Axes(
+    tasks=("parity", "dms"),
+    self_interactions=("inside",),
+    curricula=("single", "multi"),
+    taus=("1", "2", "3", "trained"),
+)
 
-def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+
+def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     """Yield one configuration a combination."""
     for task, self_interaction, curriculum, tau in product(
-        options.axis("tasks", ["parity", "dms"]),
-        options.axis("self_interactions", ["inside"]),
-        options.axis("curricula", ["single", "multi"]),
-        options.axis("taus", ["1", "2", "3", "trained"]),
+        axes.tasks,
+        axes.self_interactions,
+        axes.curricula,
+        axes.taus,
     ):
         config = with_task(with_curriculum(base, curriculum), task)
         yield with_tau(with_network(config, self_interaction=self_interaction), tau)
@@ -34,7 +41,7 @@ FINDINGS = (
     Finding("tau = 1 and trained get further than tau = 2 and 3", "multi", above=("1", "trained"), below=("2", "3")),
 )
 
-SWEEP = Sweep(name="fixed_tau", doc=__doc__, grid=grid, findings=FINDINGS)
+SWEEP = Sweep(name="fixed_tau", doc=__doc__, axes=AXES, grid=grid, findings=FINDINGS)
 
 if __name__ == "__main__":
     main(SWEEP)

@@ -2,9 +2,9 @@
 
 Question: how far in N do networks get with a fixed number of floating-point operations, the paper's training being
 one candidate of many?
-Space: batch size, steps between tests, optimiser, its rates and how they fall with N, clip, input probability, steps
-asked and lengths of the training sequences, slope, start of tau, heads ahead, weight of solved heads, precision:
-`sweeps/search/space.py`. Solved is always judged on the paper's sequences.
+Space: batch size, steps between tests, optimiser, its rates and how they fall with N, clip, input probability, readout
+steps and lengths of the training sequences, slope, start of tau, heads ahead, weight of solved heads, precision:
+`sweeps/search/space.py`. What counts as solved is always tested on the paper's sequences.
 Search: Optuna's TPE proposes, ASHA stops the worse three quarters at a fourth of the budget. A candidate is one
 population of two seeds; its score is the N it has solved and how far its next head has come, mean over seeds.
 Stages: about N = 12, then the best of it at 25, 50 and 100; the budgets are those of STAGES. Every stage begins with
@@ -23,8 +23,9 @@ from rich.table import Table
 
 from sweeps.engine.errors import UsageError
 from sweeps.engine.folder import SweepFolder
-from sweeps.engine.runner import require_niceness
-from tsrnn.command_line import run_resumable
+from sweeps.engine.options import Execution, Flag
+from tsrnn.command_line import Whole, run_resumable
+from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, SOLVED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,105 +51,132 @@ STAGES: Final = {
 app = App(name=f"sweeps/{NAME}.py", help=__doc__, help_format="plaintext", suppress_keyboard_interrupt=False)
 
 
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(Execution):
+    """What is searched, and with how much; wrong values are refused on construction.
+
+    Raises:
+        UsageError: names the option, its value and what is allowed.
+    """
+
+    stage: int = 12
+    """The N it is about: 12, 25, 50 or 100."""
+
+    candidates: Annotated[int, Whole] = 32
+    """How many the stage is to have in all."""
+
+    replicates: Annotated[int, Whole] = 2
+    """Networks a candidate, one population."""
+
+    seed: Annotated[int, Whole] = 0
+    """Seed of the first replicate. Other seeds than the search's are how its best are measured in the end."""
+
+    operations: float | None = None
+    """Budget of each network, in floating-point operations. [default: the stage's]"""
+
+    promoted: Annotated[int | None, Whole] = None
+    """How many of the best of the stage before (or of this stage on other seeds) come first. [default: the stage's]"""
+
+    task: Literal["parity", "dms"] = "parity"
+    """What is learned."""
+
+    curriculum: Literal["multi", "single"] = "multi"
+    """Under which curriculum."""
+
+    hidden: Annotated[int, Whole] = 500
+    """Neurons of a network."""
+
+    storage: str = "results"
+    """Folder for results; the study writes below STORAGE/hyperparameters/."""
+
+    concurrent: Annotated[int, Whole] = 0
+    """Candidates at a time; 0 is as many as the cluster has room for."""
+
+    export: Path | None = None
+    """Also write the tables candidates and curves to this folder, as small Parquet files."""
+
+    json: Flag = False
+    """Print {"candidates": [...], "importances": {...}}."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stage not in STAGES:
+            raise UsageError(f"stage = {self.stage}: allowed are {', '.join(map(str, STAGES))}")
+        counts = {"candidates": self.candidates, "replicates": self.replicates, "hidden": self.hidden}
+        from_none = {"concurrent": self.concurrent, "promoted": self.promoted or 0, "seed": self.seed}
+        for least, values in ((1, counts), (0, from_none)):
+            for name, value in values.items():
+                if value < least:
+                    raise UsageError(f"{name} = {value}: allowed are numbers from {least} on")
+        if self.operations is not None and not self.operations > 0:
+            raise UsageError(f"operations = {self.operations:g}: allowed are numbers above 0")
+
+    @property
+    def budget(self) -> Stage:
+        """The stage's budget, with what was given in place of it."""
+        stage = STAGES[self.stage]
+        return Stage(
+            operations=stage.operations if self.operations is None else self.operations,
+            promoted=stage.promoted if self.promoted is None else self.promoted,
+        )
+
+
 @app.default
-def main(
-    *,
-    stage: int = 12,
-    candidates: int = 32,
-    replicates: int = 2,
-    seed: int = 0,
-    operations: float | None = None,
-    promoted: int | None = None,
-    task: Literal["parity", "dms"] = "parity",
-    curriculum: Literal["multi", "single"] = "multi",
-    hidden: int = 500,
-    storage: str = "results",
-    address: str = "auto",
-    cpus_per_trial: float = 1.0,
-    gpus_per_trial: float | None = None,
-    niceness: int | None = None,
-    concurrent: int = 0,
-    export: Path | None = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
-) -> int:
+def main(settings: Settings = Settings()) -> int:
     """Search one stage; the same command continues where it stopped, more candidates extend it.
 
     Args:
-        stage: The N it is about: 12, 25, 50 or 100.
-        candidates: How many the stage is to have in all.
-        replicates: Networks a candidate, one population.
-        seed: Of the first replicate. Other seeds than the search's are how its best are measured in the end.
-        operations: Budget of each network, in floating-point operations; the stage's if left out.
-        promoted: How many of the best of the stage before (or of this stage on other seeds) come first.
-        task: What is learned.
-        curriculum: Under which curriculum.
-        hidden: Neurons of a network.
-        storage: Folder for results; the study writes below STORAGE/hyperparameters/.
-        address: Ray to run on: auto, local, or HOST:PORT.
-        cpus_per_trial: CPUs of a candidate.
-        gpus_per_trial: GPUs of a candidate, a fraction shares one.
-        niceness: How far candidates stand back for other programs of this machine, 0 (not at all) to 19; for Ray that
-            this command starts. [default: 0]
-        concurrent: Candidates at a time; 0 is as many as the cluster has room for.
-        export: Also write the tables candidates and curves to this folder, as small Parquet files.
-        as_json: Print {"candidates": [...], "importances": {...}}.
+        settings: See `Settings`.
     """
-    if stage not in STAGES:
-        raise UsageError(f"stage = {stage}: allowed are {', '.join(map(str, STAGES))}")
-    counts = {"candidates": candidates, "replicates": replicates, "hidden": hidden}
-    from_none = {"concurrent": concurrent, "promoted": promoted or 0, "seed": seed}
-    for least, values in ((1, counts), (0, from_none)):
-        for name, value in values.items():
-            if value < least:
-                raise UsageError(f"{name} = {value}: allowed are numbers from {least} on")
-    if operations is not None and not operations > 0:
-        raise UsageError(f"operations = {operations:g}: allowed are numbers above 0")
-    require_niceness(niceness)
     console = Console(stderr=True, markup=False, emoji=False)
-    folder = SweepFolder(storage, NAME)
+    folder = SweepFolder(settings.storage, NAME)
     if not isinstance(folder.path, Path):
-        raise UsageError(f"storage = {storage}: allowed are folders of this machine, for the study's database")
+        raise UsageError(f"storage = {settings.storage}: allowed are folders of this machine, for the study's database")
     folder.require_writable()
     folder.acquire()
-    folder.store.create()
+    # It has no `runs`, by which a folder is known as a sweep's: its networks are in the study's own table.
+    folder.store.create((OUTCOMES, EPOCHS, SOLVED, HEADS))
     # Ray and Optuna take seconds to import: not for --help or a mistake.
     from sweeps.engine import cluster as _cluster
     from sweeps.search.space import KNOWN
     from sweeps.search.study import Question, Search
 
+    seed = settings.seed
     question = Question(
-        stage=stage,
-        operations=STAGES[stage].operations if operations is None else operations,
-        task=task,
-        curriculum_name=curriculum,
-        hidden=hidden,
-        seeds=tuple(range(seed, seed + replicates)),
+        stage=settings.stage,
+        operations=settings.budget.operations,
+        task=settings.task,
+        curriculum_name=settings.curriculum,
+        hidden=settings.hidden,
+        seeds=tuple(range(seed, seed + settings.replicates)),
     )
     search = Search(folder.path, question, seed)
-    search.begin_with(search.promoted(STAGES[stage].promoted if promoted is None else promoted) or KNOWN)
+    search.begin_with(search.promoted(settings.budget.promoted) or KNOWN)
     errors: list[str] = []
-    if search.finished < candidates:
-        resources = _cluster.connect(address, cpus_per_trial, gpus_per_trial, console, niceness)
+    if search.finished < settings.candidates:
+        resources = _cluster.connect(settings, console)
         console.print(
-            f"{NAME}: {search.finished} of {candidates} candidates have been tried, each network with "
+            f"{NAME}: {search.finished} of {settings.candidates} candidates have been tried, each network with "
             f"{question.operations:.1e} operations, in {folder.path}",
             highlight=False,
             soft_wrap=True,
         )
-        errors = search.run(candidates, concurrent, resources, console)
+        errors = search.run(settings.candidates, settings.concurrent, resources, console)
     search.export(folder.path)
-    if export is not None:
-        search.export(export)
+    if settings.export is not None:
+        search.export(settings.export)
     tried, importances = search.tables()["candidates"], search.importances()
-    if as_json:
+    if settings.json:
         print(json.dumps({"candidates": json.loads(tried.to_json(orient="records")), "importances": importances}))
     else:
         _print(tried, importances)
-    if search.finished < candidates:
+    unfinished = search.finished < settings.candidates
+    if unfinished:
         console.print("unfinished; the same command continues", highlight=False)
     for error in errors:
         console.print(f"failed: {error.strip().splitlines()[-1]}", highlight=False, soft_wrap=True)
-    return 1 if search.finished < candidates else 0
+    return 1 if unfinished else 0
 
 
 def _print(tried: "pd.DataFrame", importances: dict[str, float]) -> None:

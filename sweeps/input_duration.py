@@ -12,24 +12,26 @@ from collections.abc import Iterator
 from itertools import product
 
 from sweeps.engine.grid import with_curriculum, with_network, with_task, with_tau, with_time
-from sweeps.engine.options import Options
+from sweeps.engine.options import Axes
 from sweeps.engine.runner import Sweep, main
 from tsrnn.config import RunConfig, Time
 
+AXES = Axes(tasks=("parity",), self_interactions=("inside",), curricula=("single", "multi"))
 
-def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+
+def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     """Yield one configuration a combination."""
     for task, self_interaction, curriculum, k in product(
-        options.axis("tasks", ["parity"]),
-        options.axis("self_interactions", ["inside"]),
-        options.axis("curricula", ["single", "multi"]),
+        axes.tasks,
+        axes.self_interactions,
+        axes.curricula,
         (2, 3, 5, 10),
     ):
         config = with_network(with_tau(base, "trained"), self_interaction=self_interaction)
         yield with_time(with_task(with_curriculum(config, curriculum), task), Time(k=(k,)))
 
 
-SWEEP = Sweep(name="input_duration", doc=__doc__, grid=grid)
+SWEEP = Sweep(name="input_duration", doc=__doc__, axes=AXES, grid=grid)
 
 if __name__ == "__main__":
     main(SWEEP)

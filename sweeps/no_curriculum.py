@@ -11,24 +11,34 @@ from collections.abc import Iterator
 from itertools import product
 
 from sweeps.engine.grid import with_curriculum, with_end, with_task, with_tau
-from sweeps.engine.options import Options
+from sweeps.engine.options import Axes
 from sweeps.engine.runner import Sweep, main
+from sweeps.engine.scales import ScaleName
 from tsrnn.config import RunConfig
 
 _EPOCHS = 50
 
 
-def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+_NS: dict[ScaleName, tuple[int, ...]] = {
+    "quick": (2, 5, 10, 20),
+    "laptop": (2, 5, 10, 15, 20, 25),
+    "paper": (2, 5, 10, 15, 20, 25, 30, 40, 50),
+}
+
+
+def axes_at(scale: ScaleName) -> Axes:
+    """Return the tasks and curricula at a scale."""
+    return Axes(tasks=("parity", "dms"), curricula=tuple(f"none-{n}" for n in _NS[scale]))
+
+
+def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     """Yield one configuration a combination."""
-    ns = options.at_scale(quick=(2, 5, 10, 20), laptop=(2, 5, 10, 15, 20, 25), paper=(2, 5, 10, 15, 20, 25, 30, 40, 50))
     base = with_end(base, max_epochs=min(_EPOCHS, base.end.max_epochs))
-    for task, curriculum in product(
-        options.axis("tasks", ["parity", "dms"]), options.axis("curricula", [f"none-{n}" for n in ns])
-    ):
+    for task, curriculum in product(axes.tasks, axes.curricula):
         yield with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
 
 
-SWEEP = Sweep(name="no_curriculum", doc=__doc__, grid=grid)
+SWEEP = Sweep(name="no_curriculum", doc=__doc__, axes=axes_at, grid=grid)
 
 if __name__ == "__main__":
     main(SWEEP)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from sweeps.engine.grid import with_curriculum, with_network, with_task, with_tau
-from sweeps.engine.options import Options
+from sweeps.engine.options import Axes
 from sweeps.engine.runner import Sweep, main
 from tsrnn.config import LeakyReLU, ReLU, RunConfig, Tanh
 
@@ -24,16 +24,17 @@ _CELLS = (
 )
 
 
-def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+AXES = Axes(tasks=("parity",), curricula=("single", "multi"))
+
+
+def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     """Yield one configuration a combination."""
-    for task, curriculum, (where, phi) in product(
-        options.axis("tasks", ["parity"]), options.axis("curricula", ["single", "multi"]), _CELLS
-    ):
+    for task, curriculum, (where, phi) in product(axes.tasks, axes.curricula, _CELLS):
         config = with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
         yield with_network(config, self_interaction=where, nonlinearity=phi)
 
 
-SWEEP = Sweep(name="nonlinearities", doc=__doc__, grid=grid)
+SWEEP = Sweep(name="nonlinearities", doc=__doc__, axes=AXES, grid=grid)
 
 if __name__ == "__main__":
     main(SWEEP)

@@ -12,28 +12,76 @@ window do better still.
 import dataclasses
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from sweeps.engine.errors import UsageError
-from sweeps.engine.folder import Record, SweepFolder
-from sweeps.engine.runner import groups_of, require_niceness
-from tsrnn.command_line import Place, run_resumable
-from tsrnn.config import EndRules, NoCurriculum
+from sweeps.engine.dry_run import dry_run
+from sweeps.engine.errors import SweepError, UsageError
+from sweeps.engine.folder import Record, SweepFolder, read_record
+from sweeps.engine.launch import train
+from sweeps.engine.options import Execution, Flag
+from sweeps.engine.plan import Plan
+from tsrnn.command_line import Place, Plugins, import_plugins, run_resumable
+from tsrnn.config import EndRules, NoCurriculum, RunConfig
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import EPOCHS, OUTCOMES, RETRAINING, RUNS, SOLVED
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.stats.comparison import Choice
     from tsrnn.io.checkpoint import Checkpoint
 
-NAME = "retrained"
-"""The folder below RESULTS that holds the runs, a sweep's like any other; the table `retraining` is in RESULTS."""
+NAME: Final = "retrained"
+"""The folder below RESULTS that holds the runs, with the tables and checkpoints of a sweep.
+
+It lies in the folder of the sweep that its networks start from, and not beside it: commands that read several sweeps
+(`report`, `figures`, `claims`) would count these networks among those that were trained from their start. The table
+`retraining`, which says what came of them, is in RESULTS.
+"""
+_USUAL_N: Final = 16
 
 app = App(name="sweeps/retraining.py", help=__doc__, help_format="plaintext", suppress_keyboard_interrupt=False)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Settings(Execution):
+    """What to retrain, and how long."""
+
+    n: int | None = None
+    """The N that the networks start from; all must have solved it. [default: 16, or the largest below that all have
+    solved]"""
+
+    higher: int = 16
+    """How many higher N' to retrain on."""
+
+    epochs: int = 20
+    """Epochs of each run."""
+
+    trials: int = 10
+    """Sequences that the accuracy is taken over, 1000 answers each."""
+
+    plugin: Plugins = None
+    """Python files that define the networks or the task, where tsrnn has them not."""
+
+    dry_run: Flag = False
+    """Print the runs with their operations and the time they take here, and run nothing."""
+
+    json: Flag = False
+    """Print {"summary": [...], "tests": [...], "notes": [...]} (or the dry run) as JSON."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n is not None and self.n < 2:
+            raise UsageError(f"n = {self.n}: allowed are numbers from 2 on")
+        for name in ("higher", "epochs", "trials"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} = {getattr(self, name)}: allowed are numbers from 1 on")
 
 
 def retrained(source: "Checkpoint", n: int, larger: int, epochs: int) -> "Checkpoint":
@@ -53,80 +101,40 @@ def retrained(source: "Checkpoint", n: int, larger: int, epochs: int) -> "Checkp
 
 
 @app.default
-def main(
-    results: Place,
-    /,
-    *,
-    n: int = 16,
-    higher: int = 16,
-    epochs: int = 20,
-    trials: int = 10,
-    address: str = "auto",
-    cpus_per_trial: float = 1.0,
-    gpus_per_trial: float | None = None,
-    niceness: int | None = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
-) -> int:
+def main(results: Place, /, settings: Settings = Settings()) -> int:
     """Retrain the networks of a sweep; the same command continues where it stopped.
 
     Args:
-        results: The sweep's folder, such as results/fixed_tau.
-        n: The N the networks start from; where some have not solved it, the largest below that all have.
-        higher: How many higher N' to retrain on.
-        epochs: Of each run.
-        trials: Sequences that the accuracy is taken over, 1000 answers each.
-        address: Ray to run on: auto, local, or HOST:PORT.
-        cpus_per_trial: CPUs of a trial (all networks retrained on one N').
-        gpus_per_trial: GPUs of a trial, a fraction shares one.
-        niceness: How far the trials stand back for other programs of this machine, 0 (not at all) to 19; for Ray that
-            this command starts.
-        as_json: Print {"summary": [...], "tests": [...], "notes": [...]}.
+        results: The sweep's folder, such as results/quick/fixed_tau.
+        settings: See `Settings`.
     """
-    if min(n - 1, higher, epochs, trials) < 1:
-        raise UsageError("n: allowed are numbers from 2 on; higher, epochs, trials: from 1 on")
-    require_niceness(niceness)
+    import_plugins(settings.plugin)
     # pandas and torch take seconds to import: not for --help or a mistake.
-    from analysis.data.frames import ResultsError, load
-    from analysis.quantities import reach as measures
-    from analysis.stats.comparison import choose, compare_curricula, summarise
+    from analysis.stats.comparison import compare_curricula, summarise
     from analysis.tables import json_rows, print_interventions
-    from tsrnn.io import checkpoint
-    from tsrnn.io.checkpoint import CheckpointFolder
 
     console = Console(stderr=True, markup=False, emoji=False)
-    outcomes, runs, seen, solved = (load(results, table) for table in (OUTCOMES, RUNS, EPOCHS, SOLVED))
-    choice = choose(measures.networks(runs, outcomes, seen, solved), solved, n)
-    if choice.checkpoints.empty:
-        raise ResultsError(f"{results}: nothing to retrain: {'; '.join(choice.notes) or 'it has no networks'}")
-    chosen = choice.checkpoints.merge(solved, on=["network_id", "n"])
-    sources = {row.network_id: (checkpoint.load(results / row.checkpoint), int(row.n)) for row in chosen.itertuples()}
+    choice, sources = _sources(results, settings, console)
     starts = {
-        (key, larger): retrained(source, own, larger, epochs)
+        (key, larger): retrained(source, own, larger, settings.epochs)
         for key, (source, own) in sources.items()
-        for larger in range(own + 1, own + higher + 1)
+        for larger in range(own + 1, own + settings.higher + 1)
     }
-    folder = SweepFolder(str(results), NAME)
     networks = tuple(start.config for start in starts.values())
-    folder.require_writable()
-    folder.acquire()
-    before = folder.read() or Record(NAME, runs["scale"].iloc[0], "paper", networks[0], ())
-    folder.write(before.including(networks))
-    for start in starts.values():
-        if not any((folder.path / "checkpoints" / start.config.network_id).glob("epoch-*")):
-            CheckpointFolder(folder.path, start.config.network_id).save_resume(start)
-    if waiting := folder.unfinished(networks):
-        from sweeps.engine import cluster as _cluster
+    folder = SweepFolder(str(results), NAME)
 
-        resources = _cluster.connect(address, cpus_per_trial, gpus_per_trial, console, niceness)
-        console.print(f"retraining: {len(waiting)} of {len(networks)} networks to train, in {folder.path}")
-        reasons = _cluster.run(groups_of(waiting), folder.path, resources, console)
-        for network in folder.unfinished(waiting):
-            if network.network_id in reasons:
-                folder.fail(network, reasons[network.network_id])
-                console.print(f"failed: {network.network_id}: {reasons[network.network_id]}", highlight=False)
+    def plan() -> Plan:
+        return Plan(_record(results, folder, networks), networks)
+
+    if settings.dry_run:
+        dry_run(plan(), as_json=settings.json)
+        return 0
+    if folder.unfinished(networks):
+        with folder.lock:
+            train(plan, folder, settings, console, prepare=lambda: _begin(folder, starts.values()))
     unfinished = folder.unfinished(networks)
     ended = {network.network_id for network in networks} - {network.network_id for network in unfinished}
-    rows = _measure(results, folder, sources, starts, ended, trials, console)
+    rows = _measure(results, folder, sources, starts, ended, settings.trials, console)
     rows = rows.merge(choice.checkpoints, on=["network_id", "n"]).assign(beyond=lambda f: f["retrained_n"] - f["n"])
     summary = summarise(rows, ["retrained_n"], ["relative_accuracy", "accuracy", "epochs"])
     tests, notes = compare_curricula(rows, "beyond")
@@ -134,11 +142,68 @@ def main(
     notes = [*choice.notes, *notes]
     if unfinished:
         notes.append(f"{len(unfinished)} of {len(networks)} networks are unfinished; the same command continues them")
-    if as_json:
+    if settings.json:
         print(json.dumps({"summary": json_rows(summary), "tests": json_rows(tests), "notes": notes}))
     else:
         print_interventions([("retraining", summary)], [("retraining: curricula compared", tests)], notes)
     return 1 if unfinished else 0
+
+
+def _sources(
+    results: Location, settings: Settings, console: Console
+) -> tuple["Choice", dict[str, tuple["Checkpoint", int]]]:
+    """Return which checkpoints were chosen, and each network's with its N, by network_id.
+
+    Raises:
+        ResultsError: there is nothing to retrain.
+        SweepError: not all networks have solved the N that was asked for, or their accuracy in time is not defined.
+    """
+    from analysis.data.frames import ResultsError, load
+    from analysis.quantities import reach
+    from analysis.stats.comparison import choose
+    from tsrnn.io import checkpoint
+
+    outcomes, runs, epochs, solved = (load(results, table) for table in (OUTCOMES, RUNS, EPOCHS, SOLVED))
+    choice = choose(reach.networks(runs, outcomes, epochs, solved), solved, settings.n or _USUAL_N)
+    notes = "; ".join(choice.notes)
+    if choice.checkpoints.empty:
+        raise ResultsError(f"{results}: nothing to retrain: {notes or 'it has no networks'}")
+    if settings.n is not None and (choice.checkpoints["n"] != settings.n).any():
+        raise SweepError(f"n = {settings.n}: not all networks start from it: {notes}; leave --n out to take those N")
+    if notes:
+        console.print(f"retraining: {notes}", highlight=False, soft_wrap=True)
+    chosen = choice.checkpoints.merge(solved, on=["network_id", "n"])
+    sources = {
+        str(key): (checkpoint.load(results / str(path)), int(n))
+        for key, path, n in zip(chosen["network_id"], chosen["checkpoint"], chosen["n"], strict=True)
+    }
+    for source, _ in sources.values():
+        if source.config.time.k != (1,):
+            raise SweepError(
+                f"{results}: its networks hear bits of k = {', '.join(map(str, source.config.time.k))} time steps; "
+                f"retraining takes accuracies at every step, which is defined for k = 1 only"
+            )
+    return choice, sources
+
+
+def _record(results: Location, folder: SweepFolder, networks: Sequence[RunConfig]) -> Record:
+    """Return what the folder of the runs is to hold: scale and preset are those of the networks they start from."""
+    source = read_record(results)
+    if source is not None:
+        scale, preset = source.scale, source.preset
+    else:  # such as the authors' networks, which no sweep of ours trained
+        scale, preset = "paper", "authors"
+    before = folder.read() or Record(NAME, scale, preset, networks[0], ())
+    return dataclasses.replace(before, scale=scale, preset=preset).including(networks)
+
+
+def _begin(folder: SweepFolder, starts: Iterable["Checkpoint"]) -> None:
+    """Write where runs start that have not begun."""
+    from tsrnn.io.checkpoint import CheckpointFolder
+
+    for start in starts:
+        if not any((folder.path / "checkpoints" / start.config.network_id).glob("epoch-*")):
+            CheckpointFolder(folder.path, start.config.network_id).save_resume(start)
 
 
 def _measure(
@@ -163,7 +228,7 @@ def _measure(
 
     store, protocol, written = Store(results), InTime(trials=trials), []
     store.create((RETRAINING,))
-    with Shown("retraining: accuracies", {"networks": len(sources)}, console, quiet=True) as shown:
+    with Shown("retraining: accuracies", {"networks": len(sources)}, console, quiet=True) as progress:
         for key, (source, n) in sources.items():
             began = time.monotonic()
             found = {n: (accuracy_in_time(source, n, protocol), 0)}
@@ -185,7 +250,7 @@ def _measure(
             ]
             store.write_solved(RETRAINING, key, n, encode(RETRAINING, key, rows))
             written += rows
-            shown.take("networks", time.monotonic() - began)
+            progress.take("networks", time.monotonic() - began)
     return pd.DataFrame(written)
 
 

@@ -11,22 +11,27 @@ from collections.abc import Iterator
 from itertools import product
 
 from sweeps.engine.grid import with_curriculum, with_task, with_tau
-from sweeps.engine.options import Options
+from sweeps.engine.options import Axes
 from sweeps.engine.runner import Sweep, main
+from sweeps.engine.scales import ScaleName
 from tsrnn.config import RunConfig
 
+_WIDTHS: dict[ScaleName, tuple[int, ...]] = {"quick": (3, 5), "laptop": (3, 5, 10), "paper": (3, 5, 10, 20)}
 
-def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+
+def axes_at(scale: ScaleName) -> Axes:
+    """Return the tasks and curricula at a scale."""
+    windows = (f"sliding-{width}" for width in _WIDTHS[scale])
+    return Axes(tasks=("parity", "dms"), curricula=("single", *windows, "multi"))
+
+
+def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     """Yield one configuration a combination."""
-    wide = ("sliding-3", "sliding-5", "sliding-10", "sliding-20")
-    windows = options.at_scale(quick=wide[:2], laptop=wide[:3], paper=wide)
-    for task, curriculum in product(
-        options.axis("tasks", ["parity", "dms"]), options.axis("curricula", ["single", *windows, "multi"])
-    ):
+    for task, curriculum in product(axes.tasks, axes.curricula):
         yield with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
 
 
-SWEEP = Sweep(name="sliding_window", doc=__doc__, grid=grid)
+SWEEP = Sweep(name="sliding_window", doc=__doc__, axes=axes_at, grid=grid)
 
 if __name__ == "__main__":
     main(SWEEP)

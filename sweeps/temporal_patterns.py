@@ -11,22 +11,22 @@ The paper proposes it without a result.
 from collections.abc import Iterator
 
 from sweeps.engine.grid import with_curriculum, with_end, with_optimizer, with_task, with_tau, with_training
-from sweeps.engine.options import Options
+from sweeps.engine.options import Axes
 from sweeps.engine.runner import Sweep, main
 from tsrnn.config import SGD, RunConfig
 
 
-def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     """Yield one configuration a combination."""
     base = with_end(with_task(with_tau(base, "trained"), "sines"), max_n=10)
     base = with_training(base, batch_size=16)
     if isinstance(base.training.optimizer, SGD):
         base = with_optimizer(base, momentum=0.9)
-    for curriculum in options.axis("curricula", ["single", "multi"]):
+    for curriculum in axes.curricula:
         yield with_curriculum(base, curriculum)
 
 
-SWEEP = Sweep(name="temporal_patterns", doc=__doc__, grid=grid)
+SWEEP = Sweep(name="temporal_patterns", doc=__doc__, axes=Axes(curricula=("single", "multi")), grid=grid)
 
 if __name__ == "__main__":
     main(SWEEP)

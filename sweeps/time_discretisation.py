@@ -13,24 +13,26 @@ from collections.abc import Iterator
 from itertools import product
 
 from sweeps.engine.grid import with_curriculum, with_network, with_task, with_tau, with_time
-from sweeps.engine.options import Options
+from sweeps.engine.options import Axes
 from sweeps.engine.runner import Sweep, main
 from tsrnn.config import RunConfig, Time
 
+AXES = Axes(tasks=("parity",), curricula=("single", "multi"))
 
-def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+
+def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     """Yield one configuration a combination."""
     base = with_network(with_tau(base, "trained"), self_interaction="outside")
     for task, curriculum, k in product(
-        options.axis("tasks", ["parity"]),
-        options.axis("curricula", ["single", "multi"]),
+        axes.tasks,
+        axes.curricula,
         ((1,), (7, 8, 9, 10), (10,)),
     ):
         config = with_task(with_curriculum(base, curriculum), task)
         yield with_time(config, Time(k=k, dt="1/k" if k != (1,) else "1"))
 
 
-SWEEP = Sweep(name="time_discretisation", doc=__doc__, grid=grid)
+SWEEP = Sweep(name="time_discretisation", doc=__doc__, axes=AXES, grid=grid)
 
 if __name__ == "__main__":
     main(SWEEP)

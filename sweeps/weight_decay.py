@@ -10,23 +10,21 @@ from collections.abc import Iterator
 from itertools import product
 
 from sweeps.engine.grid import with_curriculum, with_optimizer, with_task, with_tau
-from sweeps.engine.options import Options
+from sweeps.engine.options import Axes
 from sweeps.engine.runner import Sweep, main
 from tsrnn.config import RunConfig
 
 _DECAYS = (0.0, 1e-5, 1e-4, 1e-3)
 
 
-def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
+def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     """Yield one configuration a combination."""
-    for task, curriculum, decay in product(
-        options.axis("tasks", ["parity"]), options.axis("curricula", ["single", "multi"]), _DECAYS
-    ):
+    for task, curriculum, decay in product(axes.tasks, axes.curricula, _DECAYS):
         config = with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
         yield with_optimizer(config, weight_decay=decay)
 
 
-SWEEP = Sweep(name="weight_decay", doc=__doc__, grid=grid)
+SWEEP = Sweep(name="weight_decay", doc=__doc__, axes=Axes(tasks=("parity",), curricula=("single", "multi")), grid=grid)
 
 if __name__ == "__main__":
     main(SWEEP)

@@ -1,7 +1,11 @@
 """Imports run one way, and a package loads what it says it does."""
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -36,3 +40,42 @@ def test_a_package_does_not_load_what_uses_it(loaded: list[str], forbidden: set[
     check = f"import sys, {', '.join(loaded)}; print({forbidden} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return found
+
+
+def name_of(requirement: str) -> str:
+    """A distribution's name as PyPI compares it, without extras and versions."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
+OWN = {"tsrnn", "sweeps", "analysis", "benchmarks", "tests"}
+
+
+@pytest.mark.parametrize("package", sorted(OWN))
+def test_what_is_imported_is_declared(package: str):
+    """Every package that the code imports is in pyproject.toml, and not only there because another needs it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {name_of(text) for text in project["dependencies"]}
+    if package in ("tests", "benchmarks"):
+        declared |= {name_of(text) for texts in project["optional-dependencies"].values() for text in texts}
+    providers = packages_distributions()
+    modules = {module.split(".")[0] for path in (ROOT / package).rglob("*.py") for module in imported(path)}
+    others = modules - OWN - sys.stdlib_module_names
+    undeclared = {module for module in others if not {name_of(name) for name in providers.get(module, ())} & declared}
+    assert undeclared == set()
+
+
+def test_private_parts_of_ray_are_used_in_one_module():
+    files = [path for package in OWN - {"tests"} for path in (ROOT / package).rglob("*.py")]
+    found = [path.name for path in files if re.search(r"ray\._private|run_metadata", path.read_text())]
+    assert found == ["ray_internals.py"]

@@ -22,9 +22,9 @@ def blocks(heading: str) -> list[str]:
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep, and another that trained one of its networks too; the work folder is theirs."""
     for sweep in ("fixed_tau", "curricula"):
-        made = HandMade(tmp_path / "results" / sweep)
+        made = HandMade(tmp_path / "results" / "quick" / sweep)
         made.add(config("single"), [solved(2, 3, taken=3, tau=1.5), solved(3, 8, taken=5, tau=2.0)])
-    made = HandMade(tmp_path / "results" / "fixed_tau")
+    made = HandMade(tmp_path / "results" / "quick" / "fixed_tau")
     made.add(config("single", seed=1), [solved(2, 1, taken=1, tau=2.5)])
     made.add(config("multi"), [solved(2, 2, taken=2, tau=1.0), solved(3, 3), solved(4, 4)])
     made.add(config("multi", tau=2.0), [solved(2, 2, tau=2.0, sd=0.0)])

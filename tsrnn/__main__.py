@@ -52,7 +52,7 @@ def import_reference(
     """
     from tsrnn.io.checkpoint import CheckpointFolder
     from tsrnn.io.reference import read_reference
-    from tsrnn.io.rows import runs_row
+    from tsrnn.io.rows import runs_row, solved_row
     from tsrnn.io.store import Store
 
     found = read_reference(
@@ -63,18 +63,9 @@ def import_reference(
     store = Store(out)
     store.create()
     path = CheckpointFolder(out, key).save_solved(found, n)
-    store.write(RUNS, key, [runs_row(found.config, sweep="reference", scale="paper")])
+    store.write(RUNS, key, [runs_row(found.config, sweep="reference", scale="paper", preset="authors")])
     tau = found.network["tau"].clamp(min=1.0).double()
-    row = {
-        "network_id": key,
-        "n": n,
-        "epoch": None,
-        "epochs_taken": None,
-        "accuracy": None,
-        "tau_mean": float(tau.mean()),
-        "tau_sd": float(tau.std(correction=0)),
-        "checkpoint": path,
-    }
+    row = solved_row(key, n, checkpoint=path, tau_mean=float(tau.mean()), tau_sd=float(tau.std(correction=0)))
     store.write(SOLVED, key, [*(old for old in store.read(SOLVED, key) if old["n"] != n), row])
     print(out / path)
 
@@ -113,14 +104,14 @@ def evaluate(
     found = load(checkpoint)
     population, task, training = found.population(), found.config.task, found.config.training
     addresses = [(seed, "evaluate", 0)]
-    held = found.config.time if k is None else dataclasses.replace(found.config.time, k=(k,))
+    time = found.config.time if k is None else dataclasses.replace(found.config.time, k=(k,))
     if protocol == "end":
         (heads,) = end_accuracy(
-            population, task, addresses, training.test_batches, training.sequences_tested, held, found.config.generator
+            population, task, addresses, training.test_batches, training.sequences_tested, time, found.config.generator
         )
-    elif held.k != (1,):
+    elif time.k != (1,):
         raise ValueError(
-            f"protocol = {protocol!r}: it asks after every step, but bits are held for k = {held.k}; use end"
+            f"protocol = {protocol!r}: it asks after every step, but bits are held for k = {time.k}; use end"
         )
     else:
         (heads,) = in_time_accuracy(population, task.balanced(), addresses)

@@ -73,7 +73,12 @@ def files_of(configs: Iterable[RunConfig]) -> list[str]:
     classes = dict.fromkeys(
         cls
         for config in configs
-        for cls in (type(config.task), type(config.network), population_class(config.network))
+        for cls in (
+            type(config.task),
+            type(config.curriculum),
+            type(config.network),
+            population_class(config.network),
+        )
         if cls.__module__.partition(".")[0] != "tsrnn"
     )
     files: dict[str, None] = {}

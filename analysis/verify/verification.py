@@ -22,11 +22,13 @@ from tsrnn.io import checkpoint
 from tsrnn.io.checkpoint import Checkpoint, CheckpointError, DamagedCheckpointError
 from tsrnn.io.files import Location, location, open_sealed_json, write_atomically
 from tsrnn.io.lock import FolderLock, LockedError
-from tsrnn.io.rows import runs_row
+from tsrnn.io.rows import runs_row, solved_row
 from tsrnn.io.schemas import ANALYSES, BY_NAME, EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED, TABLES, Row, Table
 from tsrnn.io.store import DamagedFileError, Store, StoreError, read_rows, schema
 
 _RECORD: Final = "sweep.json"
+# results/SCALE/SWEEP/retrained
+_DEPTH: Final = 3
 
 MADE_AGAIN: Final = "moved aside; the sweep's command writes it again"
 TRAINED_AGAIN: Final = (
@@ -81,7 +83,7 @@ class Verification:
 
 
 def sweeps_below(results: str | Location) -> list[Location]:
-    """Return the sweeps' folders at and below a folder, such as results/ or results/fixed_tau.
+    """Return the sweeps' folders at and below a folder, such as results/, results/quick or results/quick/fixed_tau.
 
     Raises:
         ResultsError: there is none.
@@ -89,13 +91,21 @@ def sweeps_below(results: str | Location) -> list[Location]:
     folder = location(results)
     if not folder.is_dir():
         raise ResultsError(f"{folder} is not a folder: give the folder of a sweep, or of several")
-    found = [path for path in (folder, *_folders(folder)) if _is_sweep(path)]
-    found += [below for path in found if path != folder for below in _folders(path) if _is_sweep(below)]
+    found = [path for path in _candidates(folder, _DEPTH) if _is_sweep(path)]
     if not found:
         raise ResultsError(
             f"{folder} holds no sweep: give the folder of one, which has {_RECORD} and {RUNS.name}/ in it"
         )
     return found
+
+
+def _candidates(folder: Location, depth: int) -> Iterator[Location]:
+    """Yield a folder and those below it, so many levels, that may be sweeps'."""
+    yield folder
+    if depth:
+        for path in _folders(folder):
+            if path.name not in BY_NAME and path.name not in ("checkpoints", "errors"):
+                yield from _candidates(path, depth - 1)
 
 
 def verify(folder: Location, *, repair: bool = False) -> Verification:
@@ -203,7 +213,7 @@ class _Check:
         try:
             self._sweep = open_sealed_json(path.read_bytes())
             listed = [json.dumps(one) for one in self._sweep["networks"]]
-            self._sweep["scale"], self._sweep["sweep"] = str(self._sweep["scale"]), str(self._sweep["sweep"])
+            self._sweep |= {part: str(self._sweep[part]) for part in ("sweep", "scale", "preset")}
         except FileNotFoundError:
             self._say(path, "absent: without it the sweep cannot be resumed")
             return {}
@@ -234,7 +244,7 @@ class _Check:
                 if network_id == "empty":
                     self._say(path, str(error), REWRITTEN, [path])
                 elif table is RUNS and network_id in networks:
-                    row = runs_row(networks[network_id], self._sweep["sweep"], self._sweep["scale"])
+                    row = self._runs_row(networks[network_id])
                     self._say(path, str(error), REWRITTEN, [path], (RUNS, network_id, [row]))
                 elif table in (RUNS, OUTCOMES):
                     self._say(path, str(error), MADE_AGAIN, [path])
@@ -280,7 +290,7 @@ class _Check:
         resume = {found.progress.epoch for path, found in kept if path.name.startswith("epoch-")}
         weights = {_below(self._folder, path): found for path, found in kept if path.name.startswith("n-")}
         if (RUNS, key) not in self._rows and (RUNS, key) not in self._damaged:
-            row = runs_row(network, self._sweep["sweep"], self._sweep["scale"])
+            row = self._runs_row(network)
             self._say(self._path(RUNS, key), "absent", REWRITTEN, [], (RUNS, key, [row]))
         if lost := [table for table in (EPOCHS, HEADS) if (table, key) in self._damaged]:
             self._retrain(network, lost[0], "damaged")
@@ -330,6 +340,9 @@ class _Check:
             says = "damaged" if (SOLVED, key) in self._damaged else "does not agree with the checkpoints and epochs"
             path = self._path(SOLVED, key)
             self._say(path, says, REWRITTEN, [path], (SOLVED, key, expected))
+
+    def _runs_row(self, network: RunConfig) -> Row:
+        return runs_row(network, *(self._sweep[part] for part in ("sweep", "scale", "preset")))
 
     def _retrain(self, network: RunConfig, table: Table, says: str) -> None:
         self._say(self._path(table, network.network_id), says, TRAINED_AGAIN, self._training_of(network))
@@ -402,15 +415,15 @@ def _solved_rows(
         n, epoch = int(PurePosixPath(path).stem.removeprefix("n-")), found.progress.epoch
         if epoch <= len(taus) and (epoch, n) in accuracies:
             rows.append(
-                {
-                    "network_id": network_id,
-                    "n": n,
-                    "epoch": epoch,
-                    "epochs_taken": found.progress.epochs_on_newest,
-                    "accuracy": accuracies[epoch, n],
+                solved_row(
+                    network_id,
+                    n,
+                    checkpoint=path,
+                    epoch=epoch,
+                    epochs_taken=found.progress.epochs_on_newest,
+                    accuracy=accuracies[epoch, n],
                     **taus[epoch - 1],
-                    "checkpoint": path,
-                }
+                )
             )
     return sorted(rows, key=lambda row: row["n"])
 
@@ -441,7 +454,13 @@ def _below(folder: Location, path: Location) -> str:
 
 
 def _is_sweep(folder: Location) -> bool:
-    return (folder / _RECORD).is_file() or (folder / RUNS.name).is_dir()
+    """Whether a folder is a sweep's, which may have lost its record.
+
+    That of a hyperparameter study is not: it has a sweep's tables, and no networks in `runs`.
+    """
+    return (folder / _RECORD).is_file() or any(
+        path.name != "empty.parquet" for path in _files(folder / RUNS.name, "[!_.]*.parquet")
+    )
 
 
 def _folders(folder: Location) -> list[Location]:
@@ -451,4 +470,4 @@ def _folders(folder: Location) -> list[Location]:
 
 
 def _files(folder: Location, pattern: str) -> list[Location]:
-    return sorted(folder.glob(pattern), key=str)
+    return sorted(folder.glob(pattern), key=str) if folder.is_dir() else []

@@ -24,17 +24,17 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 import yaml
 from ray import tune
-from ray._private import ray_constants
-from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from rich.console import Console
 
 from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.grid import title
+from sweeps.engine.options import Execution
 from sweeps.engine.progress import Progress
 from sweeps.engine.shared import marked, require_shared
 from sweeps.engine.trainable import PopulationTrainable
 from tsrnn.command_line import fail
 from tsrnn.config import Library, RunConfig
+from tsrnn.distributed import ray_internals
 from tsrnn.distributed.discovery import find
 from tsrnn.io.files import Location, write_atomically
 from tsrnn.io.lock import FolderLock, LockedError
@@ -66,16 +66,13 @@ class Resources:
     here: bool = False
 
 
-def connect(address: str, cpus: float, gpus: float | None, console: Console, niceness: int | None = None) -> Resources:
+def connect(execution: Execution, console: Console) -> Resources:
     """Join the Ray cluster at an address, or start Ray on this machine; return what a trial will have.
 
     Args:
-        address: auto, local or HOST:PORT.
-        cpus: CPUs a trial.
-        gpus: GPUs a trial; None is a share of one where the cluster has any.
+        execution: where, and how much a trial is to have. Its niceness is that of the trials' processes where Ray is
+            started here, added to this program's own; None is 0, or what RAY_worker_niceness says.
         console: told what was found.
-        niceness: of the trials' processes where Ray is started here, added to this program's own; None is 0, or what
-            RAY_worker_niceness says.
 
     Raises:
         UsageError: if the address is not one.
@@ -83,18 +80,19 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console, nic
     """
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        found = find(address)
+        found = find(execution.address)
     except ValueError as error:
         raise UsageError(str(error)) from None
     except ConnectionError as error:
         raise SweepError(str(error)) from None
     if found is None:
-        _choose_niceness(niceness)
+        _choose_niceness(execution.niceness)
         context = _start_here(settings)
     else:
-        if niceness is not None:
+        if execution.niceness is not None:
             console.print(
-                f"niceness = {niceness}: not used; a cluster that is joined has that of its start ({_NICENESS})",
+                f"niceness = {execution.niceness}: not used; a cluster that is joined has that of its start "
+                f"({_NICENESS})",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -116,6 +114,7 @@ def connect(address: str, cpus: float, gpus: float | None, console: Console, nic
     console.print(f"{where}: {machines}", highlight=False, soft_wrap=True)
     if context.dashboard_url:
         console.print(f"dashboard: http://{context.dashboard_url}{_token_hint()}", highlight=False, soft_wrap=True)
+    cpus, gpus = execution.cpus_per_trial, execution.gpus_per_trial
     if gpus is None:
         gpus = _GPU_SHARE if any(machine.get("GPU", 0) for machine in machines.all) else 0.0
     _require_place(cpus, gpus, machines)
@@ -132,7 +131,7 @@ def _stop(_: int, frame: FrameType | None) -> None:
 
 def _token_hint() -> str:
     """Say where the token is that the dashboard asks for, and not what it is: a terminal may have onlookers."""
-    if not is_token_auth_enabled():
+    if not ray_internals.asks_for_token():
         return ""
     own = os.environ.get("RAY_AUTH_TOKEN_PATH")
     where = "in RAY_AUTH_TOKEN" if "RAY_AUTH_TOKEN" in os.environ else f"in {own or '~/.ray/auth_token'}"
@@ -151,12 +150,8 @@ def _choose_niceness(niceness: int | None) -> None:
 
 
 def _start_here(settings: dict[str, Any]) -> Any:
-    """Start Ray on this machine, for this program alone: it listens on the loopback only, and asks for a token.
-
-    Without the switch, which Ray has for desktop systems, its servers listen on every interface of the machine.
-    """
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # for the processes that Ray starts
-    ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment when ray was imported
+    """Start Ray on this machine, for this program alone: it listens on the loopback only, and asks for a token."""
+    ray_internals.listen_on_loopback_only()
     token = Path.home() / ".ray" / "auth_token"
     own = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
     if os.environ.get("RAY_AUTH_MODE", "token").lower() == "token" and not own:
@@ -182,12 +177,11 @@ def _make_token(path: Path) -> None:
 @contextmanager
 def _unless_ray_dies(console: Console) -> Iterator[None]:
     """End this program if the Ray that it started itself dies: Tune would wait for ever for another machine."""
-    node, ended = ray._private.worker._global_node, threading.Event()
-    needed = {ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER}
+    ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(1):
-            if dead := needed & {kind for kind, _ in node.dead_processes()}:
+            if dead := ray_internals.dead_processes():
                 console.show_cursor()
                 fail(f"Ray on this machine died ({', '.join(dead)}); the same command continues where it stopped", 1)
                 os._exit(1)  # without its Ray nothing here ends by itself
@@ -324,12 +318,12 @@ def _fit(
     groups: Sequence[Sequence[RunConfig]],
     folder: Location,
     resources: Resources,
-    shown: Progress,
+    progress: Progress,
     console: Console,
 ) -> dict[str, str]:
     """Train the groups; return the reasons of failures."""
     # Tune's own state is of no use to us: what a run needs to continue is under its networks' keys.
-    with scratch() as folder_of_tune, _unless_ray_dies(console), shown as progress:
+    with scratch() as folder_of_tune, _unless_ray_dies(console), progress:
         results = tune.Tuner(
             tune.with_resources(PopulationTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
             param_space={"trial": tune.grid_search(trials)},
@@ -349,7 +343,7 @@ def _fit(
         ).fit()
     failed = {}
     finished = Store(folder).finished()
-    for result in results:
+    for result in (results[i] for i in range(len(results))):
         if result.error is not None:
             # Its folder says which trial it is: of one that never reported, `result.config` is empty, or, where
             # a process was reused, that of the process's last trial.

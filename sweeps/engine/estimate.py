@@ -138,12 +138,12 @@ def _measured(config: RunConfig, replicates: int, n: int) -> float:
         small = with_training(small, precision="float32")
     alone = dataclasses.replace(small, curriculum=SingleHead(start=n), end=EndRules(max_n=n), source="")
     trainer = Trainer([new(one) for one in alone.replicates(count)])
-    people = trainer.population
+    population = trainer.population
     addresses = [(r, "estimate", 0) for r in range(count)]
     done, spent = 0.0, 0.0
     began = time.process_time()
     for i, (whole, initial) in enumerate(
-        batches(task, people, addresses, 1 + _MOST_STEPS, training.batch_size, config.time, config.generator)
+        batches(task, population, addresses, 1 + _MOST_STEPS, training.batch_size, config.time, config.generator)
     ):
         batch = _end(whole, steps)
         trainer.step(batch, initial)

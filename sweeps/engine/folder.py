@@ -79,28 +79,13 @@ class SweepFolder:
         Raises:
             SweepError: if it holds something else.
         """
-        file = self.path / RECORD
-        try:
-            if not file.exists() and self._holds_nothing():
+        record = read_record(self.path)
+        if record is None:
+            if self._holds_nothing():
                 return None
-            found = open_sealed_json(file.read_bytes())
-            if unknown := found.keys() - _PARTS:
-                raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
-            record = Record(
-                sweep=found["sweep"],
-                scale=_one_of(get_args(ScaleName), found["scale"]),
-                preset=_one_of(get_args(PresetName), found["preset"]),
-                base=RunConfig.from_json(json.dumps(found["base"])),
-                networks=tuple(RunConfig.from_json(json.dumps(network)) for network in found["networks"]),
-            )
-        except FileNotFoundError:
             raise SweepError(
                 f"storage = {self.path}: holds files that are not a sweep's (no {RECORD}); choose another --storage"
-            ) from None
-        except ValidationError as error:
-            raise SweepError(f"{file}: {explain(error)}; choose another --storage") from None
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise SweepError(f"{file}: not readable as a sweep's record ({error}); choose another --storage") from None
+            )
         if record.sweep != self.sweep:
             raise SweepError(
                 f"storage = {self.path}: holds the sweep {record.sweep}, not {self.sweep}; choose another --storage"
@@ -147,7 +132,7 @@ class SweepFolder:
             SweepError: if the folder cannot be written.
         """
         from tsrnn.io.rows import runs_row
-        from tsrnn.io.store import StoreError
+        from tsrnn.io.store import StoreError, read_folder
 
         text = sealed_json(
             {
@@ -161,9 +146,11 @@ class SweepFolder:
         try:
             self.store.create()
             write_atomically(self.path / RECORD, text)
-            known = {file.stem for file in (self.path / RUNS.name).glob("*.parquet")}
-            new = {network.network_id: network for network in record.networks if network.network_id not in known}
-            rows = {key: [runs_row(network, record.sweep, record.scale)] for key, network in new.items()}
+            # A row that an earlier version wrote does not say the preset: it is written again.
+            known = read_folder(self.path / RUNS.name)
+            kept = dict(zip(known["network_id"].to_pylist(), known["preset"].to_pylist(), strict=True))
+            new = {network.network_id: network for network in record.networks if not kept.get(network.network_id)}
+            rows = {key: [runs_row(network, record.sweep, record.scale, record.preset)] for key, network in new.items()}
             with ThreadPoolExecutor(_WRITES) as pool:
                 list(pool.map(lambda key: self.store.write(RUNS, key, rows[key]), rows))
         except (OSError, StoreError) as error:
@@ -184,6 +171,32 @@ class SweepFolder:
         return [network for network in networks if network.network_id not in ended]
 
 
+def read_record(folder: Location) -> Record | None:
+    """Return what a sweep's folder says that it holds; None where it has no record.
+
+    Raises:
+        SweepError: if the record is damaged.
+    """
+    file = folder / RECORD
+    try:
+        found = open_sealed_json(file.read_bytes())
+        if unknown := found.keys() - _PARTS:
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        return Record(
+            sweep=found["sweep"],
+            scale=_one_of(get_args(ScaleName), found["scale"]),
+            preset=_one_of(get_args(PresetName), found["preset"]),
+            base=RunConfig.from_json(json.dumps(found["base"])),
+            networks=tuple(RunConfig.from_json(json.dumps(network)) for network in found["networks"]),
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValidationError as error:
+        raise SweepError(f"{file}: {explain(error)}; choose another --storage") from None
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise SweepError(f"{file}: not readable as a sweep's record ({error}); choose another --storage") from None
+
+
 def require_same_base(folder: SweepFolder, record: Record, base: RunConfig) -> None:
     """Refuse to mix configurations in one folder.
 
@@ -192,9 +205,9 @@ def require_same_base(folder: SweepFolder, record: Record, base: RunConfig) -> N
     """
     if record.base == base:
         return
-    recorded, asked = _flat(differences(record.base)), _flat(differences(base))
-    names = sorted(key for key in recorded.keys() | asked.keys() if recorded.get(key) != asked.get(key))
-    differing = ", ".join(f"{k} ({recorded.get(k, 'default')}, now {asked.get(k, 'default')})" for k in names)
+    recorded, requested = _flat(differences(record.base)), _flat(differences(base))
+    names = sorted(key for key in recorded.keys() | requested.keys() if recorded.get(key) != requested.get(key))
+    differing = ", ".join(f"{k} ({recorded.get(k, 'default')}, now {requested.get(k, 'default')})" for k in names)
     raise SweepError(
         f"storage = {folder.path}: holds this sweep at scale {record.scale}, preset {record.preset}, which "
         f"differs in {differing}; use those settings or another --storage"

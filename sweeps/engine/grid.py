@@ -9,7 +9,7 @@ from tsrnn.curricula import named
 from tsrnn.tasks import TASKS, BitTask
 
 
-def axes(networks: Sequence[RunConfig]) -> dict[str, list[str]]:
+def axes_of(networks: Sequence[RunConfig]) -> dict[str, list[str]]:
     """Return the values that the grid's options have in these networks, by the options' names.
 
     An option that none of them has (a tau where all are GRUs) is left out.

@@ -1,8 +1,8 @@
 """The options every sweep takes on its command line."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Final, Literal, TypeVar
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
@@ -12,26 +12,80 @@ from tsrnn.command_line import Whole
 from tsrnn.config import Library
 from tsrnn.config.presets import PresetName
 
-T = TypeVar("T")
-
 Many = Parameter(consume_multiple=True, negative=())
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
-AXES: Final = ("tasks", "curricula", "taus", "self_interactions")
+# Ray counts resources in ten-thousandths.
+_SMALLEST_SHARE: Final = 0.0001
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """The options of the command line that a grid varies over, with their values; one without values is not varied."""
+
+    tasks: tuple[str, ...] = ()
+    curricula: tuple[str, ...] = ()
+    taus: tuple[str, ...] = ()
+    self_interactions: tuple[Literal["inside", "outside"], ...] = ()
+
+    @property
+    def varied(self) -> dict[str, tuple[str, ...]]:
+        """The values of the options that are varied, by the options' names."""
+        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: values for name, values in found.items() if values}
+
+
+AXES: Final = tuple(field.name for field in dataclasses.fields(Axes))
 """The options that a grid may vary over."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Execution:
+    """Where trials run, and what each of them has of it; wrong numbers are refused on construction.
+
+    Raises:
+        UsageError: names the option, its value and what is allowed.
+    """
+
+    address: str = "auto"
+    """Ray to run on: auto (a running cluster if there is one, else this machine), local, or HOST:PORT."""
+
+    cpus_per_trial: float = 1.0
+    """CPUs of a trial (networks that are trained as one population); whole CPUs become its threads."""
+
+    gpus_per_trial: float | None = None
+    """GPUs of a trial, a fraction shares one. [default: 0.25 where the cluster has GPUs, else 0]"""
+
+    niceness: Annotated[int | None, Whole] = None
+    """How far the trials stand back for other programs of this machine, from 0 (not at all: they share it as equals) to
+    19. It is for Ray that this command starts; a cluster that it joins has that of its own start. [default: 0]"""
+
+    def __post_init__(self) -> None:
+        cpus, gpus, niceness = self.cpus_per_trial, self.gpus_per_trial, self.niceness
+        if not cpus >= _SMALLEST_SHARE:
+            raise UsageError(f"cpus-per-trial = {cpus:g}: allowed are numbers from {_SMALLEST_SHARE:g} on")
+        if gpus is not None and not (gpus == 0 or _SMALLEST_SHARE <= gpus <= 1 or (gpus > 1 and gpus % 1 == 0)):
+            raise UsageError(
+                f"gpus-per-trial = {gpus:g}: allowed are 0, shares of one from {_SMALLEST_SHARE:g} on, and whole "
+                f"numbers"
+            )
+        if niceness is not None and not 0 <= niceness <= 19:
+            raise UsageError(f"niceness = {niceness}: allowed are whole numbers from 0 to 19")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Options(Execution):
     """What a user may choose; None means the scale's (or, with --resume, the recorded) value."""
 
     scale: ScaleName | None = None
     """How large and how long: quick (minutes on 2 cores), laptop (hours), paper (days). [default: paper]"""
 
     preset: PresetName | None = None
-    """How networks are trained: paper; authors to follow their code where it differs; tuned to train faster, judged
-    alike. [default: paper]"""
+    """How networks are trained. paper: as it says, SGD with the scale's batches. authors: as their code does where it
+    differs (sequences to 4 N + 1, slope 0.01, tau clamped in the forward pass). tuned: Muon at rates that fall with N,
+    batches of 32, a test every 20 steps; what counts as solved is the same. [default: paper]"""
 
     tasks: Annotated[list[str] | None, Many] = None
     """Tasks to train: parity, dms, sines, or one that the sweep's file defines. [default: the sweep's]"""
@@ -62,22 +116,9 @@ class Options:
     """What multiplies: blas (torch's own choice, MKL on x86) or onednn (float32 on a CPU). [default: the faster one,
     which each trial measures; a trial that goes on takes what it began with]"""
 
-    storage: Annotated[str, Parameter(env_var="TSRNN_STORAGE")] = "results"
+    storage: Annotated[str | None, Parameter(env_var="TSRNN_STORAGE")] = None
     """Folder for results; this sweep writes below STORAGE/<its name>/. On a cluster of several machines: a folder that
-    all of them see, or s3://BUCKET/PATH."""
-
-    address: str = "auto"
-    """Ray to run on: auto (a running cluster if there is one, else this machine), local, or HOST:PORT."""
-
-    cpus_per_trial: float = 1.0
-    """CPUs of a trial (the replicates of one combination); whole CPUs become its threads."""
-
-    gpus_per_trial: float | None = None
-    """GPUs of a trial, a fraction shares one. [default: 0.25 where the cluster has GPUs, else 0]"""
-
-    niceness: Annotated[int | None, Whole] = None
-    """How far the trials stand back for other programs of this machine, from 0 (not at all: they share it as equals) to
-    19. It is for Ray that this command starts; a cluster that it joins has that of its own start. [default: 0]"""
+    all of them see, or s3://BUCKET/PATH. [default: results/SCALE]"""
 
     resume: Flag = False
     """Finish the sweep recorded in the storage folder; options not given are taken from it."""
@@ -92,23 +133,26 @@ class Options:
     json: Flag = False
     """Print the result (or the dry run) as JSON on standard output."""
 
-    varied: Annotated[set[str], Parameter(parse=False)] = field(default_factory=set, init=False, compare=False)
-    """The grid's options that a grid has asked for."""
+    def over(self, axes: Axes, sweep: str) -> Axes:
+        """Return a sweep's axes, with the values that were given in place of its own.
 
-    def at_scale(self, *, quick: T, laptop: T, paper: T) -> T:
-        """Return what a grid chooses at the scale that is asked for."""
-        return {"quick": quick, "laptop": laptop, "paper": paper}[self.scale or "paper"]
-
-    def axis(self, name: str, default: Sequence[str]) -> Sequence[str]:
-        """Return the values of one of the grid's options, or its default.
+        Args:
+            axes: The sweep's.
+            sweep: Its name.
 
         Raises:
-            UsageError: if the option was given without a value.
+            UsageError: an option was given that the sweep does not vary, or was given without a value.
         """
-        self.varied.add(name)
-        values: Sequence[str] | None = getattr(self, name)
-        if values is None:
-            return default
-        if not values:
-            raise UsageError(f"{name.replace('_', '-')}: an empty grid; give at least one of {', '.join(default)}")
-        return values
+        given = {name: values for name in AXES if (values := getattr(self, name)) is not None}
+        for name, values in given.items():
+            option = name.replace("_", "-")
+            if name not in axes.varied:
+                varied = ", ".join(axes.varied).replace("_", "-") or "none"
+                raise UsageError(
+                    f"{option} = {' '.join(values)}: the sweep {sweep} does not vary this option; leave it out "
+                    f"(allowed here: {varied})"
+                )
+            if not values:
+                allowed = ", ".join(axes.varied[name])
+                raise UsageError(f"{option}: an empty grid; give at least one of {allowed}")
+        return dataclasses.replace(axes, **{name: tuple(values) for name, values in given.items()})

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sweeps.engine.grid import title
 from tsrnn.config import RunConfig
+from tsrnn.distributed.ray_internals import forgive_failures
 
 _ROWS = 12
 _LINE_EVERY = 15.0
@@ -96,7 +97,7 @@ class Progress(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Take up an epoch, and forgive the trial its failures before it: it has come further since."""
-        trial.run_metadata.num_failures = 0
+        forgive_failures(trial)
         running = self._running[trial.trial_id]
         if self._verbose and not running.latest and result["products"]:
             line = f"{running.title}: products: {result['products']}"

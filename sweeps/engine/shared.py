@@ -43,23 +43,24 @@ def require_shared(folder: Location, mark: str) -> None:
         SweepError: names the machine, and says what to do.
     """
     nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
-    asked = {
-        ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False))(
-            unseen
+    look = ray.remote(unseen)
+    tasks = {
+        look.options(
+            num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)
         ).remote(str(folder), mark): address
         for node_id, address in nodes.items()
     }
-    answered, late = ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE)
+    answers, late = ray.wait(list(tasks), num_returns=len(tasks), timeout=_PATIENCE)
     if late:
-        raise SweepError(f"node {asked[late[0]]}: started no process within {_PATIENCE:g} s; see `ray status`")
-    for answer in answered:
+        raise SweepError(f"node {tasks[late[0]]}: started no process within {_PATIENCE:g} s; see `ray status`")
+    for answer in answers:
         try:
             reason = ray.get(answer)
         except ray.exceptions.RayError as error:
             cause = str(error).strip().splitlines()[-1]
-            raise SweepError(f"node {asked[answer]}: cannot run this project ({cause}); install it there") from None
+            raise SweepError(f"node {tasks[answer]}: cannot run this project ({cause}); install it there") from None
         if reason:
-            raise SweepError(f"{reason} (node {asked[answer]})")
+            raise SweepError(f"{reason} (node {tasks[answer]})")
 
 
 def unseen(folder: str, mark: str) -> str:

@@ -119,7 +119,8 @@ class PopulationTrainable(tune.Trainable):
             StoreError, CheckpointError, OSError: the files of a network cannot be read or written, once the others
                 have what is theirs: their epoch written, or all their training if it cannot even be begun.
         """
-        broken, ending = [], []
+        broken: list[Exception] = []
+        ending: list[tuple[Checkpoint, Outcome]] = []
         began = time.perf_counter()
         reports = self._trainer.run_epoch() if self._trainer else ()
         elapsed = time.perf_counter() - began

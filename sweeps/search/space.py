@@ -24,13 +24,15 @@ from tsrnn.config import (
 from tsrnn.tasks import TASKS, BitTask, Lengths
 
 Parameters = dict[str, Any]
+"""A candidate's parameters by their names in the study's database: names of today's studies stay ("asked", "asked_all":
+readout steps)."""
 
 # Sequences of a whole test, and of the one batch that screens for it. The paper's 50 batches of 256 would cost as much
 # as a hundred steps with batches of 32; these say 98 % with a standard error of 0.3 %.
 _TESTED: Final = 2560
 _TEST_BATCH: Final = 256
-# Where heads are asked at all steps that have N bits, the shortest sequence has so many of them.
-_SHORTEST_ASKED: Final = 17
+# Where heads are read out at all steps that have N bits, the shortest sequence has so many of them.
+_SHORTEST_READOUTS: Final = 17
 _PROBABILITIES: Final[dict[str, Any]] = {"uniform": "uniform", "half": 0.5}
 
 KNOWN: Final[tuple[Parameters, ...]] = (
@@ -46,7 +48,7 @@ KNOWN: Final[tuple[Parameters, ...]] = (
         "rate_decay": False, "clip": 2.0, "input_probability": "uniform", "asked_all": False, "asked": 1,
         "longest_factor": 4, "slope": 0.1, "tau_high": 2.0, "ahead": 1, "solved_weight": 1.0, "precision": "bfloat16",
     },
-    # Adam, asked at sixteen steps of short sequences.
+    # Adam, with readouts at sixteen steps of short sequences.
     {
         "batch_size": 32, "steps_per_epoch": 50, "optimizer": "adam", "adam_learning_rate": 1e-3, "beta2": 0.999,
         "rate_decay": False, "clip": 2.0, "input_probability": "half", "asked_all": False, "asked": 16,
@@ -103,7 +105,7 @@ def network_of(
 ) -> RunConfig:
     """Return the network that a candidate's parameters mean.
 
-    Training draws its own sequences (`RunConfig.training_task`); what is solved is judged on the paper's. Under
+    Training draws its own sequences (`RunConfig.training_task`); what counts as solved is tested on the paper's. Under
     single-head there are no heads ahead, and none that are solved.
 
     Args:
@@ -119,9 +121,9 @@ def network_of(
     kind = TASKS[task]
     if not issubclass(kind, BitTask):
         raise ValueError(f"task = {task}: allowed are tasks about bits")
-    asked, batch = "all" if parameters["asked_all"] else parameters["asked"], parameters["batch_size"]
-    # The shortest sequence has N bits at the first step that is asked; the longest grows with it.
-    shortest = max(2, (_SHORTEST_ASKED if asked == "all" else asked) - 1)
+    readout_steps: int | Literal["all"] = "all" if parameters["asked_all"] else int(parameters["asked"])
+    # The shortest sequence has N bits at the first readout; the longest grows with it.
+    shortest = max(2, (_SHORTEST_READOUTS if readout_steps == "all" else readout_steps) - 1)
     lengths = Lengths(
         shortest_beyond=shortest, longest_factor=parameters["longest_factor"], longest_beyond=shortest - 2
     )
@@ -129,7 +131,9 @@ def network_of(
     return RunConfig(
         task=kind(),
         training_task=kind(
-            readout_steps=asked, lengths=lengths, input_probability=_PROBABILITIES[parameters["input_probability"]]
+            readout_steps=readout_steps,
+            lengths=lengths,
+            input_probability=_PROBABILITIES[parameters["input_probability"]],
         ),
         network=Leaky(
             hidden=hidden,
@@ -138,7 +142,7 @@ def network_of(
         ),
         curriculum=MultiHead(ahead=parameters["ahead"]) if several else SingleHead(),
         training=Training(
-            batch_size=batch,
+            batch_size=parameters["batch_size"],
             steps_per_epoch=parameters["steps_per_epoch"],
             test_batches=_TESTED // _TEST_BATCH,
             test_batch_size=_TEST_BATCH,

@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Final, Literal
 
 import optuna
@@ -29,6 +28,7 @@ from sweeps.engine.shared import marked, require_shared
 from sweeps.engine.trainable import PopulationTrainable
 from sweeps.search.space import Parameters, network_of, suggest
 from tsrnn.config import RunConfig
+from tsrnn.distributed.ray_internals import replay
 from tsrnn.io.files import write_atomically
 from tsrnn.io.schemas import EPOCHS, SOLVED
 from tsrnn.io.store import Store
@@ -95,7 +95,7 @@ def score(n: int, accuracy: float) -> float:
     """Return how far a network has come: N - 1, and the share of the way from chance to 98 % that its N has gone.
 
     Args:
-        n: the newest N that was judged.
+        n: the newest N that was evaluated.
         accuracy: of its head.
     """
     return n - 1 + min(max((accuracy - _CHANCE) / (_SOLVED - _CHANCE), 0.0), 1.0)
@@ -118,16 +118,16 @@ class Candidate(PopulationTrainable):
         networks = question.networks(config)
         self._budget = question.operations
         # How far each network has come: its operations, and its score.
-        self._come = {network.network_id: (0.0, 0.0) for network in networks}
+        self._reached = {network.network_id: (0.0, 0.0) for network in networks}
         self._unwritten: dict[str, EpochReport] = {}
         self._written_at = time.monotonic()
         trial = config["trial"] | {"networks": [network.to_json() for network in networks], "plugins": []}
         super().setup({"trial": trial})
         store = Store(config["trial"]["folder"])
-        for key in self._come:
+        for key in self._reached:
             for row in store.read(EPOCHS, key):
                 if row["epoch"] <= self._started.get(key, row["epoch"]):
-                    self._come[key] = row["operations"], score(row["n_max"], row["accuracy_newest"])
+                    self._reached[key] = row["operations"], score(row["n_max"], row["accuracy_newest"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next candidate, after writing down what the last one has left."""
@@ -141,14 +141,14 @@ class Candidate(PopulationTrainable):
     def step(self) -> dict[str, Any]:
         """Train one epoch; report the mean score and the mean operations."""
         result = super().step()
-        operations, scores = (sum(values) / len(self._come) for values in zip(*self._come.values(), strict=True))
+        operations, scores = (sum(values) / len(self._reached) for values in zip(*self._reached.values(), strict=True))
         done = result["done"] or operations >= self._budget
         if done or time.monotonic() - self._written_at >= _WRITE_EVERY_S:
             self._write_all()
         return {"score": scores, "operations": operations, "done": done}
 
     def _keep(self, report: EpochReport) -> None:
-        self._come[report.config.network_id] = (
+        self._reached[report.config.network_id] = (
             report.checkpoint.progress.operations,
             score(report.n, report.accuracy),
         )
@@ -180,8 +180,8 @@ class _Searcher(OptunaSearch):
         Path(checkpoint_path).touch()
 
 
-class _Told(tune.Callback):
-    """Says what candidates came to."""
+class _ScoreLines(tune.Callback):
+    """Prints the score of each candidate that ends."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -352,16 +352,23 @@ class Search:
             suggest(trial)
             return constants
 
-        aim = {"metric": "score", "mode": "max"}
         scheduler = ASHAScheduler(
             time_attr="operations",
-            max_t=self.question.operations,
-            grace_period=_GRACE * self.question.operations,
+            max_t=int(self.question.operations),
+            grace_period=max(1, int(_GRACE * self.question.operations)),
             reduction_factor=_REDUCTION,
-            **aim,
+            metric="score",
+            mode="max",
         )
         self._replay(scheduler)
-        searcher = _Searcher(space, sampler=self._sampler, study_name=self.question.study, storage=self._storage, **aim)
+        searcher = _Searcher(
+            space,
+            sampler=self._sampler,
+            study_name=self.question.study,
+            storage=self._storage,
+            metric="score",
+            mode="max",
+        )
         with scratch() as folder_of_tune:
             results = tune.Tuner(
                 tune.with_resources(Candidate, {"cpu": resources.cpus, "gpu": resources.gpus}),
@@ -376,25 +383,24 @@ class Search:
                     storage_path=folder_of_tune,
                     name=self.question.study,
                     verbose=0,
-                    callbacks=[_Told(console)],
+                    callbacks=[_ScoreLines(console)],
                     failure_config=tune.FailureConfig(max_failures=RETRIES),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),
             ).fit()
-        return [str(result.error) for result in results if result.error is not None]
+        found = [results[i] for i in range(len(results))]
+        return [str(result.error) for result in found if result.error is not None]
 
     def _replay(self, scheduler: ASHAScheduler) -> None:
         """Show the scheduler the candidates of earlier runs, so that it stops new ones as it would have."""
         store = Store(self._folder)
         for trial in self._trials(TrialState.COMPLETE):
-            earlier: Any = SimpleNamespace(trial_id=f"earlier-{trial.number}")
-            result = {"operations": 0.0, "score": 0.0}
-            scheduler.on_trial_add(None, earlier)
             networks = [network.network_id for network in self.question.networks(trial.params)]
-            for rows in zip(*(store.read(EPOCHS, key) for key in networks), strict=False):
-                result = {
+            results = [
+                {
                     "operations": sum(row["operations"] for row in rows) / len(rows),
                     "score": sum(score(row["n_max"], row["accuracy_newest"]) for row in rows) / len(rows),
                 }
-                scheduler.on_trial_result(None, earlier, result)
-            scheduler.on_trial_complete(None, earlier, result)
+                for rows in zip(*(store.read(EPOCHS, key) for key in networks), strict=False)
+            ]
+            replay(scheduler, f"earlier-{trial.number}", results or [{"operations": 0.0, "score": 0.0}])

@@ -20,7 +20,8 @@ from tests.sweeps.test_sweeps import assert_same_tables, contents
 from tsrnn.config import Leaky, RunConfig
 from tsrnn.io import checkpoint
 from tsrnn.io.lock import FolderLock
-from tsrnn.io.schemas import ANALYSES, CONNECTIVITY, EPOCHS, HEADS
+from tsrnn.io.rows import runs_row
+from tsrnn.io.schemas import ANALYSES, CONNECTIVITY, EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED, TABLES
 from tsrnn.io.store import Store, encode
 
 LEARNS = replace(SMALL, network=Leaky(hidden=16), training=replace(SMALL.training, batch_size=16, solved_accuracy=1e-9))
@@ -290,3 +291,17 @@ def test_rows_made_again_are_those_that_training_wrote(whole):
     epochs, heads = (pq.read_table(whole / table.name / f"{VICTIM}.parquet") for table in (EPOCHS, HEADS))
     weights = {path: checkpoint.load(whole / path) for path in rows["checkpoint"]}
     pd.testing.assert_frame_equal(pd.DataFrame(verification._solved_rows(VICTIM, epochs, heads, weights)), rows)
+
+
+def test_the_folder_of_a_hyperparameter_study_is_no_sweeps(tmp_path: Path):
+    """It has a sweep's tables and no record, as if that were lost. One of an earlier version has `runs`, empty."""
+    folder = tmp_path / "quick"
+    for name, created in (("study", (OUTCOMES, EPOCHS, SOLVED, HEADS)), ("earlier", TABLES)):
+        Store(folder / name).create(created)
+    with pytest.raises(ResultsError, match="holds no sweep"):
+        verification.sweeps_below(folder)
+    config = RunConfig(network=Leaky(hidden=3))
+    (folder / "sweep").mkdir()
+    Store(folder / "sweep").create()
+    Store(folder / "sweep").write(RUNS, config.network_id, [runs_row(config, "sweep", "quick", "paper")])
+    assert verification.sweeps_below(folder) == verification.sweeps_below(tmp_path) == [folder / "sweep"]

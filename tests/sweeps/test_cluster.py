@@ -27,6 +27,7 @@ from sweeps.engine import trainable as _trainable
 from sweeps.engine.cluster import Resources
 from sweeps.engine.errors import SweepError
 from sweeps.engine.metrics import GAUGES, LABELS
+from sweeps.engine.options import Execution
 from sweeps.engine.shared import marked, unseen
 from tests.browser import chromium
 from tests.cluster_scenarios import environment, isolated
@@ -101,7 +102,8 @@ def joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tup
         context = SimpleNamespace(dashboard_url="127.0.0.1:8265")
         monkeypatch.setattr(_cluster, "ray", SimpleNamespace(init=lambda **_: context, nodes=lambda: nodes))
         console = Console(file=io.StringIO(), width=200)
-        return _cluster.connect("auto", cpus, gpus, console, niceness), console.file.getvalue()
+        execution = Execution(cpus_per_trial=cpus, gpus_per_trial=gpus, niceness=niceness)
+        return _cluster.connect(execution, console), console.file.getvalue()
 
     return join
 
@@ -154,12 +156,12 @@ class TestPlaces:
     def test_where_the_dashboard_is_and_its_token_but_not_what_it_is(self, joined, monkeypatch, tmp_path):
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
         (tmp_path / "token").write_text("secret")
-        monkeypatch.setattr(_cluster, "is_token_auth_enabled", lambda: True)
+        monkeypatch.setattr(_cluster.ray_internals, "asks_for_token", lambda: True)
         said = joined([{"CPU": 1}], 1, None)[1]
         assert "dashboard: http://127.0.0.1:8265 (it asks for the token in " in said
         assert f"{tmp_path}/token; `ray get-auth-token` prints it)" in said
         assert "secret" not in said
-        monkeypatch.setattr(_cluster, "is_token_auth_enabled", lambda: False)
+        monkeypatch.setattr(_cluster.ray_internals, "asks_for_token", lambda: False)
         assert "token" not in joined([{"CPU": 1}], 1, None)[1]
 
     @pytest.mark.parametrize(("gpus", "share"), [(0.25, 0.25), (1.0, 1.0), (2.0, 1.0)])

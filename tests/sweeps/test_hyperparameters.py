@@ -211,7 +211,7 @@ class TestCandidate:
         candidate.stop()
         again = Candidate(self.config(folder))
         assert again._started == dict.fromkeys((n.network_id for n in QUESTION.networks(FAST)), 3)
-        assert sum(come for _, come in again._come.values()) / 2 == pytest.approx(stopped["score"])
+        assert sum(come for _, come in again._reached.values()) / 2 == pytest.approx(stopped["score"])
         further = again.step()
         assert further["operations"] > stopped["operations"]
         again.stop()

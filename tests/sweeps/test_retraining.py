@@ -3,25 +3,34 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from analysis.data.frames import load
-from sweeps.retraining import retrained
+from sweeps.engine.folder import Record, SweepFolder
+from sweeps.retraining import app, retrained
 from tests.trained import trained_sweep
-from tsrnn.config import NoCurriculum, RunConfig, stacking_key
-from tsrnn.io.checkpoint import CheckpointError, new
+from tsrnn.command_line import run as run_command
+from tsrnn.config import Leaky, NoCurriculum, RunConfig, Time, stacking_key
+from tsrnn.io.checkpoint import CheckpointError, CheckpointFolder, Progress, new
 from tsrnn.io.checkpoint import load as load_checkpoint
-from tsrnn.io.schemas import RETRAINING, SOLVED
+from tsrnn.io.rows import runs_row, solved_row
+from tsrnn.io.schemas import RETRAINING, RUNS, SOLVED
+from tsrnn.io.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
+SOLVED_TWO = Progress(heads=(2,), solved=(2,), epoch=1, max_n=2)
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained_sweep(tmp_path_factory.mktemp("trained") / "sweep")
+    folder = trained_sweep(tmp_path_factory.mktemp("trained") / "sweep")
+    recorded = SweepFolder(str(folder.parent), "sweep")
+    recorded.write(Record("sweep", "laptop", "tuned", RunConfig(), ()))
+    return folder
 
 
 @pytest.fixture
@@ -63,7 +72,7 @@ def command(*options: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_sweep_and_again(results: Path):
-    options = ("--n", "16", "--higher", "2", "--epochs", "2", "--trials", "2", "--address", "local", "--json")
+    options = ("--higher", "2", "--epochs", "2", "--trials", "2", "--address", "local", "--json")
     done = command(results, *options)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -76,9 +85,61 @@ def test_the_sweep_and_again(results: Path):
     assert {(row["curriculum"], row["networks"]) for row in found["summary"]} == {("single", 2), ("multi", 2)}
     assert [row["beyond"] for row in found["tests"]] == [1, 2]
     assert any("N = 16 is not solved by" in note for note in found["notes"])
+    assert f"N = {n}, the largest up to 16 that all have solved" in done.stderr
+    runs = load(results / "retrained", RUNS)
+    assert set(runs["scale"]) == {"laptop"}
+    assert set(runs["preset"]) == {"tuned"}
     again = command(results, *options)
     assert "to train" not in again.stderr
     assert json.loads(again.stdout) == found
+
+
+class TestBeforeItRuns:
+    """What is said in this process, in one line, before Ray is started or anything is written."""
+
+    @pytest.fixture
+    def here(self, capsys: pytest.CaptureFixture[str]):
+        def run(*options: str | Path) -> tuple[int, str, str]:
+            return run_command(app, [*map(str, options)]), *capsys.readouterr()
+
+        return run
+
+    def test_an_n_that_some_have_not_solved_is_refused(self, results: Path, here):
+        status, output, errors = here(results, "--n", "16")
+        assert (status, output, errors.count("\n")) == (1, "", 1)
+        assert errors.startswith("error: n = 16: not all networks start from it: ")
+
+    def test_bits_of_several_steps_are_refused(self, tmp_path: Path, here):
+        """Their accuracy in time is not defined: twenty epochs of training ended in a traceback."""
+        config = RunConfig(network=Leaky(hidden=3), time=Time(k=(2,)))
+        store, key = Store(tmp_path), config.network_id
+        store.create()
+        path = CheckpointFolder(tmp_path, key).save_solved(replace(new(config), progress=SOLVED_TWO), 2)
+        store.write(RUNS, key, [runs_row(config, "input_duration", "quick", "paper")])
+        store.write(SOLVED, key, [solved_row(key, 2, checkpoint=path, epoch=1, epochs_taken=1)])
+        status, output, errors = here(tmp_path)
+        assert (status, output) == (1, "")
+        last = errors.splitlines()[-1]
+        assert last.startswith(f"error: {tmp_path}: its networks hear bits of k = 2 time steps; ")
+        assert not (tmp_path / "retrained").exists()
+
+    def test_a_dry_run_states_the_runs(self, results: Path, here):
+        before = set(results.rglob("*"))
+        status, output, _ = here(results, "--higher", "3", "--epochs", "2", "--dry-run", "--json")
+        plan = json.loads(output)
+        assert status == 0
+        assert (plan["sweep"], plan["scale"], plan["preset"], plan["networks"]) == ("retrained", "laptop", "tuned", 12)
+        assert plan["operations"] > 0
+        assert set(results.rglob("*")) == before
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [(["--n", "1"], "n = 1"), (["--epochs", "0"], "epochs = 0"), (["--niceness", "20"], "niceness = 20")],
+    )
+    def test_bad_input(self, results: Path, here, options: list[str], says: str):
+        status, _, errors = here(results, *options)
+        assert (status, errors.count("\n")) == (2, 1)
+        assert errors.startswith(f"error: {says}: allowed are ")
 
 
 def test_nothing_there_is_one_line(tmp_path: Path):

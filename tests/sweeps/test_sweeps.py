@@ -23,13 +23,14 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from analysis.quantities.reach import max_n
-from sweeps.engine.errors import SweepError
+from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.estimate import estimate, operations
 from sweeps.engine.folder import Record, SweepFolder, require_same_base
-from sweeps.engine.grid import axes, title, with_curriculum, with_network, with_tau, with_time
+from sweeps.engine.grid import axes_of, title, with_curriculum, with_network, with_tau, with_time
 from sweeps.engine.options import Options
+from sweeps.engine.plan import groups_of, storage_of
 from sweeps.engine.progress import Progress
-from sweeps.engine.runner import Sweep, groups_of, main
+from sweeps.engine.runner import Axes, Sweep, main
 from sweeps.engine.scales import base_config
 from sweeps.engine.trainable import PopulationTrainable
 from sweeps.fixed_tau import SWEEP as SWEEP_OF_TAUS
@@ -254,6 +255,21 @@ class TestRun:
         found = [(run["title"], len(run["network_ids"])) for run in json.loads(output)["runs"]]
         assert found == [(f"parity multi {tau}", count) for tau, count in runs]
 
+    def test_resume_with_a_scale_keeps_the_recorded_size(self, finished, here):
+        plans = []
+        for scale in ([], ["--scale", "quick"]):
+            status, output, errors = here("--resume", *scale, "--dry-run", "--json", "--storage", finished[0])
+            assert (status, errors) == (0, "")
+            plans.append(json.loads(output)["runs"])
+        assert plans[0] == plans[1]
+        status, _, errors = here("--resume", "--scale", "laptop", "--dry-run", "--storage", finished[0])
+        assert status == 1
+        assert "differs in " in errors
+        assert "hidden" not in errors
+
+    def test_every_row_says_the_preset(self, finished):
+        assert set(pd.read_parquet(finished[0] / "fixed_tau" / "runs")["preset"]) == {"paper"}
+
     def test_another_size_in_the_same_folder_is_refused(self, finished):
         before = contents(finished[0])
         result = sweep(*QUICK, "--hidden", "9", "--storage", finished[0])
@@ -384,6 +400,29 @@ def test_more_than_the_machine_has(tmp_path, option):
 
 
 class TestStorage:
+    def test_without_one_the_folder_says_the_scale(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("TSRNN_STORAGE", raising=False)
+        assert storage_of(Options(), "fixed_tau") == "results/paper"
+        assert storage_of(Options(scale="quick"), "fixed_tau") == "results/quick"
+        assert storage_of(Options(scale="quick", storage="here"), "fixed_tau") == "here"
+
+    def test_what_is_resumed_is_found_at_its_scale(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        resume = Options(resume=True)
+
+        def hold(storage: str) -> None:
+            SweepFolder(storage, "fixed_tau").write(Record("fixed_tau", "quick", "paper", RunConfig(), ()))
+
+        assert storage_of(resume, "fixed_tau") == "results/paper"
+        hold("results/quick")
+        assert storage_of(resume, "fixed_tau") == "results/quick"
+        assert storage_of(resume, "curricula") == "results/paper"
+        assert storage_of(Options(resume=True, scale="laptop"), "fixed_tau") == "results/laptop"
+        hold("results")
+        with pytest.raises(UsageError, match="results/quick and results hold the sweep fixed_tau; give --storage one"):
+            storage_of(resume, "fixed_tau")
+
     def test_other_files_are_left_alone(self, tmp_path):
         (tmp_path / "fixed_tau").mkdir()
         (tmp_path / "fixed_tau" / "thesis.txt").write_text("mine")
@@ -533,15 +572,15 @@ class TestKills:
     ],
 )
 def test_an_option_that_a_grid_does_not_vary_is_refused(monkeypatch, capsys, tmp_path, option, named):
-    def grid(base: RunConfig, options: Options) -> Iterator[RunConfig]:
-        for name in options.axis("curricula", ["single", "multi"]):
+    def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
+        for name in axes.curricula:
             yield with_curriculum(base, name)
 
     def run(*given: str) -> tuple[int, str, str]:
         where = ["--scale", "quick", "--storage", str(tmp_path), "--dry-run", "--json"]
         monkeypatch.setattr(sys, "argv", ["one_axis.py", *where, *given])
         with pytest.raises(SystemExit) as end:
-            main(Sweep(name="one_axis", doc="One axis.", grid=grid))
+            main(Sweep("one_axis", "One axis.", Axes(curricula=("single", "multi")), grid))
         return end.value.code, *capsys.readouterr()
 
     status, output, errors = run(*option)
@@ -571,7 +610,7 @@ class TestParts:
 
     def test_axes_give_the_grid_back(self):
         networks = [with_tau(RunConfig(), tau) for tau in ("1", "1.2345678", "trained")]
-        found = axes([*networks, networks[0]])
+        found = axes_of([*networks, networks[0]])
         assert (found["tasks"], found["curricula"], found["self_interactions"]) == (["parity"], ["multi"], ["inside"])
         assert [with_tau(RunConfig(), tau) for tau in found["taus"]] == networks
 
@@ -583,8 +622,8 @@ class TestParts:
         with pytest.raises(ValidationError, match="self_interaction"):
             with_network(config, self_interaction="outside")
         assert with_network(config, hidden=9).network == replace(network, hidden=9)
-        assert axes([config]) == {"tasks": ["parity"], "curricula": ["multi"]}
-        assert axes([config, RunConfig()])["taus"] == ["trained"]
+        assert axes_of([config]) == {"tasks": ["parity"], "curricula": ["multi"]}
+        assert axes_of([config, RunConfig()])["taus"] == ["trained"]
         assert title(config) == f"parity multi {network.kind}"
         runs = [*RunConfig().replicates(2), *config.replicates(2), with_tau(RunConfig(), "1")]
         assert [[run.seed for run in group] for group in groups_of(runs)] == [[0, 1], [0, 1], [0]]
@@ -592,7 +631,7 @@ class TestParts:
     @pytest.mark.parametrize("name", ["single", "multi", "sliding-5", "sliding-10-by-5-full", "none-12", "all-20"])
     def test_a_curriculum_by_its_name(self, name: str):
         config = with_curriculum(RunConfig(), name)
-        assert axes([config])["curricula"] == [name]
+        assert axes_of([config])["curricula"] == [name]
         assert title(config) == f"parity {name} tau trained"
 
     def test_a_curriculum_of_one_step_is_estimated_at_its_n(self):
@@ -678,6 +717,19 @@ class TestParts:
         adam = replace(tuned, training=replace(tuned.training, optimizer=Adam()))
         steps = tuned.end.max_epochs * tuned.training.steps_per_epoch
         assert operations(tuned, 5) - operations(adam, 5) == steps * 5 * 3 * 2 * 64**3
+
+    def test_rows_of_an_earlier_version_get_their_preset(self, tmp_path):
+        base = RunConfig(network=Leaky(hidden=3))
+        folder = SweepFolder(str(tmp_path), "fixed_tau")
+        folder.store.create()
+        for config, preset in zip(base.replicates(2), (None, "paper"), strict=True):
+            folder.store.write(RUNS, config.network_id, [runs_row(config, "fixed_tau", "quick", preset)])
+        as_it_was = {path: path.read_bytes() for path in (folder.path / "runs").glob("n*")}
+        folder.write(Record("fixed_tau", "quick", "paper", base, tuple(base.replicates(3))))
+        runs = pd.read_parquet(folder.path / "runs")
+        assert runs["preset"].tolist() == ["paper"] * 3
+        assert sorted(runs["seed"]) == [0, 1, 2]
+        assert sum(path.read_bytes() == content for path, content in as_it_was.items()) == 1
 
     def test_another_base_is_named(self, tmp_path):
         base = RunConfig()

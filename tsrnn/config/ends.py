@@ -22,7 +22,7 @@ class EndState(StrEnum):
     label: str
     is_final: bool
 
-    def __new__(cls, value: str, label: str, is_final: bool = True) -> Self:
+    def __new__(cls, value: str, label: str = "", is_final: bool = True) -> Self:
         """Make a member, which is equal to its value."""
         member = str.__new__(cls, value)
         member._value_ = value

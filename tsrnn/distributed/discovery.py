@@ -4,6 +4,8 @@ import os
 import socket
 from typing import Final
 
+from tsrnn.distributed.ray_internals import answers_as_ray, started_address
+
 # Seconds that a cluster has to answer. Ray itself would wait for minutes at a port that something else listens on.
 _PATIENCE: Final = 10.0
 
@@ -26,10 +28,7 @@ def find(address: str) -> str | None:
         if reason := _refused(address):
             raise ConnectionError(f"address = {address}: no Ray cluster answers there ({reason}); try --address local")
         return address
-    # Without a started cluster Ray's own "auto" would join the private Ray of any other program here, and end with it.
-    from ray._private.utils import read_ray_address
-
-    started = read_ray_address()
+    started = started_address()
     # A cluster that was killed left its address behind. "auto" lets Ray find a cluster's token by itself.
     return "auto" if started is not None and not _refused(started) else None
 
@@ -47,15 +46,6 @@ def _refused(address: str) -> str:
         socket.create_connection((host, int(port)), timeout=_PATIENCE / 2).close()
     except OSError as error:
         return str(error)
-    import grpc
-    from ray._private.grpc_utils import init_grpc_channel
-
-    # Ready is a channel whose other end speaks Ray's protocol.
-    channel = init_grpc_channel(f"{host}:{port}")
-    try:
-        grpc.channel_ready_future(channel).result(timeout=_PATIENCE)
-    except grpc.FutureTimeoutError:
-        return f"something listens there, and did not answer as Ray does within {_PATIENCE:g} s"
-    finally:
-        channel.close()
-    return ""
+    if answers_as_ray(host, int(port), _PATIENCE):
+        return ""
+    return f"something listens there, and did not answer as Ray does within {_PATIENCE:g} s"

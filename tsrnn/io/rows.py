@@ -104,13 +104,40 @@ def heads_rows(report: EpochReport) -> list[Row]:
 
 def solved_rows(report: EpochReport, checkpoints: Mapping[int, str]) -> list[Row]:
     """Return an epoch's rows of `solved`, one for each N solved in it; `checkpoints` says where its weights are."""
-    shared = {
-        "network_id": report.config.network_id,
-        "epoch": report.epoch,
-        "epochs_taken": report.epochs_taken,
-        "tau_mean": report.tau_mean,
-        "tau_sd": report.tau_sd,
-    }
     return [
-        shared | {"n": n, "accuracy": report.accuracies[n], "checkpoint": checkpoints[n]} for n in report.newly_solved
+        solved_row(
+            report.config.network_id,
+            n,
+            checkpoint=checkpoints[n],
+            epoch=report.epoch,
+            epochs_taken=report.epochs_taken,
+            accuracy=report.accuracies[n],
+            tau_mean=report.tau_mean,
+            tau_sd=report.tau_sd,
+        )
+        for n in report.newly_solved
     ]
+
+
+def solved_row(
+    network_id: str,
+    n: int,
+    *,
+    checkpoint: str,
+    epoch: int | None = None,
+    epochs_taken: int | None = None,
+    accuracy: float | None = None,
+    tau_mean: float | None = None,
+    tau_sd: float | None = None,
+) -> Row:
+    """Return a row of `solved`; what is not known of the epoch that solved N is left empty."""
+    return {
+        "network_id": network_id,
+        "n": n,
+        "epoch": epoch,
+        "epochs_taken": epochs_taken,
+        "accuracy": accuracy,
+        "tau_mean": tau_mean,
+        "tau_sd": tau_sd,
+        "checkpoint": checkpoint,
+    }

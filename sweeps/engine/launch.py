@@ -1,0 +1,79 @@
+"""Trains what a plan asks for and has not ended: the part that every command with trials shares."""
+
+from collections.abc import Callable, Iterable
+
+from rich.console import Console
+
+from sweeps.engine.errors import UsageError
+from sweeps.engine.folder import SweepFolder
+from sweeps.engine.options import Execution
+from sweeps.engine.plan import Plan, groups_of
+from tsrnn.config import Library, RunConfig
+
+
+def train(
+    plan_now: Callable[[], Plan],
+    folder: SweepFolder,
+    execution: Execution,
+    console: Console,
+    *,
+    prepare: Callable[[], None] = lambda: None,
+    products: Library | None = None,
+    verbose: bool = False,
+) -> tuple[Plan, dict[str, str]]:
+    """Train the networks of a plan that have not ended; the folder stays locked until `folder.lock` is released.
+
+    Args:
+        plan_now: works out the plan; asked again once the folder is locked, since it may have changed before.
+        folder: where the networks' files are.
+        execution: where and with what they are trained.
+        console: told what happens.
+        prepare: makes what the networks start from, after the record is written.
+        products: what multiplies; None to let every trial measure it.
+        verbose: say of each trial what it found.
+
+    Returns:
+        The plan, and why each network that failed did, by network_id.
+
+    Raises:
+        SweepError: the folder cannot be written or is in use, or the trials cannot be run.
+        UsageError: an option is not allowed on this machine.
+    """
+    folder.require_writable()
+    if folder.path.exists():
+        folder.acquire()  # a folder in use is refused before seconds are spent on starting Ray
+    from sweeps.engine import cluster as _cluster
+
+    resources = _cluster.connect(execution, console)
+    folder.acquire()
+    plan = plan_now()
+    waiting, total = folder.unfinished(plan.networks), len(plan.networks)
+    if resources.here and not resources.gpus:
+        _require_precision(waiting)
+    console.print(f"{folder.sweep}: {len(waiting)} of {total} networks to train, in {folder.path}", soft_wrap=True)
+    folder.write(plan.record)
+    prepare()
+    failed = {}
+    if waiting:
+        reasons = _cluster.run(groups_of(waiting), folder.path, resources, console, products=products, verbose=verbose)
+        # A network that had ended before its trial's error stays as it is.
+        for network in folder.unfinished(waiting):
+            if network.network_id in reasons:
+                failed[network.network_id] = reasons[network.network_id]
+                folder.fail(network, reasons[network.network_id])
+    for network_id, reason in failed.items():
+        console.print(f"failed: {network_id}: {reason}", highlight=False, soft_wrap=True)
+    return plan, failed
+
+
+def _require_precision(networks: Iterable[RunConfig]) -> None:
+    """Refuse, before anything is written, what every trial on this machine would refuse."""
+    from torch import device
+
+    from tsrnn.networks.choice import require_bfloat16
+
+    if any(network.training.precision == "bfloat16" for network in networks):
+        try:
+            require_bfloat16(device("cpu"))
+        except ValueError as error:
+            raise UsageError(str(error)) from None

@@ -1,0 +1,148 @@
+"""What an invocation of a sweep is to do: which networks, and what its folder will say of them."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from sweeps.engine.errors import SweepError, UsageError
+from sweeps.engine.folder import RECORD, Record, SweepFolder, require_same_base
+from sweeps.engine.grid import axes_of, with_training
+from sweeps.engine.options import AXES, Axes, Options
+from sweeps.engine.readings import Finding
+from sweeps.engine.scales import SCALES, ScaleName, base_config
+from tsrnn.config import RunConfig
+from tsrnn.io.files import location
+
+Grid = Callable[[RunConfig, Axes], Iterable[RunConfig]]
+RESULTS: Final = "results"
+"""The folder of results where no storage is given; below it is a folder for each scale."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One experiment.
+
+    Attributes:
+        name: also the name of its results folder.
+        doc: what it asks, varies and expects; the text of --help.
+        axes: the options that its grid varies over, with their values; a function where they depend on the scale.
+        grid: yields one configuration a combination, from what all share and the values of the axes.
+        findings: what the paper found, to hold the table against.
+    """
+
+    name: str
+    doc: str | None
+    axes: Axes | Callable[[ScaleName], Axes]
+    grid: Grid
+    findings: tuple[Finding, ...] = ()
+
+    def axes_at(self, scale: ScaleName) -> Axes:
+        """Return the axes at a scale."""
+        return self.axes if isinstance(self.axes, Axes) else self.axes(scale)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an invocation is to do: the record the folder should hold, and the networks it asks for."""
+
+    record: Record
+    networks: tuple[RunConfig, ...]
+
+
+def storage_of(options: Options, sweep: str) -> str:
+    """Return the folder that a sweep's folder lies in: `--storage`, or results/SCALE.
+
+    Raises:
+        UsageError: a sweep is to be resumed, and results of several scales hold it.
+    """
+    if options.storage is not None:
+        return options.storage
+    if options.resume and options.scale is None:
+        # RESULTS itself held sweeps before there was a folder for each scale.
+        places = [*(f"{RESULTS}/{scale}" for scale in SCALES), RESULTS]
+        found = [place for place in places if (location(place) / sweep / RECORD).exists()]
+        if len(found) > 1:
+            raise UsageError(f"resume: {' and '.join(found)} hold the sweep {sweep}; give --storage one of them")
+        if found:
+            return found[0]
+    return f"{RESULTS}/{options.scale or 'paper'}"
+
+
+def plan_of(sweep: Sweep, options: Options, folder: SweepFolder) -> Plan:
+    """Work out and check what to train, before anything is written.
+
+    A dry run that resumes nothing does not look into the folder.
+
+    Raises:
+        SweepError: the folder holds something else, or there is nothing to resume.
+        UsageError: an option is not allowed.
+        pydantic.ValidationError: (a ValueError) a value that a configuration does not allow.
+    """
+    record = None if options.dry_run and not options.resume else folder.read()
+    if options.resume and record is None:
+        raise SweepError(f"resume: {folder.path} holds nothing to resume; leave --resume out to start")
+    recorded = record if options.resume else None
+    scale = options.scale or (recorded.scale if recorded else "paper")
+    preset = options.preset or (recorded.preset if recorded else "paper")
+    base = _base(options, recorded)
+    if record:
+        require_same_base(folder, record, base)
+    networks: tuple[RunConfig, ...] = recorded.networks if recorded else ()
+    if not recorded or any(getattr(options, name) is not None for name in (*AXES, "replicates", "seed")):
+        axes = sweep.axes_at(scale)
+        chosen = options.over(_recorded_axes(axes, networks), sweep.name)
+        seeds = [network.seed for network in networks]
+        first = options.seed if options.seed is not None else min(seeds, default=0)
+        count = options.replicates if options.replicates is not None else len(set(seeds)) or SCALES[scale].replicates
+        networks = (*networks, *_expand(sweep, chosen, dataclasses.replace(base, seed=first), count))
+    networks = tuple(dict.fromkeys(networks))
+    if not networks:
+        raise UsageError("grid: empty, there is nothing to train; give every option of it at least one value")
+    before = record or Record(sweep.name, scale, preset, base, ())
+    return Plan(before.including(networks), networks)
+
+
+def _base(options: Options, recorded: Record | None) -> RunConfig:
+    """Return what all networks share; where a sweep is resumed, what is not given is what it was."""
+    if recorded is None:
+        return base_config(options.scale or "paper", options.preset or "paper", options.hidden, options.precision)
+    if (options.scale or recorded.scale, options.preset or recorded.preset) == (recorded.scale, recorded.preset):
+        base = recorded.base
+        if options.precision is not None:
+            base = with_training(base, precision=options.precision)
+        return base if options.hidden is None else base.with_hidden(options.hidden)
+    return base_config(
+        options.scale or recorded.scale,
+        options.preset or recorded.preset,
+        recorded.base.network.hidden if options.hidden is None else options.hidden,
+        options.precision or recorded.base.training.precision,
+    )
+
+
+def _recorded_axes(axes: Axes, networks: Sequence[RunConfig]) -> Axes:
+    """Return a sweep's axes with the values that recorded networks have, if there are any."""
+    found: dict[str, Any] = {name: tuple(values) for name, values in axes_of(networks).items() if name in axes.varied}
+    return dataclasses.replace(axes, **found)
+
+
+def _expand(sweep: Sweep, axes: Axes, seeded: RunConfig, replicates: int) -> list[RunConfig]:
+    """Return every network of the grid: each combination with each seed."""
+    if replicates < 1:
+        raise UsageError(f"replicates = {replicates}: allowed are numbers from 1 on")
+    try:
+        return [network for cell in sweep.grid(seeded, axes) for network in cell.replicates(replicates)]
+    except ValidationError:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def groups_of(networks: Sequence[RunConfig]) -> list[list[RunConfig]]:
+    """Return the replicates of each combination together: one trial each."""
+    groups: dict[RunConfig, list[RunConfig]] = {}
+    for network in networks:
+        groups.setdefault(dataclasses.replace(network, seed=0), []).append(network)
+    return list(groups.values())
