@@ -89,6 +89,8 @@ def plan_of(sweep: Sweep, options: Options, folder: SweepFolder) -> Plan:
     preset = options.preset or (recorded.preset if recorded else "paper")
     base = _base(options, recorded)
     if record:
+        # No option chooses it: a folder keeps the one it was begun with.
+        base = dataclasses.replace(base, generator=record.base.generator)
         require_same_base(folder, record, base)
     networks: tuple[RunConfig, ...] = recorded.networks if recorded else ()
     if not recorded or any(getattr(options, name) is not None for name in (*AXES, "replicates", "seed")):
