@@ -15,7 +15,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from tsrnn import command_line
-from tsrnn.command_line import Place
+from tsrnn.command_line import Place, at_least
 
 app = App(
     name="python -m analysis",
@@ -26,16 +26,6 @@ app = App(
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
 InterventionKind = Literal["ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining"]
 TimescaleMethod = Literal["paper", "robust"]
-
-
-def AtLeast(least: int) -> Parameter:  # noqa: N802
-    """Return the rule that a number is not below `least`."""
-
-    def check(_: type, value: int | None) -> None:
-        if value is not None and value < least:
-            raise ValueError(f"allowed are numbers from {least} on")
-
-    return Parameter(validator=check)
 
 
 def _a_probability(_: type, value: float) -> None:
@@ -99,12 +89,12 @@ def interventions(
     /,
     *,
     kinds: Annotated[list[InterventionKind] | None, Parameter(consume_multiple=True, negative=())] = None,
-    n: Annotated[int | None, AtLeast(2)] = None,
-    trials: Annotated[int, AtLeast(1)] = 10,
-    draws: Annotated[int, AtLeast(1)] = 10,
+    n: Annotated[int | None, at_least(2)] = None,
+    trials: Annotated[int, at_least(1)] = 10,
+    draws: Annotated[int, at_least(1)] = 10,
     common_directions: Annotated[bool, Parameter(negative=())] = False,
-    heads: Annotated[list[Annotated[int, AtLeast(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
-    workers: Annotated[int | None, AtLeast(1)] = None,
+    heads: Annotated[list[Annotated[int, at_least(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
+    workers: Annotated[int | None, at_least(1)] = None,
     address: str = "auto",
     as_json: AsJson = False,
 ) -> int:
@@ -167,12 +157,12 @@ def timescales(
     results: Place,
     /,
     *,
-    every: Annotated[int, AtLeast(1)] = 5,
-    steps: Annotated[int, AtLeast(1)] = 100_000,
-    trials: Annotated[int, AtLeast(1)] = 10,
+    every: Annotated[int, at_least(1)] = 5,
+    steps: Annotated[int, at_least(1)] = 100_000,
+    trials: Annotated[int, at_least(1)] = 10,
     input_probability: Annotated[float, Parameter(validator=_a_probability)] = 0.5,
     method: Annotated[list[TimescaleMethod] | None, Parameter(consume_multiple=True, negative=())] = None,
-    workers: Annotated[int | None, AtLeast(1)] = None,
+    workers: Annotated[int | None, at_least(1)] = None,
     address: str = "auto",
     as_json: AsJson = False,
 ) -> int:
@@ -218,9 +208,9 @@ def time_steps(
     results: Place,
     /,
     *,
-    ks: Annotated[list[Annotated[int, AtLeast(1)]] | None, Parameter(consume_multiple=True, negative=())] = None,
-    n: Annotated[int | None, AtLeast(2)] = None,
-    workers: Annotated[int | None, AtLeast(1)] = None,
+    ks: Annotated[list[Annotated[int, at_least(1)]] | None, Parameter(consume_multiple=True, negative=())] = None,
+    n: Annotated[int | None, at_least(2)] = None,
+    workers: Annotated[int | None, at_least(1)] = None,
     address: str = "auto",
     as_json: AsJson = False,
 ) -> int:

@@ -60,7 +60,7 @@ class Settings(Execution):
         UsageError: names the option, its value and what is allowed.
     """
 
-    stage: int = 12
+    stage: Annotated[int, Whole] = 12
     """The N it is about: 12, 25, 50 or 100."""
 
     candidates: Annotated[int, Whole] = 32

@@ -14,7 +14,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -25,7 +25,7 @@ from sweeps.engine.folder import Record, SweepFolder, read_record
 from sweeps.engine.launch import train
 from sweeps.engine.options import Execution, Flag
 from sweeps.engine.plan import Plan
-from tsrnn.command_line import Place, Plugins, import_plugins, run_resumable
+from tsrnn.command_line import Place, Plugins, Whole, import_plugins, run_resumable
 from tsrnn.config import EndRules, NoCurriculum, RunConfig
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import EPOCHS, OUTCOMES, RETRAINING, RUNS, SOLVED
@@ -53,17 +53,17 @@ app = App(name="sweeps/retraining.py", help=__doc__, help_format="plaintext", su
 class Settings(Execution):
     """What to retrain, and how long."""
 
-    n: int | None = None
+    n: Annotated[int | None, Whole] = None
     """The N that the networks start from; all must have solved it. [default: 16, or the largest below that all have
     solved]"""
 
-    higher: int = 16
+    higher: Annotated[int, Whole] = 16
     """How many higher N' to retrain on."""
 
-    epochs: int = 20
+    epochs: Annotated[int, Whole] = 20
     """Epochs of each run."""
 
-    trials: int = 10
+    trials: Annotated[int, Whole] = 10
     """Sequences that the accuracy is taken over, 1000 answers each."""
 
     plugin: Plugins = None

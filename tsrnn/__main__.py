@@ -11,22 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter, validators
+from cyclopts import App, Parameter
 
 from tsrnn import command_line
+from tsrnn.command_line import at_least
 from tsrnn.config import MultiHead, SingleHead
 from tsrnn.io.schemas import RUNS, SOLVED
 from tsrnn.tasks import DMS, Parity
 
 app = App(name="python -m tsrnn", help="Look at single networks.", version_flags=[])
 
-AtLeastTwo = Annotated[int, Parameter(validator=lambda _, value: _require(value >= 2, "allowed are numbers from 2 on"))]
-Seed = Annotated[int, Parameter(validator=lambda _, value: _require(value >= 0, "allowed are numbers from 0 on"))]
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise ValueError(message)
+Seed = Annotated[int, at_least(0)]
 
 
 @app.command
@@ -35,7 +30,7 @@ def import_reference(
     /,
     *,
     curriculum: Literal["single", "multi"],
-    n: AtLeastTwo,
+    n: Annotated[int, at_least(2)],
     out: command_line.Place,
     task: Literal["parity", "dms"] = "parity",
     network: Seed = 0,
@@ -76,7 +71,7 @@ def evaluate(
     /,
     *,
     protocol: Literal["end", "in-time"] = "end",
-    k: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    k: Annotated[int | None, at_least(1)] = None,
     seed: Seed = 0,
     plugin: command_line.Plugins = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,

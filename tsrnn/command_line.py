@@ -44,6 +44,16 @@ Whole = Parameter(converter=_whole, n_tokens=1)
 """The rule that a number is whole: cyclopts would round 2.7 to 3."""
 
 
+def at_least(least: int) -> Parameter:
+    """Return the rule that a number is whole and not below `least`."""
+
+    def check(_: type, value: int | None) -> None:
+        if value is not None and value < least:
+            raise ValueError(f"allowed are numbers from {least} on")
+
+    return Parameter(converter=_whole, n_tokens=1, validator=check)
+
+
 def import_plugins(files: Sequence[Path] | None) -> None:
     """Import the files given as `--plugin`.
 
