@@ -34,13 +34,15 @@ def _a_probability(_: type, value: float) -> None:
 
 
 @app.command
-def max_n(results: Place, /, *, as_json: AsJson = False) -> None:
+def max_n(results: Place, /, *, plugin: command_line.Plugins = None, as_json: AsJson = False) -> None:
     """Print the largest N solved for each task, curriculum and tau.
 
     Args:
         results: The sweep's folder, such as results/quick/fixed_tau.
+        plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"rows": [...]}, one row a cell of the grid.
     """
+    command_line.import_plugins(plugin)
     from analysis import tables
     from analysis.quantities import reach as measures
 
@@ -68,7 +70,7 @@ def verify(
         results: The sweep's folder, such as results/quick/fixed_tau, or one that holds several.
         repair: Move damaged files to _damaged/, so that the sweep's own command makes them again; write again what the
             other files say; delete what killed processes left.
-        plugin: Files that define tasks and networks of your own.
+        plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"sweeps": [{"folder", "networks", "files", "checkpoints", "problems": [...], ...}]}.
     """
     from analysis.verify import verification
@@ -96,6 +98,7 @@ def interventions(
     heads: Annotated[list[Annotated[int, at_least(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
     workers: Annotated[int | None, at_least(1)] = None,
     address: str = "auto",
+    plugin: command_line.Plugins = None,
     as_json: AsJson = False,
 ) -> int:
     """Hurt the trained networks, and compare how curricula stand it (figures 7, S9, S17, S19; Tables 1, 2).
@@ -114,8 +117,10 @@ def interventions(
         heads: N' that the readout is retrained on. [default: 2 to 20, or to N + 5]
         workers: Processes on this machine. [default: one a CPU]
         address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
+        plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"kinds": {KIND: {"summary": [...], "tests": [...]}}, "notes": [...], "failed": [...]}.
     """
+    command_line.import_plugins(plugin)
     from pandas import DataFrame
 
     from analysis import tables
@@ -164,6 +169,7 @@ def timescales(
     method: Annotated[list[TimescaleMethod] | None, Parameter(consume_multiple=True, negative=())] = None,
     workers: Annotated[int | None, at_least(1)] = None,
     address: str = "auto",
+    plugin: command_line.Plugins = None,
     as_json: AsJson = False,
 ) -> int:
     """Measure timescales, dimensionality and weights of the solved checkpoints (figures 5, 6, S1 to S4, S19, S20).
@@ -180,8 +186,10 @@ def timescales(
         method: How timescales are fitted; both by default.
         workers: Processes on this machine. [default: one a CPU]
         address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
+        plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"networks": [...], "summary": [...], "failed": [...]}.
     """
+    command_line.import_plugins(plugin)
     from analysis import tables
     from analysis.measure import dynamics_results
     from analysis.measure.dynamics import METHODS, Protocol
@@ -212,6 +220,7 @@ def time_steps(
     n: Annotated[int | None, at_least(2)] = None,
     workers: Annotated[int | None, at_least(1)] = None,
     address: str = "auto",
+    plugin: command_line.Plugins = None,
     as_json: AsJson = False,
 ) -> int:
     """Ask networks that were trained at dt = 1/k with other k (figure S5).
@@ -224,8 +233,10 @@ def time_steps(
         n: The solved N to measure at. [default: the largest that all networks trained with the same k have solved]
         workers: Processes on this machine. [default: one a CPU]
         address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
+        plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"rows": [...], "notes": [...], "failed": [...]}.
     """
+    command_line.import_plugins(plugin)
     from analysis import tables
     from analysis.measure import time_steps as measuring
 
@@ -255,6 +266,7 @@ def figures(
     *,
     only: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=(), validator=known_figures)] = None,
     out: Path = Path("figures"),
+    plugin: command_line.Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw the paper's figures as PNG and SVG, and write its tables as CSV and Markdown.
@@ -265,8 +277,10 @@ def figures(
         results: A sweep's folder, such as results/quick/fixed_tau, or that of several, such as results/quick.
         only: Figures and tables, such as 4a S11 table1; all by default.
         out: The folder for the files, which are named by the figure.
+        plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"figures": [{"id", "title", "caption", "missing", "files"}]}.
     """
+    command_line.import_plugins(plugin)
     import time
 
     from analysis.data.study import Study
@@ -291,15 +305,17 @@ def figures(
 
 
 @app.command
-def claims(results: Place, /, *, as_json: AsJson = False) -> None:
+def claims(results: Place, /, *, plugin: command_line.Plugins = None, as_json: AsJson = False) -> None:
     """Judge the paper's claims one by one: reproduced, not reproduced, underpowered or not run.
 
     The unit is the network. A rule is written beside each claim. A small budget can show an effect, not rule one out.
 
     Args:
         results: A sweep's folder, such as results/quick/fixed_tau, or the folder of several, such as results/quick.
+        plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"counts": {VERDICT: claims}, "claims": [...]}, one row a claim.
     """
+    command_line.import_plugins(plugin)
     from analysis import tables
     from analysis.claims.catalogue import counts, judge_all
     from analysis.data.study import Study
@@ -312,7 +328,7 @@ def claims(results: Place, /, *, as_json: AsJson = False) -> None:
 
 
 @app.command
-def report(results: Place, /, *, out: Path = Path("report")) -> int:
+def report(results: Place, /, *, out: Path = Path("report"), plugin: command_line.Plugins = None) -> int:
     """Write a report of the results: one page of HTML that needs no network.
 
     It has the largest N, the claims, every figure with its query, learning curves, deviations from the paper, time,
@@ -321,7 +337,9 @@ def report(results: Place, /, *, out: Path = Path("report")) -> int:
     Args:
         results: A sweep's folder, such as results/quick/fixed_tau, or the folder of several, such as results/quick.
         out: The folder for index.html, or a file that ends in .html.
+        plugin: Python files that define tasks, networks or curricula of your own.
     """
+    command_line.import_plugins(plugin)
     from analysis import report as page
     from analysis.data.study import Study
 

@@ -1,4 +1,4 @@
-"""A task and a network in one file each, as README shows them: learned, saved, swept by real Ray workers."""
+"""A task, a curriculum and a network in one file each, as README shows them: learned, swept, measured, compared."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -15,6 +16,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from analysis.figures import style
 from sweeps.engine.estimate import estimate
 from tests.tolerances import TOLERANCES, distance
 from tsrnn.__main__ import main
@@ -29,7 +31,8 @@ from tsrnn.config import (
     register_network,
     stacking_key,
 )
-from tsrnn.io.checkpoint import CheckpointError, load, new, save
+from tsrnn.curricula import CURRICULA, CurriculumState, named, order
+from tsrnn.io.checkpoint import Checkpoint, CheckpointError, load, new, save
 from tsrnn.kinds import Kinds
 from tsrnn.networks import initial_network, population, population_class
 from tsrnn.plugins import PluginError, files_of, import_file
@@ -51,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def as_it_was() -> Iterator[None]:
     """Forget what a test registered and imported."""
-    kinds = [(known, dict(known._classes)) for known in (TASKS, NETWORKS)]
+    kinds = [(known, dict(known._classes)) for known in (TASKS, NETWORKS, CURRICULA)]
     modules, path = set(sys.modules), list(sys.path)
     yield
     for known, classes in kinds:
@@ -68,6 +71,19 @@ def run_of(folder: Path, **settings) -> RunConfig:
     import_file(folder / "vanilla.py")
     text = {"task": {"kind": "majority"}, "network": {"kind": "vanilla", "hidden": 8}} | settings
     return RunConfig.from_json(json.dumps(text))
+
+
+def run_python(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a program of ours in a folder."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def load_checkpoint(path: Path, folder: Path) -> Checkpoint:
+    """Load a network that was trained by the curriculum of README."""
+    import_file(folder / "doubling.py")
+    return load(path)
 
 
 class TestReadme:
@@ -137,11 +153,7 @@ class TestReadme:
         assert list(train(run))[-1].outcome.status == "solved_all"
 
     def test_a_sweep_of_both_runs_on_ray_and_its_networks_can_be_asked(self, folder: Path, tmp_path: Path):
-        def python(*words: str | Path) -> subprocess.CompletedProcess[str]:
-            environment = os.environ | {"PYTHONPATH": str(ROOT)}
-            command = [sys.executable, *map(str, words)]
-            return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-
+        python = partial(run_python, tmp_path)
         options = ["--scale", "quick", "--hidden", "6", "--curricula", "multi", "--replicates", "1"]
         sweep = [folder / "majority_sweep.py", *options, "--storage", "results", "--address", "local"]
         done = python(*sweep)
@@ -167,6 +179,61 @@ class TestReadme:
         asked = python(*ask, "--plugin", folder / "majority.py", folder / "vanilla.py")
         assert asked.returncode == 0, asked.stderr
         assert 0.4 < json.loads(asked.stdout)["heads"][0]["accuracy"] <= 1
+
+        plugins = ["--plugin", folder / "majority.py", folder / "vanilla.py"]
+        measure = ["-m", "analysis", "timescales", results, "--steps", "200", "--trials", "2", "--address", "local"]
+        refused = python(*measure, "--json")
+        assert (refused.returncode, refused.stderr.count("error: ")) == (1, 1)
+        assert "unknown kind 'majority'" in refused.stderr
+        measured = python(*measure, "--json", *plugins)
+        assert measured.returncode == 0, measured.stderr
+        assert json.loads(measured.stdout)["failed"] == []
+        solved = pd.read_parquet(results / "solved")
+        assert set(pd.read_parquet(results / "timescales")["network_id"]) == set(solved["network_id"])
+        assert len(solved)
+
+
+class TestCurriculum:
+    def test_its_steps_and_its_name(self, folder: Path):
+        import_file(folder / "doubling.py")
+        curriculum = named("doubling")
+        state = curriculum.first_state
+        heads = [state.heads]
+        for _ in range(3):
+            step = curriculum.advance(CurriculumState(state.heads, state.heads))
+            state = step.state
+            heads.append(state.heads)
+        assert heads == [(2,), (4,), (8,), (16,)]
+        assert step.inherits == {16: 8}
+        assert sorted(["doubling", "multi", "none-5"], key=order) == ["multi", "none-5", "doubling"]
+        assert style.curricula(["doubling", "multi"]).keys() == {"doubling", "multi-head"}
+
+    def test_it_is_trained_stored_tabulated_and_compared(self, folder: Path, tmp_path: Path):
+        python = partial(run_python, tmp_path)
+        plugin = ["--plugin", folder / "doubling.py"]
+        options = ["--scale", "quick", "--hidden", "32", "--tasks", "parity", "--curricula", "multi", "doubling"]
+        command = [ROOT / "sweeps" / "curricula.py", *options, "--replicates", "2", "--address", "local"]
+        refused = python(*command)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert "curricula = 'doubling': allowed are " in refused.stderr
+        done = python(*command, *plugin)
+        assert done.returncode == 0, done.stderr
+        results = tmp_path / "results" / "quick" / "curricula"
+        runs, solved = pd.read_parquet(results / "runs"), pd.read_parquet(results / "solved")
+        assert sorted(runs["curriculum"]) == ["doubling", "doubling", "multi", "multi"]
+        own = solved.merge(runs[runs["curriculum"] == "doubling"], on="network_id")
+        assert set(own.groupby("network_id")["n"].apply(tuple)) <= {(2,), (2, 4), (2, 4, 8)}
+        found = load_checkpoint(results / own["checkpoint"].iloc[0], folder)
+        assert found.config.curriculum.kind == "doubling"
+
+        told = python("-m", "analysis", "max-n", results, "--json", *plugin)
+        assert {row["curriculum"] for row in json.loads(told.stdout)["rows"]} == {"doubling", "multi"}
+        ask = ["-m", "analysis", "interventions", results, "--kinds", "ablation", "--trials", "2", "--address", "local"]
+        compared = python(*ask, "--json", *plugin)
+        assert compared.returncode == 0, compared.stderr
+        ablation = json.loads(compared.stdout)["kinds"]["ablation"]
+        assert {row["curriculum"] for row in ablation["summary"]} == {"doubling", "multi"}
+        assert {(row["curriculum_a"], row["curriculum_b"]) for row in ablation["tests"]} == {("doubling", "multi")}
 
 
 class TestKinds:

@@ -279,6 +279,14 @@ class TestCopies:
         for r, own in enumerate(readouts):
             torch.testing.assert_close(found[-own:, r], expected[-own:, r])
 
+    def test_sequences_of_different_lengths_in_other_time_steps(self):
+        """Copies that are run one by one forgot their dt."""
+        network = Leaky(hidden=7, self_interaction="outside")
+        copies = ablate(people_of(network), [(), (0, 4)]).with_steps([0.5] * 4)
+        inputs, initial = drawn(4, steps=9)
+        expected = copies.all_states(inputs, initial)[-1]
+        torch.testing.assert_close(copies.last_states(inputs, [9] * 4, initial), expected)
+
     def test_copies_divide_among_their_sources(self):
         people = people_of(Leaky(hidden=7))
         parameters = {name: t.repeat_interleave(2, 0) for name, t in people.parameters.items()}

@@ -1,4 +1,4 @@
-"""Files with the user's own tasks and networks: found in one process, imported by path in another."""
+"""Files with the user's own tasks, curricula and networks: found in one process, imported by path in another."""
 
 import importlib
 import importlib.util
@@ -14,7 +14,7 @@ from tsrnn.kinds import source_file
 
 
 class PluginError(Failure):
-    """A file with tasks or networks cannot be imported, or found; the message says what to do."""
+    """A file with tasks, curricula or networks cannot be imported, or found; the message says what to do."""
 
     status: ClassVar[int] = 2
 

@@ -21,17 +21,20 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from pydantic import ValidationError
 from rich.console import Console
 
 from analysis.data.frames import ResultsError, load
 from analysis.measure.progress import Shown
+from tsrnn.config import RunConfig, explain
 from tsrnn.distributed.discovery import find
 from tsrnn.io import checkpoint
 from tsrnn.io.checkpoint import Checkpoint
 from tsrnn.io.files import Location
 from tsrnn.io.lock import FolderLock, LockedError
-from tsrnn.io.schemas import ANALYSES, SOLVED, Row, Table
+from tsrnn.io.schemas import ANALYSES, RUNS, SOLVED, Row, Table
 from tsrnn.io.store import Store, StoreError, encode
+from tsrnn.plugins import files_of, import_file
 
 Measure = Callable[[Checkpoint, int], Mapping[Table, Sequence[Row]]]
 """From a checkpoint and the N it solved to rows, by table, without `network_id` and `n`: those are added."""
@@ -69,6 +72,8 @@ class Job:
     network_id: str
     n: int
     path: Location
+    plugins: tuple[str, ...] = ()
+    """Files that define what the checkpoint uses and tsrnn has not."""
 
 
 _Planned = tuple[Analysis, Job]
@@ -241,10 +246,10 @@ def _jobs(results: Location, analysis: Analysis, keep: Callable[[str, int], bool
         same = (rows["analysis"] == analysis.name) & (rows["settings"] == analysis.settings_json)
         finished = rows[same & (rows["status"] == "done")]
         done = set(zip(finished["network_id"], finished["n"].astype(int), strict=True))
-    folder = results.resolve()
+    folder, plugins = results.resolve(), _plugins(results)
     jobs = sorted(
         (
-            Job(network_id, int(n), folder / path)
+            Job(network_id, int(n), folder / path, plugins)
             for network_id, n, path in zip(solved["network_id"], solved["n"], solved["checkpoint"], strict=True)
             if keep(network_id, int(n))
         ),
@@ -252,6 +257,20 @@ def _jobs(results: Location, analysis: Analysis, keep: Callable[[str, int], bool
     )
     todo = [job for job in jobs if (job.network_id, job.n) not in done]
     return todo, len(jobs) - len(todo)
+
+
+def _plugins(results: Location) -> tuple[str, ...]:
+    """Return the files that define what the networks use and tsrnn has not.
+
+    Raises:
+        ResultsError: something of theirs is of a kind that was not imported.
+    """
+    kinds = load(results, RUNS, ["task", "curriculum", "architecture", "config"]).dropna(subset="config")
+    try:
+        configs = [RunConfig.from_json(text) for text in kinds.drop_duplicates(kinds.columns[:3].tolist())["config"]]
+    except ValidationError as error:
+        raise ResultsError(f"{results}: {explain(error)} (--plugin FILE)") from None
+    return tuple(files_of(configs))
 
 
 def _write(store: Store, analysis: Analysis, job: Job, ended: _Ended) -> None:
@@ -277,6 +296,8 @@ def _measure(analysis: Analysis, job: Job) -> _Ended:
     began = time.perf_counter()
     torch.set_num_threads(1)
     try:
+        for file in job.plugins:
+            import_file(file)
         measured = analysis.measure(checkpoint.load(job.path), job.n)
         unknown = {table.name for table in measured} - {table.name for table in analysis.tables}
         if unknown:
@@ -292,7 +313,12 @@ def _measure(analysis: Analysis, job: Job) -> _Ended:
 
 
 def _in_processes(jobs: Sequence[_Planned], workers: int) -> Iterator[tuple[_Planned, _Ended]]:
-    """Run jobs in fresh processes of this machine; yield each as it ends."""
+    """Run jobs in fresh processes of this machine; yield each as it ends.
+
+    A process that dies (out of memory, most often) costs its own job and no other. That is why these are not the
+    processes of `concurrent.futures`, whose pool breaks as a whole, and does not say which job broke it; tasks of a
+    private Ray would do, after seconds of starting it.
+    """
     context = multiprocessing.get_context("spawn")
     waiting = deque(jobs)
     idle: list[tuple[Connection, BaseProcess]] = []

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from sweeps.engine.errors import UsageError
 from sweeps.engine.scales import ScaleName
-from tsrnn.command_line import Whole
+from tsrnn.command_line import Plugins, Whole
 from tsrnn.config import Library
 from tsrnn.config.presets import PresetName
 
@@ -119,6 +119,9 @@ class Options(Execution):
     storage: Annotated[str | None, Parameter(env_var="TSRNN_STORAGE")] = None
     """Folder for results; this sweep writes below STORAGE/<its name>/. On a cluster of several machines: a folder that
     all of them see, or s3://BUCKET/PATH. [default: results/SCALE]"""
+
+    plugin: Plugins = None
+    """Python files that define tasks, networks or curricula of your own; workers import them too."""
 
     resume: Flag = False
     """Finish the sweep recorded in the storage folder; options not given are taken from it."""

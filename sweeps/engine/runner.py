@@ -18,7 +18,7 @@ from sweeps.engine.launch import train
 from sweeps.engine.options import Axes, Options
 from sweeps.engine.plan import Plan, Sweep, plan_of, storage_of
 from sweeps.engine.readings import readings
-from tsrnn.command_line import run_resumable
+from tsrnn.command_line import import_plugins, run_resumable
 
 __all__ = ["Axes", "Sweep", "main", "run"]
 
@@ -55,6 +55,7 @@ def run(sweep: Sweep, arguments: Sequence[str], costs: list[Cost] | None = None)
 
 
 def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) -> int:
+    import_plugins(options.plugin)
     folder = SweepFolder(storage_of(options, sweep.name), sweep.name)
     plan = plan_of(sweep, options, folder)
     if options.dry_run:

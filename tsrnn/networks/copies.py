@@ -78,7 +78,9 @@ class LeakyCopies(LeakyPopulation):
         return self._apart().last_states(inputs, lengths, self._silenced(initial))
 
     def _apart(self) -> LeakyPopulation:
-        return LeakyPopulation.from_states(self.network, self.states(), self.heads, self.products)
+        apart = LeakyPopulation.from_states(self.network, self.states(), self.heads, self.products)
+        apart._dt = self._dt
+        return apart
 
     def _silenced(self, initial: Tensor) -> Tensor:
         return initial.masked_fill(self.silent[:, None], 0.0)
