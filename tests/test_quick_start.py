@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOW = {"torch", "ray", "pandas", "scipy", "matplotlib", "pyarrow", "sklearn", "statsmodels", "optuna"}
+SLOW = {"torch", "ray", "pandas", "scipy", "matplotlib", "pyarrow", "sklearn", "statsmodels", "optuna", "numba"}
 SWEEPS = sorted(path.name for path in (ROOT / "sweeps").glob("[a-z]*.py"))
 SUBCOMMANDS = {
     "analysis": ["max-n", "verify", "interventions", "timescales", "time-steps", "figures", "claims", "report"],

@@ -26,11 +26,24 @@ from tsrnn.config import (
     Training,
 )
 from tsrnn.io.checkpoint import Checkpoint, Progress, load, save
-from tsrnn.networks import NetworkState, Population, initial_network, operations, population, population_class
+from tsrnn.networks import (
+    NetworkState,
+    Population,
+    choice,
+    initial_network,
+    leaky,
+    operations,
+    population,
+    population_class,
+    recurrence,
+)
 from tsrnn.networks.base import READOUT_BIAS, READOUT_WEIGHT, stack, unstack
+from tsrnn.networks.choice import Plan
 from tsrnn.randomness import Streams
 from tsrnn.training.loop import Trainer
 from tsrnn.training.sampling import initial_states
+
+CPU = torch.device("cpu")
 
 NETWORKS = {
     "inside leaky_relu": Leaky(),
@@ -46,6 +59,16 @@ NETWORKS = {
     "gru": GRU(),
     "lstm": LSTM(),
 }
+
+
+@pytest.fixture(autouse=True, params=["measured", "compiled"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an architecture leaves a choice of what multiplies: as in training, and compiled at every size."""
+    if request.param == "compiled":
+        if not all("compiled" in choice.libraries(dtype, CPU) for dtype in (torch.float32, torch.float64)):
+            pytest.skip("there is no compiler")
+        for module in (leaky, recurrence):
+            monkeypatch.setattr(module, "plan_for", lambda *_, **__: Plan("compiled", 1))
 
 
 def trains_tau(network: Network) -> bool:

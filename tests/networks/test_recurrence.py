@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 from tests.oracles import plain
 from tests.tolerances import TOLERANCES, distance
 from tsrnn.config import FixedTau, Leaky, RunConfig, Training
-from tsrnn.networks import Population, choice, initial_network, population, recurrence
+from tsrnn.networks import Population, _memory, choice, initial_network, population
 from tsrnn.networks.choice import Plan
 from tsrnn.networks.workspace import Workspace
 from tsrnn.training.loop import train
@@ -89,7 +89,7 @@ class TestLibraries:
         require(library)
         if segment:
             buffers = 1 if network.self_interaction == "inside" else 2
-            monkeypatch.setattr(recurrence, "_KEPT", segment * buffers * 4 * self.BATCH * self.HIDDEN * together)
+            monkeypatch.setattr(_memory, "KEPT", segment * buffers * 4 * self.BATCH * self.HIDDEN * together)
         people, exact = (self.people(network, dtype) for dtype in (torch.float32, torch.float64))
         people.plan = Plan(library, together)
         tolerance = TOLERANCES[torch.float32]
@@ -154,8 +154,8 @@ class TestSegments:
         whole = last(people)
         expected = gradients(people, whole)
         buffers = 1 if network.self_interaction == "inside" else 2
-        monkeypatch.setattr(recurrence, "_KEPT", steps * buffers * R * B * H * 4)
-        monkeypatch.setattr(recurrence, "_PASSING", steps * buffers * R * B * H * 4)
+        monkeypatch.setattr(_memory, "KEPT", steps * buffers * R * B * H * 4)
+        monkeypatch.setattr(_memory, "PASSING", steps * buffers * R * B * H * 4)
         cut = last(people)
         assert torch.equal(cut, whole)
         # A segment's part of a bfloat16 gradient is rounded by itself.

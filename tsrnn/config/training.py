@@ -9,9 +9,10 @@ from tsrnn.config.optimizer import SGD, Optimizer
 from tsrnn.kinds import STRICT, Count, MemoryN, Positive
 
 Precision = Literal["float32", "bfloat16", "float64"]
-Library = Literal["blas", "onednn"]
-"""What multiplies: "blas", torch's public operations (MKL on x86); "onednn", of float32 matrices on a CPU. It changes
-the last bits of a network's numbers, and is not part of its `RunConfig`."""
+Library = Literal["blas", "onednn", "compiled"]
+"""What multiplies: "blas", torch's public operations (MKL on x86); "onednn", of float32 matrices on a CPU; "compiled",
+a compiled loop over time that calls BLAS itself, on a CPU. It changes the last bits of a network's numbers, and is not
+part of its `RunConfig`."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

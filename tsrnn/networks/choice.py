@@ -15,13 +15,13 @@ from typing import Final, get_args
 import torch
 
 from tsrnn.config import Library
-from tsrnn.networks import onednn
+from tsrnn.networks import _compiled, onednn
 
 _LOG: Final = logging.getLogger(__name__)
 
 LIBRARIES: Final[tuple[Library, ...]] = get_args(Library)
 
-# What a library that is not torch's own choice must gain: a smaller difference may be chance, and would make two
+# What a plan that is not the first must gain: a smaller difference may be chance, and would make two
 # processes choose differently.
 _GAIN: Final = 1.1
 # Seconds after which no further round of measurements begins, and how many there are at most.
@@ -35,7 +35,7 @@ class Plan:
     """How the products of a population are computed.
 
     Attributes:
-        library: see `Library`. bfloat16 and float64 products are always torch's own.
+        library: see `Library`. bfloat16 products are always torch's own.
         together: how many networks are stepped together.
     """
 
@@ -72,8 +72,13 @@ class Computed:
 
 def libraries(dtype: torch.dtype, device: torch.device) -> tuple[Library, ...]:
     """Return the libraries that can multiply on a device in a dtype."""
-    both = dtype == torch.float32 and device.type == "cpu" and onednn.available()
-    return ("blas", "onednn") if both else ("blas",)
+    found: list[Library] = ["blas"]
+    if device.type == "cpu":
+        if dtype == torch.float32 and onednn.available():
+            found.append("onednn")
+        if _compiled.available(dtype):
+            found.append("compiled")
+    return tuple(found)
 
 
 _CHOSEN: Final[dict[Hashable, Plan]] = {}

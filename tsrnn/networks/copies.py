@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from tsrnn.config import Network
+from tsrnn.networks._stepped import activate_
 from tsrnn.networks.base import READOUT_WEIGHT, NetworkState, Stack, unstack
 from tsrnn.networks.leaky import BIAS, INPUT_BIAS, INPUT_WEIGHT, WEIGHT, LeakyPopulation
-from tsrnn.networks.recurrence import activate_
 
 # States of the sequences stepped together on a CPU (bytes): products run at the full rate, calls are few, and a core's
 # cache holds them.

@@ -13,6 +13,7 @@ from tsrnn.config import FixedTau, Leaky, Library, Network, TrainedTau
 from tsrnn.networks import recurrence
 from tsrnn.networks.base import READOUT_BIAS, READOUT_WEIGHT, NetworkState, Population, Stack, uniform
 from tsrnn.networks.choice import Plan
+from tsrnn.networks.planning import plan_for
 from tsrnn.networks.workspace import Workspace
 
 WEIGHT = "recurrent.weight"
@@ -106,7 +107,7 @@ class LeakyPopulation(Population):
 
     def plan_for(self, batch: int, library: Library | None = None) -> Plan:
         """Measure how the products of training are best computed; see `Population.plan_for`."""
-        return recurrence.plan_for(
+        return plan_for(
             self.replicates,
             batch,
             self.network.hidden,
@@ -116,6 +117,7 @@ class LeakyPopulation(Population):
             self_interaction=self.network.self_interaction,
             gradient=True,
             library=library,
+            nonlinearity=self.network.nonlinearity,
         )
 
     def _dynamics(self) -> recurrence.Dynamics:

@@ -17,7 +17,7 @@ from tsrnn.config import EndState, Library, RunConfig, stacking_key
 from tsrnn.curricula import Advance, CurriculumState
 from tsrnn.io.checkpoint import Checkpoint, Progress, new
 from tsrnn.networks import NetworkState, Population, initial_head, operations, population, product_dtype
-from tsrnn.networks.choice import Computed, Plan, processor, require_bfloat16
+from tsrnn.networks.choice import Computed, Plan, libraries, processor, require_bfloat16
 from tsrnn.training.evaluation import end_accuracy
 from tsrnn.training.optimizers import (
     StackedOptimizer,
@@ -144,7 +144,12 @@ class Trainer:
         self._stack(starts)
         before = {start.computed for start in starts}
         known = before.pop() if len(before) == 1 and products is None else None
-        if known is not None and known.processor == processor(self._device):
+        possible = libraries(self._population.products, self._device)
+        if (
+            known is not None
+            and known.processor == processor(self._device)
+            and (known.plan is None or known.plan.library in possible)
+        ):
             self._plan = known.plan
         else:
             self._plan = self._population.plan_for(training.batch_size, products)

@@ -1,0 +1,224 @@
+"""The compiled recurrence: its bits in every stack, what it calls and what it does where that is not to be had."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tsrnn.config import Leaky, LeakyReLU, Nonlinearity, ReLU, RunConfig, Tanh
+from tsrnn.io.checkpoint import new
+from tsrnn.networks import _compiled, _gemm, _memory, choice, initial_network, population
+from tsrnn.networks._passage import Form, Parameters, Sequences
+from tsrnn.networks.choice import Plan
+from tsrnn.networks.planning import passage
+from tsrnn.networks.workspace import Workspace
+from tsrnn.training.loop import Trainer
+
+CPU = torch.device("cpu")
+LENGTHS = (9, 4, 9, 6)
+FLOATS = (torch.float32, torch.float64)
+
+needs_compiler = pytest.mark.skipif(
+    not all(_compiled.available(dtype) for dtype in FLOATS), reason="there is no compiler, or no BLAS for it to call"
+)
+
+
+def draw(*shape: int, dtype: torch.dtype) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.float64).to(dtype)
+
+
+class Networks:
+    """R networks and sequences, of which any can be run in any stack."""
+
+    def __init__(self, hidden: int, batch: int, dtype: torch.dtype, form: Form) -> None:
+        r, t = len(LENGTHS), max(LENGTHS)
+        self.form = form
+        self.parameters = Parameters(
+            draw(r, hidden, hidden, dtype=dtype) / hidden**0.5,
+            draw(r, hidden, dtype=dtype).sigmoid(),
+            *(draw(r, hidden, dtype=dtype) for _ in range(2)),
+        )
+        self.inputs = (draw(t, r, batch, dtype=dtype) > 0).to(dtype)
+        self.initial, self.grad = draw(r, batch, hidden, dtype=dtype), draw(r, batch, hidden, dtype=dtype).sin()
+
+    def run(self, *places: int) -> list[tuple[Tensor, ...]]:
+        """Return each network's last state and gradients."""
+        at, lengths = list(places), tuple(LENGTHS[place] for place in places)
+        sequences = Sequences(self.inputs[-max(lengths) :, at], self.initial[at], lengths, every=False)
+        way = passage(self.form, 1, sequences, Parameters(*(own[at] for own in self.parameters)), Workspace())
+        last = way.forward()
+        return list(zip(last, *way.gradients(self.grad[at]), strict=True))
+
+
+def form(self_interaction: str = "inside", nonlinearity: Nonlinearity | None = None, **changes: object) -> Form:
+    settings = {"products": torch.float32, "library": "compiled", "gradient": True} | changes
+    return Form(nonlinearity or LeakyReLU(), self_interaction, **settings)
+
+
+@needs_compiler
+class TestStacks:
+    """docs/reproducibility.md: a network has the same bits alone, in any stack and at any size."""
+
+    @pytest.mark.parametrize("dtype", FLOATS)
+    @pytest.mark.parametrize("self_interaction", ["inside", "outside"])
+    @pytest.mark.parametrize(("hidden", "batch"), [(1, 1), (7, 5), (16, 16), (33, 12), (64, 64), (131, 50), (500, 7)])
+    def test_a_network_has_the_same_bits_in_each(self, hidden, batch, self_interaction, dtype):
+        networks = Networks(hidden, batch, dtype, form(self_interaction))
+        stacked = networks.run(0, 1, 2, 3)
+        for places in ((0,), (1,), (3,), (1, 3), (3, 0, 1), (2, 1, 0, 3, 2)):
+            for place, found in zip(places, networks.run(*places), strict=True):
+                assert all(map(torch.equal, found, stacked[place]))
+
+    @pytest.mark.parametrize("self_interaction", ["inside", "outside"])
+    @pytest.mark.parametrize("steps", [1, 2, 4, 5, 8])
+    def test_segments_change_no_bit(self, self_interaction, steps, monkeypatch):
+        networks = Networks(7, 5, torch.float32, form(self_interaction))
+        whole = networks.run(0, 1, 2, 3)
+        buffers = 1 if self_interaction == "inside" else 2
+        monkeypatch.setattr(_memory, "KEPT", steps * buffers * len(LENGTHS) * 5 * 7 * 4)
+        for found, expected in zip(networks.run(0, 1, 2, 3), whole, strict=True):
+            assert all(map(torch.equal, found, expected))
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("nonlinearity", [LeakyReLU(slope=0.3), ReLU(), Tanh()])
+@pytest.mark.parametrize("self_interaction", ["inside", "outside"])
+class TestDiverged:
+    def test_what_is_not_finite_is_seen_everywhere_it_reaches(self, self_interaction, nonlinearity, dtype):
+        networks = Networks(19, 5, dtype, form(self_interaction, nonlinearity))
+        networks.initial[1, 2, 3] = torch.nan
+        others = networks.run(0, 2)
+        states, weight, *_ = networks.run(0, 1, 2, 3)[1]
+        assert states[2].isnan().all()
+        assert states[[0, 1, 3, 4]].isfinite().all()
+        assert weight.isnan().any()
+        # Its neighbours do not notice.
+        for found, expected in zip([networks.run(0, 1, 2)[i] for i in (0, 2)], others, strict=True):
+            assert all(map(torch.equal, found, expected))
+
+
+@needs_compiler
+def test_denormal_numbers_are_flushed_as_torch_is_told_to():
+    """A state that decays for a long time is 0 in the end, where its least numbers would slow a processor down."""
+    networks = Networks(8, 4, torch.float32, form(gradient=False))
+    parameters = Parameters(*(torch.zeros_like(own) for own in networks.parameters))
+    parameters.alpha.fill_(0.5)
+    sequences = Sequences(torch.zeros(140, 4, 4), torch.ones(4, 4, 8), (140,) * 4, every=False)
+    for flushed in (True, False):
+        torch.set_flush_denormal(flushed)
+        last = passage(networks.form, 1, sequences, parameters, Workspace()).forward()
+        assert bool((last == 0).all()) == flushed
+
+
+class TestRoutines:
+    @pytest.mark.parametrize("dtype", FLOATS)
+    def test_torchs_library_has_them(self, dtype):
+        """A canary: with a torch that hides them this fails, and scipy's are used."""
+        if sys.platform != "linux" or platform.machine() != "x86_64":
+            pytest.skip("known of torch's wheels for Linux on x86-64")
+        name = {torch.float32: "sgemm", torch.float64: "dgemm"}[dtype]
+        assert _gemm.address(dtype) == _gemm._torchs(name) is not None
+
+    @needs_compiler
+    @pytest.mark.parametrize("dtype", FLOATS)
+    @pytest.mark.parametrize("self_interaction", ["inside", "outside"])
+    def test_scipys_compute_the_same(self, self_interaction, dtype, monkeypatch):
+        networks = Networks(33, 12, dtype, form(self_interaction))
+        expected = networks.run(0, 1, 2, 3)
+        monkeypatch.setattr(_gemm, "_torchs", lambda name: None)
+        _gemm.address.cache_clear()
+        own = _gemm.address(dtype)
+        assert own is not None
+        try:
+            assert _compiled.available(dtype)
+            found = networks.run(0, 1, 2, 3)
+        finally:
+            _gemm.address.cache_clear()
+        tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-11, "atol": 1e-11}
+        torch.testing.assert_close(found, expected, **tolerance)
+
+    def test_a_routine_that_computes_something_else_is_not_taken(self, monkeypatch):
+        monkeypatch.setattr(_gemm, "_torchs", lambda name: _gemm._scipys(name.replace("gemm", "symm")))
+        _gemm.address.cache_clear()
+        try:
+            assert _gemm.address(torch.float32) == _gemm._scipys("sgemm")
+        finally:
+            _gemm.address.cache_clear()
+
+    def test_without_any_torch_multiplies(self, monkeypatch):
+        for name in ("_torchs", "_scipys"):
+            monkeypatch.setattr(_gemm, name, lambda _: None)
+        caches = (_gemm.address, _compiled.available)
+        for cache in caches:
+            cache.cache_clear()
+        try:
+            assert "compiled" not in choice.libraries(torch.float32, CPU)
+            with pytest.raises(ValueError, match="products = 'compiled': not for"):
+                Trainer([new(RunConfig(network=Leaky(hidden=8)))], products="compiled")
+        finally:
+            for cache in caches:
+                cache.cache_clear()
+
+    def test_only_for_numbers_that_they_multiply(self):
+        assert not _compiled.available(torch.bfloat16)
+
+
+WITHOUT_NUMBA = """
+import sys
+sys.modules["numba"] = None  # what an absent package looks like to an import
+import torch
+from tsrnn.networks import choice
+assert "compiled" not in choice.libraries(torch.float32, torch.device("cpu"))
+"""
+
+WITHOUT_A_FOLDER = """
+import numba
+def refuse(self, *_):
+    raise RuntimeError("cannot cache function: no locator available")
+numba.core.dispatcher.Dispatcher.enable_caching = refuse
+from tsrnn.networks import _kernels
+assert _kernels.forward.stats.cache_path is None
+"""
+
+
+@pytest.mark.parametrize("code", [WITHOUT_NUMBA, WITHOUT_A_FOLDER], ids=["no numba", "no folder for its code"])
+def test_what_it_does_without(code: str):
+    pytest.importorskip("numba")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+TOGETHER = """
+import torch
+from tests.networks.test_compiled import Networks, form
+print(float(Networks(16, 8, torch.float32, form()).run(0, 1)[0][1].double().sum()))
+"""
+
+
+@needs_compiler
+def test_processes_may_compile_at_once(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    runs = [
+        subprocess.Popen([sys.executable, "-c", TOGETHER], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    told = [run.communicate()[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert len(set(told)) == 1
+    assert np.isfinite(float(told[0]))
+    assert list(tmp_path.rglob("*.nbc"))
+
+
+@needs_compiler
+def test_a_plan_is_recorded_and_taken_again():
+    config = RunConfig(network=Leaky(hidden=8))
+    trainer = Trainer([new(config)], products="compiled")
+    assert trainer.computed.plan == Plan("compiled", 1)
+    people = population(config.network, [initial_network(config, (2,))], [(2,)])
+    assert people.plan_for(8, "compiled") == Plan("compiled", 1)

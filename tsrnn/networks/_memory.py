@@ -1,0 +1,21 @@
+"""How much memory the recurrence takes (bytes), and the cache that it counts on."""
+
+# A core's own cache: networks whose weights fit in it may be stepped together.
+CACHE = 1 << 19
+# States kept for the gradient of one run. A longer run keeps the state at the start of each segment of that size, and
+# computes the segment again when its gradient is due.
+KEPT = 1 << 29
+# States held at once where no gradient is wanted.
+PASSING = 1 << 24
+# Buffers are made for a multiple of so many steps, so that the next sequences, a little longer, find room.
+ROOM = 16
+
+
+def fitting(hidden: int, itemsize: int) -> int:
+    """Return how many networks' weights [H, H] fit in a core's cache, at least 1."""
+    return max(1, CACHE // (hidden**2 * itemsize))
+
+
+def rounded(steps: int, most: int) -> tuple[int, int]:
+    """Return how many steps a buffer needs to have, and how many to make it for, where it may have `most`."""
+    return min(steps, most), min(most, -(-steps // ROOM) * ROOM)

@@ -1,0 +1,99 @@
+"""How a population of leaky networks is best computed: the candidates, and the work that they are timed at."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+
+from tsrnn.config import LeakyReLU, Library, Nonlinearity
+from tsrnn.networks import _memory, choice
+from tsrnn.networks._passage import Form, Parameters, Passage, Sequences
+from tsrnn.networks.choice import Plan
+from tsrnn.networks.workspace import Workspace
+
+# Multiplications of a product that is over before another library could gain anything.
+_SMALL = 1 << 18
+# Time steps of a measurement.
+_TRIED = 3
+
+
+def passage(
+    form: Form, together: int, sequences: Sequences, parameters: Parameters, workspace: Workspace[Any]
+) -> Passage:
+    """Return the passage that the form's library means."""
+    # Each is imported when it is needed: a compiler takes its time.
+    if form.library == "compiled":
+        from tsrnn.networks._compiled import CompiledPassage
+
+        return CompiledPassage(form, sequences, parameters, workspace)
+    from tsrnn.networks._stepped import SteppedPassage
+
+    return SteppedPassage(form, together, sequences, parameters, workspace)
+
+
+def plan_for(
+    replicates: int, batch: int, hidden: int, *, dtype: torch.dtype, device: torch.device, products: torch.dtype,
+    self_interaction: Literal["inside", "outside"], gradient: bool, library: Library | None = None,
+    nonlinearity: Nonlinearity | None = None,
+) -> Plan:  # fmt: skip
+    """Measure, once a process, how a population of this shape is best computed.
+
+    Args:
+        replicates: R.
+        batch: B.
+        hidden: H.
+        dtype: of the parameters.
+        device: where they are.
+        products: the dtype of the products.
+        self_interaction: "inside" or "outside".
+        gradient: whether a gradient follows the forward pass.
+        library: take this one, and measure the rest.
+        nonlinearity: phi; None for a leaky ReLU.
+
+    Returns:
+        The fastest plan.
+
+    Raises:
+        ValueError: if the library cannot multiply in this dtype on this device.
+    """
+    small = replicates * batch * hidden**2 < _SMALL
+    if library is None and (small or device.type != "cpu"):
+        names: tuple[Library, ...] = ("blas",)
+    else:
+        allowed = choice.libraries(products, device)
+        if library is not None and library not in allowed:
+            raise ValueError(
+                f"products = {library!r}: not for {products} on {device.type}; allowed here: {', '.join(allowed)}"
+            )
+        names = allowed if library is None else (library,)
+    fitting = min(replicates, _memory.fitting(hidden, dtype.itemsize))
+    if device.type != "cpu":
+        return Plan(names[0], replicates)
+    if small:
+        return Plan(names[0], 1 if names[0] == "compiled" else fitting)
+    one = hidden**2 * dtype.itemsize > _memory.CACHE
+    stacks = [fitting] if one else [fitting, min(replicates, 4 * fitting), replicates]
+    phi = nonlinearity or LeakyReLU()
+    shape = (replicates, batch, hidden, dtype, products, self_interaction, phi, gradient, names)
+
+    def make(plan: Plan) -> Callable[[], object]:
+        form = Form(phi, self_interaction, products, plan.library, gradient)
+        vectors = torch.full((3, replicates, hidden), 0.5, dtype=dtype)
+        parameters = Parameters(torch.full((replicates, hidden, hidden), 1 / hidden, dtype=dtype), *vectors)
+        inputs, initial = torch.ones(_TRIED, replicates, batch, dtype=dtype), torch.ones(replicates, batch, hidden)
+        sequences = Sequences(inputs, initial.to(dtype), (_TRIED,) * replicates, every=False)
+        workspace: Workspace[Any] = Workspace()
+
+        def work() -> None:
+            way = passage(form, plan.together, sequences, parameters, workspace)
+            last = way.forward()
+            if gradient:
+                way.gradients(last)
+
+        return work
+
+    # Compiled, networks are computed one after the other. It comes first, so that it is kept where nothing is gained:
+    # a network's numbers are then the same in every stack.
+    plans = [Plan("compiled", 1)] if "compiled" in names else []
+    plans += [Plan(name, count) for count in stacks for name in names if name != "compiled"]
+    return choice.fastest(shape, plans, make)
