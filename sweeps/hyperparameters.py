@@ -131,7 +131,7 @@ def main(settings: Settings = Settings()) -> int:
     """
     console = Console(stderr=True, markup=False, emoji=False)
     folder = SweepFolder(settings.storage, NAME)
-    if not isinstance(folder.path, Path):
+    if not folder.path.is_file_system:
         raise UsageError(f"storage = {settings.storage}: allowed are folders of this machine, for the study's database")
     folder.require_writable()
     folder.acquire()
@@ -151,7 +151,7 @@ def main(settings: Settings = Settings()) -> int:
         hidden=settings.hidden,
         seeds=tuple(range(seed, seed + settings.replicates)),
     )
-    search = Search(folder.path, question, seed)
+    search = Search(Path(str(folder.path)), question, seed)
     search.begin_with(search.promoted(settings.budget.promoted) or KNOWN)
     errors: list[str] = []
     if search.finished < settings.candidates:
@@ -163,7 +163,7 @@ def main(settings: Settings = Settings()) -> int:
             soft_wrap=True,
         )
         errors = search.run(settings.candidates, settings.concurrent, resources, console)
-    search.export(folder.path)
+    search.export(Path(str(folder.path)))
     if settings.export is not None:
         search.export(settings.export)
     tried, importances = search.tables()["candidates"], search.importances()

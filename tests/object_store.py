@@ -9,7 +9,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pyarrow.fs import S3FileSystem
 
-from tsrnn.io import files
+from tsrnn.io import objects
 
 # Whatever a test does with names in an object store, nothing beyond the loopback is asked: nobody listens there.
 os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
@@ -31,7 +31,7 @@ def object_store() -> Iterator[str]:
         patch.setenv("AWS_ACCESS_KEY_ID", "any")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "any")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        files._store.cache_clear()
+        objects._store.cache_clear()
         yield endpoint
-        files._store.cache_clear()
+        objects._store.cache_clear()
     server.stop()

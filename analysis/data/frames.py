@@ -8,9 +8,9 @@ import pyarrow as pa
 from pyarrow.parquet import filters_to_expression
 
 from tsrnn.errors import Failure
-from tsrnn.io.files import Location, ObjectPath, location
-from tsrnn.io.schemas import BY_NAME, RUNS, Table
-from tsrnn.io.store import StoreError, read_folder, schema
+from tsrnn.io.files import Location, location
+from tsrnn.io.schemas import RUNS, Table
+from tsrnn.io.store import StoreError, read_folder
 
 
 class ResultsError(Failure):
@@ -44,19 +44,9 @@ def load(
     if name not in tables:
         raise ResultsError(f"{folder} has no table {name!r}: it has {', '.join(tables)}")
     try:
-        if isinstance(folder, ObjectPath):
-            rows = read_folder(folder / name)
-            rows = rows if where is None else rows.filter(filters_to_expression(list(where)))
-            frame: pd.DataFrame = (rows if columns is None else rows.select(list(columns))).to_pandas()
-            return frame
-        return pd.read_parquet(
-            folder / name,
-            columns=None if columns is None else list(columns),
-            filters=None if where is None else list(where),
-            partitioning=None,
-            # A file of an older version may lack a column: it is empty there.
-            schema=schema(BY_NAME[name]) if name in BY_NAME else None,
-        )
+        wanted = None if where is None else filters_to_expression(list(where))
+        frame: pd.DataFrame = read_folder(folder / name, columns, wanted).to_pandas()
+        return frame
     except (pa.ArrowException, OSError, StoreError) as error:
         raise ResultsError(f"{folder / name} cannot be read: {' '.join(str(error).split())}") from error
 

@@ -5,12 +5,10 @@ a sweep that was cut off can be finished from the folder alone.
 """
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import ValidationError
@@ -19,7 +17,7 @@ from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.scales import ScaleName
 from tsrnn.config import EndState, RunConfig, differences, explain
 from tsrnn.config.presets import PresetName
-from tsrnn.io.files import Location, ObjectPath, location, open_sealed_json, sealed_json, write_atomically
+from tsrnn.io.files import Location, location, open_sealed_json, sealed_json, write_atomically
 from tsrnn.io.lock import FolderLock, LockedError
 from tsrnn.io.schemas import OUTCOMES, RUNS
 
@@ -58,7 +56,7 @@ class SweepFolder:
             UsageError: if `storage` can be neither a folder of this file system nor one of an object store.
         """
         try:
-            self.path: Location = _absolute(location(storage)) / sweep
+            self.path: Location = location(storage).expanduser().absolute() / sweep
         except ValueError as error:
             raise UsageError(f"storage = {error}") from None
         except RuntimeError:
@@ -119,11 +117,8 @@ class SweepFolder:
         Raises:
             SweepError: names the folder or file that is in the way.
         """
-        if isinstance(self.path, ObjectPath):
-            return  # only a write would tell
-        nearest = next(path for path in (self.path, *self.path.parents) if os.path.exists(path))
-        if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-            raise SweepError(f"storage = {self.path}: {nearest} cannot be written; choose another --storage")
+        if (obstacle := self.path.obstacle()) is not None:
+            raise SweepError(f"storage = {self.path}: {obstacle} cannot be written; choose another --storage")
 
     def write(self, record: Record) -> None:
         """Make the folder and its empty tables, then write the record and the `runs` rows.
@@ -212,10 +207,6 @@ def require_same_base(folder: SweepFolder, record: Record, base: RunConfig) -> N
         f"storage = {folder.path}: holds this sweep at scale {record.scale}, preset {record.preset}, which "
         f"differs in {differing}; use those settings or another --storage"
     )
-
-
-def _absolute(folder: Location) -> Location:
-    return folder.expanduser().absolute() if isinstance(folder, Path) else folder
 
 
 def _one_of(allowed: tuple[str, ...], found: object) -> Any:

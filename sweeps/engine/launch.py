@@ -1,13 +1,14 @@
 """Trains what a plan asks for and has not ended: the part that every command with trials shares."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 
-from sweeps.engine.errors import UsageError
+from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.folder import SweepFolder
 from sweeps.engine.options import Execution
 from sweeps.engine.plan import Plan, groups_of
+from sweeps.engine.reuse import finished_elsewhere, take_over
 from tsrnn.config import Library, RunConfig
 
 
@@ -42,19 +43,30 @@ def train(
     folder.require_writable()
     if folder.path.exists():
         folder.acquire()  # a folder in use is refused before seconds are spent on starting Ray
-    from sweeps.engine import cluster as _cluster
+    waiting = folder.unfinished(plan_now().networks)
+    resources = None
+    if len(finished_elsewhere(folder, waiting)) < len(waiting):
+        from sweeps.engine import cluster as _cluster
 
-    resources = _cluster.connect(execution, console)
+        resources = _cluster.connect(execution, console)
+        if resources.here and not resources.gpus:
+            _require_precision(waiting)
     folder.acquire()
     plan = plan_now()
-    waiting, total = folder.unfinished(plan.networks), len(plan.networks)
-    if resources.here and not resources.gpus:
-        _require_precision(waiting)
-    console.print(f"{folder.sweep}: {len(waiting)} of {total} networks to train, in {folder.path}", soft_wrap=True)
     folder.write(plan.record)
+    if taken := _take_over(folder, folder.unfinished(plan.networks)):
+        console.print(
+            f"{folder.sweep}: {len(taken)} networks are taken over from other sweeps of {folder.path.parent}",
+            soft_wrap=True,
+        )
+    waiting, total = folder.unfinished(plan.networks), len(plan.networks)
+    console.print(f"{folder.sweep}: {len(waiting)} of {total} networks to train, in {folder.path}", soft_wrap=True)
     prepare()
     failed = {}
     if waiting:
+        from sweeps.engine import cluster as _cluster
+
+        resources = resources or _cluster.connect(execution, console)
         reasons = _cluster.run(groups_of(waiting), folder.path, resources, console, products=products, verbose=verbose)
         # A network that had ended before its trial's error stays as it is.
         for network in folder.unfinished(waiting):
@@ -64,6 +76,16 @@ def train(
     for network_id, reason in failed.items():
         console.print(f"failed: {network_id}: {reason}", highlight=False, soft_wrap=True)
     return plan, failed
+
+
+def _take_over(folder: SweepFolder, waiting: Sequence[RunConfig]) -> list[str]:
+    """Copy what other sweeps of the storage have finished; see `sweeps.engine.reuse`."""
+    from tsrnn.io.store import StoreError
+
+    try:
+        return take_over(folder, finished_elsewhere(folder, waiting))
+    except (StoreError, OSError) as error:
+        raise SweepError(f"storage = {folder.path}: cannot be written ({error}); choose another --storage") from None
 
 
 def _require_precision(networks: Iterable[RunConfig]) -> None:

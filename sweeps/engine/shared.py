@@ -9,14 +9,14 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.engine.errors import SweepError
-from tsrnn.io.files import Location, location, write_atomically
+from tsrnn.io.files import AnyLocation, location, write_atomically
 
 # Seconds for a process to start on every node, and to look.
 _PATIENCE: Final = 300.0
 
 
 @contextmanager
-def marked(folder: Location) -> Iterator[str]:
+def marked(folder: AnyLocation) -> Iterator[str]:
     """Leave a file in the folder while a sweep runs, by which the machines know it; its name is yielded.
 
     A folder of the same name on a machine's own disk does not have it, even if it was copied from here.
@@ -24,7 +24,7 @@ def marked(folder: Location) -> Iterator[str]:
     Raises:
         SweepError: the folder cannot be written.
     """
-    mark = folder / f"_driver-{secrets.token_hex(8)}"
+    mark = location(folder) / f"_driver-{secrets.token_hex(8)}"
     try:
         write_atomically(mark, b"")
     except OSError as error:
@@ -36,7 +36,7 @@ def marked(folder: Location) -> Iterator[str]:
             mark.unlink(missing_ok=True)
 
 
-def require_shared(folder: Location, mark: str) -> None:
+def require_shared(folder: AnyLocation, mark: str) -> None:
     """Refuse a folder that a machine of this cluster does not see.
 
     Raises:

@@ -3,7 +3,9 @@
 import io
 import itertools
 import json
+import os
 import pickle
+import socket
 import subprocess
 import sys
 import threading
@@ -25,9 +27,11 @@ from tests.analysis.test_jobs import CONFIGS, MEASURED, analysis, expected, foun
 from tests.object_store import object_store
 from tests.sweeps.test_sweeps import GRID, TABLES, command, kill_everything, start
 from tsrnn.config import Leaky, RunConfig
-from tsrnn.io import checkpoint
+from tsrnn.io import checkpoint, objects
 from tsrnn.io.checkpoint import CheckpointError, CheckpointFolder
-from tsrnn.io.files import ObjectPath, location, write_atomically
+from tsrnn.io.files import Location, location, write_atomically
+from tsrnn.io.lock import FolderLock, LockedError
+from tsrnn.io.objects import ObjectPath
 from tsrnn.io.schemas import EPOCHS, OUTCOMES, RUNS, SOLVED
 from tsrnn.io.store import Store, StoreError
 
@@ -281,3 +285,99 @@ def test_a_sweep_in_a_bucket_killed_and_resumed_is_that_in_a_folder(folder, tmp_
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert json.loads(done.stdout)["heads"]
+
+
+class TestLock:
+    def test_one_holder_at_a_time(self, folder):
+        with FolderLock(folder) as first:
+            assert first.acquire()
+            assert first.acquire()
+            with pytest.raises(LockedError, match=f"process {os.getpid()} on "):
+                FolderLock(folder).acquire()
+            assert FolderLock(folder, "other").acquire()
+        with FolderLock(folder) as again:
+            assert again.acquire()
+        assert [path.name for path in folder.iterdir()] == ["_other"]
+
+    def test_what_a_killed_process_left_is_taken_over_when_it_was_not_renewed(self, folder, monkeypatch):
+        (folder / "_lock").write(b'{"process": 123, "host": "gone"}\nanother 1')
+        lock = FolderLock(folder)
+        with pytest.raises(LockedError, match="process 123 on gone"):
+            lock.acquire()
+        assert [path.name for path in folder.iterdir()] == ["_lock"]
+        monkeypatch.setattr(objects, "LEASE_S", 1.0)
+        time.sleep(2.1)  # the store's clock has seconds
+        with lock:
+            assert lock.acquire()
+            with pytest.raises(LockedError, match=f"process {os.getpid()}"):
+                FolderLock(folder).acquire()
+
+    def test_what_a_process_of_this_machine_left_is_taken_over_at_once(self, folder):
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        (folder / "_lock").write(json.dumps({"process": ended.pid, "host": socket.gethostname()}).encode() + b"\na 1")
+        with FolderLock(folder) as lock:
+            assert lock.acquire()
+
+    def test_a_holder_renews_it(self, folder, monkeypatch):
+        monkeypatch.setattr(objects, "LEASE_S", 2.0)
+        with FolderLock(folder) as lock:
+            lock.acquire()
+            time.sleep(4.5)
+            with pytest.raises(LockedError):
+                FolderLock(folder).acquire()
+
+    def test_a_holder_that_lost_it_says_so_and_leaves_the_others(self, folder, monkeypatch, capfd):
+        monkeypatch.setattr(objects, "LEASE_S", 1.0)
+        with FolderLock(folder) as lock:
+            lock.acquire()
+            (folder / "_lock").write(b'{"process": 123, "host": "other"}\nanother 1')
+            time.sleep(0.5)
+        assert f"warning: {folder}/_lock: the lock was lost" in capfd.readouterr().err
+        assert (folder / "_lock").exists()
+
+    def test_of_many_at_once_one_gets_it(self, folder):
+        locks = [FolderLock(folder) for _ in range(8)]
+
+        def take(lock: FolderLock) -> bool:
+            try:
+                return lock.acquire()
+            except LockedError:
+                return False
+
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(take, locks)) == 1
+        for lock in locks:
+            lock.release()
+
+
+class TestBothKindsOfStorage:
+    @pytest.fixture(params=["file system", "object store"])
+    def place(self, request, tmp_path, folder) -> Location:
+        return location(tmp_path) if request.param == "file system" else folder
+
+    def test_a_copy_is_the_file_and_stays_when_it_is_replaced(self, place):
+        first, second = place / "a" / "one", place / "b" / "two"
+        first.write(b"old")
+        second.write(b"in the way")
+        first.copy_to(second)
+        assert second.read_bytes() == b"old"
+        first.write(b"new")
+        assert second.read_bytes() == b"old"
+        assert [path.name for path in (place / "b").iterdir()] == ["two"]
+        with pytest.raises(FileNotFoundError):
+            (place / "none").copy_to(second)
+        assert second.read_bytes() == b"old"
+
+    def test_a_file_has_a_path_of_this_machine(self, place):
+        (place / "file").write(b"content")
+        with (place / "file").as_file() as path:
+            assert Path(path).read_bytes() == b"content"
+        with pytest.raises(FileNotFoundError), (place / "none").as_file() as path:
+            path.read_bytes()
+
+    def test_names(self, place):
+        assert place.absolute() == place.expanduser() == place
+        assert pickle.loads(pickle.dumps(place / "x")) == place / "x"
+        assert type(pickle.loads(pickle.dumps(place))) is type(place)
+        assert place.obstacle() is None

@@ -6,10 +6,8 @@ strict: a missing, extra, misshapen or damaged tensor is a `CheckpointError`.
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
 import safetensors
@@ -22,7 +20,7 @@ from torch import Tensor
 from tsrnn.config import RunConfig, explain
 from tsrnn.curricula import CurriculumState
 from tsrnn.errors import Failure
-from tsrnn.io.files import Location, ObjectPath, location, write_atomically
+from tsrnn.io.files import AnyLocation, Location, location, write_atomically
 from tsrnn.kinds import MemoryN
 from tsrnn.networks import NetworkState, Population, initial_network, parameter_dtype, population, shapes
 from tsrnn.networks.choice import Computed
@@ -122,7 +120,7 @@ def new(config: RunConfig) -> Checkpoint:
     return Checkpoint(config, Progress(heads=heads), initial_network(config, heads))
 
 
-def save(checkpoint: Checkpoint, path: Location) -> None:
+def save(checkpoint: Checkpoint, path: AnyLocation) -> None:
     """Write a checkpoint, whole or not at all.
 
     Raises:
@@ -144,7 +142,7 @@ def save(checkpoint: Checkpoint, path: Location) -> None:
     write_atomically(path, safetensors.torch.save(tensors, metadata))
 
 
-def load(path: str | Location) -> Checkpoint:
+def load(path: AnyLocation) -> Checkpoint:
     """Read a checkpoint.
 
     Args:
@@ -187,12 +185,7 @@ def load(path: str | Location) -> Checkpoint:
 
 def _read(path: Location) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return the header's texts and the tensors of a safetensors file."""
-    if isinstance(path, ObjectPath):
-        with tempfile.TemporaryDirectory(prefix="tsrnn-") as folder:
-            copy = Path(folder) / "checkpoint"
-            copy.write_bytes(path.read_bytes())
-            return _read(copy)
-    with safetensors.safe_open(path, framework="pt") as file:
+    with path.as_file() as local, safetensors.safe_open(local, framework="pt") as file:
         return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
@@ -240,10 +233,9 @@ class CheckpointFolder:
     an epoch and not the run. "n-005.safetensors" holds the weights that solved N = 5.
     """
 
-    def __init__(self, sweep: Location, network_id: str) -> None:
+    def __init__(self, sweep: AnyLocation, network_id: str) -> None:
         """Address the folder; nothing is made before the first save."""
-        self._sweep = sweep
-        self._folder = sweep / "checkpoints" / network_id
+        self._folder = location(sweep) / "checkpoints" / network_id
 
     def save_resume(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint a run resumes from, and remove those before the previous one."""

@@ -19,7 +19,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from tsrnn.errors import Failure
-from tsrnn.io.files import Location, ObjectPath, location, write_atomically
+from tsrnn.io.files import AnyLocation, Location, location, write_atomically
 from tsrnn.io.schemas import BY_NAME, EPOCHS, HEADS, OUTCOMES, SOLVED, TABLES, Row, Table
 
 _ARROW_TYPES: Final = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
@@ -59,7 +59,7 @@ class Store:
     A network has one writer at a time; several networks may be written from several processes at once.
     """
 
-    def __init__(self, folder: str | Location):
+    def __init__(self, folder: AnyLocation):
         self.folder = location(folder)
 
     def create(self, tables: Sequence[Table] = TABLES) -> None:
@@ -292,11 +292,15 @@ def read_rows(path: Location, table: Table) -> pa.Table:
     return rows
 
 
-def read_folder(folder: Location) -> pa.Table:
+def read_folder(folder: Location, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
     """Read every file of a table's folder, while other processes replace some.
+
+    A column that a file lacks, because an earlier version wrote it, is empty.
 
     Args:
         folder: A folder that `Store.create` made.
+        columns: The columns to read; all by default.
+        where: What holds for the rows that are read; all by default.
 
     Returns:
         All rows, in no promised order.
@@ -305,21 +309,29 @@ def read_folder(folder: Location) -> pa.Table:
         StoreError: a file is damaged, or has other columns than the rest; or there is none.
     """
     try:
-        if isinstance(folder, ObjectPath):
-            # Arrow's dataset reads a file in several requests: between two of them it may be replaced.
-            with ThreadPoolExecutor(_REQUESTS) as pool:
-                return pa.concat_tables(pool.map(_read_file, _files(folder)), promote_options="default")
-        checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-        dataset = ds.dataset(
-            folder,
-            schema=schema(BY_NAME[folder.name]) if folder.name in BY_NAME else None,
-            format=ds.ParquetFileFormat(default_fragment_scan_options=checked),
-        )
-        return dataset.to_table()
+        expected = schema(BY_NAME[folder.name]) if folder.name in BY_NAME else None
+        names = None if columns is None else list(columns)
+        if folder.is_file_system:
+            checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+            form = ds.ParquetFileFormat(default_fragment_scan_options=checked)
+            return ds.dataset(str(folder), schema=expected, format=form).to_table(columns=names, filter=where)
+        # A dataset reads a file in several requests: between two of them the store may replace it.
+        with ThreadPoolExecutor(_REQUESTS) as pool:
+            parts = pool.map(lambda file: _part(_read_file(file), expected, names, where), _files(folder))
+            return pa.concat_tables(parts, promote_options="default")
     except (pa.ArrowException, OSError) as error:
         for path in _files(folder):
             _read_file(path)  # names the damaged file
         raise StoreError(f"{folder} cannot be read: {_one_line(error)}") from error
+
+
+def _part(rows: pa.Table, expected: pa.Schema | None, names: list[str] | None, where: pc.Expression | None) -> pa.Table:
+    """Return the part of a file that is asked for, with the columns it lacks."""
+    for field in expected or ():
+        if field.name not in rows.schema.names:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    rows = rows if where is None else rows.filter(where)
+    return rows if names is None else rows.select(names)
 
 
 def _files(folder: Location) -> list[Location]:

@@ -1,0 +1,72 @@
+"""The same network is trained once in a storage, whatever sweeps ask for it.
+
+A network's id is a hash of its configuration and seed, so that two sweeps that ask for the same id ask for the same
+numbers. What another sweep of the storage has finished is copied, rows and checkpoints: each folder stays whole by
+itself, for plain queries of its tables and for a move elsewhere. Checkpoints are hard links where the file system has
+them, and take no room.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from sweeps.engine.folder import RECORD, SweepFolder
+from tsrnn.config import EndState, RunConfig
+from tsrnn.io.files import Location
+from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, SOLVED
+
+
+def finished_elsewhere(folder: SweepFolder, networks: Sequence[RunConfig]) -> dict[str, Location]:
+    """Return the networks that other sweeps of this storage have finished: their folders, by network_id.
+
+    Args:
+        folder: The sweep's; the others lie beside it.
+        networks: Those it has not finished.
+    """
+    from tsrnn.io.store import Store, StoreError
+
+    wanted, found = {network.network_id for network in networks}, dict[str, Location]()
+    if not wanted or not folder.path.parent.is_dir():
+        return found
+    for other in folder.path.parent.iterdir():
+        if other == folder.path or not (other / RECORD).is_file():
+            continue
+        try:
+            finished = Store(other).finished()
+        except StoreError:  # damaged, or not begun: as if it held nothing
+            continue
+        found |= {key: other for key, status in finished.items() if key in wanted and EndState(status).is_final}
+    return found
+
+
+def take_over(folder: SweepFolder, found: Mapping[str, Location]) -> list[str]:
+    """Copy finished networks into a sweep's folder, and return the ids of those that were whole.
+
+    The outcome comes last: a network that a kill leaves without it is copied, or trained, again.
+
+    Args:
+        folder: The sweep's, locked and with its record written.
+        found: What `finished_elsewhere` returned.
+
+    Raises:
+        StoreError, OSError: the folder cannot be written.
+    """
+    from tsrnn.io.checkpoint import CheckpointError, load
+    from tsrnn.io.store import Store, StoreError
+
+    taken = []
+    for key, other in found.items():
+        source = Store(other)
+        try:
+            rows = {table: source.read(table, key) for table in (HEADS, SOLVED, EPOCHS, OUTCOMES)}
+            kept = sorted((other / "checkpoints" / key).glob("[!_.]*.safetensors"), key=str)
+            if {load(path).config.network_id for path in kept} - {key}:
+                continue
+        except (StoreError, CheckpointError, OSError):  # damaged: the network is trained instead
+            continue
+        if not {row["checkpoint"] for row in rows[SOLVED]} <= {f"checkpoints/{key}/{path.name}" for path in kept}:
+            continue
+        for path in kept:
+            path.copy_to(folder.path / "checkpoints" / key / path.name)
+        for table, own in rows.items():
+            folder.store.write(table, key, own)
+        taken.append(key)
+    return taken

@@ -1,0 +1,121 @@
+"""Files and folders of a file system, local or shared."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PosixPath
+from typing import Final
+
+from tsrnn.io.location import AlreadyLocked
+
+_NO_LOCKS: Final = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+_NO_LINKS: Final = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+class LocalPath(PosixPath):
+    """A path of the file system; see `tsrnn.io.location.Location`."""
+
+    @property
+    def is_file_system(self) -> bool:
+        """Yes."""
+        return True
+
+    def write(self, data: bytes) -> None:
+        """Write the whole file; see `Location.write`.
+
+        The data goes to a temporary file in the same folder and is on disk before it takes the name. The temporary name
+        begins with "_": readers of Parquet folders ignore what a killed process leaves.
+
+        Raises:
+            OSError: the folder cannot be made or written; the file is as it was, and no temporary file is left.
+        """
+
+        def fill(temporary: Path) -> None:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+
+        self._put(fill)
+
+    def copy_to(self, target: LocalPath) -> None:
+        """Make `target` the same file, by a hard link where the file system has them; see `Location.copy_to`."""
+
+        def fill(temporary: Path) -> None:
+            try:
+                os.link(self, temporary)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                shutil.copyfile(self, temporary)
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
+
+        target._put(fill)
+
+    def _put(self, fill: Callable[[Path], None]) -> None:
+        """Give this name to a temporary file that `fill` makes."""
+        self.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.with_name(f"_{self.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        try:
+            fill(temporary)
+            temporary.replace(self)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        # Without this a power cut may undo the rename.
+        descriptor = os.open(self.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def as_file(self) -> Iterator[Path]:
+        """Yield the path itself."""
+        yield self
+
+    def obstacle(self) -> LocalPath | None:
+        """Return the nearest file or folder on the way that is in the way; see `Location.obstacle`."""
+        nearest = next(path for path in (self, *self.parents) if os.path.exists(path))
+        return None if nearest.is_dir() and os.access(nearest, os.W_OK) else nearest
+
+    def lock(self, content: bytes) -> _Flock | None:
+        """Lock this file by flock; see `Location.lock`.
+
+        The kernel takes the lock back however its holder ends: kill -9 and a power cut leave the file, which locks
+        nothing. On NFS it holds between machines where the server locks files, as usual.
+        """
+        self.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(file, 0)
+            os.pwrite(file, content, 0)
+        except BlockingIOError:
+            found = os.pread(file, 1000, 0)
+            os.close(file)
+            raise AlreadyLocked(found) from None
+        except OSError as error:
+            os.close(file)
+            if error.errno in _NO_LOCKS:
+                return None
+            raise
+        return _Flock(file)
+
+
+class _Flock:
+    """A lock that an open file holds."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    def release(self) -> None:
+        """Close the file, which stays: another process may be about to lock it."""
+        os.close(self._file)

@@ -1,0 +1,127 @@
+"""The interface of a place where results lie: the one thing that the rest of the project knows of storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol, Self
+
+
+class AlreadyLocked(Exception):  # noqa: N818 - it says what is, and is no error of the program
+    """Another process holds a lock; `content` is what it wrote into it."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__("locked by another process")
+        self.content = content
+
+
+class Held(Protocol):
+    """A lock that this process holds."""
+
+    def release(self) -> None:
+        """Give it back."""
+
+
+class Location(Protocol):
+    """A file or a folder, on a file system or in an object store.
+
+    It has the part of `pathlib.Path`'s interface that results need, and what differs between the two kinds of storage.
+    Every method that asks the storage raises an OSError where that does not answer, or refuses. Paths of an object
+    store are absolute, and have no links.
+    """
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+
+    @property
+    def stem(self) -> str:
+        """The last part without its suffix."""
+
+    @property
+    def parent(self) -> Self:
+        """The folder it is in."""
+
+    @property
+    def is_file_system(self) -> bool:
+        """Whether other programs reach it by its path, and an open file stays what it was while it is replaced."""
+
+    def __truediv__(self, name: str, /) -> Self:
+        """Return what has this name in this folder."""
+
+    def exists(self) -> bool:
+        """Return whether there is such a file or folder."""
+
+    def is_file(self) -> bool:
+        """Return whether there is such a file."""
+
+    def is_dir(self) -> bool:
+        """Return whether there is such a folder; in an object store, whether something is below it."""
+
+    def iterdir(self) -> Iterator[Self]:
+        """Yield what is in this folder."""
+
+    def glob(self, pattern: str, /) -> Iterator[Self]:
+        """Yield what is in this folder, and at each level below that the pattern names, with names that fit it."""
+
+    def rglob(self, pattern: str, /) -> Iterator[Self]:
+        """Yield what is below this folder with a name that fits."""
+
+    def read_bytes(self) -> bytes:
+        """Read the whole file: of one that is being replaced, the old content or the new.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+
+    def read_text(self) -> str:
+        """Read the whole file as text."""
+
+    def write(self, data: bytes) -> None:
+        """Write the whole file, replacing what was there, so that a crash leaves the old file or the new one.
+
+        Its folder is made where it is missing.
+        """
+
+    def copy_to(self, target: Self) -> None:
+        """Make `target` the same file, whole or not at all, without moving its content where the storage can do that.
+
+        Files are replaced and never changed, so that both may share what they hold.
+        """
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Delete the file.
+
+        Raises:
+            FileNotFoundError: there is no such file, unless `missing_ok`.
+        """
+
+    def expanduser(self) -> Self:
+        """Return the location with "~" replaced."""
+
+    def absolute(self) -> Self:
+        """Return the location from the root on."""
+
+    def resolve(self) -> Self:
+        """Return the location from the root on, without links."""
+
+    def as_file(self) -> AbstractContextManager[Path]:
+        """Give the file a path of this machine's file system, for programs that read nothing else.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+
+    def obstacle(self) -> Self | None:
+        """Return what would keep a folder of this name from being made and written; None where nothing is known of."""
+
+    def lock(self, content: bytes) -> Held | None:
+        """Lock this file, which is made where it is missing, and write `content` into it.
+
+        Returns:
+            The lock; None where the storage has none.
+
+        Raises:
+            AlreadyLocked: another process holds it.
+        """
