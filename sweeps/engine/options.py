@@ -113,8 +113,9 @@ class Options(Execution):
     """Dtype of the recurrence's products: bfloat16 is faster where the processor has it. [default: float32]"""
 
     products: Library | None = None
-    """What multiplies: compiled (a compiled loop over time), blas (torch's own choice, MKL on x86) or onednn (float32
-    on a CPU). [default: the fastest, which each trial measures; a trial that goes on takes what it began with]"""
+    """What multiplies: compiled (a compiled loop over time), compiled-scipy (the same with scipy's BLAS), blas (torch's
+    own choice, MKL on x86) or onednn (float32 on a CPU). [default: the fastest, which each trial measures; a trial that
+    goes on takes what it began with]"""
 
     storage: Annotated[str | None, Parameter(env_var="TSRNN_STORAGE")] = None
     """Folder for results; this sweep writes below STORAGE/<its name>/. On a cluster of several machines: a folder that

@@ -29,7 +29,7 @@ from tsrnn.io.checkpoint import Checkpoint, Progress, load, save
 from tsrnn.networks import (
     NetworkState,
     Population,
-    choice,
+    _compiled,
     initial_network,
     leaky,
     operations,
@@ -42,8 +42,6 @@ from tsrnn.networks.choice import Plan
 from tsrnn.randomness import Streams
 from tsrnn.training.loop import Trainer
 from tsrnn.training.sampling import initial_states
-
-CPU = torch.device("cpu")
 
 NETWORKS = {
     "inside leaky_relu": Leaky(),
@@ -61,14 +59,14 @@ NETWORKS = {
 }
 
 
-@pytest.fixture(autouse=True, params=["measured", "compiled"])
+@pytest.fixture(autouse=True, params=["measured", *_compiled.LIBRARIES])
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where an architecture leaves a choice of what multiplies: as in training, and compiled at every size."""
-    if request.param == "compiled":
-        if not all("compiled" in choice.libraries(dtype, CPU) for dtype in (torch.float32, torch.float64)):
+    if request.param != "measured":
+        if not all(_compiled.available(request.param, dtype) for dtype in (torch.float32, torch.float64)):
             pytest.skip("there is no compiler")
         for module in (leaky, recurrence):
-            monkeypatch.setattr(module, "plan_for", lambda *_, **__: Plan("compiled", 1))
+            monkeypatch.setattr(module, "plan_for", lambda *_, **__: Plan(request.param, 1))
 
 
 def trains_tau(network: Network) -> bool:

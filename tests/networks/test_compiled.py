@@ -15,7 +15,7 @@ from tsrnn.io.checkpoint import new
 from tsrnn.networks import _compiled, _gemm, _memory, choice, initial_network, population
 from tsrnn.networks._passage import Form, Parameters, Sequences
 from tsrnn.networks.choice import Plan
-from tsrnn.networks.planning import passage
+from tsrnn.networks.planning import passage, plan_for
 from tsrnn.networks.workspace import Workspace
 from tsrnn.training.loop import Trainer
 
@@ -24,7 +24,8 @@ LENGTHS = (9, 4, 9, 6)
 FLOATS = (torch.float32, torch.float64)
 
 needs_compiler = pytest.mark.skipif(
-    not all(_compiled.available(dtype) for dtype in FLOATS), reason="there is no compiler, or no BLAS for it to call"
+    not all(_compiled.available(library, dtype) for library in _compiled.LIBRARIES for dtype in FLOATS),
+    reason="there is no compiler, or no BLAS for it to call",
 )
 
 
@@ -64,11 +65,12 @@ def form(self_interaction: str = "inside", nonlinearity: Nonlinearity | None = N
 class TestStacks:
     """docs/reproducibility.md: a network has the same bits alone, in any stack and at any size."""
 
+    @pytest.mark.parametrize("library", _compiled.LIBRARIES)
     @pytest.mark.parametrize("dtype", FLOATS)
     @pytest.mark.parametrize("self_interaction", ["inside", "outside"])
     @pytest.mark.parametrize(("hidden", "batch"), [(1, 1), (7, 5), (16, 16), (33, 12), (64, 64), (131, 50), (500, 7)])
-    def test_a_network_has_the_same_bits_in_each(self, hidden, batch, self_interaction, dtype):
-        networks = Networks(hidden, batch, dtype, form(self_interaction))
+    def test_a_network_has_the_same_bits_in_each(self, hidden, batch, self_interaction, dtype, library):
+        networks = Networks(hidden, batch, dtype, form(self_interaction, library=library))
         stacked = networks.run(0, 1, 2, 3)
         for places in ((0,), (1,), (3,), (1, 3), (3, 0, 1), (2, 1, 0, 3, 2)):
             for place, found in zip(places, networks.run(*places), strict=True):
@@ -125,23 +127,14 @@ class TestRoutines:
         name = {torch.float32: "sgemm", torch.float64: "dgemm"}[dtype]
         assert _gemm.address(dtype) == _gemm._torchs(name) is not None
 
-    @needs_compiler
     @pytest.mark.parametrize("dtype", FLOATS)
-    @pytest.mark.parametrize("self_interaction", ["inside", "outside"])
-    def test_scipys_compute_the_same(self, self_interaction, dtype, monkeypatch):
-        networks = Networks(33, 12, dtype, form(self_interaction))
-        expected = networks.run(0, 1, 2, 3)
+    def test_where_torchs_hides_them_scipys_are_called(self, dtype, monkeypatch):
         monkeypatch.setattr(_gemm, "_torchs", lambda name: None)
         _gemm.address.cache_clear()
-        own = _gemm.address(dtype)
-        assert own is not None
         try:
-            assert _compiled.available(dtype)
-            found = networks.run(0, 1, 2, 3)
+            assert _gemm.address(dtype) == _gemm.address(dtype, scipys=True) is not None
         finally:
             _gemm.address.cache_clear()
-        tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-11, "atol": 1e-11}
-        torch.testing.assert_close(found, expected, **tolerance)
 
     def test_a_routine_that_computes_something_else_is_not_taken(self, monkeypatch):
         monkeypatch.setattr(_gemm, "_torchs", lambda name: _gemm._scipys(name.replace("gemm", "symm")))
@@ -158,7 +151,7 @@ class TestRoutines:
         for cache in caches:
             cache.cache_clear()
         try:
-            assert "compiled" not in choice.libraries(torch.float32, CPU)
+            assert not {*_compiled.LIBRARIES} & {*choice.libraries(torch.float32, CPU)}
             with pytest.raises(ValueError, match="products = 'compiled': not for"):
                 Trainer([new(RunConfig(network=Leaky(hidden=8)))], products="compiled")
         finally:
@@ -166,7 +159,7 @@ class TestRoutines:
                 cache.cache_clear()
 
     def test_only_for_numbers_that_they_multiply(self):
-        assert not _compiled.available(torch.bfloat16)
+        assert not any(_compiled.available(library, torch.bfloat16) for library in _compiled.LIBRARIES)
 
 
 WITHOUT_NUMBA = """
@@ -174,7 +167,7 @@ import sys
 sys.modules["numba"] = None  # what an absent package looks like to an import
 import torch
 from tsrnn.networks import choice
-assert "compiled" not in choice.libraries(torch.float32, torch.device("cpu"))
+assert {*choice.libraries(torch.float32, torch.device("cpu"))} <= {"blas", "onednn"}
 """
 
 WITHOUT_A_FOLDER = """
@@ -213,6 +206,18 @@ def test_processes_may_compile_at_once(tmp_path):
     assert len(set(told)) == 1
     assert np.isfinite(float(told[0]))
     assert list(tmp_path.rglob("*.nbc"))
+
+
+@needs_compiler
+def test_scipys_library_is_tried_where_it_takes_one_thread(monkeypatch):
+    tried: list[Plan] = []
+    monkeypatch.setattr(choice, "fastest", lambda shape, plans, make: tried.extend(plans) or tried[0])
+    settings = {"dtype": torch.float32, "device": CPU, "products": torch.float32, "gradient": True}
+    for batch, expected in ((64, True), (65, False)):
+        tried.clear()
+        plan_for(4, batch, 64, self_interaction="inside", **settings)
+        assert tried[0] == Plan("compiled", 1)
+        assert (Plan(_compiled.SCIPYS, 1) in tried) == expected
 
 
 @needs_compiler

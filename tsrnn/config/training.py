@@ -9,10 +9,10 @@ from tsrnn.config.optimizer import SGD, Optimizer
 from tsrnn.kinds import STRICT, Count, MemoryN, Positive
 
 Precision = Literal["float32", "bfloat16", "float64"]
-Library = Literal["blas", "onednn", "compiled"]
+Library = Literal["blas", "onednn", "compiled", "compiled-scipy"]
 """What multiplies: "blas", torch's public operations (MKL on x86); "onednn", of float32 matrices on a CPU; "compiled",
-a compiled loop over time that calls BLAS itself, on a CPU. It changes the last bits of a network's numbers, and is not
-part of its `RunConfig`."""
+a compiled loop over time that calls torch's BLAS itself, on a CPU; "compiled-scipy", the same with scipy's. It changes
+the last bits of a network's numbers, and is not part of its `RunConfig`."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

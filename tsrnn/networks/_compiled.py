@@ -7,13 +7,13 @@ numbers do not depend on the networks it is stacked with.
 from collections.abc import Hashable
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tsrnn.config import LeakyReLU, Nonlinearity, Tanh
+from tsrnn.config import LeakyReLU, Library, Nonlinearity, Tanh
 from tsrnn.networks import _gemm, _memory
 from tsrnn.networks._passage import Form, Parameters, Passage, Sequences
 from tsrnn.networks.workspace import Workspace
@@ -21,11 +21,14 @@ from tsrnn.networks.workspace import Workspace
 # Rows of buffers begin at a multiple of so many bytes: a cache line, and the longest vector.
 _LINE = 64
 
+SCIPYS: Final = "compiled-scipy"
+LIBRARIES: Final[tuple[Library, ...]] = ("compiled", SCIPYS)
+
 
 @cache
-def available(dtype: torch.dtype) -> bool:
+def available(library: Library, dtype: torch.dtype) -> bool:
     """Tell whether there are a compiler and a BLAS routine for it to call."""
-    if find_spec("numba") is None or _gemm.address(dtype) is None:
+    if find_spec("numba") is None or _gemm.address(dtype, scipys=library == SCIPYS) is None:
         return False
     try:
         import tsrnn.networks._kernels  # noqa: F401
@@ -72,7 +75,8 @@ class _Buffers:
         # phi(t) is kept for the gradient: its sign gives phi', its value the gradient of alpha.
         self.targets = zeros(0 if inside else r, room if gradient else 1, batch, padded)
         self.matrix = zeros(r, hidden, padded)
-        self.back = self.matrix if inside else zeros(r, hidden, padded)
+        self.turned = form.library == SCIPYS
+        self.back = self.matrix if inside and not self.turned else zeros(r, hidden, padded)
         self.vectors = zeros(r, 4, padded)
         if gradient:
             self.carry = zeros(r, 2, batch, padded)
@@ -104,7 +108,7 @@ class CompiledPassage(Passage):
         phi, slope = _phi(form.nonlinearity)
         # What all kernels begin with.
         self._common = (
-            _gemm.address(initial.dtype),
+            _gemm.address(initial.dtype, scipys=form.library == SCIPYS),
             form.self_interaction == "inside",
             phi,
             self._initial.dtype.type(slope),
@@ -116,7 +120,9 @@ class CompiledPassage(Passage):
 
         buffers, initial = self._buffers, self._sequences.initial
         hidden = initial.shape[2]
-        _kernels.prepare(self._common[1], *self._parameters, buffers.matrix, buffers.back, buffers.vectors)
+        _kernels.prepare(
+            self._common[1], buffers.turned, *self._parameters, buffers.matrix, buffers.back, buffers.vectors
+        )
         buffers.states[:, 0, :, :hidden] = self._initial
         result = initial.new_empty(len(self._sequences.inputs) if self._sequences.every else 1, *initial.shape)
         self._out = result.numpy()
@@ -136,8 +142,6 @@ class CompiledPassage(Passage):
         from tsrnn.networks import _kernels
 
         buffers, hidden = self._buffers, self._initial.shape[2]
-        for sums in (buffers.carry, buffers.weight_sum, buffers.sums):
-            sums.fill(0)
         grads = (grad if self._sequences.every else grad[None]).contiguous().numpy()
         starts = self._starts()
         for number, start in reversed(list(enumerate(starts))):
@@ -174,6 +178,6 @@ class CompiledPassage(Passage):
 
         buffers = self._buffers
         _kernels.forward(
-            *self._common, start, self._span, least, buffers.matrix, buffers.vectors, self._inputs, self._lengths,
-            buffers.states, buffers.targets, self._out,
+            *self._common, start, self._span, least, buffers.turned, buffers.matrix, buffers.vectors, self._inputs,
+            self._lengths, buffers.states, buffers.targets, self._out,
         )  # fmt: skip

@@ -1,8 +1,8 @@
 """Where the BLAS routines sgemm and dgemm lie in memory, for compiled code to call.
 
 torch's own library has them: on x86 they are MKL's, and take as many threads as torch. That is no documented part of
-torch; where they are absent, or compute something else, scipy's are taken (`scipy.linalg.cython_blas`), which
-take their threads from the environment (OPENBLAS_NUM_THREADS or OMP_NUM_THREADS).
+torch. scipy's are public (`scipy.linalg.cython_blas`); they take their threads from the environment
+(OPENBLAS_NUM_THREADS or OMP_NUM_THREADS).
 """
 
 import ctypes
@@ -18,11 +18,16 @@ _LIBRARIES: Final = {"linux": "libtorch_cpu.so", "darwin": "libtorch_cpu.dylib"}
 
 
 @cache
-def address(dtype: torch.dtype) -> int | None:
-    """Return the address of sgemm or dgemm, or None where there is none to be had."""
+def address(dtype: torch.dtype, *, scipys: bool = False) -> int | None:
+    """Return the address of sgemm or dgemm, or None where there is none to be had.
+
+    Args:
+        dtype: of the matrices.
+        scipys: scipy's; otherwise torch's, or scipy's where torch's are not to be had.
+    """
     if dtype not in _LETTERS:
         return None
-    for source in (_torchs, _scipys):
+    for source in (_scipys,) if scipys else (_torchs, _scipys):
         found = source(_LETTERS[dtype] + "gemm")
         if found is not None and _multiplies(found, dtype):
             return found

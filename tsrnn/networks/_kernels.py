@@ -125,17 +125,18 @@ def _dot(left, right):
 
 
 @_compiled
-def prepare(inside, weight, alpha, input_weight, bias, matrix, back, vectors):
+def prepare(inside, turned, weight, alpha, input_weight, bias, matrix, back, vectors):
     """Write the products' matrices and what a step adds, for every network.
 
     Args:
         inside: whether the self-interaction is.
+        turned: whether `matrix` is to be transposed, as some libraries multiply faster.
         weight: [R, H, H].
         alpha: [R, H].
         input_weight: [R, H].
         bias: [R, H].
         matrix: [R, H, P] multiplies states.
-        back: [R, H, P] its transpose multiplies what comes back; inside, the same as `matrix`.
+        back: [R, H, P] its transpose multiplies what comes back; inside, and not turned, the same as `matrix`.
         vectors: [R, 4, P] bias and input weight as a step adds them, alpha, 1 - alpha.
     """
     one = weight.dtype.type(1)
@@ -147,16 +148,21 @@ def prepare(inside, weight, alpha, input_weight, bias, matrix, back, vectors):
             factor = own if inside else one
             vectors[r, 0, i], vectors[r, 1, i] = bias[r, i] * factor, input_weight[r, i] * factor
             for j in range(hidden):
-                matrix[r, i, j] = weight[r, i, j] * factor
+                back[r, i, j] = weight[r, i, j] * own
             if inside:
-                matrix[r, i, i] += one - own
-            else:
+                back[r, i, i] += one - own
+            if turned:
                 for j in range(hidden):
-                    back[r, i, j] = weight[r, i, j] * own
+                    matrix[r, j, i] = back[r, i, j] if inside else weight[r, i, j]
+            elif not inside:
+                for j in range(hidden):
+                    matrix[r, i, j] = weight[r, i, j]
 
 
 @_compiled
-def forward(gemm, inside, phi, slope, start, span, least, matrix, vectors, inputs, lengths, states, targets, out):
+def forward(
+    gemm, inside, phi, slope, start, span, least, turned, matrix, vectors, inputs, lengths, states, targets, out
+):
     """Take a segment of each network's steps.
 
     Args:
@@ -167,6 +173,7 @@ def forward(gemm, inside, phi, slope, start, span, least, matrix, vectors, input
         start: the network's own step at which the segment begins.
         span: S, how many steps it has.
         least: networks of more steps than this take part.
+        turned: see `prepare`.
         matrix: see `prepare`.
         vectors: see `prepare`.
         inputs: [R, T, B] aligned at their end.
@@ -175,7 +182,7 @@ def forward(gemm, inside, phi, slope, start, span, least, matrix, vectors, input
         targets: [R, S, B, P] phi of each step, outside; or [R, 1, B, P].
         out: [K, R, B, H] the last K states.
     """
-    zero = matrix.dtype.type(0)
+    zero, matrix_form = matrix.dtype.type(0), _PLAIN if turned else _TRANSPOSED
     networks, hidden, padded = matrix.shape
     batch, slots, kept = states.shape[2], states.shape[1], out.shape[0]
     for r in range(networks):
@@ -188,9 +195,9 @@ def forward(gemm, inside, phi, slope, start, span, least, matrix, vectors, input
         for t in range(min(length - start, span)):
             before, after = states[r, t % slots], states[r, (t + 1) % slots]
             target = after if inside else targets[r, t % targets.shape[1]]
-            # target = before . matrix^T; column by column, these are target^T = matrix . before^T.
+            # target = before . matrix^T; column by column, this is target^T = matrix . before^T.
             _gemm(
-                gemm, _TRANSPOSED, _PLAIN, hidden, batch, hidden, at, padded, before.ctypes.data, padded, zero,
+                gemm, matrix_form, _PLAIN, hidden, batch, hidden, at, padded, before.ctypes.data, padded, zero,
                 target.ctypes.data, padded,
             )  # fmt: skip
             _bend(target, bias, input_weight, shown[t], phi, slope)
@@ -240,6 +247,12 @@ def backward(
         for t in range(min(length - start, span) - 1, -1, -1):
             own, following = carry[r, (start + t) % 2], carry[r, (start + t + 1) % 2]
             place = kept - length + start + t
+            newest = start + t == length - 1
+            if newest:
+                own[:] = zero
+                for i in range(3):
+                    for j in range(padded):
+                        sums[r, i, j] = zero
             if place >= 0:
                 for b in range(batch):
                     for j in range(hidden):
@@ -255,10 +268,10 @@ def backward(
             for i in range(3):
                 for j in range(padded):
                     sums[r, i, j] += parts[i, j]
-            # weight_sum += own^T . before; column by column, weight_sum^T += before^T . own.
+            # weight_sum += own^T . before; column by column, weight_sum^T += before^T . own. The first writes over.
             _gemm(
                 gemm, _PLAIN, _TRANSPOSED, hidden, hidden, batch, before.ctypes.data, padded, own.ctypes.data, padded,
-                one, total, padded,
+                zero if newest else one, total, padded,
             )  # fmt: skip
             if start + t > 0:
                 # following = own . back, added to the leak's part; column by column, following^T = back^T . own^T.

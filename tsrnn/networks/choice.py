@@ -76,8 +76,7 @@ def libraries(dtype: torch.dtype, device: torch.device) -> tuple[Library, ...]:
     if device.type == "cpu":
         if dtype == torch.float32 and onednn.available():
             found.append("onednn")
-        if _compiled.available(dtype):
-            found.append("compiled")
+        found += [library for library in _compiled.LIBRARIES if _compiled.available(library, dtype)]
     return tuple(found)
 
 

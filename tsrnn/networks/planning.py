@@ -6,13 +6,16 @@ from typing import Any, Literal
 import torch
 
 from tsrnn.config import LeakyReLU, Library, Nonlinearity
-from tsrnn.networks import _memory, choice
+from tsrnn.networks import _compiled, _memory, choice
 from tsrnn.networks._passage import Form, Parameters, Passage, Sequences
+from tsrnn.networks._stepped import SteppedPassage
 from tsrnn.networks.choice import Plan
 from tsrnn.networks.workspace import Workspace
 
 # Multiplications of a product that is over before another library could gain anything.
 _SMALL = 1 << 18
+# Multiplications of a product up to which scipy's library, OpenBLAS, takes one thread, whatever there are.
+_ONE_THREAD = 1 << 18
 # Time steps of a measurement.
 _TRIED = 3
 
@@ -21,13 +24,8 @@ def passage(
     form: Form, together: int, sequences: Sequences, parameters: Parameters, workspace: Workspace[Any]
 ) -> Passage:
     """Return the passage that the form's library means."""
-    # Each is imported when it is needed: a compiler takes its time.
-    if form.library == "compiled":
-        from tsrnn.networks._compiled import CompiledPassage
-
-        return CompiledPassage(form, sequences, parameters, workspace)
-    from tsrnn.networks._stepped import SteppedPassage
-
+    if form.library in _compiled.LIBRARIES:
+        return _compiled.CompiledPassage(form, sequences, parameters, workspace)
     return SteppedPassage(form, together, sequences, parameters, workspace)
 
 
@@ -66,11 +64,13 @@ def plan_for(
                 f"products = {library!r}: not for {products} on {device.type}; allowed here: {', '.join(allowed)}"
             )
         names = allowed if library is None else (library,)
+        if library is None and batch * hidden**2 > _ONE_THREAD:
+            names = tuple(name for name in names if name != _compiled.SCIPYS)
     fitting = min(replicates, _memory.fitting(hidden, dtype.itemsize))
     if device.type != "cpu":
         return Plan(names[0], replicates)
     if small:
-        return Plan(names[0], 1 if names[0] == "compiled" else fitting)
+        return Plan(names[0], 1 if names[0] in _compiled.LIBRARIES else fitting)
     one = hidden**2 * dtype.itemsize > _memory.CACHE
     stacks = [fitting] if one else [fitting, min(replicates, 4 * fitting), replicates]
     phi = nonlinearity or LeakyReLU()
@@ -92,8 +92,8 @@ def plan_for(
 
         return work
 
-    # Compiled, networks are computed one after the other. It comes first, so that it is kept where nothing is gained:
+    # Compiled, networks are computed one after the other. That comes first, so that it is kept where nothing is gained:
     # a network's numbers are then the same in every stack.
-    plans = [Plan("compiled", 1)] if "compiled" in names else []
-    plans += [Plan(name, count) for count in stacks for name in names if name != "compiled"]
+    plans = [Plan(name, 1) for name in _compiled.LIBRARIES if name in names]
+    plans += [Plan(name, count) for count in stacks for name in names if name not in _compiled.LIBRARIES]
     return choice.fastest(shape, plans, make)
