@@ -285,11 +285,11 @@ def figures(
 
     from analysis.data.study import Study
     from analysis.figures import FIGURES, build, write
-    from analysis.measure.progress import Shown
+    from analysis.measure.progress import JobProgress
 
     study, listed = Study(results), []
     ids = [id for id in FIGURES if only is None or id in only]
-    with Shown("figures", {"figures": len(ids)}, Console(stderr=True), quiet=True) as shown:
+    with JobProgress("figures", {"figures": len(ids)}, Console(stderr=True), quiet=True) as shown:
         for id in ids:
             began = time.monotonic()
             (figure,) = build(study, [id])

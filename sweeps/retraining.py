@@ -221,14 +221,14 @@ def _measure(
     import pandas as pd
 
     from analysis.measure.interventions import InTime, accuracy_in_time
-    from analysis.measure.progress import Shown
+    from analysis.measure.progress import JobProgress
     from analysis.stats.significance import relative_accuracy
     from tsrnn.io.checkpoint import CheckpointFolder
     from tsrnn.io.store import Store, encode
 
     store, protocol, written = Store(results), InTime(trials=trials), []
     store.create((RETRAINING,))
-    with Shown("retraining: accuracies", {"networks": len(sources)}, console, quiet=True) as progress:
+    with JobProgress("retraining: accuracies", {"networks": len(sources)}, console, quiet=True) as progress:
         for key, (source, n) in sources.items():
             began = time.monotonic()
             found = {n: (accuracy_in_time(source, n, protocol), 0)}

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from analysis.data.frames import ResultsError, load
-from analysis.measure.progress import Shown
+from analysis.measure.progress import JobProgress
 from tsrnn.config import RunConfig, explain
 from tsrnn.distributed.discovery import find
 from tsrnn.io import checkpoint
@@ -205,7 +205,7 @@ def _measure_all(
     notes = [f"{count} at a time" if cluster is None else "on the cluster"]
     if skipped := sum(summary.skipped for summary in summaries.values()):
         notes.append(f"{skipped} done before")
-    with Shown(name, Counter(analysis.name for analysis, _ in planned), console, ", ".join(notes)) as shown:
+    with JobProgress(name, Counter(analysis.name for analysis, _ in planned), console, ", ".join(notes)) as progress:
         for (analysis, job), result in ended:
             _write(store, analysis, job, result)
             if result.message:
@@ -218,7 +218,7 @@ def _measure_all(
                 )
             else:
                 summaries[analysis.name].done += 1
-            shown.take(analysis.name, result.wall_s)
+            progress.take(analysis.name, result.wall_s)
 
 
 def _plan(

@@ -61,7 +61,7 @@ class Estimate:
         return max(0.0, (self._last - self._began) * to_do / done - (now - self._last))
 
 
-class Shown:
+class JobProgress:
     """Shows how far a command's jobs are: a bar on a terminal, a line now and then elsewhere.
 
     Use it as a context around the jobs; it begins with a line that says how many they are.
@@ -96,7 +96,7 @@ class Shown:
         )
         self._task = self._bar.add_task(name, total=self._total)
 
-    def __enter__(self) -> "Shown":
+    def __enter__(self) -> "JobProgress":
         if not self._quiet:
             self._console.print(self._first, highlight=False, markup=False, soft_wrap=True)
         self._bar.start()
@@ -143,7 +143,7 @@ def _jobs(count: int) -> str:
 class _Times(ProgressColumn):
     """The time passed and left, computed whenever the bar is drawn."""
 
-    def __init__(self, shown: Shown) -> None:
+    def __init__(self, shown: JobProgress) -> None:
         super().__init__()
         self._shown = shown
 

@@ -218,7 +218,7 @@ def _claim(row: dict[Any, Any]) -> dict[str, Any]:
 
 def _figures(study: Study, console: Console) -> tuple[list[Shown], list[str]]:
     shown, failed = [], []
-    with _progress.Shown("report", {"figures": len(figures.FIGURES)}, console, quiet=True) as progress:
+    with _progress.JobProgress("report", {"figures": len(figures.FIGURES)}, console, quiet=True) as progress:
         for id in figures.FIGURES:
             began = time.monotonic()
             try:

@@ -24,8 +24,8 @@ from tsrnn.config import (
 from tsrnn.tasks import TASKS, BitTask, Lengths
 
 Parameters = dict[str, Any]
-"""A candidate's parameters by their names in the study's database: names of today's studies stay ("asked", "asked_all":
-readout steps)."""
+"""A candidate's parameters. Their names are those in the databases of studies, which stay: "asked" and "asked_all" are
+readout steps."""
 
 # Sequences of a whole test, and of the one batch that screens for it. The paper's 50 batches of 256 would cost as much
 # as a hundred steps with batches of 32; these say 98 % with a standard error of 0.3 %.

@@ -1,7 +1,7 @@
 """The machinery of the hyperparameter study: candidates as Tune trials, and an Optuna study that outlives them.
 
 A candidate is one population: its replicates. What it trained is under its networks' keys, as in any sweep; what
-was asked and told is in the study's own database. Either survives a kill at any point.
+was proposed and scored is in the study's own database. Either survives a kill at any point.
 """
 
 import dataclasses

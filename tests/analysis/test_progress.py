@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from analysis.measure import progress as _progress
-from analysis.measure.progress import Estimate, Shown, clock
+from analysis.measure.progress import Estimate, JobProgress, clock
 
 
 class TestEstimate:
@@ -52,7 +52,7 @@ class TestShown:
         now = itertools.count(0.0, 2.0)  # every look at the clock is 2 s later
         monkeypatch.setattr(_progress.time, "monotonic", lambda: next(now))
         console = Console(file=io.StringIO(), width=40)
-        with Shown("hurt", {"one": 6, "other": 6}, console, "2 at a time") as shown:
+        with JobProgress("hurt", {"one": 6, "other": 6}, console, "2 at a time") as shown:
             for kind in ("one", "other") * 6:
                 shown.take(kind, 2.0)
         first, *lines = console.file.getvalue().splitlines()
@@ -61,7 +61,7 @@ class TestShown:
 
     def test_on_a_terminal_there_is_a_bar(self):
         console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=100)
-        with Shown("measure", {"measure": 2}, console) as shown:
+        with JobProgress("measure", {"measure": 2}, console) as shown:
             shown.take("measure", 1.0)
             shown._bar.refresh()
         text = console.file.getvalue()

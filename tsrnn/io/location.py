@@ -16,7 +16,7 @@ class AlreadyLocked(Exception):  # noqa: N818 - it says what is, and is no error
         self.content = content
 
 
-class Held(Protocol):
+class HeldLock(Protocol):
     """A lock that this process holds."""
 
     def release(self) -> None:
@@ -116,7 +116,7 @@ class Location(Protocol):
     def obstacle(self) -> Self | None:
         """Return what would keep a folder of this name from being made and written; None where nothing is known of."""
 
-    def lock(self, content: bytes) -> Held | None:
+    def lock(self, content: bytes) -> HeldLock | None:
         """Lock this file, which is made where it is missing, and write `content` into it.
 
         Returns:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from tsrnn.io.files import AnyLocation, Location, location
-from tsrnn.io.location import AlreadyLocked, Held
+from tsrnn.io.location import AlreadyLocked, HeldLock
 
 
 class LockedError(Exception):
@@ -32,7 +32,7 @@ class FolderLock:
     def __init__(self, folder: AnyLocation, name: str = "lock") -> None:
         """Address the lock. The file is `_<name>`: readers of tables skip it."""
         self.path = location(folder) / f"_{name}"
-        self._held: Held | None = None
+        self._held: HeldLock | None = None
 
     def acquire(self) -> bool:
         """Take the lock, unless it is held already; the folder is made where it is missing.
