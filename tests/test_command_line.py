@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -69,6 +70,7 @@ class TestEvaluate:
     def test_every_head_of_a_published_network(self, reference: Path, tmp_path: Path, capsys):
         path = str(reference / "checkpoints" / "multi_parity_N5.safetensors")
         assert main(["import-reference", path, "--curriculum", "multi", "--n", "5", "--out", str(tmp_path)]) == 0
+        assert pd.read_parquet(tmp_path / "runs")["preset"].tolist() == ["authors"]
         imported = capsys.readouterr().out.strip()
         assert main(["evaluate", imported, "--protocol", "in-time", "--json"]) == 0
         heads = json.loads(capsys.readouterr().out)["heads"]
