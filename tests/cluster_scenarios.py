@@ -29,7 +29,8 @@ from rich.console import Console
 from sweeps.engine import cluster as _cluster
 from sweeps.engine.cluster import Resources
 from sweeps.engine.trainable import PopulationTrainable
-from tests.sweeps.test_sweeps import GRID, ROOT, TINY, descendants, kill
+from tests.processes import descendants, kill
+from tests.sweeps.commands import GRID, ROOT, TINY
 from tsrnn.config import RunConfig
 from tsrnn.io.store import Store
 

@@ -18,17 +18,21 @@ hypothesis.settings.load_profile("tsrnn")
 REFERENCE = Path(__file__).resolve().parents[1] / ".." / "shared" / "reference"
 
 
-_STARTING = ("cluster", "extension", "hyperparameters", "object_store", "reliability", "retraining", "study", "sweeps")
-RAY = frozenset(f"test_{name}.py" for name in _STARTING)
-"""Files whose tests start Ray: its workers starve beside each other's, so that one process runs them all."""
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests of a file, which share fixtures, to one of the parallel processes; the long ones first."""
+    """Give the tests of a file, which share fixtures, to one of the parallel processes.
+
+    Those that start Ray are all one process's, since its workers starve beside each other's; they come first.
+    """
+    with_ray = {item for item in items if _starts_ray(item)}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.path.name in RAY else item.path.stem))
-    items.sort(key=lambda item: item.path.name not in RAY)
+        item.add_marker(pytest.mark.xdist_group("ray" if item in with_ray else item.path.stem))
+    items.sort(key=lambda item: item not in with_ray)
+
+
+def _starts_ray(item: pytest.Item) -> bool:
+    used = getattr(item, "fixturenames", ())
+    return any(item.get_closest_marker(name) for name in ("ray", "slow")) or "watched" in used
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ from analysis.data.frames import ResultsError
 from analysis.verify import verification
 from sweeps.engine.folder import Record, SweepFolder
 from sweeps.engine.trainable import PopulationTrainable
+from tests.sweeps.commands import assert_same_tables, contents
 from tests.sweeps.test_reliability import SMALL, trial
-from tests.sweeps.test_sweeps import assert_same_tables, contents
 from tsrnn.config import Leaky, RunConfig
 from tsrnn.io import checkpoint
 from tsrnn.io.lock import FolderLock

@@ -17,8 +17,8 @@ from analysis.data.frames import ResultsError
 from analysis.verify import verification
 from sweeps.engine.errors import SweepError
 from sweeps.engine.folder import Record, SweepFolder
+from tests.sweeps.commands import ROOT
 from tests.sweeps.test_reliability import SMALL, trained
-from tests.sweeps.test_sweeps import ROOT
 from tsrnn.config import RunConfig
 from tsrnn.io.checkpoint import CheckpointError, load
 from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, RUNS, Table

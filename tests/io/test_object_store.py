@@ -25,7 +25,8 @@ from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.folder import Record, SweepFolder
 from tests.analysis.test_jobs import CONFIGS, MEASURED, analysis, expected, found, row
 from tests.object_store import object_store
-from tests.sweeps.test_sweeps import GRID, TABLES, command, kill_everything, start
+from tests.processes import kill_everything
+from tests.sweeps.commands import GRID, TABLES, command, start
 from tsrnn.config import Leaky, RunConfig
 from tsrnn.io import checkpoint, objects
 from tsrnn.io.checkpoint import CheckpointError, CheckpointFolder

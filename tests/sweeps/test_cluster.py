@@ -31,7 +31,8 @@ from sweeps.engine.options import Execution
 from sweeps.engine.shared import marked, unseen
 from tests.browser import chromium
 from tests.cluster_scenarios import environment, isolated
-from tests.sweeps.test_sweeps import GRID, ROOT, assert_same_tables, descendants, kill, start, sweep, tables, wait_for
+from tests.processes import descendants, kill
+from tests.sweeps.commands import GRID, ROOT, assert_same_tables, start, sweep, tables, wait_for
 from tsrnn.distributed import discovery as _ray
 
 

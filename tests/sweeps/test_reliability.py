@@ -22,20 +22,17 @@ from sweeps.engine import cluster as _cluster
 from sweeps.engine.folder import Record, SweepFolder
 from sweeps.engine.trainable import PopulationTrainable
 from tests.processes import descendants, is_running, kill, kill_everything, listening
-from tests.sweeps.test_sweeps import (  # noqa: F401
+from tests.sweeps.commands import (
     GRID,
     QUICK,
     ROOT,
     TINY,
     assert_same_tables,
     contents,
-    finished,
-    nothing_left_running,
     one_line,
     start,
     sweep,
     wait_for,
-    watched,
 )
 from tsrnn.config import EndRules, Leaky, RunConfig, Training
 from tsrnn.io.checkpoint import Progress, load
@@ -103,7 +100,7 @@ class TestLock:
         folder.lock.release()
 
     @pytest.mark.slow
-    def test_the_same_sweep_twice_at_once(self, finished, tmp_path):  # noqa: F811
+    def test_the_same_sweep_twice_at_once(self, finished, tmp_path):
         first = start(*GRID, "--storage", tmp_path)
         wait_for(tmp_path / "fixed_tau", 4)
         second = sweep(*GRID, "--storage", tmp_path)
@@ -123,7 +120,7 @@ class TestLock:
         assert len(pd.read_parquet(tmp_path / "fixed_tau" / "epochs")) == 40
 
     @pytest.mark.slow
-    def test_two_sweeps_of_one_storage(self, finished, tmp_path):  # noqa: F811
+    def test_two_sweeps_of_one_storage(self, finished, tmp_path):
         options = ["--scale", "quick", "--hidden", "8", "--tasks", "parity", "--replicates", "1", "--address", "local"]
         command = [sys.executable, "sweeps/curricula.py", *options, "--storage"]
         alone = subprocess.run([*command, tmp_path / "alone"], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -367,7 +364,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_full_disk(finished, small_disk):  # noqa: F811
+def test_a_full_disk(finished, small_disk):
     process = start(*GRID, "--storage", small_disk)
     wait_for(small_disk / "fixed_tau", 10)
     with suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:

@@ -1,0 +1,134 @@
+"""From options to networks: axes, grids, titles, what a folder may hold."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from sweeps.engine.errors import SweepError
+from sweeps.engine.folder import Record, SweepFolder, require_same_base
+from sweeps.engine.grid import axes_of, title, with_curriculum, with_network, with_tau
+from sweeps.engine.plan import groups_of
+from sweeps.engine.runner import Axes, Sweep, main
+from sweeps.engine.scales import base_config
+from tsrnn.config import (
+    GRU,
+    LSTM,
+    SGD,
+    FixedTau,
+    Leaky,
+    LeakyReLU,
+    ReLU,
+    RunConfig,
+    Tanh,
+    Training,
+)
+from tsrnn.io.rows import runs_row
+from tsrnn.io.schemas import RUNS
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        (["--taus", "1", "2"], "taus = 1 2"),
+        (["--self-interactions", "outside"], "self-interactions = outside"),
+        (["--tasks", "dms"], "tasks = dms"),
+    ],
+)
+def test_an_option_that_a_grid_does_not_vary_is_refused(monkeypatch, capsys, tmp_path, option, named):
+    def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
+        for name in axes.curricula:
+            yield with_curriculum(base, name)
+
+    def run(*given: str) -> tuple[int, str, str]:
+        where = ["--scale", "quick", "--storage", str(tmp_path), "--dry-run", "--json"]
+        monkeypatch.setattr(sys, "argv", ["one_axis.py", *where, *given])
+        with pytest.raises(SystemExit) as end:
+            main(Sweep("one_axis", "One axis.", Axes(curricula=("single", "multi")), grid))
+        return end.value.code, *capsys.readouterr()
+
+    status, output, errors = run(*option)
+    assert (status, output) == (2, "")
+    assert errors == (
+        f"error: {named}: the sweep one_axis does not vary this option; leave it out (allowed here: curricula)\n"
+    )
+    status, output, _ = run("--curricula", "multi")
+    assert status == 0
+    assert [one["title"] for one in json.loads(output)["runs"]] == ["parity multi tau trained"]
+
+
+def test_titles_tell_nonlinearities_and_weight_decay_apart():
+    cases = [(LeakyReLU(), ""), (LeakyReLU(slope=0.01), " slope 0.01"), (ReLU(), " relu"), (Tanh(), " tanh")]
+    for phi, words in cases:
+        assert title(with_network(RunConfig(), nonlinearity=phi)) == f"parity multi tau trained{words}"
+    decayed = RunConfig(training=Training(optimizer=SGD(weight_decay=1e-4)))
+    assert title(decayed) == "parity multi tau trained weight decay 0.0001"
+    gated = replace(decayed, network=GRU())
+    assert title(gated) == "parity multi gru weight decay 0.0001"
+
+
+class TestParts:
+    def test_with_tau(self):
+        assert with_tau(RunConfig(), "2").network.tau == FixedTau(tau=2)
+        assert with_tau(RunConfig(), "trained") == RunConfig()
+
+    def test_axes_give_the_grid_back(self):
+        networks = [with_tau(RunConfig(), tau) for tau in ("1", "1.2345678", "trained")]
+        found = axes_of([*networks, networks[0]])
+        assert (found["tasks"], found["curricula"], found["self_interactions"]) == (["parity"], ["multi"], ["inside"])
+        assert [with_tau(RunConfig(), tau) for tau in found["taus"]] == networks
+
+    @pytest.mark.parametrize("network", [GRU(), LSTM()], ids=lambda network: network.kind)
+    def test_an_architecture_without_tau(self, network):
+        config = RunConfig(network=network)
+        with pytest.raises(ValueError, match=f"taus = '2': a {network.kind} has no tau"):
+            with_tau(config, "2")
+        with pytest.raises(ValidationError, match="self_interaction"):
+            with_network(config, self_interaction="outside")
+        assert with_network(config, hidden=9).network == replace(network, hidden=9)
+        assert axes_of([config]) == {"tasks": ["parity"], "curricula": ["multi"]}
+        assert axes_of([config, RunConfig()])["taus"] == ["trained"]
+        assert title(config) == f"parity multi {network.kind}"
+        runs = [*RunConfig().replicates(2), *config.replicates(2), with_tau(RunConfig(), "1")]
+        assert [[run.seed for run in group] for group in groups_of(runs)] == [[0, 1], [0, 1], [0]]
+
+    @pytest.mark.parametrize("name", ["single", "multi", "sliding-5", "sliding-10-by-5-full", "none-12", "all-20"])
+    def test_a_curriculum_by_its_name(self, name: str):
+        config = with_curriculum(RunConfig(), name)
+        assert axes_of([config])["curricula"] == [name]
+        assert title(config) == f"parity {name} tau trained"
+
+    def test_an_absent_folder_holds_nothing(self, tmp_path):
+        folder = SweepFolder(str(tmp_path), "fixed_tau")
+        assert folder.read() is None
+        assert folder.unfinished([RunConfig()]) == [RunConfig()]
+
+    def test_the_precision_is_the_bases(self):
+        coarse, fine = (base_config("quick", "tuned", 9, precision) for precision in ("bfloat16", None))
+        assert (coarse.training.precision, fine.training.precision) == ("bfloat16", "float32")
+        assert replace(coarse, training=replace(coarse.training, precision="float32")) == fine
+
+    def test_rows_of_an_earlier_version_get_their_preset(self, tmp_path):
+        base = RunConfig(network=Leaky(hidden=3))
+        folder = SweepFolder(str(tmp_path), "fixed_tau")
+        folder.store.create()
+        for config, preset in zip(base.replicates(2), (None, "paper"), strict=True):
+            folder.store.write(RUNS, config.network_id, [runs_row(config, "fixed_tau", "quick", preset)])
+        as_it_was = {path: path.read_bytes() for path in (folder.path / "runs").glob("n*")}
+        folder.write(Record("fixed_tau", "quick", "paper", base, tuple(base.replicates(3))))
+        runs = pd.read_parquet(folder.path / "runs")
+        assert runs["preset"].tolist() == ["paper"] * 3
+        assert sorted(runs["seed"]) == [0, 1, 2]
+        assert sum(path.read_bytes() == content for path, content in as_it_was.items()) == 1
+
+    def test_another_base_is_named(self, tmp_path):
+        base = RunConfig()
+        record = Record("fixed_tau", "paper", "paper", base, ())
+        folder = SweepFolder(str(tmp_path), "fixed_tau")
+        require_same_base(folder, record, RunConfig())
+        with pytest.raises(SweepError, match=r"network.hidden \(default, now 9\)"):
+            require_same_base(folder, record, base.with_hidden(9))
