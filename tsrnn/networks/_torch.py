@@ -46,7 +46,7 @@ def _slope_into(nonlinearity: Nonlinearity, grad: Tensor, activity: Tensor, out:
 def _public_slope_into(nonlinearity: Nonlinearity, grad: Tensor, activity: Tensor, out: Tensor) -> None:
     match nonlinearity:
         case LeakyReLU(slope=slope):
-            torch.mul(grad, torch.where(activity > 0, 1.0, slope), out=out)
+            out.copy_(torch.where(activity > 0, grad, grad * slope))
         case ReLU():
             torch.mul(grad, activity > 0, out=out)
         case Tanh():

@@ -5,16 +5,45 @@ is stacked as anywhere. Their input is -1 for a bit 0 and 1 for a bit 1 (appendi
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from tsrnn.config import Network
 from tsrnn.networks.base import READOUT_BIAS, READOUT_WEIGHT, NetworkState, Population, Stack, uniform
 from tsrnn.networks.leaky import BIAS, INPUT_BIAS, INPUT_WEIGHT, WEIGHT
 
-_PARAMETERS = (INPUT_WEIGHT, WEIGHT, INPUT_BIAS, BIAS)  # the order in which torch's layers take them
+# What torch's layers and cells call the parameters; a layer adds the number of the layer.
+_NAMES = {INPUT_WEIGHT: "weight_ih", WEIGHT: "weight_hh", INPUT_BIAS: "bias_ih", BIAS: "bias_hh"}
+
+
+_LAYER = "{}_l0"
+_CELL = "cell.{}"
+
+
+@cache
+def _layer(kind: type[nn.GRU] | type[nn.LSTM], hidden: int) -> nn.GRU | nn.LSTM:
+    """Return a layer of torch's for one input, without parameters of its own: each call brings a network's."""
+    return kind(1, hidden, device="meta")
+
+
+class _EveryLSTMState(nn.Module):
+    """Tells the cell state of every step, where torch's layer tells that of the last step only."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.cell = nn.LSTMCell(1, hidden, device="meta")
+
+    def forward(self, inputs: Tensor, h: Tensor, m: Tensor) -> Tensor:
+        """Return hidden states and cell states [T, B, 2 H], from inputs [T, B, 1] and the states [B, H] before."""
+        states = []
+        for now in inputs:
+            h, m = self.cell(now, (h, m))
+            states.append(torch.cat((h, m), dim=-1))
+        return torch.stack(states)
 
 
 def _shapes(network: Network, gates: int) -> dict[str, tuple[int, ...]]:
@@ -34,7 +63,7 @@ class _GatedPopulation(Population):
     @property
     def trained(self) -> tuple[str, ...]:
         """The names of the parameters that training changes: all."""
-        return (*_PARAMETERS, READOUT_WEIGHT, READOUT_BIAS)
+        return (*_NAMES, READOUT_WEIGHT, READOUT_BIAS)
 
     def remove_untrained_gradients_(self, gradients: Stack) -> None:
         """Do nothing: every entry is trained."""
@@ -46,14 +75,15 @@ class _GatedPopulation(Population):
         """Return None: gates take the place of tau."""
         return None
 
-    def _networks(self, inputs: Tensor, initial: Tensor) -> Iterator[tuple[list[Tensor], Tensor, Tensor]]:
-        """Yield each network's weights as torch's layers take them, its inputs [T, B, 1] in {-1, 1}, its state."""
+    def _networks(self, inputs: Tensor, initial: Tensor, name: str) -> Iterator[tuple[Stack, Tensor, Tensor]]:
+        """Yield each network's weights, named as `name` says of torch's, its inputs [T, B, 1] in {-1, 1}, its state."""
         signs = (2 * inputs - 1).to(self.dtype)
         # unbind, whose gradient is one stack; indexing would fill a whole stack for each network.
-        stacked = (self.parameters[name].unbind() for name in _PARAMETERS)
+        stacked = (self.parameters[name].unbind() for name in _NAMES)
+        names = [name.format(own) for own in _NAMES.values()]
         for *parts, x, state in zip(*stacked, signs.unbind(1), initial.unbind(), strict=True):
             input_weight, *rest = parts
-            yield [input_weight[:, None], *rest], x[..., None], state
+            yield dict(zip(names, (input_weight[:, None], *rest), strict=True)), x[..., None], state
 
 
 class GRUPopulation(_GatedPopulation):
@@ -85,17 +115,17 @@ class GRUPopulation(_GatedPopulation):
 
     def last_states(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor) -> Tensor:
         """Run the networks over their sequences; see `Population.last_states`."""
-        runs = zip(lengths, self._networks(inputs, initial), strict=True)
+        runs = zip(lengths, self._networks(inputs, initial, _LAYER), strict=True)
         return torch.stack([self._run(weights, x[len(x) - m :], h)[-1] for m, (weights, x, h) in runs])
 
     def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:
         """Run the networks and return every state; see `Population.all_states`."""
-        return torch.stack([self._run(*network) for network in self._networks(inputs, initial)], dim=1)
+        return torch.stack([self._run(*network) for network in self._networks(inputs, initial, _LAYER)], dim=1)
 
     @staticmethod
-    def _run(weights: list[Tensor], x: Tensor, h: Tensor) -> Tensor:
+    def _run(weights: Stack, x: Tensor, h: Tensor) -> Tensor:
         """Return one network's states [T, B, H]."""
-        states, _ = torch.gru(x, h[None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
+        states: Tensor = functional_call(_layer(nn.GRU, h.shape[-1]), weights, (x, h[None]))[0]
         return states
 
 
@@ -131,23 +161,18 @@ class LSTMPopulation(_GatedPopulation):
     def last_states(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor) -> Tensor:
         """Run the networks over their sequences; see `Population.last_states`."""
         last = []
-        for length, (weights, x, state) in zip(lengths, self._networks(inputs, initial), strict=True):
-            h_and_m = [part[None].contiguous() for part in state.chunk(2, dim=-1)]
-            _, h, m = torch.lstm(
-                x[len(x) - length :], h_and_m, weights, True, 1, 0.0, torch.is_grad_enabled(), False, False
-            )
+        layer = _layer(nn.LSTM, self.network.hidden)
+        for length, (weights, x, state) in zip(lengths, self._networks(inputs, initial, _LAYER), strict=True):
+            before = tuple(part[None].contiguous() for part in state.chunk(2, dim=-1))
+            _, (h, m) = functional_call(layer, weights, (x[len(x) - length :], before))
             last.append(torch.cat((h[0], m[0]), dim=-1))
         return torch.stack(last)
 
     def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:
         """Run the networks and return every state; see `Population.all_states`."""
-        # torch's layer tells the cell state of the last step only, its cell that of every step.
-        runs = []
-        for weights, x, state in self._networks(inputs, initial):
-            states = []
-            h, m = state.chunk(2, dim=-1)
-            for now in x:
-                h, m = torch.lstm_cell(now, (h, m), *weights)
-                states.append(torch.cat((h, m), dim=-1))
-            runs.append(torch.stack(states))
+        cells = _EveryLSTMState(self.network.hidden)
+        runs = [
+            functional_call(cells, weights, (x, *state.chunk(2, dim=-1)))
+            for weights, x, state in self._networks(inputs, initial, _CELL)
+        ]
         return torch.stack(runs, dim=1)
