@@ -139,8 +139,9 @@ def main(settings: Settings = Settings()) -> int:
     folder.store.create((OUTCOMES, EPOCHS, SOLVED, HEADS))
     # Ray and Optuna take seconds to import: not for --help or a mistake.
     from sweeps.engine import cluster as _cluster
+    from sweeps.search.candidate import Question
     from sweeps.search.space import KNOWN
-    from sweeps.search.study import Question, Search
+    from sweeps.search.study import Search
 
     seed = settings.seed
     question = Question(

@@ -6,17 +6,12 @@ ran. Only the caller's process writes. A job that is done is not done again; one
 """
 
 import json
-import logging
-import multiprocessing
 import os
-import signal
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +21,7 @@ from rich.console import Console
 
 from analysis.data.frames import ResultsError, load
 from analysis.measure.progress import JobProgress
+from analysis.measure.workers import Died, in_processes, on_ray
 from tsrnn.config import RunConfig, explain
 from tsrnn.distributed.discovery import find
 from tsrnn.io import checkpoint
@@ -201,12 +197,13 @@ def _measure_all(
     except (ValueError, ConnectionError) as error:
         raise ResultsError(str(error)) from None
     count = max(1, min(workers or os.cpu_count() or 1, len(planned)))
-    ended = _in_processes(planned, count) if cluster is None else _on_ray(planned, cluster)
+    ended = in_processes(_measure, planned, count) if cluster is None else on_ray(_measure, planned, cluster)
     notes = [f"{count} at a time" if cluster is None else "on the cluster"]
     if skipped := sum(summary.skipped for summary in summaries.values()):
         notes.append(f"{skipped} done before")
     with JobProgress(name, Counter(analysis.name for analysis, _ in planned), console, ", ".join(notes)) as progress:
-        for (analysis, job), result in ended:
+        for (analysis, job), found in ended:
+            result = _Ended({}, found.reason, 0.0) if isinstance(found, Died) else found
             _write(store, analysis, job, result)
             if result.message:
                 summaries[analysis.name].failed[job] = result.message
@@ -310,85 +307,3 @@ def _measure(analysis: Analysis, job: Job) -> _Ended:
     except Exception as error:
         text = " ".join(str(error).split()) or "no message"
         return _Ended({}, f"{type(error).__name__}: {text}", time.perf_counter() - began)
-
-
-def _in_processes(jobs: Sequence[_Planned], workers: int) -> Iterator[tuple[_Planned, _Ended]]:
-    """Run jobs in fresh processes of this machine; yield each as it ends.
-
-    A process that dies (out of memory, most often) costs its own job and no other. That is why these are not the
-    processes of `concurrent.futures`, whose pool breaks as a whole, and does not say which job broke it; tasks of a
-    private Ray would do, after seconds of starting it.
-    """
-    context = multiprocessing.get_context("spawn")
-    waiting = deque(jobs)
-    idle: list[tuple[Connection, BaseProcess]] = []
-    busy: dict[Connection, tuple[BaseProcess, _Planned]] = {}
-    processes: list[BaseProcess] = []
-    try:
-        while waiting or busy:
-            while waiting and len(busy) < workers:
-                if not idle:
-                    ours, theirs = context.Pipe()
-                    started = context.Process(target=_serve, args=(theirs,), daemon=True)
-                    started.start()
-                    theirs.close()
-                    processes.append(started)
-                    idle.append((ours, started))
-                connection, process = idle.pop()
-                job = waiting.popleft()
-                busy[connection] = process, job
-                with suppress(OSError):  # it is dead, as its answer will say
-                    connection.send(job)
-            for ready in wait(list(busy)):
-                assert isinstance(ready, Connection)
-                process, job = busy.pop(ready)
-                try:
-                    ended = ready.recv()
-                except (EOFError, OSError):
-                    process.join()
-                    ended = _Ended({}, f"its process died (exit status {process.exitcode}); out of memory?", 0.0)
-                else:
-                    idle.append((ready, process))
-                yield job, ended
-    finally:
-        for process in processes:
-            process.kill()
-        for process in processes:
-            process.join()
-
-
-def _serve(connection: Connection) -> None:
-    """Run the jobs that come through a connection until its other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the caller stops us
-    while True:
-        try:
-            connection.send(_measure(*connection.recv()))
-        except (EOFError, OSError):
-            return
-
-
-def _on_ray(jobs: Sequence[_Planned], address: str) -> Iterator[tuple[_Planned, _Ended]]:
-    """Run jobs as tasks of a Ray cluster, which must see the results folder under the same path."""
-    import ray
-
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ResultsError(
-            f"address = {address}: not a Ray cluster this program can join ({reason}); try --address local"
-        ) from None
-    try:
-        task = ray.remote(num_cpus=1, max_retries=1)(_measure)
-        shared = {name: ray.put(analysis) for name, analysis in {one.name: one for one, _ in jobs}.items()}
-        running = {task.remote(shared[analysis.name], job): (analysis, job) for analysis, job in jobs}
-        while running:
-            (reference, *_), _ = ray.wait(list(running))
-            job = running.pop(reference)
-            try:
-                ended = ray.get(reference)
-            except ray.exceptions.RayError as error:
-                ended = _Ended({}, " ".join(str(error).split()) or type(error).__name__, 0.0)
-            yield job, ended
-    finally:
-        ray.shutdown()

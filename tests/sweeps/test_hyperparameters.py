@@ -14,8 +14,9 @@ import pytest
 from optuna.trial import FixedTrial, TrialState
 
 from sweeps.engine.errors import SweepError
+from sweeps.search.candidate import Candidate, Question, score
 from sweeps.search.space import KNOWN, network_of, suggest
-from sweeps.search.study import DATABASE, Candidate, Question, Search, score
+from sweeps.search.study import DATABASE, Search
 from tests.processes import kill_everything
 from tsrnn.config import SGD, AdamW, MultiHead, RateDecay, RunConfig, SingleHead
 from tsrnn.config.presets import with_preset
