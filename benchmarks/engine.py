@@ -22,11 +22,12 @@ from typing import Annotated, Literal
 import torch
 import torch.nn.functional as F
 from cyclopts import App, Parameter
+from scipy.linalg import blas
 from torch import nn
 
 from tsrnn.config import Leaky, Library, MultiHead, Parity, Precision, RunConfig, Training
 from tsrnn.io.checkpoint import Checkpoint, Progress
-from tsrnn.networks import choice, initial_network, onednn, product_dtype
+from tsrnn.networks import choice, initial_network, onednn, planning, product_dtype
 from tsrnn.training.loop import Trainer
 from tsrnn.training.sampling import draw_lengths
 
@@ -109,7 +110,25 @@ def bare_products(replicates: int, hidden: int, batch: int, dtype: torch.dtype) 
             # What multiplies at every step is put in oneDNN's own order before.
             matrices = [onednn.pack(one.T) if name == "forward" else one.T for one in right]
             found[name]["onednn"] = partial(_by_onednn, list(zip(left, matrices, strict=True)))
+        # Where scipy's library would take more threads than torch has, it is no candidate in training either.
+        if "compiled-scipy" in choice.libraries(dtype, state.device) and batch * hidden**2 <= planning.ONE_THREAD:
+            found[name]["scipy"] = partial(_by_scipy, [_column_by_column(*one) for one in ones])
     return found
+
+
+def _column_by_column(left: torch.Tensor, right: torch.Tensor, result: torch.Tensor) -> Callable[[], object]:
+    """Return what writes left . right to the result by scipy's BLAS, which takes matrices column by column."""
+    multiply = blas.sgemm if left.dtype == torch.float32 else blas.dgemm
+    # The transposed result is right^T . left^T. A matrix that is stored transposed is said to be.
+    transposed = not left.is_contiguous()
+    first = right.contiguous().numpy().T
+    second = left.numpy() if transposed else left.numpy().T
+    return partial(multiply, 1.0, first, second, c=result.numpy().T, trans_b=transposed, overwrite_c=True)
+
+
+def _by_scipy(ones: Sequence[Callable[[], object]]) -> None:
+    for multiply in ones:
+        multiply()
 
 
 def _one_by_one(multiply: Callable[..., object], ones: Sequence[tuple[torch.Tensor, ...]]) -> None:

@@ -15,7 +15,7 @@ from tsrnn.networks.workspace import Workspace
 # Multiplications of a product that is over before another library could gain anything.
 _SMALL = 1 << 18
 # Multiplications of a product up to which scipy's library, OpenBLAS, takes one thread, whatever there are.
-_ONE_THREAD = 1 << 18
+ONE_THREAD = 1 << 18
 # Time steps of a measurement.
 _TRIED = 3
 
@@ -64,7 +64,7 @@ def plan_for(
                 f"products = {library!r}: not for {products} on {device.type}; allowed here: {', '.join(allowed)}"
             )
         names = allowed if library is None else (library,)
-        if library is None and batch * hidden**2 > _ONE_THREAD:
+        if library is None and batch * hidden**2 > ONE_THREAD:
             names = tuple(name for name in names if name != _compiled.SCIPYS)
     fitting = min(replicates, _memory.fitting(hidden, dtype.itemsize))
     if device.type != "cpu":
