@@ -1,6 +1,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # One thread each for the processes that run tests, and for those that tests start: threads that wait for each other on
 # a busy machine spin, and small networks take thirty times as long.
@@ -10,6 +11,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 hypothesis.settings.register_profile("tsrnn", deadline=None)
@@ -18,21 +20,26 @@ hypothesis.settings.load_profile("tsrnn")
 REFERENCE = Path(__file__).resolve().parents[1] / ".." / "shared" / "reference"
 
 
-@pytest.hookimpl(tryfirst=True)
+RAY = frozenset(f"test_{name}.py" for name in ("extension", "kills", "retraining", "reuse", "sweeps"))
+"""Files whose tests start Ray: its workers starve beside each other's, so that one process runs them all."""
+
+
+class _Files(LoadScopeScheduling):
+    """Gives the tests of a file, which share fixtures, to one of the parallel processes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path, _, _ = nodeid.partition("::")
+        return "ray" if Path(path).name in RAY else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Files:
+    return _Files(config, log)
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests of a file, which share fixtures, to one of the parallel processes.
-
-    Those that start Ray are all one process's, since its workers starve beside each other's; they come first.
-    """
-    with_ray = {item for item in items if _starts_ray(item)}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item in with_ray else item.path.stem))
-    items.sort(key=lambda item: item not in with_ray)
-
-
-def _starts_ray(item: pytest.Item) -> bool:
-    used = getattr(item, "fixturenames", ())
-    return any(item.get_closest_marker(name) for name in ("ray", "slow")) or "watched" in used
+    """Begin with the tests that start Ray: together they take longest."""
+    items.sort(key=lambda item: item.path.name not in RAY)
 
 
 @pytest.fixture(scope="session")

@@ -152,7 +152,6 @@ class TestReadme:
         )
         assert list(train(run))[-1].outcome.status == "solved_all"
 
-    @pytest.mark.ray
     def test_a_sweep_of_both_runs_on_ray_and_its_networks_can_be_asked(self, folder: Path, tmp_path: Path):
         python = partial(run_python, tmp_path)
         options = ["--scale", "quick", "--hidden", "6", "--curricula", "multi", "--replicates", "1"]
@@ -209,7 +208,6 @@ class TestCurriculum:
         assert sorted(["doubling", "multi", "none-5"], key=order) == ["multi", "none-5", "doubling"]
         assert style.curricula(["doubling", "multi"]).keys() == {"doubling", "multi-head"}
 
-    @pytest.mark.ray
     def test_it_is_trained_stored_tabulated_and_compared(self, folder: Path, tmp_path: Path):
         python = partial(run_python, tmp_path)
         plugin = ["--plugin", folder / "doubling.py"]

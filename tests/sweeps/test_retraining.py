@@ -71,7 +71,6 @@ def command(*options: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240)
 
 
-@pytest.mark.ray
 def test_the_sweep_and_again(results: Path):
     options = ("--higher", "2", "--epochs", "2", "--trials", "2", "--address", "local", "--json")
     done = command(results, *options)
