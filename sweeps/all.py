@@ -1,6 +1,6 @@
 """The whole study: every sweep of this folder, one after the other.
 
-    python sweeps/all.py [--scale quick|laptop|paper] [--dry-run] [--replicates 4] [--storage results] ...
+    python sweeps/all.py [--scale quick|laptop|paper] [--dry-run] [--replicates 4] [--storage FOLDER] ...
 
 The order shows results early. It takes the options that all sweeps share (see `sweeps/fixed_tau.py --help`) and hands
 them on; what has ended already is not trained again, so that the same command continues after any stop. A dry run ends

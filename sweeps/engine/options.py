@@ -1,6 +1,7 @@
 """The options every sweep takes on its command line."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -11,6 +12,8 @@ from sweeps.engine.scales import ScaleName
 from tsrnn.command_line import Plugins, Whole
 from tsrnn.config import Library
 from tsrnn.config.presets import PresetName
+from tsrnn.curricula import CURRICULA
+from tsrnn.tasks import TASKS
 
 Many = Parameter(consume_multiple=True, negative=())
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
@@ -74,6 +77,10 @@ class Execution:
             raise UsageError(f"niceness = {niceness}: allowed are whole numbers from 0 to 19")
 
 
+def _listed(what: str, names: Iterable[str]) -> str:
+    return f"{what}: {', '.join(names)}, or one that the sweep's file or --plugin defines. [default: the sweep's]"
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Options(Execution):
@@ -87,12 +94,13 @@ class Options(Execution):
     differs (sequences to 4 N + 1, slope 0.01, tau clamped in the forward pass). tuned: Muon at rates that fall with N,
     batches of 32, a test every 20 steps; what counts as solved is the same. [default: paper]"""
 
-    tasks: Annotated[list[str] | None, Many] = None
-    """Tasks to train: parity, dms, sines, or one that the sweep's file defines. [default: the sweep's]"""
+    tasks: Annotated[list[str] | None, Many, Parameter(help=_listed("Tasks to train", TASKS))] = None
 
-    curricula: Annotated[list[str] | None, Many] = None
-    """Curricula to train under: single, multi, sliding-W (a window of W heads), none-N (N alone), all-N (N = 2..N at
-    once). [default: the sweep's]"""
+    curricula: Annotated[
+        list[str] | None,
+        Many,
+        Parameter(help=_listed("Curricula to train under", (CURRICULA[kind].usage or kind for kind in CURRICULA))),
+    ] = None
 
     taus: Annotated[list[str] | None, Many] = None
     """Tau constraints: fixed values in time steps (1 or more), or trained. [default: the sweep's]"""
