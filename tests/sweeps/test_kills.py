@@ -72,7 +72,7 @@ class TestKills:
         assert sweep(*TINY, "--taus", "1", "3", "--replicates", "3", "--storage", tmp_path).returncode == 0
         after = contents(tmp_path)
         changed = {name for name in before if after[name] != before[name]}
-        assert changed == {"fixed_tau/sweep.json"}
+        assert changed == {"fixed_tau/sweep.json", "fixed_tau/_lock"}  # the lock names its last holder
         assert len(pd.read_parquet(tmp_path / "fixed_tau" / "outcomes")) == 4 + 1 + 3
 
     def test_a_failure_is_told_of_the_networks_that_failed(self, finished, tmp_path):
