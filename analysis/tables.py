@@ -14,15 +14,6 @@ from rich.text import Text
 from analysis.quantities.reach import CELL, ENDINGS
 
 _ALWAYS_SHOWN: Final = ("task", "curriculum", "tau")
-_WORDS: Final = {
-    "solved_all": "solved all",
-    "out_of_epochs": "out of epochs",
-    "out_of_time": "out of time",
-    "diverged": "diverged",
-    "failed": "failed",
-}
-
-
 # Wide enough for every table: without a terminal nothing should be wrapped or cut.
 _PIPED_WIDTH: Final = 200
 
@@ -77,7 +68,7 @@ def notes(frame: pd.DataFrame) -> list[str]:
     """Return what a reader must know of rows of `analysis.quantities.reach.max_n_by_cell`: how networks ended."""
     n, finished = int(frame["n"].sum()), int(frame["finished"].sum())
     counts = {column: int(frame[column].sum()) for column in ENDINGS.values()}
-    words = [f"{count} {_WORDS[column]}" for column, count in counts.items() if count]
+    words = [f"{count} {column.replace('_', ' ')}" for column, count in counts.items() if count]
     if finished < n:
         words.append(f"{n - finished} not finished")
     found = [f"{finished} of {n} networks finished"] if finished < n else []

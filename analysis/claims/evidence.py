@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import numpy as np
 import pandas as pd
 
+from tsrnn.config import EndState
 from tsrnn.io.schemas import Table
 
 PAPER_EPOCHS: Final = 1000
@@ -19,7 +20,7 @@ PAPER_EPOCHS: Final = 1000
 
 PAPER_SECONDS: Final = 3 * 24 * 3600.0
 
-_ENDED: Final = ("solved_all", "epochs", "time", "diverged")
+_ENDED: Final = tuple(state.value for state in EndState if state.is_final)
 
 
 class Source(Protocol):

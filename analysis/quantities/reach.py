@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.data.frames import load
+from tsrnn.config import EndState
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import EPOCHS, OUTCOMES, RUNS, SOLVED
 
@@ -31,13 +32,7 @@ CELL: Final = (
 )
 """The columns that say which cell of the grid a row of `max_n_by_cell` is."""
 
-ENDINGS: Final = {
-    "solved_all": "solved_all",
-    "epochs": "out_of_epochs",
-    "time": "out_of_time",
-    "diverged": "diverged",
-    "failed": "failed",
-}
+ENDINGS: Final = {state.value: state.label.replace(" ", "_") for state in EndState if state is not EndState.RUNNING}
 """The columns of `max_n_by_cell` that count how networks ended, by the status in `tsrnn.io.schemas.OUTCOMES`."""
 
 RUNNING: Final = "running"
@@ -102,9 +97,9 @@ def max_n_by_cell(networks: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row a cell, ordered by task, curriculum (single, sliding, multi, none, all; by number) and tau (1, 2,
         3, ..., none, trained). Columns: those of `CELL`, missing where the architecture has no such choice; `n`
-        networks, of which `finished` have ended, and `solved_all`, `out_of_epochs`, `out_of_time`, `diverged`,
-        `failed` count how; `mean`, `median`, `min`, `max` of max N over networks; `low` and `high`, the 95 %
-        interval of the mean (see `interval`); `epochs_mean` and `epochs_max`, the epochs trained.
+        networks, of which `finished` have ended, and the columns of `ENDINGS` count how; `mean`, `median`, `min`,
+        `max` of max N over networks; `low` and `high`, the 95 % interval of the mean (see `interval`); `epochs_mean`
+        and `epochs_max`, the epochs trained.
     """
     rows = []
     for cell, group in networks.groupby(list(CELL), sort=False, dropna=False):

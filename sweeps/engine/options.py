@@ -120,6 +120,9 @@ class Options(Execution):
     precision: Literal["float32", "bfloat16"] | None = None
     """Dtype of the recurrence's products: bfloat16 is faster where the processor has it. [default: float32]"""
 
+    stall: Annotated[int | None, Whole] = None
+    """End a network when so many optimiser steps have solved no further N; it counts as stalled. [default: never]"""
+
     products: Library | None = None
     """What multiplies: compiled (a compiled loop over time), compiled-scipy (the same with scipy's BLAS), blas (torch's
     own choice, MKL on x86) or onednn (float32 on a CPU). [default: the fastest, which each trial measures; a trial that

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.folder import RECORD, Record, SweepFolder, require_same_base
-from sweeps.engine.grid import axes_of, with_training
+from sweeps.engine.grid import axes_of, with_end, with_training
 from sweeps.engine.options import AXES, Axes, Options
 from sweeps.engine.readings import Finding
 from sweeps.engine.scales import SCALES, ScaleName, base_config
@@ -110,17 +110,22 @@ def plan_of(sweep: Sweep, options: Options, folder: SweepFolder) -> Plan:
 def _base(options: Options, recorded: Record | None) -> RunConfig:
     """Return what all networks share; where a sweep is resumed, what is not given is what it was."""
     if recorded is None:
-        return base_config(options.scale or "paper", options.preset or "paper", options.hidden, options.precision)
+        return base_config(
+            options.scale or "paper", options.preset or "paper", options.hidden, options.precision, options.stall
+        )
     if (options.scale or recorded.scale, options.preset or recorded.preset) == (recorded.scale, recorded.preset):
         base = recorded.base
         if options.precision is not None:
             base = with_training(base, precision=options.precision)
+        if options.stall is not None:
+            base = with_end(base, max_steps_without_solving=options.stall)
         return base if options.hidden is None else base.with_hidden(options.hidden)
     return base_config(
         options.scale or recorded.scale,
         options.preset or recorded.preset,
         recorded.base.network.hidden if options.hidden is None else options.hidden,
         options.precision or recorded.base.training.precision,
+        recorded.base.end.max_steps_without_solving if options.stall is None else options.stall,
     )
 
 

@@ -14,6 +14,8 @@ from analysis import tables
 from analysis.__main__ import main
 from analysis.data.frames import ResultsError, load
 from analysis.quantities import reach as measures
+from analysis.tables import notes
+from tsrnn.config import EndState
 from tsrnn.io.schemas import EPOCHS, OUTCOMES, RUNS, SOLVED, TABLES
 from tsrnn.io.store import Store
 
@@ -130,6 +132,15 @@ class TestMaxN:
         assert (cell["mean"], cell["median"], cell["min"], cell["max"]) == (5.0, 3.5, 2, 11)
         assert 2 <= cell["low"] < 5 < cell["high"] <= 11
         assert (cell["epochs_mean"], cell["epochs_max"]) == (7.0, 10)
+
+    def test_every_end_has_its_column(self, sweep):
+        states = [state for state in EndState if state is not EndState.RUNNING]
+        for state in states:
+            sweep.add(solved=[2], epochs=3, status=state.value)
+        (cell,) = sweep.max_n().to_dict("records")
+        assert [cell[state.label.replace(" ", "_")] for state in states] == [1] * len(states)
+        assert cell["stalled"] == 1
+        assert "1 stalled" in " ".join(notes(sweep.max_n()))
 
     def test_cells_are_ordered(self, sweep):
         for task in ("dms", "parity"):

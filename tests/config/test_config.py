@@ -108,7 +108,11 @@ def trainings(*counts: str) -> st.SearchStrategy[Training]:
 
 
 ends = st.builds(
-    EndRules, max_n=st.integers(50, 200), max_epochs=st.integers(1, 10**6), max_seconds=floats(1e-9, 1e300)
+    EndRules,
+    max_n=st.integers(50, 200),
+    max_epochs=st.integers(1, 10**6),
+    max_seconds=floats(1e-9, 1e300),
+    max_steps_without_solving=st.none() | st.integers(1, 10**6),
 )
 starts = st.integers(2, 50)
 windows = st.builds(
@@ -165,7 +169,8 @@ class TestJson:
             "weight_decay": 0.0,
         }
         assert written["network"]["nonlinearity"] == {"kind": "leaky_relu", "slope": 0.1}
-        assert written["end"] == {"max_n": 101, "max_epochs": 1000, "max_seconds": 3 * 24 * 3600}
+        unlimited = {"max_steps_without_solving": None}
+        assert written["end"] == {"max_n": 101, "max_epochs": 1000, "max_seconds": 3 * 24 * 3600} | unlimited
 
 
 class TestFrozen:
@@ -250,6 +255,7 @@ class TestRefusals:
             ('{"shown": {"kind": "dms"}}', r"training_task \(dms\): allowed is the run's task, parity, with"),
             ('{"training": {"solved_accuracy": 1}}', "training.solved_accuracy = 1: .* less than 1"),
             ('{"end": {"max_epochs": 0}}', "end.max_epochs = 0: .* equal to 1"),
+            ('{"end": {"max_steps_without_solving": 0}}', "end.max_steps_without_solving = 0: .* equal to 1"),
             ('{"end": {"max_seconds": 1e999}}', "end.max_seconds = inf: .* finite"),
             ('{"network": {KIND, "hidden": "two\\nlines"}}', r"network.leaky.hidden = 'two\\nlines': .* valid integer"),
             ('{"seed": -1, "end": {"max_n": 1}}', "end.max_n = 1: .*; seed = -1: "),
@@ -417,6 +423,8 @@ class TestNetworkId:
             run(end=EndRules(max_n=100)),
             run(end=EndRules(max_epochs=10)),
             run(end=EndRules(max_seconds=10)),
+            run(end=EndRules(max_steps_without_solving=600)),
+            run(end=EndRules(max_steps_without_solving=601)),
         ]
         assert len({config.network_id for config in changed}) == len(changed)
 

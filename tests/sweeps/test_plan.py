@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from sweeps.engine.errors import SweepError
 from sweeps.engine.folder import Record, SweepFolder, require_same_base
 from sweeps.engine.grid import axes_of, title, with_curriculum, with_network, with_tau
-from sweeps.engine.plan import groups_of
+from sweeps.engine.options import Options
+from sweeps.engine.plan import groups_of, plan_of
 from sweeps.engine.runner import Axes, Sweep, main
 from sweeps.engine.scales import base_config
 from tsrnn.config import (
@@ -111,6 +112,26 @@ class TestParts:
         coarse, fine = (base_config("quick", "tuned", 9, precision) for precision in ("bfloat16", None))
         assert (coarse.training.precision, fine.training.precision) == ("bfloat16", "float32")
         assert replace(coarse, training=replace(coarse.training, precision="float32")) == fine
+
+    def test_a_stall_rule_is_the_bases_and_is_resumed(self, tmp_path):
+        sweep = Sweep("one", "One network.", Axes(), lambda base, axes: [base])
+        folder = SweepFolder(str(tmp_path), "one")
+
+        def planned(**options):
+            return plan_of(sweep, Options(scale="quick", replicates=1, storage=str(tmp_path), **options), folder)
+
+        plan = planned(stall=700)
+        assert [network.end.max_steps_without_solving for network in plan.networks] == [700]
+        assert {planned(preset="tuned", stall=700).networks[0].end.max_steps_without_solving} == {700}
+        folder.store.create()
+        folder.write(plan.record)
+        assert planned(stall=700, resume=True).networks == planned(resume=True).networks == plan.networks
+        with pytest.raises(SweepError, match=r"end.max_steps_without_solving \(700, now default\)"):
+            planned()
+        with pytest.raises(SweepError, match=r"end.max_steps_without_solving \(700, now 800\)"):
+            planned(stall=800, resume=True)
+        with pytest.raises(ValidationError, match="max_steps_without_solving"):
+            planned(stall=0)
 
     def test_rows_of_an_earlier_version_get_their_preset(self, tmp_path):
         base = RunConfig(network=Leaky(hidden=3))

@@ -38,6 +38,10 @@ class TestEnds:
         assert (ended(config, late).status, ended(config, late).reason) == ("time", "100 s of computing were used")
         late = dataclasses.replace(late, epoch=10)
         assert (ended(config, late).status, ended(config, late).reason) == ("epochs", "10 epochs were trained")
+        config = dataclasses.replace(config, end=dataclasses.replace(config.end, max_steps_without_solving=40))
+        assert ended(config, dataclasses.replace(late, steps_since_solved=39)).status == "epochs"
+        late = dataclasses.replace(late, steps_since_solved=40)
+        assert (ended(config, late).status, ended(config, late).reason) == ("stalled", "40 steps solved no further N")
         late = dataclasses.replace(late, max_n=5)
         assert (ended(config, late).status, ended(config, late).reason) == ("solved_all", "N = 5 was solved")
 
@@ -88,6 +92,35 @@ class TestEnds:
         assert trainer.networks == (young.config,)
         assert first.checkpoint.progress.wall_s > 1000
         assert 0 < second.checkpoint.progress.wall_s < 1000
+
+    @pytest.mark.parametrize("patience", [5, 8])
+    def test_a_network_stalls_by_its_own_steps(self, curriculum, patience: int):
+        """Held against a run without the rule, whose epochs of 4 steps say what each network should have ended with."""
+        free = dataclasses.replace(TINY, curriculum=curriculum)
+        config = dataclasses.replace(free, end=dataclasses.replace(free.end, max_steps_without_solving=patience))
+        reports, stalled = list(train(config.replicates(6))), 0
+        others = list(train(free.replicates(6)))
+        for one, other in zip(config.replicates(6), free.replicates(6), strict=True):
+            own, full = of(reports, one), of(others, other)
+            fruitless = 0
+            for last, report in enumerate(full):  # noqa: B007
+                fruitless = 0 if report.newly_solved else fruitless + 1
+                if fruitless == 2:
+                    break
+            assert len(own) == last + 1
+            assert own[-1].outcome.status == ("stalled" if fruitless == 2 else "epochs")
+            assert [a.accuracies for a in own] == [pytest.approx(a.accuracies) for a in full[: last + 1]]
+            stalled += fruitless == 2
+        assert stalled > 0
+
+    def test_any_n_of_all_heads_is_progress(self):
+        end = EndRules(max_n=7, max_epochs=200, max_steps_without_solving=40)
+        training = dataclasses.replace(TINY.training, solved_accuracy=0.7)
+        reports = list(train(dataclasses.replace(TINY, curriculum=AllHeads(n=7), training=training, end=end)))
+        solving = [report.epoch for report in reports if report.newly_solved]
+        assert any(report.newly_solved and 7 not in report.newly_solved for report in reports)
+        assert reports[-1].outcome.status == "stalled"
+        assert reports[-1].epoch == solving[-1] + 10
 
     def test_one_that_ends_leaves_the_others_as_they_are(self):
         alike = starts(TINY)  # they have trained 0, 1, 2 and 3 of 8 epochs

@@ -33,6 +33,7 @@ class EndState(StrEnum):
     SOLVED_ALL = "solved_all", "solved all"
     EPOCHS = "epochs", "out of epochs"
     TIME = "time", "out of time"
+    STALLED = "stalled", "stalled"
     DIVERGED = "diverged", "diverged"
     FAILED = "failed", "failed", False
     RUNNING = "running", "running", False
@@ -50,20 +51,33 @@ class Trained(Protocol):
     def wall_s(self) -> float:
         """Seconds of the run's own computing."""
 
+    @property
+    def steps_since_solved(self) -> int:
+        """Optimiser steps since an N was last solved for the first time, or since the start."""
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class EndRules:
     """A run ends when N = `max_n` is solved, after `max_epochs`, or after `max_seconds` of its own computing.
 
-    Under a curriculum of one step (`NoCurriculum`, `AllHeads`) it ends when all of its N are solved.
+    Under a curriculum of one step (`NoCurriculum`, `AllHeads`) it ends when all of its N are solved. With
+    `max_steps_without_solving` it also ends at the first epoch's end at which so many optimiser steps, or more, have
+    solved no new N: its max N is then the most that it can solve under this training, as far as patience goes.
     """
 
     max_n: MemoryN = 101
     max_epochs: Count = 1000
     max_seconds: Positive = 259200.0
+    max_steps_without_solving: Count | None = None
 
     def reached(self, trained: Trained) -> tuple[EndState, str] | None:
-        """Return the budget that is used up, and the same in words; None while training may go on."""
+        """Return the rule that ends the run, and the same in words; None while training may go on.
+
+        A network that has stalled when its budget is used up counts as stalled: more of the same would end it too.
+        """
+        patience = self.max_steps_without_solving
+        if patience is not None and trained.steps_since_solved >= patience:
+            return EndState.STALLED, f"{trained.steps_since_solved} steps solved no further N"
         if trained.epoch >= self.max_epochs:
             return EndState.EPOCHS, f"{trained.epoch} epochs were trained"
         if trained.wall_s >= self.max_seconds:

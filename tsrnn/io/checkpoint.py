@@ -48,6 +48,7 @@ class Progress:
         epochs_on_newest: epochs trained since the newest N entered.
         max_n: the largest N solved; 0 where none was.
         steps: optimiser steps taken.
+        steps_since_solved: those since an N was last solved for the first time.
         operations: useful floating-point operations of its matrix products.
         wall_s: its own computing time in seconds: its share of its population's.
     """
@@ -58,6 +59,7 @@ class Progress:
     epochs_on_newest: int = 0
     max_n: int = 0
     steps: int = 0
+    steps_since_solved: int = 0
     operations: float = 0.0
     wall_s: float = 0.0
 

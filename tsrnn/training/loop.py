@@ -254,6 +254,7 @@ class Trainer:
                 epoch=progress.epoch + 1,
                 epochs_on_newest=progress.epochs_on_newest + 1,
                 steps=progress.steps + training.steps_per_epoch,
+                steps_since_solved=progress.steps_since_solved + training.steps_per_epoch,
                 operations=progress.operations + own,
                 wall_s=progress.wall_s + wall_s * own / total,
             )
@@ -373,7 +374,7 @@ class Trainer:
             if solved:
                 state = state.solving(solved)
                 max_n = max(progress.max_n, *solved)
-                progress = dataclasses.replace(progress, solved=state.solved, max_n=max_n)
+                progress = dataclasses.replace(progress, solved=state.solved, max_n=max_n, steps_since_solved=0)
                 following = dataclasses.replace(current, progress=progress)
             outcome = ended(config, progress) if finite else _diverged(progress, loss[r])
             if outcome is None and newest in state.solved:
@@ -449,7 +450,7 @@ def _diverged(progress: Progress, loss: float) -> Outcome:
 
 
 def ended(config: RunConfig, progress: Progress) -> Outcome | None:
-    """Apply the end rules, in this order: all solved, epochs, time; None while training goes on."""
+    """Apply the end rules, all solved first; None while training goes on."""
     state = progress.curriculum
     if config.curriculum.is_complete(state, progress.max_n, config.end.max_n):
         several = len(state.heads) > 1 and state.solved == state.heads and config.curriculum.advance(state) is None
