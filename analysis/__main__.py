@@ -306,14 +306,15 @@ def figures(
 
 @app.command
 def claims(results: Place, /, *, plugin: command_line.Plugins = None, as_json: AsJson = False) -> None:
-    """Judge the paper's claims one by one: reproduced, not reproduced, underpowered or not run.
+    """Judge the paper's claims one by one: reproduced, contradicted, inconclusive or not run.
 
-    The unit is the network. A rule is written beside each claim. A small budget can show an effect, not rule one out.
+    The unit is the network. Each verdict has its estimate, 95 % interval, smallest effect of interest, and p corrected
+    for the claims judged; what is inconclusive says what would decide it. See docs/claims.md.
 
     Args:
         results: A sweep's folder, such as results/quick/fixed_tau, or the folder of several, such as results/quick.
         plugin: Python files that define tasks, networks or curricula of your own.
-        as_json: Print {"counts": {VERDICT: claims}, "claims": [...]}, one row a claim.
+        as_json: Print {"counts": {VERDICT: claims}, "claims": [...]}, one row a claim and training.
     """
     command_line.import_plugins(plugin)
     from analysis import tables

@@ -11,9 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.quantities.reach import CELL, ENDINGS
+from analysis.claims.verdicts import MEANINGS
+from analysis.data.cell import COLUMNS, TRAINING
+from analysis.quantities.reach import ENDINGS
 
 _ALWAYS_SHOWN: Final = ("task", "curriculum", "tau")
+
 # Wide enough for every table: without a terminal nothing should be wrapped or cut.
 _PIPED_WIDTH: Final = 200
 
@@ -43,7 +46,7 @@ def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
         padding=0,
         pad_edge=False,
     )
-    shown = [name for name in CELL if name in _ALWAYS_SHOWN or frame[name].nunique(dropna=False) > 1]
+    shown = [name for name in (*COLUMNS, *TRAINING) if name in _ALWAYS_SHOWN or frame[name].nunique(dropna=False) > 1]
     for name in shown:
         table.add_column(name, no_wrap=name in _ALWAYS_SHOWN)
     for name in ("networks", "mean", "95 % interval", "median", "range", "epochs"):
@@ -51,7 +54,7 @@ def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
     for row in frame.to_dict("records"):
         interval = "-" if math.isnan(row["low"]) else f"{row['low']:.1f} to {row['high']:.1f}"
         table.add_row(
-            *(Text("-" if pd.isna(row[name]) else str(row[name])) for name in shown),
+            *(Text("-" if pd.isna(row[name]) or row[name] == "" else str(row[name])) for name in shown),
             str(row["n"]),
             f"{row['mean']:.1f}",
             interval,
@@ -68,16 +71,20 @@ def notes(frame: pd.DataFrame) -> list[str]:
     """Return what a reader must know of rows of `analysis.quantities.reach.max_n_by_cell`: how networks ended."""
     n, finished = int(frame["n"].sum()), int(frame["finished"].sum())
     counts = {column: int(frame[column].sum()) for column in ENDINGS.values()}
-    words = [f"{count} {column.replace('_', ' ')}" for column, count in counts.items() if count]
+    words = [f"{counts[column]} {state.label}" for state, column in ENDINGS.items() if counts[column]]
     if finished < n:
         words.append(f"{n - finished} not finished")
     found = [f"{finished} of {n} networks finished"] if finished < n else []
     found.append(f"{n} networks: {', '.join(words) or 'none'}")
     if counts["out_of_epochs"] or counts["out_of_time"]:
-        found.append("Out of epochs or time: max N is what the budget allowed, not the most the network can solve.")
+        found.append("Out of epochs or time: the largest N is what the budget allowed, not the most they can solve.")
     if counts["failed"]:
         found.append("Failed networks count with what they had solved; resume the sweep to train them on.")
-    found.append("Interval: percentile bootstrap of the mean over networks; too narrow for few (4 networks: 80 %).")
+    if frame["low"].notna().any():
+        found.append(
+            "95 % interval: percentile bootstrap of the mean over networks; of 4 networks it holds the true mean in "
+            "80 % of cases. Verdicts do not rest on it."
+        )
     return found
 
 
@@ -127,7 +134,7 @@ def print_interventions(
             "p of the permutation test and of Welch's t-test: the unit is the network; corrected for the number of "
             "rows (Holm). p pooled: the paper's, which takes draws of one network as independent, and finds too much."
         )
-        lines.append("underpowered: with so few networks the corrected permutation test cannot go below 0.05 at all.")
+        lines.append("inconclusive: with so few networks the corrected permutation test cannot go below 0.05 at all.")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -181,20 +188,35 @@ def print_claims(claims: pd.DataFrame, counts: Mapping[str, int], console: Conso
         # Known by their words; colours only help.
         verdict = Text(row["verdict"].upper(), style=_COLOURS[row["verdict"]])
         console.print(Text("  ").append_text(verdict).append(f": {row['why']}" if row["why"] else ""), soft_wrap=True)
-        lines = [f"paper: {row['paper']}"]
-        if row["ours"]:
-            lines.append(f"ours: {row['ours']}; {row['n']} networks; {row['scale']}")
-        lines.append(f"rule: {row['rule']}")
-        for line in lines:
+        for line in claim_lines(row):
             console.print(Text(f"  {line}"), soft_wrap=True)
-    console.print(f"\n{len(claims)} claims: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
-    console.print(
-        "Underpowered: too few networks, or not brought as far as the paper's: what is not seen is not ruled out.",
-        soft_wrap=True,
-    )
+    number = claims["id"].nunique()
+    console.print(f"\n{number} claims: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    for line in MEANINGS:
+        console.print(line, soft_wrap=True)
 
 
-_COLOURS: Final = {"reproduced": "green", "not reproduced": "red", "underpowered": "yellow", "not run": "dim"}
+def claim_lines(row: Mapping[Hashable, Any]) -> list[str]:
+    """Return what stands below a verdict, line by line, the same on the terminal and on the page.
+
+    Args:
+        row: of what `analysis.claims.catalogue.judge_all` returned.
+    """
+    lines = [f"paper: {row['paper']}"]
+    if row["ours"]:
+        at = f" at {row['at']}" if row["at"] else ""
+        lines.append(f"ours: {row['ours']}{at}; {row['n']} networks; {row['part']}")
+    if row["p"] == row["p"]:
+        after = "" if row["survives"] or row["verdict"] == "inconclusive" else ": the verdict does not survive it"
+        lines.append(f"p = {row['p']:.2g}; corrected for the claims judged (Holm): {row['p_holm']:.2g}{after}")
+    if row["below"]:
+        lines.append(f"below the paper's: {row['below']}")
+    if row["takes"]:
+        lines.append(f"to decide it: {row['takes']}")
+    return [*lines, f"rule: {row['rule']}", f"size: {row['interest']}"]
+
+
+_COLOURS: Final = {"reproduced": "green", "contradicted": "red", "inconclusive": "yellow", "not run": "dim"}
 
 # In the JSON, and too wide for a terminal.
 _UNPRINTED: Final = {"mean_a", "mean_b", "p_permutation", "p_attainable", "p_t", "n_pooled"}

@@ -33,7 +33,7 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
         yield with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
 
 
-SWEEP = Sweep(name="all_heads", doc=__doc__, axes=axes_at, grid=grid)
+SWEEP = Sweep(name="all_heads", doc=__doc__, axes=axes_at, grid=grid, figures=("S18",))
 
 if __name__ == "__main__":
     main(SWEEP)

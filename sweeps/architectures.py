@@ -39,7 +39,7 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
         yield with_task(with_curriculum(config, curriculum), task)
 
 
-SWEEP = Sweep(name="architectures", doc=__doc__, axes=axes_at, grid=grid)
+SWEEP = Sweep(name="architectures", doc=__doc__, axes=axes_at, grid=grid, figures=("S15", "S16"))
 
 if __name__ == "__main__":
     main(SWEEP)

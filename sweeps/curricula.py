@@ -26,7 +26,7 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
         yield with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
 
 
-SWEEP = Sweep(name="curricula", doc=__doc__, axes=AXES, grid=grid)
+SWEEP = Sweep(name="curricula", doc=__doc__, axes=AXES, grid=grid, figures=("3b", "3c", "4b"))
 
 if __name__ == "__main__":
     main(SWEEP)

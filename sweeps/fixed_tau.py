@@ -12,7 +12,6 @@ from itertools import product
 
 from sweeps.engine.grid import with_curriculum, with_network, with_task, with_tau
 from sweeps.engine.options import Axes
-from sweeps.engine.readings import Finding
 from sweeps.engine.runner import Sweep, main
 from tsrnn.config import RunConfig
 
@@ -36,12 +35,7 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
         yield with_tau(with_network(config, self_interaction=self_interaction), tau)
 
 
-FINDINGS = (
-    Finding("trained taus get further than any fixed one", "single", above=("trained",), below=("1", "2", "3")),
-    Finding("tau = 1 and trained get further than tau = 2 and 3", "multi", above=("1", "trained"), below=("2", "3")),
-)
-
-SWEEP = Sweep(name="fixed_tau", doc=__doc__, axes=AXES, grid=grid, findings=FINDINGS)
+SWEEP = Sweep(name="fixed_tau", doc=__doc__, axes=AXES, grid=grid, figures=("4a", "S10", "S11"))
 
 if __name__ == "__main__":
     main(SWEEP)

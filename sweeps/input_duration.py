@@ -31,7 +31,7 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
         yield with_time(with_task(with_curriculum(config, curriculum), task), Time(k=(k,)))
 
 
-SWEEP = Sweep(name="input_duration", doc=__doc__, axes=AXES, grid=grid)
+SWEEP = Sweep(name="input_duration", doc=__doc__, axes=AXES, grid=grid, figures=("S6",))
 
 if __name__ == "__main__":
     main(SWEEP)

@@ -38,7 +38,7 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
         yield with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
 
 
-SWEEP = Sweep(name="no_curriculum", doc=__doc__, axes=axes_at, grid=grid)
+SWEEP = Sweep(name="no_curriculum", doc=__doc__, axes=axes_at, grid=grid, figures=("3a", "S13", "S3"))
 
 if __name__ == "__main__":
     main(SWEEP)

@@ -34,7 +34,7 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
         yield with_network(config, self_interaction=where, nonlinearity=phi)
 
 
-SWEEP = Sweep(name="nonlinearities", doc=__doc__, axes=AXES, grid=grid)
+SWEEP = Sweep(name="nonlinearities", doc=__doc__, axes=AXES, grid=grid, figures=("S7", "S8"))
 
 if __name__ == "__main__":
     main(SWEEP)

@@ -32,7 +32,7 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
         yield with_time(config, Time(k=k, dt="1/k" if k != (1,) else "1"))
 
 
-SWEEP = Sweep(name="time_discretisation", doc=__doc__, axes=AXES, grid=grid)
+SWEEP = Sweep(name="time_discretisation", doc=__doc__, axes=AXES, grid=grid, figures=("S5",))
 
 if __name__ == "__main__":
     main(SWEEP)

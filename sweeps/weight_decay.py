@@ -24,7 +24,13 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
         yield with_optimizer(config, weight_decay=decay)
 
 
-SWEEP = Sweep(name="weight_decay", doc=__doc__, axes=Axes(tasks=("parity",), curricula=("single", "multi")), grid=grid)
+SWEEP = Sweep(
+    name="weight_decay",
+    doc=__doc__,
+    axes=Axes(tasks=("parity",), curricula=("single", "multi")),
+    grid=grid,
+    figures=("section 2",),
+)
 
 if __name__ == "__main__":
     main(SWEEP)

@@ -1,69 +1,25 @@
-"""What claims are judged by: one value a network, and what the results lack for a verdict.
+"""What claims are judged by: one value a network, and what keeps these values from deciding.
 
-The unit is the network: trials, draws and neurons are averaged first. A `Quantity` says in words what its value is,
-takes it from results, and says what command makes the results it needs.
+The unit is the network: trials, draws and neurons are averaged first. A network counts once, however many sweeps
+trained it and with whatever end rules.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 
+from analysis.data.cell import TRAINING, Cell
+from analysis.quantities.base import Quantity, Tables
 from tsrnn.config import EndState
-from tsrnn.io.schemas import Table
 
-PAPER_EPOCHS: Final = 1000
-"""The paper's budget under a curriculum; `analysis.quantities.formulas.ALONE_EPOCHS` without one."""
+PAPER_BUDGET: Final = 1000.0
+"""The paper's budget under a curriculum, in its epochs of 600 steps of 256 sequences."""
 
-PAPER_SECONDS: Final = 3 * 24 * 3600.0
-
-_ENDED: Final = tuple(state.value for state in EndState if state.is_final)
-
-
-class Source(Protocol):
-    """Where results come from: `analysis.data.study.Study`, or frames made by hand."""
-
-    @property
-    def networks(self) -> pd.DataFrame:
-        """One row a network: see `analysis.data.study.Study.networks`."""
-        ...
-
-    def load(self, table: Table, /) -> pd.DataFrame:
-        """Return a table, each key once; an empty frame with its columns where it is absent."""
-        ...
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Networks that differ in seed alone; the defaults are the paper's main networks."""
-
-    task: str = "parity"
-    curriculum: str = "single"
-    tau: str = "trained"
-    architecture: str = "leaky"
-    self_interaction: str = "inside"
-    nonlinearity: str = "leaky_relu"
-    k: str = "1"
-    dt: str = "1"
-    weight_decay: float = 0.0
-
-    @property
-    def words(self) -> str:
-        """The cell in words: what differs from the paper's main networks."""
-        parts = [self.task, self.curriculum]
-        parts += [f"tau {self.tau}"] if self.tau != "trained" else []
-        parts += [self.architecture.upper()] if self.architecture != "leaky" else []
-        parts += [f"self-interaction {self.self_interaction}"] if self.self_interaction != "inside" else []
-        parts += [self.nonlinearity.replace("_", " ")] if self.nonlinearity != "leaky_relu" else []
-        parts += [f"k = {self.k}, dt = {self.dt}"] if (self.k, self.dt) != ("1", "1") else []
-        parts += [f"weight decay {self.weight_decay:g}"] if self.weight_decay else []
-        return " ".join(parts)
-
-
-_CELL: Final = tuple(field.name for field in fields(Cell))
+ALONE_BUDGET: Final = 50.0
+"""The same without a curriculum."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +27,25 @@ class Sample:
     """One value a network.
 
     Attributes:
-        values: by `network_id`; empty where nothing is there.
+        values: by `network_id`; empty where nothing is there. For a correlation, pairs.
+        censored: by `network_id`, whether the value is a lower bound; None where none is.
         at: where it was measured, in words, such as "N = 5"; "" where that is nowhere in particular.
-        short: why the networks were not brought as far as the paper's, so that what they do not show is not ruled out;
-            "" where they were.
-        lacks: why these values decide nothing of the claim, in either direction; "" where they do.
+        blocked: why these values decide nothing of the claim, in either direction; "" where they do.
+        takes: what it would take to lift that, in words with a number.
+        below: where the paper's networks were that these have not reached, such as "the paper's is at N = 30".
     """
 
-    values: pd.Series = field(default_factory=lambda: pd.Series(dtype="float64"))
+    values: "pd.Series[Any]" = field(default_factory=lambda: pd.Series(dtype="float64"))
+    censored: "pd.Series[Any] | None" = None
     at: str = ""
-    short: str = ""
-    lacks: str = ""
+    blocked: str = ""
+    takes: str = ""
+    below: str = ""
 
 
 @dataclass(frozen=True)
-class Quantity:
-    """What is measured of each network of some cells.
+class Measure:
+    """What is measured of each network of a cell.
 
     Attributes:
         words: the value, in words.
@@ -99,107 +58,81 @@ class Quantity:
     take: Callable[["Evidence"], Sample]
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A value of each network at each N.
-
-    Attributes:
-        words: the value, in words.
-        needs: the command that fills its table; "" where a sweep does.
-        frame: from results to columns network_id, n, value.
-        per_neuron: it is what one neuron does, and so depends on how many there are.
-    """
-
-    words: str
-    needs: str
-    frame: Callable[[Source], pd.DataFrame]
-    per_neuron: bool = False
-
-
 class Evidence:
-    """Results of networks of one size, scale and preset.
+    """Results of networks that were trained alike (`analysis.data.cell.TRAINING`).
 
     Args:
-        source: the results.
+        tables: the results.
         networks: the networks among them; all by default.
     """
 
-    def __init__(self, source: Source, networks: pd.DataFrame | None = None):
-        self.source = source
-        self.networks = source.networks if networks is None else networks
-        self._presets = pd.Series(
-            [_preset(recipe) for recipe in self.networks["recipe"]], index=self.networks.index, dtype="str"
-        )
-        self._cells = dict(list(self.networks.groupby(list(_CELL), sort=False)))
-        self._curves: dict[str, pd.DataFrame] = {}
+    def __init__(self, tables: Tables, networks: pd.DataFrame | None = None):
+        self.tables = tables
+        found = tables.networks if networks is None else networks
+        # The same run under two end rules is one network: the one that trained longest says all that the other does.
+        longest = found.sort_values("epochs", ascending=False, kind="stable").drop_duplicates("replicate")
+        self.networks = found.loc[found.index.isin(longest.index)]
+        self._cells: dict[Cell, pd.DataFrame] = {}
+        self._rows: dict[tuple[object, ...], pd.DataFrame] = {}
 
     def parts(self) -> Iterator["Evidence"]:
-        """Yield the results of each scale, size and preset by itself, the largest networks first."""
-        keys = [self.networks["hidden"], self.networks["scale"], self._presets.rename("preset")]
-        groups = [group for _, group in self.networks.groupby(keys, sort=False)]
-        for group in sorted(groups, key=lambda group: -int(group["hidden"].iloc[0])):
-            yield Evidence(self.source, group)
+        """Yield the results of each training by itself: the largest networks first, then the most."""
+        groups = [group for _, group in self.networks.groupby(list(TRAINING), sort=False, dropna=False)]
+        for group in sorted(groups, key=lambda group: (-int(group["hidden"].iloc[0]), -len(group))):
+            yield Evidence(self.tables, group)
 
-    @property
-    def scale(self) -> str:
-        """The scale and the networks' size, in words."""
+    @cached_property
+    def part(self) -> str:
+        """The training in words: the networks' size and what differs from the paper's."""
+        if self.networks.empty:
+            return ""
         first = self.networks.iloc[0]
-        preset = f", preset {self._presets.iloc[0]}" if self._presets.iloc[0] else ""
-        return f"{first['scale']}, H = {first['hidden']}{preset}"
+        words = [f"H = {first['hidden']}"]
+        words += [f"preset {first['preset']}"] if first["preset"] not in ("", "paper") else []
+        words += [str(first["precision"])] if first["precision"] != "float32" else []
+        words.append(f"{first['optimizer']} {first['learning_rate']:g}")
+        if pd.notna(first["momentum"]):
+            words.append(f"momentum {first['momentum']:g}")
+        words.append(f"batch {first['batch_size']}, {first['steps_per_epoch']} steps an epoch")
+        words += [str(first["settings"])] if first["settings"] else []
+        return ", ".join(words)
 
     def cell(self, cell: Cell) -> pd.DataFrame:
         """Return the networks of a cell."""
-        leaky = cell.architecture == "leaky"
-        chosen = ("tau", "self_interaction", "nonlinearity")
-        key = tuple(getattr(cell, column) if leaky or column not in chosen else "" for column in _CELL)
-        frame = self._cells.get(key, self.networks.iloc[:0])
-        if leaky and cell.nonlinearity == "leaky_relu":
-            # The slope is another choice of the preset, not of the cell.
-            usual = np.where(self._presets[frame.index] == "authors", 0.01, 0.1)
-            return frame[frame["slope"] == usual]
-        return frame
+        if cell not in self._cells:
+            self._cells[cell] = cell.select(self.networks)
+        return self._cells[cell]
 
-    def ended(self, networks: pd.DataFrame) -> pd.DataFrame:
-        """Return those of the networks that have come to their end."""
-        return networks[networks["status"].isin(_ENDED)]
-
-    def curve(self, curve: Curve, networks: pd.DataFrame) -> pd.DataFrame:
-        """Return a curve's known values for these networks: columns network_id, n, value."""
-        if curve.words not in self._curves:
-            self._curves[curve.words] = curve.frame(self.source).dropna(subset=["value"])
-        frame = self._curves[curve.words]
+    def rows(self, quantity: Quantity, networks: pd.DataFrame) -> pd.DataFrame:
+        """Return a quantity's rows for these networks."""
+        key = (quantity.call, repr(quantity.where))
+        if key not in self._rows:
+            rows = quantity.rows(self.tables)
+            self._rows[key] = rows[rows["network_id"].isin(self.networks["network_id"])]
+        frame = self._rows[key]
         return frame[frame["network_id"].isin(networks["network_id"])]
 
 
-def _preset(recipe: str) -> str:
-    """Return "authors" or "tuned" for networks of these presets: the sequences they are tested on and shown tell."""
-    settings = json.loads(recipe)
-    if settings.get("shown"):
-        return "tuned"
-    lengths = settings["task"].get("lengths") or {}
-    return "authors" if lengths.get("longest_beyond", 0) else ""
+def ended(networks: pd.DataFrame) -> pd.DataFrame:
+    """Return those of the networks that have come to their end; failed ones have not."""
+    final = [state.value for state in EndState if state.is_final]
+    return networks[networks["status"].isin(final)]
 
 
-def budget(networks: pd.DataFrame, epochs: int = PAPER_EPOCHS) -> str:
-    """Return in words that some networks were stopped by a budget below the paper's; "" where none was."""
-    ends = [json.loads(config)["end"] for config in networks["config"]]
-    status = networks["status"].to_numpy()
-    less = [
-        end["max_epochs"]
-        for end, how in zip(ends, status, strict=True)
-        if how == "epochs" and end["max_epochs"] < epochs
-    ]
-    if less:
-        return f"out of budget after {min(less)} epochs; the paper's networks had {epochs}"
-    if any(how == "time" and end["max_seconds"] < PAPER_SECONDS for end, how in zip(ends, status, strict=True)):
-        return "out of time before the paper's 3 days"
-    return ""
+def cut_short(networks: pd.DataFrame, paper: float = PAPER_BUDGET) -> "pd.Series[bool]":
+    """Return which networks ended at a budget below the paper's, so that they might have got further.
+
+    Args:
+        networks: rows of `analysis.data.study.Study.networks` that have ended.
+        paper: the paper's budget, in its epochs. Who had at least as many sequences is what the paper's networks were.
+    """
+    stopped = networks["status"].isin([EndState.EPOCHS, EndState.TIME])
+    return stopped & (networks["sequences"] < paper)
 
 
-def waiting(evidence: Evidence, networks: pd.DataFrame) -> str:
-    """Return in words how many networks have not ended; "" where all have."""
-    running = len(networks) - len(evidence.ended(networks))
-    return f"{running} of {len(networks)} networks have not ended" if running else ""
+def at_ceiling(networks: pd.DataFrame) -> "pd.Series[bool]":
+    """Return which networks solved the largest N that their run had."""
+    return (networks["status"] == EndState.SOLVED_ALL) & (networks["max_n"] >= networks["limit"])
 
 
 def joined(*reasons: str) -> str:
@@ -207,6 +140,6 @@ def joined(*reasons: str) -> str:
     return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
 
 
-def counts(values: Iterable[pd.Series]) -> str:
+def counts(values: "Iterable[pd.Series[Any]]") -> str:
     """Return how many networks each group has, such as "4 and 4"."""
     return " and ".join(str(len(group)) for group in values)

@@ -1,317 +1,314 @@
-"""How a claim is judged: four verdicts, by rules that say in words what they ask for.
+"""How groups of networks become a verdict: what is estimated, and the criterion it is held against.
 
-Networks are the unit. "reproduced": the rule's test shows it. "not reproduced": a test that could have shown it did
-not, or shows the opposite. "underpowered": there are too few networks for either, or the networks were not brought as
-far as the paper's (a smaller budget, a smaller N), so that what they do not show is not ruled out. "not run": results
-are missing.
+Each rule estimates one number from one or two groups of networks. Its interval and its p-value are those of one exact
+test, so that they agree. A reason that keeps the networks from deciding blocks both directions.
 """
 
 import math
-import warnings
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
-from analysis.claims.evidence import Evidence, Quantity, Sample, counts, joined
-from analysis.stats.significance import LEVEL, Values, compare
+from analysis.claims.criteria import OUTCOMES, Codes, Criterion, Exceeds, Lies, Outcome
+from analysis.stats import censoring, intervals, permutation
+from analysis.stats.permutation import LEVEL, Effect, Flags, Values
 
-Outcome = Literal["reproduced", "not reproduced", "underpowered", "not run"]
-OUTCOMES: Final[tuple[Outcome, ...]] = ("reproduced", "not reproduced", "underpowered", "not run")
+__all__ = ["OUTCOMES", "Correlation", "Difference", "Group", "Mean", "Outcome", "Ratio", "Rule", "Share"]
 
-LEAST: Final = 3
-"""Networks that an interval is made of."""
-
-SIGNS: Final = 6
-"""Networks from which on an exact test of signs can go below 0.05 (2 / 2^6 = 0.03)."""
+# With this power a claim is said to be decidable.
+POWER: Final = 0.8
+_MOST: Final = 10_000
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the results say of a claim.
+class Group:
+    """One value a network, of one study or of many at once.
 
     Attributes:
-        verdict: reproduced, not reproduced, underpowered or not run.
-        ours: the numbers, in words; "" where there are none.
-        n: networks, such as "4 and 4".
-        why: what decided, in words.
-        estimate: of the rule, or of the part of it that decided: a difference of means, or a mean.
-        low: lower end of its 95 % interval over networks; NaN where there is none.
-        high: upper end.
-        p: of the exact permutation test; NaN where the rule is not about two groups.
-        p_attainable: the smallest that p can be with so many networks.
-        scale: of the networks, in words.
+        values: [..., n].
+        censored: [..., n], whether each is a lower bound; none by default.
     """
 
-    verdict: Outcome
-    ours: str = ""
-    n: str = ""
-    why: str = ""
-    estimate: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-    p: float = math.nan
-    p_attainable: float = math.nan
-    scale: str = ""
+    values: Values
+    censored: Flags = field(default_factory=lambda: np.array(False))
+
+    @property
+    def bounds(self) -> Flags:
+        """The same with the values' shape."""
+        result: Flags = np.broadcast_to(self.censored, self.values.shape)
+        return result
+
+    @property
+    def size(self) -> int:
+        """Networks."""
+        return int(self.values.shape[-1])
 
 
 class Rule(ABC):
-    """What must be seen in the results for a claim to be called reproduced."""
+    """An estimate and the criterion that it is held against.
 
-    @property
+    Attributes:
+        criterion: see `analysis.claims.criteria`.
+        groups: how many groups of networks it is about.
+        unit: what the estimate is, in words.
+    """
+
+    criterion: Criterion
+    groups: int = 1
+    unit: str = ""
+
     @abstractmethod
-    def words(self) -> str:
-        """The rule in words."""
+    def effect(self, *groups: Group) -> Effect:
+        """Return the estimate with its 95 % interval."""
 
     @abstractmethod
-    def judge(self, evidence: Evidence) -> Verdict:
-        """Apply the rule to networks of one size."""
+    def p_value(self, hypothesis: float, *groups: Group) -> float:
+        """Return the two-sided p of one study for a size of the effect."""
 
+    @abstractmethod
+    def spread(self, *groups: Group) -> float:
+        """Return the standard deviation over networks in the estimate's unit; NaN where it is not known."""
 
-@dataclass(frozen=True)
-class Above(Rule):
-    """The mean over networks of one group is above that of another, by more than `margin`."""
+    def decide(self, *groups: Group) -> Codes:
+        """Return the verdicts, [...]; see `Criterion.decide`."""
+        return self.criterion.decide(self.effect(*groups))
 
-    higher: Quantity
-    lower: Quantity
-    margin: float = 0.0
+    def networks_for(self, spread: float) -> int | None:
+        """Return how many networks a group must have to decide in four of five studies, whichever way.
+
+        Args:
+            spread: standard deviation over networks, in the estimate's unit.
+
+        Returns:
+            The number, by the normal approximation and at least what the test needs at all; None where the spread or
+            the gap says nothing.
+        """
+        gap = self.criterion.gap
+        if not (math.isfinite(spread) and math.isfinite(gap)) or spread <= 0:
+            return None
+        beyond = POWER if isinstance(self.criterion, Exceeds) else (1 + POWER) / 2
+        quantiles = float(stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(beyond))
+        number = math.ceil(self.groups * (quantiles * spread / gap) ** 2) + 1
+        return max(number, self.least)
+
+    @property
+    def least(self) -> int:
+        """The networks in each group without which the test can decide nothing."""
+        return 4 if self.groups == 2 else 3
+
+    def said(self, size: float) -> str:
+        """Return a size of the effect in words."""
+        return f"{size:.3g}"
 
     @property
     def words(self) -> str:
         """The rule in words."""
-        by = f" by more than {self.margin:g}" if self.margin else ""
-        return f"{self.higher.words} > {self.lower.words}{by} (exact permutation test, p < {LEVEL:g})"
-
-    def judge(self, evidence: Evidence) -> Verdict:
-        """Apply the rule to networks of one size."""
-        a, b = self.lower.take(evidence), self.higher.take(evidence)
-        if missing := _missing((self.higher, b), (self.lower, a)):
-            return missing
-        # Welch's interval where groups vary; the bootstrap over so few networks would be too narrow.
-        low_values, high_values = _array(a), _array(b)
-        test = compare(low_values + self.margin, high_values)
-        mean_a, mean_b = float(low_values.mean()), float(high_values.mean())
-        low, high = welch(low_values, high_values)
-        ours = f"{_number(mean_b)} against {_number(mean_a)}; difference {_ci(mean_b - mean_a, low, high)}"
-        shown = test.p_permutation < LEVEL
-        if (lacks := joined(a.lacks, b.lacks)) or test.p_attainable >= LEVEL or math.isnan(test.p_permutation):
-            few = f"with so few networks p cannot go below {test.p_attainable:.2g}"
-            verdict, why = "underpowered", lacks or few
-        elif shown and test.difference > 0:
-            verdict, why = "reproduced", f"p = {test.p_permutation:.2g}"
-        else:
-            opposite = "the opposite, " if shown and mean_b < mean_a else "too small a difference, " if shown else ""
-            opposite += f"p = {test.p_permutation:.2g}"
-            short = joined(a.short, b.short)
-            verdict = "underpowered" if short else "not reproduced"
-            why = f"{opposite}; {short}" if short else opposite
-        return Verdict(
-            verdict=verdict,  # type: ignore[arg-type]
-            ours=ours,
-            n=counts((b.values, a.values)),
-            why=joined(b.at, why),
-            estimate=mean_b - mean_a,
-            low=low,
-            high=high,
-            p=test.p_permutation,
-            p_attainable=test.p_attainable,
-        )
+        match self.criterion:
+            case Exceeds(none=none, smallest=smallest):
+                side = "above" if smallest > none else "below"
+                return f"{self.unit} {side} {self.said(none)}; the smallest effect of interest is {self.said(smallest)}"
+            case Lies(low=low, high=high) if math.isinf(high):
+                return f"{self.unit} at least {self.said(low)}"
+            case Lies(low=low, high=high) if math.isinf(low):
+                return f"{self.unit} at most {self.said(high)}"
+            case Lies(low=low, high=high):
+                return f"{self.unit} between {self.said(low)} and {self.said(high)}"
+        raise TypeError(f"criterion: no words for {type(self.criterion).__name__}")
 
 
 @dataclass(frozen=True)
-class Within(Rule):
-    """The mean over networks lies in a range: `low` to `high`, either of which may be infinite."""
+class Mean(Rule):
+    """The mean over networks, by Student's t."""
 
-    quantity: Quantity
-    low: float = -math.inf
-    high: float = math.inf
+    criterion: Criterion
+    unit: str = "mean"
 
-    @property
-    def words(self) -> str:
-        """The rule in words."""
-        match math.isinf(self.low), math.isinf(self.high):
-            case False, False:
-                wanted = f"in {self.low:g} to {self.high:g}"
-            case False, _:
-                wanted = f"above {self.low:g}"
-            case _:
-                wanted = f"below {self.high:g}"
-        return f"{self.quantity.words}: the mean over networks, with its 95 % interval, {wanted}"
+    def effect(self, *groups: Group) -> Effect:
+        """Return the mean; where values are lower bounds it has no upper limit."""
+        (group,) = groups
+        found = intervals.mean(group.values)
+        return found._replace(high=np.where(group.bounds.any(-1), np.inf, found.high))
 
-    def judge(self, evidence: Evidence) -> Verdict:
-        """Apply the rule to networks of one size."""
-        sample = self.quantity.take(evidence)
-        if missing := _missing((self.quantity, sample)):
-            return missing
-        values = _array(sample)
-        mean = float(values.mean())
-        low, high = t_interval(values)
-        two_sided = not (math.isinf(self.low) or math.isinf(self.high))
-        inside = low >= self.low and high <= self.high
-        if not two_sided and (low == self.low or high == self.high):
-            inside = False
-        # A one-sided rule is a test of a sign: enough networks that do not show it do not reproduce it.
-        outside = high < self.low or low > self.high or (not two_sided and not inside and len(values) >= SIGNS)
-        blocked = sample.lacks or (sample.short if two_sided else "")
-        if blocked or len(values) < LEAST:
-            verdict, why = "underpowered", blocked or f"an interval needs {LEAST} networks"
-        elif inside:
-            verdict, why = "reproduced", ""
-        elif outside and not sample.short:
-            verdict, why = "not reproduced", ""
-        else:
-            verdict, why = "underpowered", sample.short or "the interval is too wide"
-        return Verdict(
-            verdict=verdict,  # type: ignore[arg-type]
-            ours=_ci(mean, low, high),
-            n=counts((sample.values,)),
-            why=joined(sample.at, why),
-            estimate=mean,
-            low=low,
-            high=high,
-        )
+    def p_value(self, hypothesis: float, *groups: Group) -> float:
+        """Return the p of a t-test; 1 where networks are too few or all alike."""
+        values = groups[0].values
+        if len(values) < 3 or np.ptp(values) == 0:
+            return 1.0
+        return float(stats.ttest_1samp(values, hypothesis).pvalue)
+
+    def spread(self, *groups: Group) -> float:
+        """Return the standard deviation over networks."""
+        return float(groups[0].values.std(ddof=1)) if groups[0].size > 1 else math.nan
 
 
 @dataclass(frozen=True)
-class Differs(Rule):
-    """The mean over networks differs from 0, in either direction."""
+class Growth(Mean):
+    """The mean over networks of the logarithm of a ratio, said as a ratio."""
 
-    quantity: Quantity
+    unit: str = "ratio"
 
-    @property
-    def words(self) -> str:
-        """The rule in words."""
-        return f"{self.quantity.words}: the 95 % interval of the mean over networks does not hold 0"
-
-    def judge(self, evidence: Evidence) -> Verdict:
-        """Apply the rule to networks of one size."""
-        above = Within(self.quantity, low=0.0).judge(evidence)
-        if above.verdict != "reproduced":
-            below = Within(self.quantity, high=0.0).judge(evidence)
-            return below if below.verdict == "reproduced" else above
-        return above
+    def said(self, size: float) -> str:
+        """Return the ratio."""
+        return f"{math.exp(size):.3g}"
 
 
 @dataclass(frozen=True)
-class Same(Rule):
-    """The means of two groups agree within a part `margin` of the second."""
+class Difference(Rule):
+    """The difference of the means of two groups, second less first, by the exact permutation test."""
 
-    one: Quantity
-    other: Quantity
-    margin: float
+    criterion: Criterion
+    unit: str = "difference"
+    groups: int = 2
 
-    @property
-    def words(self) -> str:
-        """The rule in words."""
-        return (
-            f"{self.one.words} = {self.other.words}: the 95 % interval (Welch) of their difference within "
-            f"{100 * self.margin:g} % of the latter"
-        )
+    def effect(self, *groups: Group) -> Effect:
+        """Return the difference of means."""
+        return permutation.difference(groups[0].values, groups[1].values)
 
-    def judge(self, evidence: Evidence) -> Verdict:
-        """Apply the rule to networks of one size."""
-        a, b = self.other.take(evidence), self.one.take(evidence)
-        if missing := _missing((self.one, b), (self.other, a)):
-            return missing
-        base, values = _array(a), _array(b)
-        difference, allowed = float(values.mean() - base.mean()), self.margin * abs(float(base.mean()))
-        low, high = welch(base, values)
-        # Alike so far is not alike: under a smaller budget nothing is decided.
-        blocked = joined(a.lacks, b.lacks, a.short, b.short)
-        if blocked or min(len(base), len(values)) < LEAST:
-            verdict, why = "underpowered", blocked or f"an interval needs {LEAST} networks in each group"
-        elif -allowed <= low and high <= allowed:
-            verdict, why = "reproduced", f"within {_number(allowed)}"
-        elif low > allowed or high < -allowed:
-            verdict, why = "not reproduced", f"beyond {_number(allowed)}"
-        else:
-            verdict, why = "underpowered", f"the interval is too wide for {_number(allowed)}"
-        return Verdict(
-            verdict=verdict,  # type: ignore[arg-type]
-            ours=(
-                f"{_number(float(values.mean()))} against {_number(float(base.mean()))}; "
-                f"difference {_ci(difference, low, high)}"
-            ),
-            n=counts((b.values, a.values)),
-            why=joined(b.at, why),
-            estimate=difference,
-            low=low,
-            high=high,
-        )
+    def p_value(self, hypothesis: float, *groups: Group) -> float:
+        """Return the p of the exact permutation test."""
+        return permutation.p_value(groups[0].values, groups[1].values, hypothesis)
+
+    def spread(self, *groups: Group) -> float:
+        """Return the pooled standard deviation."""
+        return _pooled([group.values for group in groups])
 
 
 @dataclass(frozen=True)
-class All(Rule):
-    """Every part must be seen. As none may fail, no correction for their number is due."""
+class Ratio(Rule):
+    """The ratio of two groups' values, second over first, on a logarithmic scale.
 
-    parts: tuple[Rule, ...]
+    Without lower bounds it is the exact permutation test of the logarithms' means; with them, the exact log-rank test.
+    """
+
+    criterion: Criterion
+    unit: str = "ratio"
+    groups: int = 2
+
+    def effect(self, *groups: Group) -> Effect:
+        """Return the logarithm of the ratio."""
+        first, second = groups
+        bounded = np.asarray(first.bounds.any(-1) | second.bounds.any(-1))
+        found = permutation.difference(np.log(first.values), np.log(second.values))
+        if not bounded.any():
+            return found
+        ends = [np.array(end) for end in found]
+        for i in np.ndindex(bounded.shape):
+            if bounded[i]:
+                one = censoring.log_ratio(first.values[i], first.bounds[i], second.values[i], second.bounds[i])
+                for end, value in zip(ends, one, strict=True):
+                    end[i] = value
+        return Effect(*ends)
+
+    def decide(self, *groups: Group) -> Codes:
+        """Return the verdicts, [...]; with lower bounds by the tests themselves, whose inversion the interval is."""
+        first, second = groups
+        if not (first.bounds.any() or second.bounds.any()):
+            return super().decide(*groups)
+        shape, most = first.values.shape[:-1], permutation.rejected(first.size, second.size)
+        a, b = (np.log(g.values).reshape(-1, g.size) for g in groups)
+        a_bounds, b_bounds = (g.bounds.reshape(-1, g.size) for g in groups)
+
+        def excludes(size: float, side: int) -> Flags:
+            counts = censoring.as_extreme(a + size, a_bounds, b, b_bounds)[side]
+            result: Flags = (counts <= most).reshape(shape)
+            return result
+
+        return self.criterion.decide_by(lambda size: excludes(size, 0), lambda size: excludes(size, 1))
+
+    def p_value(self, hypothesis: float, *groups: Group) -> float:
+        """Return the p of the same test."""
+        first, second = groups
+        if first.bounds.any() or second.bounds.any():
+            return censoring.p_value(first.values, first.bounds, second.values, second.bounds, math.exp(hypothesis))
+        return permutation.p_value(np.log(first.values), np.log(second.values), hypothesis)
+
+    def spread(self, *groups: Group) -> float:
+        """Return the pooled standard deviation of the logarithms; NaN where values are lower bounds."""
+        if any(group.bounds.any() for group in groups):
+            return math.nan
+        return _pooled([np.log(group.values) for group in groups])
+
+    def said(self, size: float) -> str:
+        """Return the ratio."""
+        return f"{math.exp(size):.3g}"
+
+
+@dataclass(frozen=True)
+class Share(Rule):
+    """The share of networks that have a property, by the exact binomial interval."""
+
+    criterion: Criterion
+    unit: str = "share"
+
+    def effect(self, *groups: Group) -> Effect:
+        """Return the share."""
+        return intervals.share(groups[0].values)
+
+    def p_value(self, hypothesis: float, *groups: Group) -> float:
+        """Return the p of the binomial test: twice that of the nearer direction."""
+        values = groups[0].values
+        count = int(values.sum())
+        sides = [
+            stats.binomtest(count, len(values), hypothesis, alternative=side).pvalue for side in ("less", "greater")
+        ]
+        return float(min(1.0, 2 * min(sides)))
+
+    def spread(self, *groups: Group) -> float:
+        """Return NaN: what a share takes does not follow from a spread."""
+        return math.nan
+
+    def networks_for(self, spread: float) -> int | None:
+        """Return how many networks decide if all of them have the property, or none has, as the criterion asks."""
+        for n in range(1, _MOST):
+            for count in (0, n):
+                if self.decide(Group((np.arange(n) < count).astype(float))).item() == 1:
+                    return n
+        return None
+
+
+@dataclass(frozen=True)
+class Correlation(Rule):
+    """The correlation across networks of two values each, by Fisher's z."""
+
+    criterion: Criterion
+    unit: str = "correlation across networks"
+
+    def effect(self, *groups: Group) -> Effect:
+        """Return Pearson's r; the values are [..., n, 2]."""
+        return intervals.correlation(groups[0].values)
+
+    def p_value(self, hypothesis: float, *groups: Group) -> float:
+        """Return the two-sided p by Fisher's z; 1 where networks are too few or a value does not vary."""
+        values = groups[0].values
+        found = intervals.correlation(values)
+        if len(values) < 4 or not math.isfinite(float(found.low)):
+            return 1.0
+        z = (np.arctanh(float(found.estimate)) - np.arctanh(hypothesis)) * math.sqrt(len(values) - 3)
+        return float(2 * stats.norm.sf(abs(z)))
+
+    def spread(self, *groups: Group) -> float:
+        """Return that of Fisher's z for one network beyond three."""
+        return 1.0
 
     @property
-    def words(self) -> str:
-        """The rule in words."""
-        return "; and ".join(part.words for part in self.parts)
-
-    def judge(self, evidence: Evidence) -> Verdict:
-        """Apply the rule to networks of one size."""
-        found = [part.judge(evidence) for part in self.parts]
-        order: tuple[Outcome, ...] = ("not reproduced", "not run", "underpowered", "reproduced")
-        deciding = min(found, key=lambda verdict: order.index(verdict.verdict))
-        return Verdict(
-            verdict=deciding.verdict,
-            ours="; ".join(verdict.ours or "-" for verdict in found) if any(v.ours for v in found) else "",
-            n="; ".join(dict.fromkeys(verdict.n for verdict in found if verdict.n)),
-            why=deciding.why,
-            estimate=deciding.estimate,
-            low=deciding.low,
-            high=deciding.high,
-            p=deciding.p,
-            p_attainable=deciding.p_attainable,
-        )
+    def least(self) -> int:
+        """Fisher's interval needs four networks."""
+        return 4
 
 
-def t_interval(values: Values) -> tuple[float, float]:
-    """Return the 95 % interval of a mean over networks by Student's t; NaN with fewer than two, [n]."""
-    if len(values) < 2:
-        return math.nan, math.nan
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    half = float(stats.t.ppf(1 - LEVEL / 2, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return float(values.mean()) - half, float(values.mean()) + half
+def _pooled(groups: list[Values]) -> float:
+    """Return the pooled standard deviation of groups, [n] each; NaN where none has two values."""
+    freedom = sum(len(values) - 1 for values in groups)
+    if freedom < 1:
+        return math.nan
+    return math.sqrt(sum(((values - values.mean()) ** 2).sum() for values in groups) / freedom)
 
 
-def welch(a: Values, b: Values) -> tuple[float, float]:
-    """Return the 95 % interval of mean(b) - mean(a) by Welch's t; NaN with fewer than two values in a group."""
-    if min(len(a), len(b)) < 2:
-        return math.nan, math.nan
-    if np.ptp(a) == 0 and np.ptp(b) == 0:
-        return float(b.mean() - a.mean()), float(b.mean() - a.mean())
-    with warnings.catch_warnings():
-        # Where a group is all but constant scipy warns of rounding.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        interval = stats.ttest_ind(b, a, equal_var=False).confidence_interval(1 - LEVEL)
-    return float(interval.low), float(interval.high)
-
-
-def _missing(*pairs: tuple[Quantity, Sample]) -> Verdict | None:
-    """Return that results are missing, and how to get them; None where they are there."""
-    for quantity, sample in pairs:
-        if sample.values.empty:
-            return Verdict("not run", why=joined(sample.lacks, f"no results: {quantity.needs}"))
-    return None
-
-
-def _array(sample: Sample) -> Values:
-    values: Values = sample.values.to_numpy(dtype=float)
-    return values
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3g}"
-
-
-def _ci(mean: float, low: float, high: float) -> str:
-    if math.isnan(mean):
-        return "not known"
-    return _number(mean) if math.isnan(low) else f"{_number(mean)} (95 % {_number(low)} to {_number(high)})"
+def group_of(values: pd.Series, censored: "pd.Series[Any] | None" = None) -> Group:
+    """Return a group from one value a network, and whether each is a lower bound."""
+    flags = np.zeros(len(values), bool) if censored is None else censored.reindex(values.index).to_numpy(dtype=bool)
+    return Group(np.array(values.tolist(), dtype=float), flags)

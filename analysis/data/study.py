@@ -1,18 +1,17 @@
 """A study: one sweep, or all that a storage folder holds, read as one set of tables."""
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
 from analysis.data import frames
-from analysis.quantities import reach as measures
+from analysis.data.networks import completed, describe
 from tsrnn.io.files import Location, location
 from tsrnn.io.schemas import BY_NAME, EPOCHS, OUTCOMES, RUNS, SOLVED, Table
 
-_DTYPES = {"string": "str", "int64": "int64", "float64": "float64"}
+_DTYPES: Final = {"string": "str", "int64": "int64", "float64": "float64"}
 
 
 class Study:
@@ -83,49 +82,21 @@ class Study:
         else:
             dtypes = {column.name: _DTYPES[column.dtype] for column in known.columns if column.name in names}
             frame = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in (dtypes | {"sweep": "str"}).items()})
+        if known is RUNS and columns is None:
+            frame = completed(frame)
         self._tables[read] = frame
         return frame
 
     @cached_property
-    def networks(self) -> pd.DataFrame:
-        """What each network is and how far it has come.
+    def has_all_columns(self) -> bool:
+        """Whether the files of `runs` have every column of today, so that a query on the files finds them."""
+        return not any(bool(frames.load(sweep, RUNS)["precision"].isna().any()) for sweep in self.sweeps)
 
-        One row a network: the columns of `analysis.quantities.reach.networks`, and of its configuration `slope`
-        (of the leaky ReLU), `weight_decay`, `k` (time steps a bit, such as "1" or "7,8,9,10") and `dt` ("1" or
-        "1/k"), and `recipe`: everything else that may tell apart networks of one size that were trained alike.
-        """
-        # Outcomes before what they sum up; see measures.max_n.
+    @cached_property
+    def networks(self) -> pd.DataFrame:
+        """What each network is and how far it has come: see `analysis.data.networks.describe`."""
+        # Outcomes before what they sum up: a network that ends in between is running here, with all it solved.
         outcomes = self.load(OUTCOMES)
         runs = self.load(RUNS)
         epochs = self.load(EPOCHS, ["epoch"])
-        networks = measures.networks(runs, outcomes, epochs, self.load(SOLVED))
-        configs = [json.loads(text) for text in networks["config"]]
-        return networks.assign(
-            slope=pd.Series([_slope(config["network"]) for config in configs], index=networks.index, dtype="float64"),
-            weight_decay=[config["training"]["optimizer"]["weight_decay"] for config in configs],
-            k=[",".join(map(str, config["time"]["k"])) for config in configs],
-            dt=[config["time"]["dt"] for config in configs],
-            recipe=[_recipe(config) for config in configs],
-        ).astype({"weight_decay": "float64"})
-
-
-def _recipe(config: dict[str, Any]) -> str:
-    """Return as JSON the settings that no figure compares: what is left without those that some figure does."""
-    training = config["training"]
-    kept = {name: value for name, value in config.items() if name not in ("seed", "curriculum", "end", "time")}
-    kept["task"] = _without(config["task"], "kind", "input_probability")
-    if config.get("shown"):
-        kept["shown"] = _without(config["shown"], "kind", "input_probability")
-    kept["network"] = _without(config["network"], "kind", "hidden", "tau", "nonlinearity", "self_interaction")
-    kept["training"] = training | {"optimizer": _without(training["optimizer"], "weight_decay")}
-    return json.dumps(kept, sort_keys=True)
-
-
-def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in names}
-
-
-def _slope(network: dict[str, Any]) -> float | None:
-    """Return the slope of a leaky ReLU; a user's own network may call anything its nonlinearity."""
-    nonlinearity = network.get("nonlinearity")
-    return nonlinearity.get("slope") if isinstance(nonlinearity, dict) else None
+        return describe(runs, outcomes, epochs, self.load(SOLVED))

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from analysis.data.study import Study
 from analysis.figures import style
-from analysis.figures._figure import per_cell, supported
+from analysis.figures._figure import Frame, per_cell, supported
 
 
 class AgainstN(NamedTuple):
@@ -49,7 +50,18 @@ class Panel:
         return frame
 
 
-def compute(rows: pd.DataFrame, by: Sequence[str], quantities: Sequence[str]) -> AgainstN:
+def compute(frame: Frame, study: Study, networks: pd.DataFrame) -> AgainstN:
+    """Return a figure's quantities against N, and their means over networks.
+
+    Args:
+        frame: the quantities, and the columns that say which cell, such as task and curriculum.
+        study: the results.
+        networks: rows of `Study.networks`.
+    """
+    return summed(frame.rows(study, networks), frame.by, [quantity.name for quantity in frame.quantities])
+
+
+def summed(rows: pd.DataFrame, by: Sequence[str], quantities: Sequence[str]) -> AgainstN:
     """Sum up quantities over networks.
 
     Args:

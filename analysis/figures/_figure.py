@@ -1,33 +1,23 @@
 """What a figure is, and which networks it shows."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from analysis.data.cell import TRAINING, Cell
 from analysis.data.study import Study
 from analysis.figures import style
-from analysis.quantities import reach as measures
-from tsrnn.io.schemas import SOLVED, Table
+from analysis.quantities.base import Quantity, Where
+from analysis.stats.intervals import bootstraps
+from tsrnn.io.schemas import RUNS, SOLVED, Table
 
-SCALES: Final = ("quick", "laptop", "paper")
-
-BASE: Final = (
-    "architecture == 'leaky'",
-    "tau == 'trained'",
-    "self_interaction == 'inside'",
-    "nonlinearity == 'leaky_relu'",
-    "weight_decay == 0",
-    "k == '1'",
-)
-"""The paper's network, as conditions on `Study.networks`."""
-
-
-Where = tuple[str, str, Any]
-"""A condition on the rows of a table that are read; see `analysis.data.frames.load`."""
+MAIN: Final = Cell(task=None, curriculum=None)
+"""The paper's networks, of any task and curriculum."""
 
 
 class Words(NamedTuple):
@@ -75,108 +65,132 @@ class Figure:
 
 @dataclass(frozen=True)
 class Cohort:
-    """The networks of a figure: of one scale and size, trained alike but for what the figure compares.
+    """The networks of a figure: trained alike, and different only in what the figure compares.
 
     Attributes:
         networks: rows of `Study.networks`.
-        where: the condition that selects them there, for `pandas.DataFrame.query`.
+        conditions: on columns of the table `runs`, for `pandas.DataFrame.query`: they select these networks.
         note: their scale and size in words, and what was left out.
     """
 
     networks: pd.DataFrame
-    where: str
-    note: str
+    conditions: tuple[str, ...] = ()
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.networks)
 
 
-def cohort(study: Study, *conditions: str, ignoring: Sequence[str] = ()) -> Cohort:
-    """Choose the networks of a figure.
-
-    Of several scales the largest is taken, of several sizes the largest, of several recipes (slope, optimiser, ...) the
-    one that most of the networks have.
+def cohort(study: Study, cell: Cell, *conditions: str) -> Cohort:
+    """Choose the networks of a figure: of several trainings the one of the largest networks, then of the most.
 
     Args:
         study: the results.
-        conditions: on the columns of `Study.networks`, as `pandas.DataFrame.query` knows them; all hold.
-        ignoring: columns among slope and recipe that may differ, since the figure compares them.
+        cell: what all of them are; a field that is None may differ.
+        conditions: further conditions on columns of `runs`, as `pandas.DataFrame.query` knows them; all hold.
     """
-    found = study.networks.query(" and ".join(conditions))
-    where, left_out = list(conditions), []
-    for column in ("scale", "hidden", "slope", "recipe"):
-        if column in ignoring or found.empty:
-            continue
-        values = found[column].dropna()
-        if column == "scale":
-            chosen = max(values, key=lambda name: SCALES.index(name) if name in SCALES else -1)
-        elif column == "hidden":
-            chosen = values.max()
-        elif values.empty:
-            continue
-        else:
-            counts = values.value_counts()
-            chosen = counts[counts == counts.max()].index.max()
-        others = found[(found[column] != chosen) & found[column].notna()]
-        kept = found[(found[column] == chosen) | found[column].isna()]
-        if len(others) and column != "slope":
-            kind = {"scale": "another scale", "hidden": "another size", "recipe": "other training settings"}[column]
-            left_out.append(f"{len(others)} of {kind}")
-        if column == "recipe":
-            if len(others):
-                where.append(f"network_id in {sorted(kept['network_id'])}")
-        elif column == "slope":
-            where.append(f"(slope == {chosen} or nonlinearity != 'leaky_relu')")
-        else:
-            where.append(f"{column} == {chosen!r}" if column == "scale" else f"{column} == {chosen}")
-        found = kept
-    note = ""
-    if len(found):
-        note = f"Scale {found['scale'].iloc[0]}: {found['hidden'].iloc[0]} neurons"
-        note += (f"; networks left out: {', '.join(left_out)}" if left_out else "") + "."
-    return Cohort(found, " and ".join(where), note)
+    found = cell.select(study.networks)
+    for condition in conditions:
+        found = found.query(condition)
+    if found.empty:
+        return Cohort(found, (*cell.conditions(), *conditions))
+    groups = [group for _, group in found.groupby(list(TRAINING), sort=False, dropna=False)]
+    kept = max(groups, key=lambda group: (int(group["hidden"].iloc[0]), len(group)))
+    first = kept.iloc[0]
+    selected = (*cell.conditions(str(first["preset"])), *conditions)
+    note = f"Scale {first['scale']}: {first['hidden']} neurons"
+    if left_out := len(found) - len(kept):
+        note += f"; {left_out} networks of another size or training are left out"
+    if left_out or not study.has_all_columns:
+        selected = (f"network_id in {sorted(kept['network_id'])}",)
+    return Cohort(kept, selected, f"{note}.")
 
 
-def script(
-    study: Study, chosen: Cohort, tables: Sequence[Table], body: str, where: Mapping[str, Sequence[Where]] | None = None
-) -> str:
-    """Return the pandas code of a figure: reads the tables, selects the networks, then `body` makes `frame`.
+def among(cohort: Cohort, condition: str) -> Cohort:
+    """Return those of a figure's networks that it is about, to say what is missing of them."""
+    return Cohort(cohort.networks.query(condition) if len(cohort) else cohort.networks)
 
-    Args:
-        study: the results.
-        chosen: the networks.
-        tables: those it reads beside `runs`.
-        body: the rest of the code, with `networks` and a frame for each table by its name.
-        where: by the table's name, the conditions on the rows to read; see `analysis.data.frames.load`.
+
+Step = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The main frame of a figure: quantities of its networks, and the query that makes the same.
+
+    Attributes:
+        by: the columns of the networks that say which cell.
+        quantities: quantities with the same key; each becomes a column of its own name.
+        steps: what is done to the frame after that; a step is a function whose own source the query shows.
+        where: by a table's name, further conditions on the rows that are read.
     """
-    # One condition a line; no condition has a double quote in it.
-    conditions = '    "' + ' and "\n    "'.join(chosen.where.split(" and ")) + '"'
-    reads = ""
-    for table in tables:
-        condition = f", {list((where or {})[table.name])!r}" if table.name in (where or {}) else ""
-        reads += f'{table.name} = read("{table.name}", {list(table.key)}{condition})\n'
-    imports = "import json\n\nimport pandas as pd\n"
-    reader = "    return pd.read_parquet(table, filters=filters)\n"
-    if study.sweeps != (study.folder,):
-        imports = "import json\nfrom pathlib import Path\n\nimport pandas as pd\n"
-        reader = (
-            '    parts = [pd.read_parquet(path, filters=filters) for path in sorted(Path().glob(f"*/{table}"))]\n'
-            "    return pd.concat(parts).drop_duplicates(key, ignore_index=True)  # networks count once\n"
-        )
-    return (
-        f"{imports}\n\n"
-        f"def read(table, key, filters=None):\n{reader}\n\n"
-        'runs = read("runs", ["network_id"])\n'
-        f"{reads}"
-        'settings = pd.json_normalize([json.loads(text) for text in runs["config"]]).set_index(runs.index)\n'
-        "networks = runs.assign(\n"
-        '    slope=settings.get("network.nonlinearity.slope"),\n'
-        '    weight_decay=settings["training.optimizer.weight_decay"],\n'
-        '    k=settings["time.k"].map(lambda k: ",".join(map(str, k))),\n'
-        '    dt=settings["time.dt"],\n'
-        f").query(\n{conditions}\n)\n"
-        f"{body.strip()}\n"
-    )
+
+    by: tuple[str, ...]
+    quantities: tuple[Quantity, ...]
+    steps: tuple[Step, ...] = ()
+    where: Mapping[str, Sequence[Where]] = field(default_factory=dict)
+
+    def rows(self, study: Study, networks: pd.DataFrame) -> pd.DataFrame:
+        """Return the frame: `by`, network_id, the rest of the key (n, ...), and the quantities."""
+        return self.join(networks, [self._limited(q).rows(study) for q in self.quantities])
+
+    def join(self, networks: pd.DataFrame, rows: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        """Return the frame from the quantities' rows."""
+        frame = networks[[*self.by, "network_id"]]
+        values = [own.rename(columns={"value": q.name}) for q, own in zip(self.quantities, rows, strict=True)]
+        frame = frame.merge(values[0], on="network_id")
+        for own in values[1:]:
+            frame = frame.merge(own, how="outer")
+        frame = frame.dropna(subset=[*self.by]).reset_index(drop=True)
+        for step in self.steps:
+            frame = step(frame)
+        return frame
+
+    def _limited(self, quantity: Quantity) -> Quantity:
+        names = {table.name for table in quantity.tables}
+        where = {name: (*quantity.where.get(name, ()), *self.where.get(name, ())) for name in names}
+        return replace(quantity, where={name: conditions for name, conditions in where.items() if conditions})
+
+    def query(self, study: Study, chosen: Cohort) -> str:
+        """Return the pandas code that makes the frame, `frame`, from the Parquet files; see `Figure.query`."""
+        quantities = [self._limited(quantity) for quantity in self.quantities]
+        tables = {table.name: table for quantity in quantities for table in quantity.tables}
+        where = {name: conditions for quantity in quantities for name, conditions in quantity.where.items()}
+        reads = [_reading(RUNS)] + [
+            _reading(table, where.get(name)) for name, table in tables.items() if table is not RUNS
+        ]
+        sources = dict.fromkeys(quantity.source for quantity in quantities)
+        body = [
+            *(source + "\n\n" for source in sources),
+            *(inspect.getsource(step).strip() + "\n\n" for step in self.steps),
+            f"frame = networks[{[*self.by, 'network_id']}]",
+        ]
+        for i, quantity in enumerate(quantities):
+            how = 'on="network_id"' if i == 0 else 'how="outer"'
+            named = f'{quantity.call}.dropna(subset="value").rename(columns={{"value": "{quantity.name}"}})'
+            body.append(f"frame = frame.merge({named}, {how})")
+        if len(quantities) > 1:
+            body.append(f"frame = frame.dropna(subset={[*self.by]})")
+        body += [f"frame = {step.__name__}(frame)" for step in self.steps]
+        text = "\n".join(body)
+        imports = [name for name in ("import numpy as np",) if "np." in text] + ["import pandas as pd"]
+        reader = "    return pd.read_parquet(table, filters=filters)"
+        if study.sweeps != (study.folder,):
+            imports = ["from pathlib import Path", "", *imports]
+            reader = (
+                '    parts = [pd.read_parquet(path, filters=filters) for path in sorted(Path().glob(f"*/{table}"))]\n'
+                "    return pd.concat(parts).drop_duplicates(key, ignore_index=True)  # networks count once"
+            )
+        # One condition a line; no condition has a double quote in it.
+        conditions = '    "' + ' and "\n    "'.join(chosen.conditions) + '"'
+        lines = [*imports, "", "", "def read(table, key, filters=None):", reader, "", "", *reads]
+        lines += [f"networks = runs.query(\n{conditions}\n)", "", "", text]
+        return "\n".join(lines) + "\n"
+
+
+def _reading(table: Table, where: Sequence[Where] | None = None) -> str:
+    condition = f", {list(where)!r}" if where else ""
+    return f'{table.name} = read("{table.name}", {list(table.key)}{condition})'
 
 
 def make(
@@ -186,10 +200,8 @@ def make(
     found: tuple[pd.DataFrame, ...],
     draw: Callable[[], Drawing],
     *,
-    tables: Sequence[Table],
-    body: str,
+    frame: Frame,
     missing: str,
-    where: Mapping[str, Sequence[Where]] | None = None,
 ) -> Figure:
     """Put a figure together.
 
@@ -197,19 +209,17 @@ def make(
         study: the results.
         words: id, title and caption; the caption without its last sentence, the networks' scale.
         chosen: its networks.
-        found: the computed frames, a named tuple.
+        found: the computed frames, a named tuple; the first is what `frame` makes.
         draw: draws them.
-        tables: see `script`.
-        body: see `script`.
+        frame: what makes the main frame.
         missing: see `Figure`.
-        where: see `script`.
     """
     return Figure(
         words.id,
         words.title,
         "" if missing else " ".join([*words.caption.split(), chosen.note]),
         dict(zip(found._fields, found, strict=True)),  # type: ignore[attr-defined]
-        script(study, chosen, tables, body, where),
+        frame.query(study, chosen),
         missing,
         draw,
     )
@@ -225,14 +235,14 @@ def per_cell(rows: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
 
     Returns:
         One row a cell, sorted: `by`, `networks`, `mean`, and `low` and `high`, the 95 % interval of the mean over
-        networks (see `analysis.quantities.reach.interval`).
+        networks (see `analysis.stats.intervals.bootstrap`).
     """
     known = rows[rows[value].notna()]
     cells, groups = [], []
     for cell, group in known.groupby(list(by), sort=True, dropna=False):
         cells.append(cell)
         groups.append(group[value].to_numpy(dtype=float))
-    low, high = measures.intervals(groups)
+    low, high = bootstraps(groups)
     frame = pd.DataFrame(cells, columns=list(by))
     return frame.assign(
         networks=[len(group) for group in groups],
@@ -338,6 +348,6 @@ def unmeasured(study: Study, chosen: Cohort, rows: pd.DataFrame, command: str, s
 
 def to_run(study: Study, sweep: str, options: str = "") -> str:
     """Return the command that trains a sweep's networks, at the scale of these results."""
-    scales = set(study.networks["scale"])
-    scale = next((name for name in reversed(SCALES) if name in scales), "quick")
+    scales = study.networks["scale"]
+    scale = scales.mode().iloc[0] if len(scales) else "quick"
     return " ".join([f"python sweeps/{sweep}.py --scale {scale} --storage {study.storage}", *options.split()])

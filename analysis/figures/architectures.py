@@ -7,16 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import style
-from analysis.figures._figure import BASE, Cohort, Figure, Words, cohort, each, make, untrained
-from tsrnn.io.schemas import SOLVED
-
-_GATED = ("k == '1'", "weight_decay == 0")
-
-_QUERY = """
-frame = networks.merge(solved, on="network_id")[["architecture", "curriculum", "network_id", "n", "epoch"]]
-"""
+from analysis.figures._figure import Cohort, Figure, Frame, Words, among, cohort, each, make, untrained
+from analysis.quantities import pace
 
 
 class Progress(NamedTuple):
@@ -36,12 +31,18 @@ def compute(networks: pd.DataFrame, solved: pd.DataFrame) -> Progress:
 
     Args:
         networks: rows of `Study.networks`.
-        solved: the table `solved`.
+        solved: architecture, curriculum, network_id, n and epoch (in which n was solved).
     """
-    own = networks[["architecture", "curriculum", "network_id"]]
-    rows = own.merge(solved, on="network_id")[["architecture", "curriculum", "network_id", "n", "epoch"]]
     ends = networks[["architecture", "curriculum", "network_id", "epochs", "max_n"]]
-    return Progress(rows.sort_values(["network_id", "n"], ignore_index=True), ends.reset_index(drop=True))
+    return Progress(solved, ends.reset_index(drop=True))
+
+
+def by_epoch(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with the epoch that N was solved in called epoch, sorted."""
+    return frame.rename(columns={"epoch_solved": "epoch"}).sort_values(["network_id", "n"], ignore_index=True)
+
+
+_FRAME = Frame(("architecture", "curriculum"), (pace.epoch_solved,), (by_epoch,))
 
 
 def draw(found: Progress) -> Drawing:
@@ -85,20 +86,12 @@ def draw(found: Progress) -> Drawing:
 
 
 def _figure(study: Study, words: Words, conditions: tuple[str, ...], kinds: tuple[str, ...], subject: str) -> Figure:
-    parts = [
-        cohort(
-            study,
-            *(BASE if kind == "leaky" else (f"architecture == '{kind}'", *_GATED)),
-            "task == 'parity'",
-            *conditions,
-        )
-        for kind in kinds
-    ]
+    parts = [cohort(study, Cell(curriculum=None, architecture=kind), *conditions) for kind in kinds]
     parts = [part for part in parts if len(part.networks)] or parts[:1]
-    where = " or ".join(f"({part.where})" for part in parts)
-    chosen = Cohort(pd.concat([part.networks for part in parts]), where, parts[-1].note)
-    found = compute(chosen.networks, study.load(SOLVED))
-    subjects = Cohort(chosen.networks.query(subject), "", "")
+    where = " or ".join(f"({' and '.join(part.conditions)})" for part in parts)
+    chosen = Cohort(pd.concat([part.networks for part in parts]), (where,), parts[-1].note)
+    found = compute(chosen.networks, _FRAME.rows(study, chosen.networks))
+    subjects = among(chosen, subject)
     shown = chosen.networks.assign(curriculum=chosen.networks["architecture"] + "-" + chosen.networks["curriculum"])
     caption = f"""{words.caption} An epoch of gated networks has at most 300 steps of batches of at most 64, by Adam.
         {each(shown.assign(curriculum=shown["architecture"]))}, over all curricula."""
@@ -109,8 +102,7 @@ def _figure(study: Study, words: Words, conditions: tuple[str, ...], kinds: tupl
         chosen,
         found,
         partial(draw, found),
-        tables=[SOLVED],
-        body=_QUERY,
+        frame=_FRAME,
         missing=untrained(study, subjects, own, "architectures"),
     )
 

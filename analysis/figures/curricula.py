@@ -11,10 +11,11 @@ from matplotlib.figure import Figure as Drawing
 from analysis.data.study import Study
 from analysis.figures import style
 from analysis.figures._figure import (
-    BASE,
+    MAIN,
     MEANS,
     Cohort,
     Figure,
+    Frame,
     Words,
     cohort,
     each,
@@ -26,35 +27,43 @@ from analysis.figures._figure import (
     supported,
     untrained,
 )
-from tsrnn.io.schemas import EPOCHS, SOLVED
+from analysis.quantities import pace
 
 TASKS = ("parity", "dms")
 
-_TWO = (*BASE, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
-_ALONE = (*BASE, "curriculum.str.startswith('none-')", "task in ['parity', 'dms']")
+_TWO = ("curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
+_ALONE = ("curriculum.str.startswith('none-')", "task in ['parity', 'dms']")
 
 # Learning curves have at most so many points.
 _POINTS = 200
 
-_SCRATCH_QUERY = """
-last = epochs.loc[epochs.groupby("network_id")["epoch"].idxmax()].set_index("network_id")
-frame = networks.join(last[["epoch", "accuracy_newest"]], on="network_id", how="inner")
-frame["n"] = frame["curriculum"].str.removeprefix("none-").astype(int)
-frame["solved"] = frame["network_id"].isin(solved["network_id"])
-frame = frame[["task", "n", "network_id", "epoch", "accuracy_newest", "solved"]]
-"""
 
-_CURVES_QUERY = """
-frame = networks.merge(epochs, on="network_id")
-frame["n"] = frame["curriculum"].str.removeprefix("none-").astype(int)
-frame = frame[["task", "n", "network_id", "epoch", "accuracy_newest"]]
-"""
+def last_epoch(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a network: the N it was trained on, its last epoch, its accuracy then, whether it solved N."""
+    last = frame.loc[frame.groupby("network_id")["epoch"].idxmax()]
+    rows = last.assign(n=last["curriculum"].str.removeprefix("none-").astype(int), solved=last["max_n"] > 0)
+    rows = rows.rename(columns={"learning_curve": "accuracy_newest"})
+    return rows[["task", "n", "network_id", "epoch", "accuracy_newest", "solved"]].reset_index(drop=True)
 
-STEPS_QUERY = """
-frame = networks.merge(solved, on="network_id")[
-    ["task", "curriculum", "network_id", "n", "epoch", "epochs_taken"]
-]
-"""
+
+def every_epoch(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the learning curves with the N that each network was trained on."""
+    rows = frame.assign(n=frame["curriculum"].str.removeprefix("none-").astype(int))
+    rows = rows.rename(columns={"learning_curve": "accuracy_newest"})
+    rows = rows[["task", "n", "network_id", "epoch", "accuracy_newest"]]
+    return rows.sort_values(["task", "n", "network_id", "epoch"], ignore_index=True)
+
+
+def named_as_in_solved(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with the names that the table `solved` has, sorted by network and N."""
+    rows = frame.rename(columns={"epoch_solved": "epoch"})
+    return rows.sort_values(["task", "curriculum", "network_id", "n"], ignore_index=True)
+
+
+_SCRATCH = Frame(("task", "curriculum"), (pace.learning_curve, pace.max_n), (last_epoch,))
+_CURVES = Frame(("task", "curriculum"), (pace.learning_curve,), (every_epoch,))
+STEPS = Frame(("task", "curriculum"), (pace.epoch_solved, pace.epochs_taken), (named_as_in_solved,))
+"""When each network solved each N, and how many epochs that took."""
 
 
 class Scratch(NamedTuple):
@@ -69,20 +78,12 @@ class Scratch(NamedTuple):
     cells: pd.DataFrame
 
 
-def compute_scratch(networks: pd.DataFrame, epochs: pd.DataFrame, solved: pd.DataFrame) -> Scratch:
+def compute_scratch(frame: pd.DataFrame) -> Scratch:
     """Return how many epochs each network took, or trained in vain.
 
     Args:
-        networks: rows of `Study.networks` without a curriculum.
-        epochs: the table `epochs`.
-        solved: the table `solved`.
+        frame: what `last_epoch` returns.
     """
-    last = epochs.loc[epochs.groupby("network_id")["epoch"].idxmax()].set_index("network_id")
-    frame = networks.join(last[["epoch", "accuracy_newest"]], on="network_id", how="inner")
-    frame = frame.assign(
-        n=frame["curriculum"].str.removeprefix("none-").astype(int),
-        solved=frame["network_id"].isin(solved["network_id"]),
-    )[["task", "n", "network_id", "epoch", "accuracy_newest", "solved"]].reset_index(drop=True)
     cells = per_cell(frame, ["task", "n"], "epoch")
     counts = frame.groupby(["task", "n"])["solved"].sum().rename("solved").astype(int)
     return Scratch(frame, cells.join(counts, on=["task", "n"]))
@@ -135,14 +136,6 @@ class Curves(NamedTuple):
     epochs: pd.DataFrame
 
 
-def compute_curves(networks: pd.DataFrame, epochs: pd.DataFrame) -> Curves:
-    """Return the accuracy of each network without a curriculum, epoch by epoch."""
-    frame = networks[["network_id", "task", "curriculum"]].merge(epochs, on="network_id")
-    frame = frame.assign(n=frame["curriculum"].str.removeprefix("none-").astype(int))
-    frame = frame[["task", "n", "network_id", "epoch", "accuracy_newest"]]
-    return Curves(frame.sort_values(["task", "n", "network_id", "epoch"], ignore_index=True))
-
-
 def draw_curves(found: Curves) -> Drawing:
     """Draw a panel a task: a line a network, N as the shade."""
     tasks = [task for task in TASKS if task in set(found.epochs["task"])]
@@ -189,13 +182,10 @@ def compute_steps(networks: pd.DataFrame, solved: pd.DataFrame) -> Steps:
 
     Args:
         networks: rows of `Study.networks`.
-        solved: the table `solved`.
+        solved: what `STEPS` makes of them.
     """
-    keys = ["task", "curriculum", "network_id"]
-    frame = networks[keys].merge(solved, on="network_id")[[*keys, "n", "epoch", "epochs_taken"]]
-    frame = frame.sort_values([*keys, "n"], ignore_index=True)
-    ends = networks[[*keys, "epochs", "max_n"]].reset_index(drop=True)
-    return Steps(frame, per_cell(frame, ["task", "curriculum", "n"], "epochs_taken"), ends)
+    ends = networks[["task", "curriculum", "network_id", "epochs", "max_n"]].reset_index(drop=True)
+    return Steps(solved, per_cell(solved, ["task", "curriculum", "n"], "epochs_taken"), ends)
 
 
 def draw_progress(found: Steps) -> Drawing:
@@ -248,8 +238,8 @@ def draw_epochs_taken(found: Steps) -> Drawing:
 
 def figure_3a(study: Study) -> Figure:
     """Figure 3a: epochs that networks without a curriculum take."""
-    chosen = cohort(study, *_ALONE)
-    found = compute_scratch(chosen.networks, study.load(EPOCHS), study.load(SOLVED))
+    chosen = cohort(study, MAIN, *_ALONE)
+    found = compute_scratch(_SCRATCH.rows(study, chosen.networks))
     caption = f"""Networks trained on one N from scratch, without a curriculum: epochs until the accuracy exceeded 98 %
         (dots), or trained in vain (crosses); bars are means over both. Above: how many solved it.
         {numbers(found.cells["networks"])} for each N. {intervals(found.cells["networks"])}"""
@@ -259,16 +249,15 @@ def figure_3a(study: Study) -> Figure:
         chosen,
         found,
         partial(draw_scratch, found),
-        tables=[EPOCHS, SOLVED],
-        body=_SCRATCH_QUERY,
+        frame=_SCRATCH,
         missing=untrained(study, chosen, found.networks, "no_curriculum"),
     )
 
 
 def figure_s13(study: Study) -> Figure:
     """Figure S13: their learning curves."""
-    chosen = cohort(study, *_ALONE)
-    found = compute_curves(chosen.networks, study.load(EPOCHS))
+    chosen = cohort(study, MAIN, *_ALONE)
+    found = Curves(_CURVES.rows(study, chosen.networks))
     sizes = found.epochs.groupby(["task", "n"])["network_id"].nunique()
     caption = f"""Test accuracy, epoch by epoch, of networks trained on one N without a curriculum; a line is a network,
         its colour is N. Dashed: 98 %, where N counts as solved and training ends. {numbers(sizes)} for each N."""
@@ -278,15 +267,14 @@ def figure_s13(study: Study) -> Figure:
         chosen,
         found,
         partial(draw_curves, found),
-        tables=[EPOCHS],
-        body=_CURVES_QUERY,
+        frame=_CURVES,
         missing=untrained(study, chosen, found.epochs, "no_curriculum"),
     )
 
 
 def figure_3b(study: Study) -> Figure:
     """Figure 3b: the largest N solved, by epoch."""
-    chosen = cohort(study, *_TWO)
+    chosen = cohort(study, MAIN, *_TWO)
     caption = f"""The largest N solved, by epochs trained; a line is a network, a dot is where it stands or ended.
         {each(chosen.networks)}."""
     return _steps(study, chosen, Words("3b", "Largest N solved under two curricula", caption), draw_progress)
@@ -294,7 +282,7 @@ def figure_3b(study: Study) -> Figure:
 
 def figure_3c(study: Study) -> Figure:
     """Figure 3c: epochs that each N took."""
-    chosen = cohort(study, *_TWO)
+    chosen = cohort(study, MAIN, *_TWO)
     caption = f"""Epochs trained in the curriculum's step that solved N: networks (dots) and their {MEANS}.
         {each(chosen.networks)}. {intervals(sizes(chosen.networks))}"""
     return _steps(
@@ -303,14 +291,13 @@ def figure_3c(study: Study) -> Figure:
 
 
 def _steps(study: Study, chosen: Cohort, words: Words, draw: Callable[[Steps], Drawing]) -> Figure:
-    found = compute_steps(chosen.networks, study.load(SOLVED))
+    found = compute_steps(chosen.networks, STEPS.rows(study, chosen.networks))
     return make(
         study,
         words,
         chosen,
         found,
         partial(draw, found),
-        tables=[SOLVED],
-        body=STEPS_QUERY,
+        frame=STEPS,
         missing=untrained(study, chosen, found.solved, "curricula"),
     )

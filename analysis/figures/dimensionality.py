@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import _against_n, style
 from analysis.figures._against_n import AgainstN, Panel, curriculum_looks, slope
 from analysis.figures._figure import (
-    BASE,
+    MAIN,
     MEANS,
     Figure,
+    Frame,
     Words,
     cohort,
     each,
@@ -22,21 +24,14 @@ from analysis.figures._figure import (
     sizes,
     unmeasured,
 )
-from tsrnn.io.schemas import CONNECTIVITY, DIMENSIONALITY
+from analysis.quantities import connectivity
 
 KNEE = 20
 """The N up to which, and beyond which, the paper fits lines to the dimensionality of N-DMS networks."""
 
-_CONNECTIVITY_QUERY = """
-frame = networks.merge(connectivity, on="network_id")[["task", "curriculum", "network_id", "n", "weight_mean"]]
-"""
-
-_DIMENSIONALITY_QUERY = """
-frame = networks.merge(dimensionality, on="network_id")
-frame = frame[["task", "curriculum", "network_id", "n", "components", "participation_ratio"]]
-"""
-
-_POOLED = (("trial", "==", -1),)
+_CELLS = ("task", "curriculum")
+_CONNECTIVITY = Frame(_CELLS, (connectivity.weight_mean,))
+_DIMENSIONALITY = Frame(_CELLS, (connectivity.components, connectivity.participation_ratio))
 
 
 class Dimensionality(NamedTuple):
@@ -54,28 +49,15 @@ class Dimensionality(NamedTuple):
     lines: pd.DataFrame
 
 
-def compute_connectivity(networks: pd.DataFrame, connectivity: pd.DataFrame) -> AgainstN:
-    """Return the mean incoming weight against N."""
-    rows = networks[["task", "curriculum", "network_id"]].merge(connectivity, on="network_id")
-    return _against_n.compute(rows, ["task", "curriculum"], ["weight_mean"])
-
-
 def draw_connectivity(found: AgainstN) -> Drawing:
     """Draw a panel a task."""
     tasks = style.ordered(found.networks["task"])
-    panels = [[Panel("weight_mean", "mean incoming weight", style.word(t), {"task": t}, 0) for t in tasks]]
+    panels = [[Panel("weight_mean", connectivity.weight_mean.label, style.word(t), {"task": t}, 0) for t in tasks]]
     return _against_n.draw(found, panels, "curriculum", curriculum_looks(found.networks["curriculum"]))
 
 
-def compute_dimensionality(networks: pd.DataFrame, dimensionality: pd.DataFrame) -> Dimensionality:
-    """Return the number of components against N, and the lines that the paper fits.
-
-    Args:
-        networks: rows of `Study.networks`.
-        dimensionality: rows of the table, of trials pooled.
-    """
-    rows = networks[["task", "curriculum", "network_id"]].merge(dimensionality, on="network_id")
-    against = _against_n.compute(rows, ["task", "curriculum"], ["components", "participation_ratio"])
+def with_lines(against: AgainstN) -> Dimensionality:
+    """Add the lines that the paper fits to the number of components against N."""
     lines = []
     for (task, curriculum), group in against.networks.dropna(subset="components").groupby(["task", "curriculum"]):
         parts = {"all": group, f"to {KNEE}": group[group["n"] <= KNEE], f"beyond {KNEE}": group[group["n"] > KNEE]}
@@ -96,7 +78,7 @@ def draw_dimensionality(found: Dimensionality, parts: tuple[str, ...]) -> Drawin
         found: of one task.
         parts: such as ("all",), or ("to 20", "beyond 20").
     """
-    panels = [[Panel("components", "components for 90 % of variance")]]
+    panels = [[Panel("components", connectivity.components.label)]]
     looks = curriculum_looks(found.networks["curriculum"])
     figure = _against_n.draw(AgainstN(found.networks, found.cells), panels, "curriculum", looks, width=3.6, height=2.7)
     (axes,) = figure.axes
@@ -116,8 +98,8 @@ def draw_dimensionality(found: Dimensionality, parts: tuple[str, ...]) -> Drawin
 
 def figure_6a(study: Study) -> Figure:
     """Figure 6a: mean incoming weight against N."""
-    chosen = cohort(study, *BASE, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
-    found = compute_connectivity(chosen.networks, study.load(CONNECTIVITY))
+    chosen = cohort(study, MAIN, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
+    found = _against_n.compute(_CONNECTIVITY, study, chosen.networks)
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
     caption = f"""Mean incoming recurrent weight of a neuron, over the neurons of a network that solved N: networks
         (dots) and their {MEANS}. Below 0 (dashed) inhibition outweighs excitation. {each(shown)}.
@@ -128,15 +110,14 @@ def figure_6a(study: Study) -> Figure:
         chosen,
         found,
         partial(draw_connectivity, found),
-        tables=[CONNECTIVITY],
-        body=_CONNECTIVITY_QUERY,
+        frame=_CONNECTIVITY,
         missing=unmeasured(study, chosen, found.networks, "timescales", "curricula"),
     )
 
 
 def _dimensionality(study: Study, words: Words, task: str, parts: tuple[str, ...]) -> Figure:
-    chosen = cohort(study, *BASE, "curriculum in ['single', 'multi']", f"task == '{task}'")
-    found = compute_dimensionality(chosen.networks, study.load(DIMENSIONALITY, where=_POOLED))
+    chosen = cohort(study, Cell(task, None), "curriculum in ['single', 'multi']")
+    found = with_lines(_against_n.compute(_DIMENSIONALITY, study, chosen.networks))
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
     caption = f"""Principal components that hold 90 % of the variance of a network's activity, trials pooled: networks
         (dots), their {MEANS}, and least-squares lines through the networks (dashed). {words.caption} {each(shown)}.
@@ -147,10 +128,8 @@ def _dimensionality(study: Study, words: Words, task: str, parts: tuple[str, ...
         chosen,
         found,
         partial(draw_dimensionality, found, parts),
-        tables=[DIMENSIONALITY],
-        body=_DIMENSIONALITY_QUERY,
+        frame=_DIMENSIONALITY,
         missing=unmeasured(study, chosen, found.networks, "timescales", "curricula"),
-        where={DIMENSIONALITY.name: _POOLED},
     )
 
 

@@ -6,21 +6,24 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import style
-from analysis.figures._figure import BASE, Cohort, Figure, Words, cohort, intervals, make, numbers, per_cell, untrained
-from tsrnn.io.schemas import SOLVED
+from analysis.figures._figure import (
+    Figure,
+    Frame,
+    Words,
+    among,
+    cohort,
+    intervals,
+    make,
+    numbers,
+    per_cell,
+    untrained,
+)
+from analysis.quantities import pace
 
-# Without the condition that taus are trained.
-_ANY_TAU = tuple(condition for condition in BASE if not condition.startswith("tau"))
-_OUTSIDE = tuple(condition.replace("inside", "outside") for condition in _ANY_TAU)
-
-_QUERY = """
-max_n = solved.groupby("network_id")["n"].max().rename("max_n")
-frame = networks.join(max_n, on="network_id").fillna({"max_n": 0})[
-    ["task", "curriculum", "tau", "network_id", "max_n"]
-]
-"""
+_FRAME = Frame(("task", "curriculum", "tau"), (pace.max_n,))
 
 
 class MaxN(NamedTuple):
@@ -35,13 +38,12 @@ class MaxN(NamedTuple):
     cells: pd.DataFrame
 
 
-def compute(networks: pd.DataFrame) -> MaxN:
+def compute(frame: pd.DataFrame) -> MaxN:
     """Return the largest N that each network has solved, and their means.
 
     Args:
-        networks: rows of `Study.networks`.
+        frame: task, curriculum, tau, network_id and max_n.
     """
-    frame = networks[["task", "curriculum", "tau", "network_id", "max_n"]].reset_index(drop=True)
     return MaxN(frame, per_cell(frame, ["task", "curriculum", "tau"], "max_n"))
 
 
@@ -76,12 +78,12 @@ def matching(frame: pd.DataFrame, cell: dict[str, str]) -> pd.DataFrame:
     return frame[(frame[list(cell)] == pd.Series(cell)).all(axis=1)]
 
 
-def build(study: Study, id: str, title: str, conditions: tuple[str, ...], options: str = "") -> Figure:
-    """Make one of the figures, of the networks that meet the conditions."""
-    chosen = cohort(study, *conditions, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
-    found = compute(chosen.networks)
+def build(study: Study, id: str, title: str, cell: Cell, options: str = "") -> Figure:
+    """Make one of the figures, of the networks of a cell, whatever their tau."""
+    chosen = cohort(study, cell, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
+    found = compute(_FRAME.rows(study, chosen.networks))
     # Without fixed taus there is nothing to compare.
-    fixed = Cohort(chosen.networks[chosen.networks["tau"] != "trained"], "", "")
+    fixed = among(chosen, "tau != 'trained'")
     running = int((chosen.networks["status"] == "running").sum())
     caption = (
         f"The largest N each network has solved (dots) and their mean (bars), by the constraint on tau. "
@@ -95,8 +97,7 @@ def build(study: Study, id: str, title: str, conditions: tuple[str, ...], option
         chosen,
         found,
         partial(draw, found),
-        tables=[SOLVED],
-        body=_QUERY,
+        frame=_FRAME,
         missing=untrained(study, fixed, fixed.networks, "fixed_tau", options),
     )
 
@@ -104,15 +105,15 @@ def build(study: Study, id: str, title: str, conditions: tuple[str, ...], option
 def figure_4a(study: Study) -> Figure:
     """Figure 4a: parity."""
     title = "Largest N with fixed and trained taus, N-parity"
-    return build(study, "4a", title, (*_ANY_TAU, "task == 'parity'"))
+    return build(study, "4a", title, Cell(curriculum=None, tau=None))
 
 
 def figure_s10(study: Study) -> Figure:
     """Figure S10: DMS."""
-    return build(study, "S10", "Largest N with fixed and trained taus, N-DMS", (*_ANY_TAU, "task == 'dms'"))
+    return build(study, "S10", "Largest N with fixed and trained taus, N-DMS", Cell("dms", None, None))
 
 
 def figure_s11(study: Study) -> Figure:
     """Figure S11: the self-interaction outside of the nonlinearity."""
     title = "Largest N with fixed and trained taus, self-interaction outside"
-    return build(study, "S11", title, _OUTSIDE, "--self-interactions outside")
+    return build(study, "S11", title, Cell(None, None, None, self_interaction="outside"), "--self-interactions outside")

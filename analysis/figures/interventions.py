@@ -1,6 +1,7 @@
 """Trained networks hurt: neurons removed, weights changed, readouts retrained (figures 7a to 7d, S9, S17, S19)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -9,12 +10,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import style
 from analysis.figures._against_n import shared
 from analysis.figures._figure import (
-    BASE,
     Figure,
+    Frame,
+    Step,
     Words,
     cohort,
     each,
@@ -25,37 +28,17 @@ from analysis.figures._figure import (
     supported,
     unmeasured,
 )
-from tsrnn.io.schemas import ABLATION, CONNECTIVITY, HEADS_RETRAINING, INHIBITION, PERTURBATION, Table
+from analysis.quantities import connectivity, interventions
+from analysis.quantities.base import Quantity
 
-SMALL, LARGE = 5, 30
-"""The N that the paper hurts networks at."""
+LARGE = 30
+"""The N at which the paper changes networks."""
 
 RELATIVE = "relative accuracy"
 
-_PARITY = (*BASE, "curriculum in ['single', 'multi']", "task == 'parity'")
-
-_ABLATION_QUERY = """
-rows = networks[["curriculum", "network_id"]].merge(ablation[ablation["removed"] != "none"], on="network_id")
-rows["manner"] = (rows["neuron"] < 0).map({True: "together", False: "alone"})
-cells = rows.groupby(["curriculum", "network_id", "n", "removed", "manner"], as_index=False)
-frame = cells[["relative_accuracy", "tau"]].mean()
-"""
-
-_PERTURBATION_QUERY = """
-rows = networks.merge(perturbation, on="network_id")
-cells = rows.groupby(["curriculum", "network_id", "n", "perturbation"], as_index=False)
-frame = cells[["relative_accuracy"]].mean()
-"""
-
-_INHIBITION_QUERY = """
-frame = networks.merge(inhibition, on="network_id")[
-    ["curriculum", "network_id", "n", "change", "relative_accuracy", "activity_low", "activity_high", "exploded"]
-]
-"""
-
-_HEADS_QUERY = """
-frame = networks.merge(heads_retraining, on="network_id")[["curriculum", "network_id", "n", "head", "accuracy"]]
-"""
+_PARITY = Cell(curriculum=None)
+_TWO = "curriculum in ['single', 'multi']"
+_BY = ("curriculum",)
 
 
 class Ablation(NamedTuple):
@@ -73,19 +56,19 @@ class Ablation(NamedTuple):
     taus: pd.DataFrame
 
 
-def compute_ablation(networks: pd.DataFrame, ablation: pd.DataFrame) -> Ablation:
+def compute_ablation(rows: pd.DataFrame) -> Ablation:
     """Return the mean effect of removing neurons from each network, and its mean over networks.
 
     Args:
-        networks: rows of `Study.networks`.
-        ablation: the table, at one N.
+        rows: curriculum, network_id, n, removed, manner, relative_accuracy and tau, at one N.
     """
-    rows = networks[["curriculum", "network_id"]].merge(ablation[ablation["removed"] != "none"], on="network_id")
-    rows = rows.assign(manner=(rows["neuron"] < 0).map({True: "together", False: "alone"}))
-    keys = ["curriculum", "network_id", "n", "removed", "manner"]
-    means = rows.groupby(keys)[["relative_accuracy", "tau"]].mean().reset_index()
     by = ["curriculum", "n", "removed", "manner"]
-    return Ablation(means, per_cell(means, by, "relative_accuracy"), per_cell(means, by, "tau"))
+    return Ablation(rows, per_cell(rows, by, "relative_accuracy"), per_cell(rows, by, "tau"))
+
+
+def named_as_in_the_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with the names that the table `ablation` has."""
+    return frame.rename(columns={"ablated_accuracy": "relative_accuracy", "ablated_tau": "tau"})
 
 
 _MANNERS = {"alone": "one at a time", "together": "all together"}
@@ -158,17 +141,20 @@ class Response(NamedTuple):
     cells: pd.DataFrame
 
 
-def compute_perturbation(networks: pd.DataFrame, perturbation: pd.DataFrame) -> Response:
-    """Return each network's mean relative accuracy at each strength, and the means over networks (figures 7c, 7d).
+def compute_response(rows: pd.DataFrame, strength: str) -> Response:
+    """Return each network's relative accuracy at each strength, and the means over networks (figures 7c to 7e).
 
     Args:
-        networks: rows of `Study.networks`.
-        perturbation: the table, of weights or of taus, at one N.
+        rows: curriculum, network_id, n, the column `strength` and relative_accuracy, at one N.
+        strength: the column of strengths.
     """
-    rows = networks[["curriculum", "network_id"]].merge(perturbation, on="network_id")
-    keys = ["curriculum", "network_id", "n", "perturbation"]
-    means = rows.groupby(keys)[["relative_accuracy"]].mean().reset_index()
-    return Response(means, per_cell(means, ["curriculum", "n", "perturbation"], "relative_accuracy"))
+    frame = rows.sort_values(["curriculum", "network_id", "n", strength], ignore_index=True)
+    return Response(frame, per_cell(frame, ["curriculum", "n", strength], "relative_accuracy"))
+
+
+def as_relative_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with its last column called relative_accuracy."""
+    return frame.rename(columns={frame.columns[-1]: "relative_accuracy"})
 
 
 def draw_perturbation(found: Response, label: str) -> Drawing:
@@ -203,8 +189,7 @@ class Inhibition(NamedTuple):
     """Scaled inhibition, and the balance of weights.
 
     Attributes:
-        networks: one row a network and change: curriculum, network_id, n, change, relative_accuracy, activity_low,
-            activity_high, exploded.
+        networks: one row a network and change: curriculum, network_id, n, change, inhibited_accuracy, activity_range.
         cells: one row a curriculum, n, change and quantity: networks, mean, low, high.
         weights: one row a network and N: curriculum, network_id, n, weight_positive, weight_negative, tau_correlation.
         weight_cells: one row a curriculum, n and quantity: networks, mean, low, high.
@@ -217,25 +202,26 @@ class Inhibition(NamedTuple):
 
 
 _WEIGHTS = ("weight_positive", "weight_negative", "tau_correlation")
-_ACTIVITY = ("relative_accuracy", "activity_low", "activity_high")
+_INHIBITED = ("inhibited_accuracy", "activity_range")
 
 
-def compute_inhibition(networks: pd.DataFrame, inhibition: pd.DataFrame, connectivity: pd.DataFrame) -> Inhibition:
+def compute_inhibition(rows: pd.DataFrame, weights: pd.DataFrame) -> Inhibition:
     """Return what scaling the negative weights does, and how the weights are balanced at each N (figure S19).
 
     Args:
-        networks: rows of `Study.networks`.
-        inhibition: the table, at one N.
-        connectivity: the table.
+        rows: curriculum, network_id, n, change, inhibited_accuracy and activity_range, at one N.
+        weights: curriculum, network_id, n, weight_positive, weight_negative and tau_correlation.
     """
-    own = networks[["curriculum", "network_id"]]
-    columns = ["curriculum", "network_id", "n", "change", *_ACTIVITY, "exploded"]
-    rows = own.merge(inhibition, on="network_id")[columns].sort_values(columns[:4], ignore_index=True)
-    cells = [per_cell(rows, ["curriculum", "n", "change"], name).assign(quantity=name) for name in _ACTIVITY]
-    weights = own.merge(connectivity, on="network_id")[["curriculum", "network_id", "n", *_WEIGHTS]]
-    weights = weights.sort_values(["curriculum", "network_id", "n"], ignore_index=True)
-    parts = [per_cell(weights, ["curriculum", "n"], name).assign(quantity=name) for name in _WEIGHTS]
-    return Inhibition(rows, pd.concat(cells, ignore_index=True), weights, pd.concat(parts, ignore_index=True))
+    frame = rows.sort_values(["curriculum", "network_id", "n", "change"], ignore_index=True)
+    cells = [per_cell(frame, ["curriculum", "n", "change"], name).assign(quantity=name) for name in _INHIBITED]
+    own = weights.sort_values(["curriculum", "network_id", "n"], ignore_index=True)
+    parts = [per_cell(own, ["curriculum", "n"], name).assign(quantity=name) for name in _WEIGHTS]
+    return Inhibition(frame, pd.concat(cells, ignore_index=True), own, pd.concat(parts, ignore_index=True))
+
+
+def in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame sorted by network and change."""
+    return frame.sort_values(["curriculum", "network_id", "n", "change"], ignore_index=True)
 
 
 def draw_inhibition(found: Inhibition) -> Drawing:
@@ -247,15 +233,10 @@ def draw_inhibition(found: Inhibition) -> Drawing:
         shade = style.colour(curriculum)
         own = found.networks[found.networks["curriculum"] == curriculum]
         cells = found.cells[found.cells["curriculum"] == curriculum]
-        for axes, name in ((grid[0][0], _ACTIVITY[0]), (grid[0][1], _ACTIVITY[1]), (grid[0][1], _ACTIVITY[2])):
+        for axes, name in zip(grid[0], _INHIBITED, strict=True):
             here = cells[cells["quantity"] == name]
             style.line(axes, here["change"], here["mean"], here["low"], here["high"], shade)
             style.dots(axes, own["change"], own[name], shade, s=5, alpha=0.3)
-        burst = own.loc[own["exploded"] > 0, "change"].unique()
-        if len(burst):
-            axes = grid[0][1]
-            at = axes.get_xaxis_transform()
-            axes.scatter(burst, np.full(len(burst), 0.97), marker="x", s=12, linewidths=0.9, color=shade, transform=at)
         if rows == 2:
             weights = found.weight_cells[found.weight_cells["curriculum"] == curriculum]
             places = (("weight_positive", 0, "-"), ("weight_negative", 0, (0, (4, 2))), ("tau_correlation", 1, "-"))
@@ -267,9 +248,8 @@ def draw_inhibition(found: Inhibition) -> Drawing:
                     )
     grid[0][0].axhline(1, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)))
     grid[0][0].set_ylabel(RELATIVE)
-    grid[0][1].set_yscale("symlog", linthresh=1)
-    grid[0][1].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    grid[0][1].set_ylabel("least and greatest activity")
+    grid[0][1].set_yscale("log")
+    grid[0][1].set_ylabel(interventions.activity_range.label)
     for axes in grid[0]:
         axes.set_xlabel("change c of the inhibitory weights")
     if rows == 2:
@@ -295,12 +275,19 @@ class Heads(NamedTuple):
     cells: pd.DataFrame
 
 
-def compute_heads(networks: pd.DataFrame, heads_retraining: pd.DataFrame) -> Heads:
-    """Return the accuracy of retrained readouts, and its mean over networks (figure S17)."""
-    rows = networks[["curriculum", "network_id"]].merge(heads_retraining, on="network_id")
-    rows = rows[["curriculum", "network_id", "n", "head", "accuracy"]]
+def compute_heads(rows: pd.DataFrame) -> Heads:
+    """Return the accuracy of retrained readouts, and its mean over networks (figure S17).
+
+    Args:
+        rows: curriculum, network_id, n, head and accuracy.
+    """
     cells = rows.groupby(["curriculum", "n", "head"])["accuracy"].agg(networks="size", mean="mean").reset_index()
     return Heads(rows, cells)
+
+
+def as_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with its last column called accuracy."""
+    return frame.rename(columns={frame.columns[-1]: "accuracy"})
 
 
 def draw_heads(found: Heads) -> Drawing:
@@ -330,33 +317,49 @@ def draw_heads(found: Heads) -> Drawing:
     return figure
 
 
-def at_n(study: Study, table: Table, networks: pd.DataFrame, wanted: int) -> tuple[int | None, pd.DataFrame]:
-    """Return the N to show the networks at (see `_against_n.shared`), and a table's rows at it."""
-    rows = study.load(table)
-    measured = networks[["curriculum", "network_id"]].merge(rows[["network_id", "n"]].drop_duplicates())
+def at_n(study: Study, quantity: Quantity, networks: pd.DataFrame, wanted: int, step: Step) -> Frame:
+    """Return the frame of a quantity at the N to show the networks at; see `_against_n.shared`.
+
+    Args:
+        study: the results.
+        quantity: measured at some N of each network.
+        networks: rows of `Study.networks`.
+        wanted: the paper's N.
+        step: what is done to the frame.
+    """
+    measured = Frame(_BY, (quantity,)).rows(study, networks)[["curriculum", "network_id", "n"]].drop_duplicates()
     n = shared(measured, wanted)
-    return n, rows[rows["n"] == n]
+    return Frame(_BY, (quantity,), (step,), {table.name: [("n", "==", n or 0)] for table in quantity.tables})
+
+
+def n_of(frame: Frame) -> int:
+    """Return the N that `at_n` chose; 0 where there is none."""
+    ((_, _, n),) = next(iter(frame.where.values()))[:1]
+    return int(n)
+
+
+def _ablation_frame(study: Study, networks: pd.DataFrame, wanted: int) -> Frame:
+    frame = at_n(study, interventions.ablated_accuracy, networks, wanted, named_as_in_the_table)
+    return replace(frame, quantities=(interventions.ablated_accuracy, interventions.ablated_tau))
 
 
 def _ablation(study: Study, id: str, title: str, curriculum: str) -> Figure:
-    chosen = cohort(study, *_PARITY)
-    n, rows = at_n(study, ABLATION, chosen.networks, LARGE)
-    whole = compute_ablation(chosen.networks, rows)
-    found = Ablation(*(frame[frame["curriculum"] == curriculum].reset_index(drop=True) for frame in whole))
-    own = cohort(study, *BASE, f"curriculum == '{curriculum}'", "task == 'parity'")
-    caption = f"""In-time accuracy at N = {n} relative to the intact network (dashed), without the 4 % of neurons of the
-        longest or of the shortest tau: each removed alone (mean over them), and all together. Dots are networks, bars
-        their means. n = {found.networks["network_id"].nunique()} networks. {intervals(found.cells["networks"])}"""
+    chosen = cohort(study, _PARITY, _TWO)
+    frame = _ablation_frame(study, chosen.networks, LARGE)
+    own = cohort(study, Cell(curriculum=curriculum))
+    found = compute_ablation(frame.rows(study, own.networks))
+    caption = f"""In-time accuracy at N = {n_of(frame)} relative to the intact network (dashed), without the 4 % of
+        neurons of the longest or of the shortest tau: each removed alone (mean over them), and all together. Dots are
+        networks, bars their means. n = {found.networks["network_id"].nunique()} networks.
+        {intervals(found.cells["networks"])}"""
     return make(
         study,
         Words(id, title, caption),
         own,
         found,
         partial(draw_ablation, found, curriculum),
-        tables=[ABLATION],
-        body=_ABLATION_QUERY,
+        frame=frame,
         missing=unmeasured(study, own, found.networks, "interventions --kinds ablation", "curricula"),
-        where={ABLATION.name: [("n", "==", n or 0)]},
     )
 
 
@@ -371,34 +374,42 @@ def figure_7b(study: Study) -> Figure:
 
 
 def figure_s9(study: Study) -> Figure:
-    """Figure S9: neurons removed at a small N, and their taus."""
-    chosen = cohort(study, *_PARITY)
-    n, rows = at_n(study, ABLATION, chosen.networks, SMALL)
-    found = compute_ablation(chosen.networks, rows)
+    """Figure S9: neurons removed with the self-interaction outside of the nonlinearity."""
+    chosen = cohort(study, Cell(curriculum=None, self_interaction="outside"), _TWO)
+    frame = _ablation_frame(study, chosen.networks, LARGE)
+    found = compute_ablation(frame.rows(study, chosen.networks))
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
-    caption = f"""Left: tau of the 4 % of neurons of the longest and of the shortest tau (mean over them) at N = {n}.
-        Right: in-time accuracy relative to the intact network (dashed) without them. Dots are networks, bars their
-        means. {each(shown)}. {intervals(sizes(shown))}"""
+    caption = f"""Self-interaction outside of the nonlinearity. Left: tau of the 4 % of neurons of the longest and of
+        the shortest tau (mean over them) at N = {n_of(frame)}. Right: in-time accuracy relative to the intact network
+        (dashed) without them. Dots are networks, bars their means. {each(shown)}. {intervals(sizes(shown))}"""
     return make(
         study,
-        Words("S9", "Neurons removed at a small N, N-parity", caption),
+        Words("S9", "Neurons removed with the self-interaction outside, N-parity", caption),
         chosen,
         found,
         partial(draw_ablated_taus, found),
-        tables=[ABLATION],
-        body=_ABLATION_QUERY,
-        missing=unmeasured(study, chosen, found.networks, "interventions --kinds ablation", "curricula"),
-        where={ABLATION.name: [("n", "==", n or 0)]},
+        frame=frame,
+        missing=unmeasured(study, chosen, found.networks, "interventions --kinds ablation", "nonlinearities"),
     )
 
 
+def perturbation_frame(study: Study, networks: pd.DataFrame, wanted: int, perturbed: str | None = None) -> Frame:
+    """Return the frame of perturbed networks at the N to show: of weights, of taus, or of both."""
+    frame = at_n(study, interventions.perturbed_accuracy, networks, wanted, as_relative_accuracy)
+    if perturbed is None:
+        return frame
+    (table,) = frame.where
+    return replace(frame, where={table: [*frame.where[table], ("perturbed", "==", perturbed)]})
+
+
 def _perturbation(study: Study, words: Words, perturbed: str, label: str) -> Figure:
-    chosen = cohort(study, *_PARITY)
-    n, rows = at_n(study, PERTURBATION, chosen.networks, LARGE)
-    found = compute_perturbation(chosen.networks, rows[rows["perturbed"] == perturbed])
+    chosen = cohort(study, _PARITY, _TWO)
+    frame = perturbation_frame(study, chosen.networks, LARGE, perturbed)
+    found = compute_response(frame.rows(study, chosen.networks), "perturbation")
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
-    caption = f"""In-time accuracy at N = {n} relative to the network as it is (1; chance is 0), {words.caption} Dots
-        are networks (means over random directions), lines their means. {each(shown)}. {intervals(sizes(shown))}"""
+    caption = f"""In-time accuracy at N = {n_of(frame)} relative to the network as it is (1; chance is 0),
+        {words.caption} Dots are networks (means over random directions), lines their means. {each(shown)}.
+        {intervals(sizes(shown))}"""
     kinds = f"interventions --kinds perturb-{perturbed}"
     return make(
         study,
@@ -406,10 +417,8 @@ def _perturbation(study: Study, words: Words, perturbed: str, label: str) -> Fig
         chosen,
         found,
         partial(draw_perturbation, found, label),
-        tables=[PERTURBATION],
-        body=_PERTURBATION_QUERY,
+        frame=frame,
         missing=unmeasured(study, chosen, found.networks, kinds, "curricula"),
-        where={PERTURBATION.name: [("n", "==", n or 0), ("perturbed", "==", perturbed)]},
     )
 
 
@@ -431,8 +440,9 @@ def figure_7d(study: Study) -> Figure:
 
 def figure_s17(study: Study) -> Figure:
     """Figure S17: retrained readouts."""
-    chosen = cohort(study, *_PARITY)
-    found = compute_heads(chosen.networks, study.load(HEADS_RETRAINING))
+    chosen = cohort(study, _PARITY, _TWO)
+    frame = Frame(_BY, (interventions.readout_accuracy,), (as_accuracy,))
+    found = compute_heads(frame.rows(study, chosen.networks))
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
     caption = f"""In-time accuracy on N' of networks that have solved N, with the readout alone retrained on N': mean
         over networks. Right of the steps N' is larger than the network has learnt. {each(shown)}, fewer at N that not
@@ -443,22 +453,24 @@ def figure_s17(study: Study) -> Figure:
         chosen,
         found,
         partial(draw_heads, found),
-        tables=[HEADS_RETRAINING],
-        body=_HEADS_QUERY,
+        frame=frame,
         missing=unmeasured(study, chosen, found.networks, "interventions --kinds heads-retraining", "curricula"),
     )
 
 
 def figure_s19(study: Study) -> Figure:
     """Figure S19: scaled inhibition, and the balance of weights."""
-    chosen = cohort(study, *_PARITY)
-    n, rows = at_n(study, INHIBITION, chosen.networks, LARGE)
-    found = compute_inhibition(chosen.networks, rows, study.load(CONNECTIVITY))
+    chosen = cohort(study, _PARITY, _TWO)
+    frame = at_n(study, interventions.inhibited_accuracy, chosen.networks, LARGE, in_order)
+    frame = replace(frame, quantities=(interventions.inhibited_accuracy, interventions.activity_range))
+    weights = Frame(
+        _BY, (connectivity.weight_positive, connectivity.weight_negative, connectivity.tau_correlation)
+    ).rows(study, chosen.networks)
+    found = compute_inhibition(frame.rows(study, chosen.networks), weights)
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
-    exploded = found.networks[found.networks["exploded"] > 0]["network_id"].nunique()
-    caption = f"""Above: each negative weight multiplied by 1 + c, at N = {n}: in-time accuracy relative to the network
-        as it is (left), and the least and greatest activity of a neuron (right; crosses: the activity of a network
-        left the range of floating-point numbers, seen in {exploded}). Dots are networks, lines their means. """
+    caption = f"""Above: each negative weight multiplied by 1 + c, at N = {n_of(frame)}: in-time accuracy relative to
+        the network as it is (left), and the largest absolute activity of a neuron (right; activity that left the range
+        of floating-point numbers is drawn at the largest of them). Dots are networks, lines their means. """
     if len(found.weights):
         caption += """Below: positive (full) and negative (dashed) part of the mean incoming weight against N (means
             where at least half of the networks have it), and the correlation over neurons of mean incoming weight and
@@ -473,8 +485,6 @@ def figure_s19(study: Study) -> Figure:
         chosen,
         found,
         partial(draw_inhibition, found),
-        tables=[INHIBITION],
-        body=_INHIBITION_QUERY,
+        frame=frame,
         missing=unmeasured(study, chosen, found.networks, "interventions --kinds inhibition", "curricula"),
-        where={INHIBITION.name: [("n", "==", n or 0)]},
     )

@@ -1,19 +1,20 @@
 """Networks retrained on larger N (figure 7e), and hurt and retrained with a sliding window beside them (S14)."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import style
 from analysis.figures._figure import (
-    BASE,
     Figure,
-    Where,
+    Frame,
     Words,
+    among,
     cohort,
     each,
     intervals,
@@ -23,31 +24,23 @@ from analysis.figures._figure import (
     sizes,
     unmeasured,
 )
-from analysis.figures.interventions import LARGE, Response, at_n, respond
-from tsrnn.io.schemas import PERTURBATION, RETRAINING, Table
+from analysis.figures.interventions import (
+    LARGE,
+    Response,
+    as_relative_accuracy,
+    at_n,
+    compute_response,
+    n_of,
+    perturbation_frame,
+    respond,
+)
+from analysis.quantities import interventions
+from tsrnn.io.schemas import RETRAINING
 
 SOURCE, LATER_SOURCE = 16, 31
 """The N that the paper retrains networks from."""
 
-_PARITY = (*BASE, "task == 'parity'")
-
-_RETRAINING_QUERY = """
-frame = networks[["curriculum", "network_id"]].merge(retraining, on="network_id")
-frame = frame[["curriculum", "network_id", "n", "retrained_n", "relative_accuracy"]]
-"""
-
-
-def compute_retraining(networks: pd.DataFrame, retraining: pd.DataFrame) -> Response:
-    """Return the relative accuracy of each network on each N' it was retrained on, and the means over networks.
-
-    Args:
-        networks: rows of `Study.networks`.
-        retraining: the table, from one N; its rows with N' = N are the networks as they were.
-    """
-    rows = networks[["curriculum", "network_id"]].merge(retraining, on="network_id")
-    keys = ["curriculum", "network_id", "n", "retrained_n"]
-    rows = rows[[*keys, "relative_accuracy"]].sort_values(keys, ignore_index=True)
-    return Response(rows, per_cell(rows, ["curriculum", "n", "retrained_n"], "relative_accuracy"))
+_PARITY = Cell(curriculum=None)
 
 
 def draw_retraining(found: Response) -> Drawing:
@@ -58,7 +51,7 @@ def draw_retraining(found: Response) -> Drawing:
     return figure
 
 
-def _against_larger(axes, found: Response) -> None:  # type: ignore[no-untyped-def]
+def _against_larger(axes: Axes, found: Response) -> None:
     respond(axes, found, "retrained_n", log=False)
     axes.set_title(f"from N = {found.cells['n'].iloc[0]}")
     axes.set_xlabel("N' that was retrained")
@@ -67,10 +60,12 @@ def _against_larger(axes, found: Response) -> None:  # type: ignore[no-untyped-d
 
 def figure_7e(study: Study) -> Figure:
     """Figure 7e: networks retrained on larger N."""
-    chosen = cohort(study, *_PARITY, "curriculum in ['single', 'multi']")
-    n, rows = at_n(study, RETRAINING, chosen.networks, SOURCE)
-    found = compute_retraining(chosen.networks, rows)
-    epochs = int(rows["epochs"].max()) if len(rows) else 0
+    chosen = cohort(study, _PARITY, "curriculum in ['single', 'multi']")
+    frame = at_n(study, interventions.retrained_accuracy, chosen.networks, SOURCE, as_relative_accuracy)
+    found = compute_response(frame.rows(study, chosen.networks), "retrained_n")
+    n = n_of(frame)
+    own = study.load(RETRAINING, ["epochs"], [("n", "==", n)])
+    epochs = int(own["epochs"].max()) if len(own) else 0
     caption = f"""In-time accuracy on N' of networks that had solved N = {n} and were then trained on N' alone, for at
         most {epochs} epochs, all weights free; relative to their accuracy at N (1; chance is 0). Dots are networks,
         lines their means. {numbers(found.cells["networks"])} of each curriculum at each N'.
@@ -81,10 +76,8 @@ def figure_7e(study: Study) -> Figure:
         chosen,
         found,
         partial(draw_retraining, found),
-        tables=[RETRAINING],
-        body=_RETRAINING_QUERY,
+        frame=frame,
         missing=unmeasured(study, chosen, found.networks, "sweeps/retraining.py", "curricula"),
-        where={RETRAINING.name: [("n", "==", n or 0)]},
     )
 
 
@@ -101,41 +94,28 @@ class Sliding(NamedTuple):
     cells: pd.DataFrame
 
 
-def compute_sliding(networks: pd.DataFrame, perturbation: pd.DataFrame, retraining: pd.DataFrame) -> Sliding:
-    """Put perturbation and retraining into one frame (figure S14).
+def compute_sliding(rows: pd.DataFrame) -> Sliding:
+    """Return relative accuracy after perturbation and retraining, and the means over networks (figure S14).
 
     Args:
-        networks: rows of `Study.networks`.
-        perturbation: the table, at one N.
-        retraining: the table, from the N to show.
+        rows: done, curriculum, network_id, n, strength and relative_accuracy.
     """
-    own = networks[["curriculum", "network_id"]]
-    hurt = perturbation.rename(columns={"perturbed": "done", "perturbation": "strength"})
-    trained = retraining.rename(columns={"retrained_n": "strength"}).assign(
-        done="from N = " + retraining["n"].astype(str)
-    )
-    keys = ["done", "curriculum", "network_id", "n", "strength"]
-    rows = pd.concat([own.merge(part, on="network_id")[[*keys, "relative_accuracy"]] for part in (hurt, trained)])
-    means = rows.astype({"strength": float}).groupby(keys)["relative_accuracy"].mean().reset_index()
-    return Sliding(means, per_cell(means, ["done", "curriculum", "n", "strength"], "relative_accuracy"))
+    frame = rows.sort_values(["done", "curriculum", "network_id", "n", "strength"], ignore_index=True)
+    return Sliding(frame, per_cell(frame, ["done", "curriculum", "n", "strength"], "relative_accuracy"))
 
 
-_SLIDING_QUERY = """
-own = networks[["curriculum", "network_id"]]
-parts = []
-"""
-_HURT_QUERY = """
-parts.append(own.merge(perturbation, on="network_id").rename(columns={"perturbed": "done", "perturbation": "strength"}))
-"""
-_TRAINED_QUERY = """
-trained = own.merge(retraining, on="network_id").rename(columns={"retrained_n": "strength"})
-parts.append(trained.assign(done="from N = " + trained["n"].astype(str)))
-"""
-_TOGETHER_QUERY = """
-rows = pd.concat(parts).astype({"strength": float})
-keys = ["done", "curriculum", "network_id", "n", "strength"]
-frame = rows.groupby(keys)["relative_accuracy"].mean().reset_index()
-"""
+def by_what_was_done(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return perturbation and retraining below each other: done, strength and relative_accuracy."""
+    keys = ["done", "curriculum", "network_id", "n", "strength", "relative_accuracy"]
+    parts = []
+    if "perturbed_accuracy" in frame:
+        names = {"perturbed": "done", "perturbation": "strength", "perturbed_accuracy": "relative_accuracy"}
+        parts.append(frame.dropna(subset="perturbed_accuracy").rename(columns=names))
+    if "retrained_accuracy" in frame:
+        names = {"retrained_n": "strength", "retrained_accuracy": "relative_accuracy"}
+        trained = frame.dropna(subset="retrained_accuracy").rename(columns=names)
+        parts.append(trained.assign(done="from N = " + trained["n"].astype(str)))
+    return pd.concat([part[keys] for part in parts]).astype({"strength": float}).reset_index(drop=True)
 
 
 def draw_sliding(found: Sliding) -> Drawing:
@@ -164,15 +144,23 @@ def draw_sliding(found: Sliding) -> Drawing:
 def figure_s14(study: Study) -> Figure:
     """Figure S14: perturbation and retraining of networks trained with a sliding window of 5."""
     windows = style.ordered(study.networks["curriculum"][study.networks["curriculum"].str.startswith("sliding-")])
-    window = "sliding-5" if "sliding-5" in windows or not windows else windows[0]
-    chosen = cohort(study, *_PARITY, f"curriculum in ['single', '{window}', 'multi']")
-    subjects = cohort(study, *_PARITY, f"curriculum == '{window}'")
-    hurt_at, hurt = at_n(study, PERTURBATION, chosen.networks, LARGE)
-    sources = sorted(
-        {n for wanted in (SOURCE, LATER_SOURCE) if (n := at_n(study, RETRAINING, chosen.networks, wanted)[0])}
-    )
-    retraining = study.load(RETRAINING)
-    found = compute_sliding(chosen.networks, hurt, retraining[retraining["n"].isin(sources)])
+    window = next((name for name in ("sliding-5-full", *windows) if name in windows), "sliding-5-full")
+    chosen = cohort(study, _PARITY, f"curriculum in ['single', '{window}', 'multi']")
+    subjects = among(chosen, f"curriculum == '{window}'")
+    hurt = perturbation_frame(study, chosen.networks, LARGE)
+    retrained = [
+        at_n(study, interventions.retrained_accuracy, chosen.networks, wanted, by_what_was_done)
+        for wanted in (SOURCE, LATER_SOURCE)
+    ]
+    sources = sorted({n_of(one) for one in retrained} - {0})
+    quantities, where = [], {}
+    if n_of(hurt):
+        quantities, where = [interventions.perturbed_accuracy], dict(hurt.where)
+    if sources or not quantities:
+        quantities = [*quantities, interventions.retrained_accuracy]
+        where |= {RETRAINING.name: [("n", "in", sources or [0])]}
+    frame = Frame(("curriculum",), tuple(quantities), (by_what_was_done,), where)
+    found = compute_sliding(frame.rows(study, chosen.networks))
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
     own = found.networks[found.networks["curriculum"] == window]
     done = set(own["done"])
@@ -182,22 +170,14 @@ def figure_s14(study: Study) -> Figure:
     caption = f"""In-time accuracy relative to the networks as they are (1; chance is 0) after a change of W or of tau
         in a random direction, and after retraining on larger N'.{lacks} Dots are networks, lines their means.
         {each(shown)}. {intervals(sizes(shown))}"""
-    body, tables, where = _SLIDING_QUERY, list[Table](), dict[str, Sequence[Where]]()
-    if len(hurt):
-        body, tables, where = body + _HURT_QUERY, [PERTURBATION], {PERTURBATION.name: [("n", "==", hurt_at or 0)]}
-    if sources:
-        body, tables = body + _TRAINED_QUERY, [*tables, RETRAINING]
-        where[RETRAINING.name] = [("n", "in", sources)]
     return make(
         study,
         Words("S14", f"Perturbation and retraining with a {style.word(window)}, N-parity", caption),
         chosen,
         found,
         partial(draw_sliding, found),
-        tables=tables,
-        body=body + _TOGETHER_QUERY,
+        frame=frame,
         missing=unmeasured(
             study, subjects, own, "interventions --kinds perturb-weights perturb-taus", "sliding_window"
         ),
-        where=where,
     )

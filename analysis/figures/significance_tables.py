@@ -1,46 +1,37 @@
 """Do the curricula differ? (Tables 1, 2, 3)."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import style
-from analysis.figures._figure import BASE, Figure, Where, Words, cohort, each, make, unmeasured
-from analysis.figures.interventions import LARGE, at_n
+from analysis.figures._figure import Cohort, Figure, Frame, Words, cohort, each, make, unmeasured
+from analysis.figures.interventions import LARGE, at_n, n_of, perturbation_frame
 from analysis.figures.retraining import SOURCE
-from analysis.stats.comparison import compare_curricula
-from tsrnn.io.schemas import PERTURBATION, RETRAINING, Table
+from analysis.quantities import interventions
 
 COLUMNS = {
-    "n_a": "n multi",
-    "n_b": "n single",
+    "p_permutation_holm": "p networks",
+    "p_attainable_holm": "p attainable",
+    "verdict": "verdict",
     "multi": "multi-head",
     "single": "single-head",
     "difference": "difference",
     "low": "low",
     "high": "high",
+    "n_a": "n multi",
+    "n_b": "n single",
     "p_pooled": "p pooled",
     "stars_pooled": "stars",
     "n_pooled": "draws",
-    "p_permutation_holm": "p networks",
-    "p_attainable_holm": "p attainable",
-    "verdict": "verdict",
 }
 """The heads of a table's columns after the strength, by their names in
 `analysis.stats.comparison.compare_curricula`."""
-
-_QUERY = """
-from analysis.stats.comparison import compare_curricula
-from analysis.figures.significance_tables import laid_out
-
-rows = networks[["curriculum", "network_id"]].merge(TABLE, on="network_id").assign(group="")
-rows["strength"] = STRENGTH
-frame = laid_out(compare_curricula(rows, "strength")[0], "HEAD", OFFSET)
-"""
 
 
 class Tests(NamedTuple):
@@ -53,22 +44,26 @@ class Tests(NamedTuple):
     tests: pd.DataFrame
 
 
-def compute(networks: pd.DataFrame, rows: pd.DataFrame, strength: "pd.Series[float]", head: str, offset: int) -> Tests:
-    """Compare single- and multi-head networks at each strength.
+def perturbed_tests(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of networks compared at each strength of a perturbation."""
+    from analysis.figures.significance_tables import laid_out
+    from analysis.stats.comparison import compare_curricula
 
-    Args:
-        networks: rows of `Study.networks`.
-        rows: of a table, at one N: network_id, n, accuracy.
-        strength: of each row; 0 is the network as it is.
-        head: of the column of strengths.
-        offset: added to the strengths in the table.
-    """
-    frame = rows.assign(strength=strength.astype(float))
-    frame = networks[["curriculum", "network_id"]].merge(frame, on="network_id").assign(group="")
-    return Tests(laid_out(compare_curricula(frame, "strength")[0], head, offset))
+    rows = frame.assign(group="", strength=frame["perturbation"], accuracy=frame["perturbed_draws"])
+    return laid_out(compare_curricula(rows, "strength")[0], "strength")
 
 
-def laid_out(tests: pd.DataFrame, head: str, offset: int) -> pd.DataFrame:
+def retrained_tests(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of networks compared at each N' that they were retrained on."""
+    from analysis.figures.significance_tables import laid_out
+    from analysis.stats.comparison import compare_curricula
+
+    beyond = (frame["retrained_n"] - frame["n"]).astype(float)
+    rows = frame.assign(group="", strength=beyond, accuracy=frame["retrained_draws"])
+    return laid_out(compare_curricula(rows, "strength")[0], "N'", int(frame["n"].max() if len(frame) else 0))
+
+
+def laid_out(tests: pd.DataFrame, head: str, offset: int = 0) -> pd.DataFrame:
     """Return what `compare_curricula` found as a table to read: difference is single- minus multi-head."""
     if tests.empty:
         return pd.DataFrame(columns=[head, *COLUMNS.values()])
@@ -98,48 +93,38 @@ def _text(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _table(
-    study: Study,
-    words: Words,
-    table: Table,
-    wanted: int,
-    kind: str,
-    command: str,
-    where: Sequence[Where] = (),
-) -> Figure:
-    """Make a table: `kind` is "perturbation", or "retraining", whose strengths are N' - N."""
-    chosen = cohort(study, *BASE, "curriculum in ['single', 'multi']", "task == 'parity'")
-    n, rows = at_n(study, table, chosen.networks, wanted)
-    for column, _, value in where:
-        rows = rows[rows[column] == value]
-    beyond = kind == "retraining"
-    head, offset = ("N'", int(n or 0)) if beyond else ("strength", 0)
-    strength = rows["retrained_n"] - rows["n"] if beyond else rows["perturbation"]
-    found = compute(chosen.networks, rows, strength, head, offset)
+def _table(study: Study, words: Words, frame: Frame, chosen: Cohort, command: str) -> Figure:
+    """Make a table of tests."""
+    rows = replace(frame, steps=()).rows(study, chosen.networks)
+    found = Tests(frame.rows(study, chosen.networks))
     shown = chosen.networks[chosen.networks["network_id"].isin(rows["network_id"])]
-    caption = f"""{words.caption} at N = {n}: mean relative accuracy, their difference (single- minus multi-head) and
-        its 95 % bootstrap interval over networks. p pooled, stars: the paper's t-test, which takes draws of one network
-        as independent and so finds too much. p networks: exact permutation test whose unit is the network, corrected
-        for the number of rows (Holm); p attainable: the least it can be with so many networks. {each(shown)} at
-        most."""
-    missing = unmeasured(
-        study, chosen, rows[rows["network_id"].isin(chosen.networks["network_id"])], command, "curricula"
-    )
+    caption = f"""{words.caption} at N = {n_of(frame)}: p networks: exact permutation test whose unit is the network,
+        corrected for the number of rows (Holm); p attainable: the least it can be with so many networks. Mean relative
+        accuracies, their difference (single- minus multi-head) and the 95 % interval of that test. p pooled, stars: the
+        paper's t-test, which takes draws of one network as independent and so finds too much. {each(shown)} at most."""
+    missing = unmeasured(study, chosen, rows, command, "curricula")
     if not missing and found.tests.empty:
         missing = f"Two networks of each curriculum are needed to test; measured are: {each(shown)}."
-    expression = 'rows["retrained_n"] - rows["n"].astype(float)' if beyond else 'rows["perturbation"]'
-    body = _QUERY.replace("TABLE", table.name).replace("STRENGTH", expression)
     return make(
         study,
         words._replace(caption=caption),
         chosen,
         found,
         partial(draw, found),
-        tables=[table],
-        body=body.replace("HEAD", head).replace("OFFSET", str(offset)),
+        frame=frame,
         missing=missing,
-        where={table.name: [("n", "==", n or 0), *where]},
     )
+
+
+def _chosen(study: Study) -> Cohort:
+    return cohort(study, Cell(curriculum=None), "curriculum in ['single', 'multi']")
+
+
+def _perturbed(study: Study, words: Words, perturbed: str) -> Figure:
+    chosen = _chosen(study)
+    frame = perturbation_frame(study, chosen.networks, LARGE, perturbed)
+    frame = replace(frame, quantities=(interventions.perturbed_draws,), steps=(perturbed_tests,))
+    return _table(study, words, frame, chosen, f"interventions --kinds perturb-{perturbed}")
 
 
 def table_1(study: Study) -> Figure:
@@ -147,8 +132,7 @@ def table_1(study: Study) -> Figure:
     words = Words(
         "table1", "Table 1: perturbed weights, N-parity", "Single- against multi-head networks with perturbed W"
     )
-    command = "interventions --kinds perturb-weights"
-    return _table(study, words, PERTURBATION, LARGE, "perturbation", command, [("perturbed", "==", "weights")])
+    return _perturbed(study, words, "weights")
 
 
 def table_2(study: Study) -> Figure:
@@ -156,12 +140,13 @@ def table_2(study: Study) -> Figure:
     words = Words(
         "table2", "Table 2: perturbed taus, N-parity", "Single- against multi-head networks with perturbed taus"
     )
-    command = "interventions --kinds perturb-taus"
-    return _table(study, words, PERTURBATION, LARGE, "perturbation", command, [("perturbed", "==", "taus")])
+    return _perturbed(study, words, "taus")
 
 
 def table_3(study: Study) -> Figure:
     """Table 3: retraining."""
     caption = "Single- against multi-head networks retrained on larger N'"
     words = Words("table3", "Table 3: retraining on larger N, N-parity", caption)
-    return _table(study, words, RETRAINING, SOURCE, "retraining", "sweeps/retraining.py")
+    chosen = _chosen(study)
+    frame = at_n(study, interventions.retrained_draws, chosen.networks, SOURCE, retrained_tests)
+    return _table(study, words, frame, chosen, "sweeps/retraining.py")

@@ -1,18 +1,17 @@
 """What becomes of trained taus as N grows (figure 4b)."""
 
-from collections.abc import Sequence
 from functools import partial
 
-import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
 from analysis.data.study import Study
 from analysis.figures import _against_n, style
 from analysis.figures._against_n import AgainstN, Panel, curriculum_looks
 from analysis.figures._figure import (
-    BASE,
+    MAIN,
     MEANS,
     Figure,
+    Frame,
     Words,
     cohort,
     each,
@@ -21,27 +20,9 @@ from analysis.figures._figure import (
     sizes,
     untrained,
 )
-from tsrnn.io.schemas import SOLVED
+from analysis.quantities import taus
 
-QUANTITIES = ("tau_mean", "tau_sd")
-
-_QUERY = """
-frame = networks[["task", "curriculum", "network_id"]].merge(solved, on="network_id")[
-    ["task", "curriculum", "network_id", "n", "tau_mean", "tau_sd"]
-]
-"""
-
-
-def compute(networks: pd.DataFrame, solved: pd.DataFrame, by: Sequence[str] = ("task", "curriculum")) -> AgainstN:
-    """Return mean and standard deviation of tau over neurons, of each network at each N it solved.
-
-    Args:
-        networks: rows of `Study.networks`.
-        solved: the table `solved`.
-        by: the columns of `networks` that say which cell.
-    """
-    rows = networks[[*by, "network_id"]].merge(solved, on="network_id")
-    return _against_n.compute(rows, by, QUANTITIES)
+_FRAME = Frame(("task", "curriculum"), (taus.tau_mean, taus.tau_sd))
 
 
 def draw(found: AgainstN) -> Drawing:
@@ -49,8 +30,8 @@ def draw(found: AgainstN) -> Drawing:
     tasks = style.ordered(found.networks["task"])
     panels = [
         [
-            Panel("tau_mean", "mean τ (time steps)", style.word(task), {"task": task}, reference=1),
-            Panel("tau_sd", "SD of τ (time steps)", style.word(task), {"task": task}),
+            Panel("tau_mean", taus.tau_mean.label, style.word(task), {"task": task}, reference=1),
+            Panel("tau_sd", taus.tau_sd.label, style.word(task), {"task": task}),
         ]
         for task in tasks
     ]
@@ -60,8 +41,8 @@ def draw(found: AgainstN) -> Drawing:
 
 def figure_4b(study: Study) -> Figure:
     """Figure 4b: mean and standard deviation of tau against N."""
-    chosen = cohort(study, *BASE, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
-    found = compute(chosen.networks, study.load(SOLVED))
+    chosen = cohort(study, MAIN, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
+    found = _against_n.compute(_FRAME, study, chosen.networks)
     caption = f"""Mean and standard deviation of tau over the neurons of a network when it solved N: networks (dots) and
         their {MEANS}. Dashed: tau = 1, the least it can be. {each(chosen.networks)}.
         {intervals(sizes(chosen.networks))}"""
@@ -71,7 +52,6 @@ def figure_4b(study: Study) -> Figure:
         chosen,
         found,
         partial(draw, found),
-        tables=[SOLVED],
-        body=_QUERY,
+        frame=_FRAME,
         missing=untrained(study, chosen, found.networks, "curricula"),
     )

@@ -1,6 +1,5 @@
 """Timescales of activity: tau_net of neurons, tau_pop of networks (figures 5, S1 to S4)."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,16 +7,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import _against_n, style
 from analysis.figures._against_n import AgainstN, Panel, curriculum_looks, shared
 from analysis.figures._figure import (
-    BASE,
+    MAIN,
     MEANS,
     Cohort,
     Figure,
-    Where,
+    Frame,
     Words,
+    among,
     cohort,
     each,
     intervals,
@@ -27,97 +28,31 @@ from analysis.figures._figure import (
     unmeasured,
     untrained,
 )
-from tsrnn.io.schemas import AUTOCORRELATIONS, SOLVED, TIMESCALES
+from analysis.quantities import taus, timescales
+from tsrnn.io.schemas import TIMESCALES
 
 SMALL, LARGE = 5, 30
 """The N whose distributions the paper shows."""
 
-_TWO = (*BASE, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
-_OF_NEURONS: tuple[Where, ...] = (("method", "==", "paper"), ("neuron", ">=", 0))
-_OF_POPULATION: tuple[Where, ...] = (("method", "==", "paper"), ("neuron", "==", -1))
-# A neuron whose activity is gone within a step has no timescale to speak of (section 4.2, and the authors' code).
-_LEAST = 1.0
 
-_NETWORKS_QUERY = """
-known = timescales["tau_net"].where(timescales["tau_net"] > 1)
-cells = timescales.assign(tau_net=known, counted=known.notna()).groupby(["network_id", "n"])
-summary = pd.DataFrame({
-    "tau_net_mean": cells["tau_net"].mean(),
-    "tau_net_sd": cells["tau_net"].std(ddof=0),
-    "share": cells["counted"].mean(),
-}).reset_index()
-frame = networks.merge(summary, on="network_id")[
-    ["task", "curriculum", "network_id", "n", "tau_net_mean", "tau_net_sd", "share"]
-]
-"""
-
-_DISTRIBUTION_QUERY = """
-frame = networks[["curriculum", "network_id"]].merge(timescales, on="network_id")
-frame = frame[frame["tau_net"] > 1][["curriculum", "network_id", "n", "neuron", "tau_net"]]
-"""
-
-_EXAMPLES_QUERY = """
-frame = networks[["curriculum", "network_id"]].merge(autocorrelations, on="network_id")
-frame = frame[[(network_id, neuron) in EXAMPLES for network_id, neuron in zip(frame["network_id"], frame["neuron"])]]
-frame = frame[["curriculum", "network_id", "n", "neuron", "lag", "autocorrelation"]]
-"""
-
-_FITS_QUERY = """
-both = timescales[timescales["aic_double"].notna() & timescales["bic_double"].notna()]
-agree = (both["aic_single"] <= both["aic_double"]) == (both["bic_single"] <= both["bic_double"])
-agreement = agree.groupby([both["network_id"], both["n"]]).mean().rename("agreement")
-r_squared = timescales.groupby(["network_id", "n"])["r_squared"].median().rename("r_squared")
-summary = pd.concat([agreement, r_squared], axis=1).reset_index()
-frame = networks.merge(summary, on="network_id")[
-    ["task", "curriculum", "network_id", "n", "agreement", "r_squared"]
-]
-"""
-
-_POPULATION_QUERY = """
-frame = networks.merge(timescales[timescales["tau_net"].notna()], on="network_id")
-frame = frame.rename(columns={"tau_net": "tau_pop"})[["task", "curriculum", "network_id", "n", "tau_pop"]]
-"""
-
-_SCRATCH_QUERY = """
-known = timescales["tau_net"].where(timescales["tau_net"] > 1)
-tau_net = known.groupby([timescales["network_id"], timescales["n"]]).mean().rename("tau_net_mean").reset_index()
-frame = networks.merge(solved, on="network_id").merge(tau_net, on=["network_id", "n"], how="left")
-frame["curriculum"] = frame["curriculum"].str.split("-").str[0]
-frame = frame[["task", "curriculum", "network_id", "n", "tau_mean", "tau_net_mean"]]
-"""
-
-_SCRATCH_TAU_QUERY = """
-frame = networks.merge(solved, on="network_id")
-frame["curriculum"] = frame["curriculum"].str.split("-").str[0]
-frame = frame[["task", "curriculum", "network_id", "n", "tau_mean"]].assign(tau_net_mean=float("nan"))
-"""
+def one_kind(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with none-5, none-10, ... as one curriculum, none."""
+    return frame.assign(curriculum=frame["curriculum"].str.split("-").str[0])
 
 
-def summarise(timescales: pd.DataFrame) -> pd.DataFrame:
-    """Sum up tau_net over the neurons of each network at each N.
-
-    Args:
-        timescales: rows of the table of the same name, of one method and of neurons from 0 on.
-
-    Returns:
-        One row a network_id and n: `tau_net_mean` and `tau_net_sd` over the neurons whose tau_net is above 1 (empty
-        where none is), and `share`, how many of all neurons those are.
-    """
-    known = timescales["tau_net"].where(timescales["tau_net"] > _LEAST)
-    cells = timescales.assign(tau_net=known, counted=known.notna()).groupby(["network_id", "n"])
-    return pd.DataFrame(
-        {
-            "tau_net_mean": cells["tau_net"].mean(),
-            "tau_net_sd": cells["tau_net"].std(ddof=0),
-            "share": cells["counted"].mean(),
-        }
-    ).reset_index()
+def where_solved(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of N that a network has solved."""
+    return frame.dropna(subset="tau_mean").reset_index(drop=True)
 
 
-def compute_networks(networks: pd.DataFrame, timescales: pd.DataFrame) -> AgainstN:
-    """Return `summarise` of each network, and its mean over networks (figures 5b, 5c)."""
-    rows = networks[["task", "curriculum", "network_id"]].merge(summarise(timescales), on="network_id")
-    return _against_n.compute(rows, ["task", "curriculum"], ["tau_net_mean", "tau_net_sd", "share"])
+_TWO = ("curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
+_PARITY = Cell(curriculum=None)
+_CELLS = ("task", "curriculum")
+_NETWORKS = Frame(_CELLS, (timescales.tau_net_mean, timescales.tau_net_sd, timescales.tau_net_share))
+_FITS = Frame(_CELLS, (timescales.agreement, timescales.r_squared))
+_POPULATION = Frame(_CELLS, (timescales.tau_pop,))
+_SCRATCH_TAU = Frame(_CELLS, (taus.tau_mean,), (one_kind,))
+_SCRATCH = Frame(_CELLS, (taus.tau_mean, timescales.tau_net_mean), (one_kind, where_solved))
 
 
 def draw_networks(found: AgainstN, quantity: str, label: str) -> Drawing:
@@ -126,7 +61,7 @@ def draw_networks(found: AgainstN, quantity: str, label: str) -> Drawing:
     panels = [
         [
             Panel(quantity, label, style.word(task), {"task": task}),
-            Panel("share", "share with $τ_{net} > 1$", style.word(task), {"task": task}),
+            Panel("tau_net_share", timescales.tau_net_share.label, style.word(task), {"task": task}),
         ]
         for task in tasks
     ]
@@ -148,15 +83,12 @@ class Distribution(NamedTuple):
     densities: pd.DataFrame
 
 
-def compute_distribution(networks: pd.DataFrame, timescales: pd.DataFrame) -> Distribution:
+def compute_distribution(rows: pd.DataFrame) -> Distribution:
     """Return the distributions of tau_net over neurons, each network counting alike (figure 5d).
 
     Args:
-        networks: rows of `Study.networks`.
-        timescales: rows of one method, of neurons, at the N to show.
+        rows: curriculum, network_id, n, neuron and tau_net, at the N to show.
     """
-    rows = networks[["curriculum", "network_id"]].merge(timescales, on="network_id")
-    rows = rows[rows["tau_net"] > _LEAST][["curriculum", "network_id", "n", "neuron", "tau_net"]]
     neurons = rows.sort_values(["curriculum", "network_id", "n", "neuron"], ignore_index=True)
     edges = np.linspace(0, 2, 31)  # of log10 tau_net: 1 to 100, where the paper's fit ends
     densities = []
@@ -197,7 +129,7 @@ class Examples(NamedTuple):
     """Autocorrelations of one neuron a curriculum.
 
     Attributes:
-        autocorrelations: one row a curriculum and lag: network_id, n, neuron, lag, autocorrelation.
+        autocorrelations: one row a network, neuron and lag: curriculum, network_id, n, neuron, lag, autocorrelation.
         fits: one row a curriculum: network_id, n, neuron, and of its row of `timescales` status, tau_net, tau_fast,
             weight_slow, amplitude.
     """
@@ -218,7 +150,7 @@ def choose_examples(networks: pd.DataFrame, timescales: pd.DataFrame) -> pd.Data
     """
     columns = ["status", "tau_net", "tau_fast", "weight_slow", "amplitude"]
     rows = networks[["curriculum", "seed", "network_id"]].merge(timescales, on="network_id")
-    rows = rows[rows["tau_net"] > _LEAST]
+    rows = rows[rows["tau_net"] > 1]
     chosen = []
     for _, group in rows.groupby("curriculum"):
         own = group[group["seed"] == group["seed"].min()].sort_values(["tau_net", "neuron"])
@@ -227,12 +159,15 @@ def choose_examples(networks: pd.DataFrame, timescales: pd.DataFrame) -> pd.Data
     return frame[["curriculum", "network_id", "n", "neuron", *columns]].reset_index(drop=True)
 
 
-def compute_examples(fits: pd.DataFrame, autocorrelations: pd.DataFrame) -> Examples:
-    """Return the autocorrelations of the chosen neurons."""
-    keys = ["network_id", "n", "neuron"]
-    rows = fits[["curriculum", *keys]].merge(autocorrelations, on=keys)
-    rows = rows[["curriculum", *keys, "lag", "autocorrelation"]].sort_values(["curriculum", "lag"], ignore_index=True)
-    return Examples(rows, fits)
+def compute_examples(fits: pd.DataFrame, rows: pd.DataFrame) -> Examples:
+    """Return the autocorrelations of the chosen neurons.
+
+    Args:
+        fits: what `choose_examples` returned.
+        rows: curriculum, network_id, n, neuron, lag and autocorrelation of these neurons.
+    """
+    keys = ["curriculum", "network_id", "n", "neuron", "lag"]
+    return Examples(rows.sort_values(keys, ignore_index=True), fits)
 
 
 def fitted(lags: "np.ndarray[Any, Any]", fit: "pd.Series[Any]") -> "np.ndarray[Any, Any]":
@@ -250,7 +185,8 @@ def draw_examples(found: Examples) -> Drawing:
     fits = found.fits.set_index("curriculum", drop=False)
     for axes, (_, fit) in zip(grid[0], fits.loc[style.ordered(fits["curriculum"])].iterrows(), strict=True):
         shade = style.colour(fit["curriculum"])
-        rows = found.autocorrelations[found.autocorrelations["curriculum"] == fit["curriculum"]]
+        of_network = found.autocorrelations["network_id"] == fit["network_id"]
+        rows = found.autocorrelations[of_network & (found.autocorrelations["neuron"] == fit["neuron"])]
         style.dots(axes, rows["lag"], rows["autocorrelation"], shade, s=10)
         lags = np.linspace(0, max(rows["lag"], default=1), 200)
         axes.plot(lags, fitted(lags, fit), color="#222222", linewidth=1)
@@ -264,17 +200,6 @@ def draw_examples(found: Examples) -> Drawing:
     return figure
 
 
-def compute_fits(networks: pd.DataFrame, timescales: pd.DataFrame) -> AgainstN:
-    """Return how often AIC and BIC choose the same model, and the median R^2 over neurons (figures S1, S2)."""
-    both = timescales[timescales["aic_double"].notna() & timescales["bic_double"].notna()]
-    agree = (both["aic_single"] <= both["aic_double"]) == (both["bic_single"] <= both["bic_double"])
-    agreement = agree.groupby([both["network_id"], both["n"]]).mean().rename("agreement")
-    r_squared = timescales.groupby(["network_id", "n"])["r_squared"].median().rename("r_squared")
-    summary = pd.concat([agreement, r_squared], axis=1).reset_index()
-    rows = networks[["task", "curriculum", "network_id"]].merge(summary, on="network_id")
-    return _against_n.compute(rows, ["task", "curriculum"], ["agreement", "r_squared"])
-
-
 def draw_one(found: AgainstN, quantity: str, label: str, reference: float | None = None) -> Drawing:
     """Draw one quantity, a panel a task."""
     tasks = style.ordered(found.networks["task"])
@@ -282,35 +207,14 @@ def draw_one(found: AgainstN, quantity: str, label: str, reference: float | None
     return _against_n.draw(found, panels, "curriculum", curriculum_looks(found.networks["curriculum"]))
 
 
-def compute_population(networks: pd.DataFrame, timescales: pd.DataFrame) -> AgainstN:
-    """Return tau_pop, the timescale of the summed activity, against N (figure S4)."""
-    rows = networks.merge(timescales[timescales["tau_net"].notna()], on="network_id")
-    return _against_n.compute(rows.rename(columns={"tau_net": "tau_pop"}), ["task", "curriculum"], ["tau_pop"])
-
-
-def compute_scratch(networks: pd.DataFrame, solved: pd.DataFrame, timescales: pd.DataFrame) -> AgainstN:
-    """Return tau and tau_net of networks with and without a curriculum (figure S3).
-
-    Args:
-        networks: rows of `Study.networks`; none-5 and none-10 count as one curriculum, none.
-        solved: the table `solved`.
-        timescales: rows of one method, of neurons; tau_net is empty where it was not measured.
-    """
-    tau_net = summarise(timescales)[["network_id", "n", "tau_net_mean"]]
-    rows = networks[["task", "curriculum", "network_id"]].merge(solved, on="network_id")
-    rows = rows.merge(tau_net, on=["network_id", "n"], how="left")
-    rows = rows.assign(curriculum=rows["curriculum"].str.split("-").str[0])
-    return _against_n.compute(rows, ["task", "curriculum"], ["tau_mean", "tau_net_mean"])
-
-
 def draw_scratch(found: AgainstN) -> Drawing:
     """Draw a row of panels a task: mean tau, and mean tau_net where it was measured."""
     measured = (found.cells["quantity"] == "tau_net_mean").any()
     panels = [
         [
-            Panel("tau_mean", "mean τ (time steps)", style.word(task), {"task": task}, reference=1),
+            Panel("tau_mean", taus.tau_mean.label, style.word(task), {"task": task}, reference=1),
             *(
-                [Panel("tau_net_mean", "mean $τ_{net}$ (time steps)", style.word(task), {"task": task})]
+                [Panel("tau_net_mean", timescales.tau_net_mean.label, style.word(task), {"task": task})]
                 * bool(measured)
             ),
         ]
@@ -323,22 +227,13 @@ def draw_scratch(found: AgainstN) -> Drawing:
 
 def _measured(study: Study, chosen: Cohort) -> pd.DataFrame:
     """Return which N of which networks were measured: curriculum, network_id, n."""
-    rows = study.load(TIMESCALES, [], _OF_POPULATION)[["network_id", "n"]]
-    return chosen.networks[["curriculum", "network_id"]].merge(rows, on="network_id")
+    return Frame(("curriculum",), (timescales.tau_pop,)).rows(study, chosen.networks)[["curriculum", "network_id", "n"]]
 
 
-def _read(study: Study, chosen: Cohort, where: tuple[Where, ...]) -> pd.DataFrame:
-    columns = ["tau_net", "aic_single", "aic_double", "bic_single", "bic_double", "r_squared"]
-    rows = study.load(TIMESCALES, columns, where)
-    return rows[rows["network_id"].isin(chosen.networks["network_id"])]
-
-
-def _figure(
-    study: Study, words: Words, compute: Callable[..., AgainstN], draw: Any, body: str, where: tuple[Where, ...]
-) -> Figure:
+def _figure(study: Study, words: Words, frame: Frame, draw: Any) -> Figure:
     """Make a figure of quantities against N."""
-    chosen = cohort(study, *_TWO)
-    found = compute(chosen.networks, _read(study, chosen, where))
+    chosen = cohort(study, MAIN, *_TWO)
+    found = _against_n.compute(frame, study, chosen.networks)
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
     caption = f"""{words.caption} Networks (dots) and their {MEANS}. {each(shown)}. {intervals(sizes(shown))}"""
     return make(
@@ -347,38 +242,42 @@ def _figure(
         chosen,
         found,
         partial(draw, found),
-        tables=[TIMESCALES],
-        body=body,
+        frame=frame,
         missing=unmeasured(study, chosen, found.networks, "timescales", "curricula"),
-        where={TIMESCALES.name: where},
     )
 
 
 def figure_5a(study: Study) -> Figure:
     """Figure 5a: autocorrelations of example neurons, and their fits."""
-    chosen = cohort(study, *BASE, "curriculum in ['single', 'multi']", "task == 'parity'")
+    chosen = cohort(study, _PARITY, "curriculum in ['single', 'multi']")
     n = shared(_measured(study, chosen), LARGE)
-    fits = choose_examples(chosen.networks, study.load(TIMESCALES, where=[*_OF_NEURONS, ("n", "==", n or 0)]))
-    where: list[Where] = [
-        ("network_id", "in", sorted(fits["network_id"])),
-        ("n", "==", int(n or 0)),
-        ("neuron", "in", sorted(set(map(int, fits["neuron"])))),
-    ]
-    found = compute_examples(fits, study.load(AUTOCORRELATIONS, where=where if len(fits) else None))
+    fits = choose_examples(
+        chosen.networks,
+        study.load(TIMESCALES, where=[*timescales.NEURONS["timescales"], ("n", "==", n or 0)]),
+    )
+    frame = Frame(
+        ("curriculum",),
+        (timescales.autocorrelation,),
+        where={
+            "autocorrelations": [
+                ("network_id", "in", sorted(fits["network_id"]) or [""]),
+                ("n", "==", int(n or 0)),
+                ("neuron", "in", sorted(set(map(int, fits["neuron"]))) or [-2]),
+            ]
+        },
+    )
+    found = compute_examples(fits, frame.rows(study, chosen.networks))
     caption = f"""Autocorrelation (dots) of one neuron of one network of each curriculum, at N = {n}, and the
         exponentials that the paper's method fitted and chose (lines). Of the network with the smallest seed it is the
         neuron with the median tau_net among those above 1. n = {len(fits)} neurons."""
-    pairs = [(row["network_id"], int(row["neuron"])) for row in fits.to_dict("records")]
     return make(
         study,
         Words("5a", "Autocorrelation of example neurons, N-parity", caption),
         chosen,
         found,
         partial(draw_examples, found),
-        tables=[AUTOCORRELATIONS],
-        body=_EXAMPLES_QUERY.replace("EXAMPLES", repr(pairs)),
+        frame=frame,
         missing=unmeasured(study, chosen, found.autocorrelations, "timescales", "curricula"),
-        where={AUTOCORRELATIONS.name: where},
     )
 
 
@@ -386,27 +285,27 @@ def figure_5b(study: Study) -> Figure:
     """Figure 5b: mean tau_net against N."""
     caption = """Left: mean of tau_net, the timescale of a neuron's activity in the network (paper's method), over the
         neurons with tau_net > 1. Right: how many of all neurons those are; the others' activity is gone in a step."""
-    draw = partial(draw_networks, quantity="tau_net_mean", label="mean $τ_{net}$ (time steps)")
+    draw = partial(draw_networks, quantity="tau_net_mean", label=timescales.tau_net_mean.label)
     words = Words("5b", "Mean network-mediated timescale against N", caption)
-    return _figure(study, words, compute_networks, draw, _NETWORKS_QUERY, _OF_NEURONS)
+    return _figure(study, words, _NETWORKS, draw)
 
 
 def figure_5c(study: Study) -> Figure:
     """Figure 5c: standard deviation of tau_net against N."""
     caption = """Left: standard deviation of tau_net (paper's method) over the neurons of a network with tau_net > 1.
         Right: how many of all neurons those are."""
-    draw = partial(draw_networks, quantity="tau_net_sd", label="SD of $τ_{net}$ (time steps)")
+    draw = partial(draw_networks, quantity="tau_net_sd", label=timescales.tau_net_sd.label)
     words = Words("5c", "Spread of network-mediated timescales against N", caption)
-    return _figure(study, words, compute_networks, draw, _NETWORKS_QUERY, _OF_NEURONS)
+    return _figure(study, words, _NETWORKS, draw)
 
 
 def figure_5d(study: Study) -> Figure:
     """Figure 5d: distributions of tau_net at a small and a large N."""
-    chosen = cohort(study, *BASE, "curriculum in ['single', 'multi']", "task == 'parity'")
+    chosen = cohort(study, _PARITY, "curriculum in ['single', 'multi']")
     measured = _measured(study, chosen)
     ns = sorted({n for wanted in (SMALL, LARGE) if (n := shared(measured, wanted)) is not None})
-    where: tuple[Where, ...] = (*_OF_NEURONS, ("n", "in", ns or [0]))
-    found = compute_distribution(chosen.networks, study.load(TIMESCALES, ["tau_net"], where))
+    frame = Frame(("curriculum",), (timescales.tau_net,), where={"timescales": [("n", "in", ns or [0])]})
+    found = compute_distribution(frame.rows(study, chosen.networks))
     caption = f"""Distribution over neurons of tau_net (paper's method, neurons with tau_net > 1) at the N nearest to
         the paper's 5 and 30 that both curricula have; each network counts alike. {numbers(found.densities["networks"])}
         for each distribution."""
@@ -416,10 +315,8 @@ def figure_5d(study: Study) -> Figure:
         chosen,
         found,
         partial(draw_distribution, found),
-        tables=[TIMESCALES],
-        body=_DISTRIBUTION_QUERY,
+        frame=frame,
         missing=unmeasured(study, chosen, found.neurons, "timescales", "curricula"),
-        where={TIMESCALES.name: where},
     )
 
 
@@ -427,24 +324,32 @@ def figure_s1(study: Study) -> Figure:
     """Figure S1: do AIC and BIC choose the same model?"""
     caption = """Share of neurons for which Akaike's and the Bayesian criterion choose the same model, one exponential
         or two (paper's method)."""
-    draw = partial(draw_one, quantity="agreement", label="share of neurons that agree")
-    return _figure(study, Words("S1", "AIC against BIC", caption), compute_fits, draw, _FITS_QUERY, _OF_NEURONS)
+    draw = partial(draw_one, quantity="agreement", label=timescales.agreement.label)
+    return _figure(study, Words("S1", "AIC against BIC", caption), _FITS, draw)
 
 
 def figure_s2(study: Study) -> Figure:
     """Figure S2: how good the fits are."""
-    caption = "R² of the fits to the autocorrelations (paper's method), median over the neurons of a network."
-    draw = partial(draw_one, quantity="r_squared", label="median R²", reference=1)
-    return _figure(study, Words("S2", "R² of the fits", caption), compute_fits, draw, _FITS_QUERY, _OF_NEURONS)
+    caption = """R² of the fits to the autocorrelations (paper's method), median over the neurons of a network with
+        tau_net > 1."""
+    draw = partial(draw_one, quantity="r_squared", label=timescales.r_squared.label, reference=1)
+    return _figure(study, Words("S2", "R² of the fits", caption), _FITS, draw)
 
 
 def figure_s3(study: Study) -> Figure:
     """Figure S3: tau and tau_net without a curriculum."""
-    condition = "(curriculum == 'single' or curriculum.str.startswith('none-'))"
-    chosen = cohort(study, *BASE, condition, "task in ['parity', 'dms']")
-    found = compute_scratch(chosen.networks, study.load(SOLVED), _read(study, chosen, _OF_NEURONS))
+    chosen = cohort(
+        study,
+        MAIN,
+        "(curriculum == 'single' or curriculum.str.startswith('none-'))",
+        "task in ['parity', 'dms']",
+    )
+    known = _SCRATCH.rows(study, chosen.networks)
+    frame = _SCRATCH if known["tau_net_mean"].notna().any() else _SCRATCH_TAU
+    rows = frame.rows(study, chosen.networks).reindex(columns=known.columns)
+    found = _against_n.summed(rows, _CELLS, ["tau_mean", "tau_net_mean"])
     alone = found.networks[found.networks["curriculum"] == "none"]
-    subjects = Cohort(chosen.networks[chosen.networks["curriculum"].str.startswith("none-")], "", "")
+    subjects = among(chosen, "curriculum.str.startswith('none-')")
     measured = found.networks["tau_net_mean"].notna()
     tau_net = "and of tau_net over the neurons where it is above 1 (paper's method, right)" if measured.any() else ""
     lacks = (
@@ -463,16 +368,14 @@ def figure_s3(study: Study) -> Figure:
         chosen,
         found,
         partial(draw_scratch, found),
-        tables=[SOLVED, TIMESCALES] if measured.any() else [SOLVED],
-        body=_SCRATCH_QUERY if measured.any() else _SCRATCH_TAU_QUERY,
+        frame=frame,
         missing=untrained(study, subjects, alone, "no_curriculum"),
-        where={TIMESCALES.name: _OF_NEURONS},
     )
 
 
 def figure_s4(study: Study) -> Figure:
     """Figure S4: tau_pop against N."""
     caption = "tau_pop, the timescale of the summed activity of all neurons (paper's method), against N."
-    draw = partial(draw_one, quantity="tau_pop", label="$τ_{pop}$ (time steps)")
+    draw = partial(draw_one, quantity="tau_pop", label=timescales.tau_pop.label)
     words = Words("S4", "Timescale of the population's activity against N", caption)
-    return _figure(study, words, compute_population, draw, _POPULATION_QUERY, _OF_POPULATION)
+    return _figure(study, words, _POPULATION, draw)

@@ -7,15 +7,16 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import _against_n, style
-from analysis.figures import taus as fig04_taus
 from analysis.figures._against_n import AgainstN, Panel, curriculum_looks, shaded_looks
 from analysis.figures._figure import (
-    BASE,
     Cohort,
     Figure,
+    Frame,
     Words,
+    among,
     cohort,
     intervals,
     make,
@@ -25,18 +26,10 @@ from analysis.figures._figure import (
     unmeasured,
     untrained,
 )
-from tsrnn.io.schemas import SOLVED, TIME_STEPS
+from analysis.quantities import taus, time_steps
 
-_PARITY = ("task == 'parity'", "curriculum in ['single', 'multi']")
-_TIMELESS = tuple(condition for condition in BASE if not condition.startswith("k "))
-_OUTSIDE = tuple(condition.replace("'inside'", "'outside'") for condition in _TIMELESS)
-_ANY_PHI = tuple(c for c in BASE if not c.startswith(("nonlinearity", "self_interaction")))
-
-_QUERY = """
-frame = networks[[{by}, "network_id"]].merge(solved, on="network_id")[
-    [{by}, "network_id", "n", "tau_mean", "tau_sd"]
-]
-"""
+_TWO = "curriculum in ['single', 'multi']"
+_QUANTITIES = (taus.tau_mean, taus.tau_sd)
 
 
 def draw_by_k(found: AgainstN, label: str) -> Drawing:
@@ -64,8 +57,8 @@ def draw_variants(found: AgainstN, columns: Sequence[tuple[str, dict[str, Any]]]
     """
     shown = [(title, where) for title, where in columns if len(Panel("", "", where=where).of(found.networks))]
     panels = [
-        [Panel("tau_mean", "mean τ (time steps)", title, where, reference=1) for title, where in shown],
-        [Panel("tau_sd", "SD of τ (time steps)", "", where) for title, where in shown],
+        [Panel("tau_mean", taus.tau_mean.label, title, where, reference=1) for title, where in shown],
+        [Panel("tau_sd", taus.tau_sd.label, "", where) for title, where in shown],
     ]
     looks = curriculum_looks(found.networks["curriculum"])
     return _against_n.draw(found, panels, "curriculum", looks, height=1.9)
@@ -75,8 +68,9 @@ def _figure(
     study: Study, chosen: Cohort, words: Words, by: tuple[str, ...], sweep: str, draw: Any, subject: str
 ) -> Figure:
     """Make one of the figures; without networks that meet `subject` there is nothing to compare."""
-    found = fig04_taus.compute(chosen.networks, study.load(SOLVED), by)
-    subjects = Cohort(chosen.networks.query(subject), "", "")
+    frame = Frame(by, _QUANTITIES)
+    found = _against_n.compute(frame, study, chosen.networks)
+    subjects = among(chosen, subject)
     solvers = found.networks[found.networks["network_id"].isin(subjects.networks["network_id"])]
     counts = chosen.networks.groupby([column for column in by if chosen.networks[column].notna().all()])
     sizes = counts["network_id"].nunique()
@@ -87,8 +81,7 @@ def _figure(
         chosen,
         found,
         partial(draw, found),
-        tables=[SOLVED],
-        body=_QUERY.replace("{by}", ", ".join(f'"{column}"' for column in by)),
+        frame=frame,
         missing=untrained(study, subjects, solvers, sweep),
     )
 
@@ -99,9 +92,9 @@ class TimeSteps(NamedTuple):
     Attributes:
         networks: see `AgainstN`.
         cells: see `AgainstN`.
-        others: one row a network and k it was asked with: curriculum, k (it was trained with), network_id, n, asked,
-            accuracy.
-        other_cells: one row a curriculum, k, n and asked: networks, mean, low, high of the accuracy.
+        others: one row a network and k it was asked with: curriculum, k (it was trained with), network_id, n, asked_k,
+            accuracy_by_k.
+        other_cells: one row a curriculum, k and asked_k: networks, mean, low, high of the accuracy.
     """
 
     networks: pd.DataFrame
@@ -110,21 +103,16 @@ class TimeSteps(NamedTuple):
     other_cells: pd.DataFrame
 
 
-def compute_time_steps(networks: pd.DataFrame, solved: pd.DataFrame, time_steps: pd.DataFrame) -> TimeSteps:
+def compute_time_steps(against: AgainstN, rows: pd.DataFrame) -> TimeSteps:
     """Return taus by the k that networks were trained with, and how they answer with others (figure S5).
 
     Args:
-        networks: rows of `Study.networks`.
-        solved: the table `solved`.
-        time_steps: the table.
+        against: the taus, by curriculum and k.
+        rows: curriculum, k, network_id, n, asked_k and accuracy_by_k.
     """
-    against = fig04_taus.compute(networks, solved, ("curriculum", "k"))
-    rows = networks[["curriculum", "k", "network_id"]].merge(
-        time_steps.rename(columns={"k": "asked"}), on="network_id"
-    )[["curriculum", "k", "network_id", "n", "asked", "accuracy"]]
     # Of a network that was measured at several N the largest is shown.
-    rows = rows[rows["n"] == rows.groupby("network_id")["n"].transform("max")].reset_index(drop=True)
-    return TimeSteps(*against, rows, per_cell(rows, ["curriculum", "k", "asked"], "accuracy"))
+    largest = rows[rows["n"] == rows.groupby("network_id")["n"].transform("max")].reset_index(drop=True)
+    return TimeSteps(*against, largest, per_cell(largest, ["curriculum", "k", "asked_k"], "accuracy_by_k"))
 
 
 def draw_time_steps(found: TimeSteps) -> Drawing:
@@ -135,7 +123,7 @@ def draw_time_steps(found: TimeSteps) -> Drawing:
     measured = len(found.others) > 0
     figure, grid = style.panels(len(curricula), 2 + measured, height=1.9, sharey="row")
     for column, curriculum in enumerate(curricula):
-        for row, quantity in enumerate(fig04_taus.QUANTITIES):
+        for row, quantity in enumerate(("tau_mean", "tau_sd")):
             axes = grid[row][column]
             cells = found.cells[found.cells["quantity"] == quantity]
             for k in ks:
@@ -150,8 +138,8 @@ def draw_time_steps(found: TimeSteps) -> Drawing:
             axes = grid[2][column]
             for k in ks:
                 mean, own = _of(found.other_cells, curriculum, k), _of(found.others, curriculum, k)
-                style.dots(axes, own["asked"], own["accuracy"], shades[k], s=6, alpha=0.4)
-                style.line(axes, mean["asked"], mean["mean"], mean["low"], mean["high"], shades[k])
+                style.dots(axes, own["asked_k"], own["accuracy_by_k"], shades[k], s=6, alpha=0.4)
+                style.line(axes, mean["asked_k"], mean["mean"], mean["low"], mean["high"], shades[k])
             axes.set_xscale("log")
             style.plain_log(axes.xaxis)
             axes.axhline(0.5, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
@@ -164,9 +152,14 @@ def draw_time_steps(found: TimeSteps) -> Drawing:
 
 def figure_s5(study: Study) -> Figure:
     """Figure S5: dt = 1/k, the input held for k steps."""
-    chosen = cohort(study, *_OUTSIDE, *_PARITY, "(k == '1' or dt == '1/k')")
-    finer = Cohort(chosen.networks[chosen.networks["dt"] != "1"], "", "")
-    found = compute_time_steps(chosen.networks, study.load(SOLVED), study.load(TIME_STEPS))
+    cell = Cell(curriculum=None, self_interaction="outside", k=None, dt=None)
+    chosen = cohort(study, cell, _TWO, "(k == '1' or dt == '1/k')")
+    finer = among(chosen, "dt != '1'")
+    frame = Frame(("curriculum", "k"), _QUANTITIES)
+    found = compute_time_steps(
+        _against_n.compute(frame, study, chosen.networks),
+        Frame(("curriculum", "k"), (time_steps.accuracy_by_k,)).rows(study, chosen.networks),
+    )
     solvers = found.networks[found.networks["network_id"].isin(finer.networks["network_id"])]
     sizes = chosen.networks.groupby(["curriculum", "k"])["network_id"].nunique()
     if len(found.others):
@@ -187,8 +180,7 @@ def figure_s5(study: Study) -> Figure:
         chosen,
         found,
         partial(draw_time_steps, found),
-        tables=[SOLVED],
-        body=_QUERY.replace("{by}", '"curriculum", "k"'),
+        frame=frame,
         missing=untrained(study, finer, solvers, "time_discretisation"),
     )
 
@@ -204,7 +196,7 @@ def _ordered(ks: Iterable[str]) -> list[str]:
 
 def figure_s6(study: Study) -> Figure:
     """Figure S6: bits that last k steps at dt = 1."""
-    chosen = cohort(study, *_TIMELESS, *_PARITY, "dt == '1'")
+    chosen = cohort(study, Cell(curriculum=None, k=None), _TWO)
     caption = """Bits shown for k time steps at dt = 1. Mean and standard deviation of tau, in time steps, when a
         network solved N (dots: networks; lines: means, at N that at least half of them have). Dashed: tau = 1, the
         least it can be."""
@@ -221,7 +213,7 @@ def figure_s6(study: Study) -> Figure:
 
 def figure_s7(study: Study) -> Figure:
     """Figure S7: self-interaction outside of the nonlinearity."""
-    chosen = cohort(study, *_TIMELESS[:2], *_TIMELESS[3:], *_PARITY, "k == '1'")
+    chosen = cohort(study, Cell(curriculum=None, self_interaction=None), _TWO)
     caption = """Self-interaction inside and outside of the nonlinearity. Mean and standard deviation of tau when a
         network solved N (dots: networks; lines: means, at N that at least half of them have). Dashed: tau = 1, the
         least it can be."""
@@ -241,7 +233,7 @@ def figure_s7(study: Study) -> Figure:
 
 def figure_s8(study: Study) -> Figure:
     """Figure S8: other nonlinearities."""
-    chosen = cohort(study, *_ANY_PHI, *_PARITY, ignoring=["slope"])
+    chosen = cohort(study, Cell(curriculum=None, self_interaction=None, nonlinearity=None, slope=None), _TWO)
     caption = """Nonlinearities; the leaky ReLU's slope is given, and where the self-interaction is. Mean and standard
         deviation of tau when a network solved N (dots: networks; lines: means, at N that at least half of them have).
         Dashed: tau = 1."""

@@ -6,15 +6,17 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import curricula as fig03_curricula
 from analysis.figures import style
 from analysis.figures._figure import (
-    BASE,
+    MAIN,
     MEANS,
-    Cohort,
     Figure,
+    Frame,
     Words,
+    among,
     cohort,
     each,
     intervals,
@@ -25,13 +27,10 @@ from analysis.figures._figure import (
     supported,
     untrained,
 )
-from analysis.figures.curricula import STEPS_QUERY, TASKS, Steps
-from tsrnn.io.schemas import HEADS, SOLVED
-
-_HEADS_QUERY = """
-frame = networks[["curriculum", "network_id"]].merge(heads, on="network_id")
-frame = frame[["curriculum", "network_id", "epoch", "n", "accuracy"]]
-"""
+from analysis.figures.curricula import STEPS, TASKS, Steps
+from analysis.figures.interventions import as_accuracy
+from analysis.quantities import pace
+from tsrnn.io.schemas import HEADS
 
 
 def draw_windows(found: Steps) -> Drawing:
@@ -85,18 +84,14 @@ class AllHeads(NamedTuple):
     cells: pd.DataFrame
 
 
-def compute_all_heads(networks: pd.DataFrame, heads: pd.DataFrame, solved: pd.DataFrame) -> AllHeads:
+def compute_all_heads(rows: pd.DataFrame, first: pd.DataFrame) -> AllHeads:
     """Return the accuracy of every head, epoch by epoch, and when each N was solved first.
 
     Args:
-        networks: rows of `Study.networks`, trained on all heads at once.
-        heads: the table `heads`.
-        solved: the table `solved`.
+        rows: curriculum, network_id, epoch, n and accuracy.
+        first: curriculum, network_id, n and epoch (in which n was solved).
     """
-    own = networks[["curriculum", "network_id"]]
-    rows = own.merge(heads, on="network_id")[["curriculum", "network_id", "epoch", "n", "accuracy"]]
     curves = rows.groupby(["curriculum", "n", "epoch"])["accuracy"].agg(networks="size", mean="mean").reset_index()
-    first = own.merge(solved, on="network_id")[["curriculum", "network_id", "n", "epoch"]]
     return AllHeads(rows, curves, first, per_cell(first, ["curriculum", "n"], "epoch"))
 
 
@@ -133,9 +128,9 @@ def draw_all_heads(found: AllHeads) -> Drawing:
 def figure_s12(study: Study) -> Figure:
     """Figure S12: sliding windows."""
     condition = "(curriculum in ['single', 'multi'] or curriculum.str.startswith('sliding-'))"
-    chosen = cohort(study, *BASE, condition, "task in ['parity', 'dms']")
-    found = fig03_curricula.compute_steps(chosen.networks, study.load(SOLVED))
-    windows = Cohort(chosen.networks[chosen.networks["curriculum"].str.startswith("sliding-")], "", "")
+    chosen = cohort(study, MAIN, condition, "task in ['parity', 'dms']")
+    found = fig03_curricula.compute_steps(chosen.networks, STEPS.rows(study, chosen.networks))
+    windows = among(chosen, "curriculum.str.startswith('sliding-')")
     own = found.solved[found.solved["network_id"].isin(windows.networks["network_id"])]
     caption = f"""Windows of w heads, between single-head (w = 1) and multi-head. Above: the largest N solved, networks
         (dots) and their means (bars). Below: mean epochs to solve each N, where at least half of the networks did.
@@ -146,19 +141,20 @@ def figure_s12(study: Study) -> Figure:
         chosen,
         found,
         partial(draw_windows, found),
-        tables=[SOLVED],
-        body=STEPS_QUERY,
+        frame=STEPS,
         missing=untrained(study, windows, own, "sliding_window"),
     )
 
 
 def figure_s18(study: Study) -> Figure:
     """Figure S18: all heads at once."""
-    chosen = cohort(study, *BASE, "curriculum.str.startswith('all-')", "task == 'parity'")
+    chosen = cohort(study, Cell(curriculum=None), "curriculum.str.startswith('all-')")
     ids = sorted(chosen.networks["network_id"])
-    where = [("network_id", "in", ids)]
-    heads = study.load(HEADS, where=where) if ids else study.load(HEADS, where=[("n", "<", 0)])
-    found = compute_all_heads(chosen.networks, heads, study.load(SOLVED))
+    # The table is large: every network has a row for each epoch and head.
+    where = {HEADS.name: [("network_id", "in", ids or [""])]}
+    frame = Frame(("curriculum",), (pace.head_accuracy,), (as_accuracy,), where)
+    first = Frame(("curriculum",), (pace.epoch_solved,)).rows(study, chosen.networks)
+    found = compute_all_heads(frame.rows(study, chosen.networks), first.rename(columns={"epoch_solved": "epoch"}))
     caption = f"""Networks with a head for every N from the first epoch on, without a curriculum. Above: mean test
         accuracy of each head, N as the shade; dashed: 98 %. Below: the epoch in which each N was first solved, networks
         (dots) and their {MEANS}. {each(chosen.networks)}. {intervals(sizes(chosen.networks))}"""
@@ -168,8 +164,6 @@ def figure_s18(study: Study) -> Figure:
         chosen,
         found,
         partial(draw_all_heads, found),
-        tables=[HEADS],
-        body=_HEADS_QUERY,
+        frame=frame,
         missing=untrained(study, chosen, found.accuracies, "all_heads"),
-        where={HEADS.name: where} if ids else None,
     )

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 import pandas as pd
 from rich.console import Console
 
-from analysis.data.frames import ResultsError, load
+from analysis.data.frames import ResultsError
+from analysis.data.study import Study
 from analysis.measure import dynamics
 from analysis.measure import jobs as _jobs
 from analysis.measure.dynamics import Method, Protocol
-from analysis.quantities import reach as measures
-from analysis.stats.comparison import GROUP
+from analysis.stats.comparison import in_words
 from tsrnn.io.files import Location
-from tsrnn.io.schemas import CONNECTIVITY, DIMENSIONALITY, EPOCHS, NEURONS, OUTCOMES, RUNS, SOLVED, TIMESCALES
+from tsrnn.io.schemas import CONNECTIVITY, DIMENSIONALITY, NEURONS, SOLVED, TIMESCALES
 
 
 @dataclass
@@ -56,34 +56,20 @@ def run(
         ResultsError: if no network has solved an N.
         StoreError: if the folder cannot be written.
     """
-    outcomes, runs, epochs, solved = (load(results, table) for table in (OUTCOMES, RUNS, EPOCHS, SOLVED))
+    study = Study(results)
+    solved = study.load(SOLVED)
     if solved.empty:
         raise ResultsError(f"{results}: nothing to measure: no network has solved an N yet")
     chosen = dynamics.choose(solved, every)
     analysis = dynamics.analysis(protocol, methods)
     only = set(zip(chosen["network_id"], chosen["n"].astype(int), strict=True))
     summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console)
-    tables = {table: load(results, table) for table in (TIMESCALES, NEURONS, DIMENSIONALITY, CONNECTIVITY)}
+    measured = Study(results)
+    tables = {table: measured.load(table) for table in (TIMESCALES, NEURONS, DIMENSIONALITY, CONNECTIVITY)}
     networks = dynamics.by_network(tables, chosen)
-    groups = in_words(measures.networks(runs, outcomes, epochs, solved))
+    groups = study.networks[["network_id", "curriculum"]].assign(group=in_words(study.networks))
     return Results(
         networks.merge(groups, on="network_id"),
         dynamics.by_curriculum(networks, groups),
         [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()],
     )
-
-
-def in_words(networks: pd.DataFrame) -> pd.DataFrame:
-    """Say which networks differ in curriculum and seed alone.
-
-    Args:
-        networks: what `analysis.quantities.reach.networks` returns.
-
-    Returns:
-        network_id, curriculum and `group`: the task, tau, and what else differs between groups, in words.
-    """
-    shown = [column for column in GROUP if column in ("task", "tau") or networks[column].nunique() > 1]
-    words = networks[shown].apply(
-        lambda row: ", ".join(f"{column} {value}" for column, value in row.items() if value != ""), axis=1
-    )
-    return pd.DataFrame({"network_id": networks["network_id"], "group": words, "curriculum": networks["curriculum"]})

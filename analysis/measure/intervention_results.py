@@ -8,13 +8,13 @@ import pandas as pd
 from rich.console import Console
 
 from analysis.data.frames import ResultsError, load
+from analysis.data.study import Study
 from analysis.measure import jobs as _jobs
 from analysis.measure.interventions import InTime, Kind, analyses
 from analysis.measure.jobs import Analysis
-from analysis.quantities import reach as measures
 from analysis.stats.comparison import choose, compare_curricula, measured, summarise
 from tsrnn.io.files import Location
-from tsrnn.io.schemas import ABLATION, EPOCHS, HEADS_RETRAINING, INHIBITION, OUTCOMES, PERTURBATION, RUNS, SOLVED
+from tsrnn.io.schemas import ABLATION, HEADS_RETRAINING, INHIBITION, PERTURBATION, SOLVED
 from tsrnn.tasks import TASKS, BitTask
 
 KINDS: Final[tuple[Kind, ...]] = ("ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining")
@@ -82,8 +82,8 @@ def run(
         ResultsError: if no checkpoint can be measured; the message says what is needed.
         StoreError: if the folder cannot be written.
     """
-    outcomes, runs, epochs, solved = (load(results, table) for table in (OUTCOMES, RUNS, EPOCHS, SOLVED))
-    networks = measures.networks(runs, outcomes, epochs, solved)
+    study = Study(results)
+    networks, solved = study.networks, study.load(SOLVED)
     found = Results()
     wanted: list[tuple[Kind, Analysis, pd.DataFrame]] = []
     for analysis in analyses(kinds, protocol=protocol, draws=draws, common=common, heads=heads):

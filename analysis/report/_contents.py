@@ -5,7 +5,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -23,12 +22,14 @@ from rich.console import Console
 
 from analysis import figures, tables
 from analysis.claims import catalogue as claims
+from analysis.claims.verdicts import MEANINGS
 from analysis.data import frames
+from analysis.data.cell import differing
 from analysis.data.study import Study
 from analysis.figures import Figure, style
 from analysis.measure import progress as _progress
 from analysis.quantities import reach as measures
-from tsrnn.config import RunConfig
+from tsrnn.config import EndState, RunConfig
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import ANALYSES, BY_NAME, EPOCHS, OUTCOMES
 
@@ -44,7 +45,7 @@ SVG_BYTES: Final = 250_000
 NONE: Final = "–"  # noqa: RUF001
 """The text of a cell without a value."""
 
-_SIGNS: Final = {"reproduced": "✓", "not reproduced": "✗", "underpowered": "~", "not run": NONE}
+_SIGNS: Final = {"reproduced": "✓", "contradicted": "✗", "inconclusive": "~", "not run": NONE}
 _KIND: Final = ("task", "curriculum", "tau")
 
 
@@ -104,6 +105,7 @@ class Contents:
     max_n: Grid
     max_n_notes: Sequence[str]
     counts: dict[str, int]
+    meanings: Sequence[str]
     claims: Sequence[dict[str, Any]]
     figures: Sequence[Shown]
     networks: Grid
@@ -133,7 +135,7 @@ def collect(study: Study, beside: Path, console: Console | None = None) -> Conte
     cells = measures.max_n_by_cell(networks)
     shown, failed = _figures(study, console or Console(quiet=True))
     kept, curves = _curves(study)
-    finished = int((networks["status"] != measures.RUNNING).sum())
+    finished = int((networks["status"] != EndState.RUNNING).sum())
     return Contents(
         name=study.folder.resolve().name,
         folder=str(study.folder),
@@ -148,6 +150,7 @@ def collect(study: Study, beside: Path, console: Console | None = None) -> Conte
         max_n=_max_n(cells),
         max_n_notes=tables.notes(cells) if len(cells) else ["no networks yet"],
         counts=claims.counts(judged),
+        meanings=MEANINGS,
         claims=[_claim(row) for row in judged.to_dict("records")],
         figures=shown,
         networks=_networks(networks, set(curves)),
@@ -163,21 +166,20 @@ def collect(study: Study, beside: Path, console: Console | None = None) -> Conte
 
 
 def _else(frame: pd.DataFrame) -> list[str]:
-    """Return in words what a network is beyond task, curriculum and tau, where that is not the paper's main one.
+    """Return in words what a network is beyond task, curriculum and tau, where networks differ in that.
 
     Args:
         frame: rows of `Study.networks` or of `analysis.quantities.reach.max_n_by_cell`.
     """
-    varying = [name for name in ("scale", "hidden") if frame[name].nunique() > 1]
-    found = []
-    for row in frame.to_dict("records"):
-        parts = ["" if row["architecture"] == "leaky" else str(row["architecture"]).upper()]
-        parts += ["self-interaction outside"] if row["self_interaction"] == "outside" else []
-        parts += ["" if row["nonlinearity"] == "leaky_relu" else str(row["nonlinearity"])]
-        parts += [f"H = {row[name]}" if name == "hidden" else str(row[name]) for name in varying]
-        parts += [_short(str(row["settings"]))]
-        found.append(", ".join(part for part in parts if part and part != "nan"))
-    return found
+    varying = [name for name in differing(frame) if name not in _KIND]
+    return [
+        ", ".join(
+            f"{name.replace('_', ' ')} {value}"
+            for name in varying
+            if not pd.isna(value := row[name]) and value not in ("", False)
+        )
+        for row in frame.to_dict("records")
+    ]
 
 
 def _max_n(cells: pd.DataFrame) -> Grid:
@@ -202,17 +204,11 @@ def _max_n(cells: pd.DataFrame) -> Grid:
     return Grid("Largest N solved, by kind of network", columns, rows)
 
 
-def _short(settings: str) -> str:
-    """Return settings by the last word of their names, their numbers short: "k=[10], dt=1/k"."""
-    text = re.sub(r"(\w+\.)+(?=\w+=)", "", settings)
-    return re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):g}", text)
-
-
 def _claim(row: dict[Any, Any]) -> dict[str, Any]:
-    names = list(_SIGNS)
     return {str(key): value for key, value in row.items()} | {
         "sign": _SIGNS[row["verdict"]],
-        "rank": names.index(row["verdict"]),
+        "rank": list(_SIGNS).index(row["verdict"]),
+        "lines": tables.claim_lines(row),
     }
 
 
@@ -314,14 +310,13 @@ def _networks(networks: pd.DataFrame, known: set[str]) -> Grid:
 
 def _sizes(networks: pd.DataFrame) -> Grid:
     """What was smaller than the paper's, sweep by sweep, with the paper's in the first row."""
-    paper = json.loads(RunConfig().to_json())
-    configs = [json.loads(text) for text in networks["config"]]
+    configs = [RunConfig.from_json(text) for text in networks["config"]]
     found = pd.DataFrame(
         [[sweep, *_size(config)] for sweep, config in zip(networks["sweep"], configs, strict=True)],
         columns=["sweep", *_SIZE],
     )
     columns = [Column("sweep"), Column("networks", True), *(Column(name, True) for name in _SIZE)]
-    rows = [[Cell("the paper's"), Cell(NONE), *(_number(value) for value in _size(paper))]]
+    rows = [[Cell("the paper's"), Cell(NONE), *(_number(value) for value in _size(RunConfig()))]]
     for key, group in found.groupby(["sweep", *_SIZE], sort=False, dropna=False):
         sweep, *values = key
         rows.append([Cell(str(sweep)), _number(len(group)), *(_number(value) for value in values)])
@@ -331,15 +326,15 @@ def _sizes(networks: pd.DataFrame) -> Grid:
 _SIZE: Final = ("H", "batch", "steps an epoch", "test batches", "epochs at most", "N at most")
 
 
-def _size(config: dict[str, Any]) -> list[int]:
-    training, end = config["training"], config["end"]
+def _size(config: RunConfig) -> list[int]:
+    training, end = config.training, config.end
     return [
-        config["network"]["hidden"],
-        training["batch_size"],
-        training["steps_per_epoch"],
-        training["test_batches"],
-        end["max_epochs"],
-        end["max_n"],
+        config.network.hidden,
+        training.batch_size,
+        training.steps_per_epoch,
+        training.test_batches,
+        end.max_epochs,
+        end.max_n,
     ]
 
 
@@ -355,7 +350,7 @@ def _sweeps(study: Study) -> Grid:
             [
                 Cell(str(sweep)),
                 _number(len(group)),
-                _number(int((group["status"] != measures.RUNNING).sum())),
+                _number(int((group["status"] != EndState.RUNNING).sum())),
                 _number(int((group["status"] == "failed").sum())),
                 _number(int(group["epochs"].sum())),
                 _duration(seconds),

@@ -11,11 +11,9 @@ from typing import Any, Final
 
 import pandas as pd
 
-from analysis.quantities.reach import CELL, interval
+from analysis.data.cell import alike, differing
+from analysis.stats.intervals import bootstrap
 from analysis.stats.significance import network_tests, pooled_ttests
-
-GROUP: Final = tuple(column for column in CELL if column != "curriculum")
-"""The columns that networks must agree in to be compared."""
 
 _NAMED: Final = 4
 
@@ -37,16 +35,16 @@ def choose(networks: pd.DataFrame, solved: pd.DataFrame, n: int | None = None) -
     """Choose the N at which the networks of each group are compared.
 
     Args:
-        networks: what `analysis.quantities.reach.networks` returns.
+        networks: rows of `analysis.data.study.Study.networks`.
         solved: the table `solved`.
         n: the N that is asked for; the largest shared one by default, and where a network has not solved `n`.
     """
     ns = solved.groupby("network_id")["n"].agg(set).to_dict()
-    shown = [column for column in GROUP if column in ("task", "tau") or networks[column].nunique() > 1]
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
-    for _, group in networks.groupby(list(GROUP), sort=False, dropna=False):
-        words = ", ".join(f"{column} {value}" for column in shown if (value := group[column].iloc[0]) != "")
+    words_of = in_words(networks)
+    for _, group in alike(networks, but=("curriculum",)):
+        words = words_of[group.index[0]]
         solvers = group[group["network_id"].isin(ns)]
         if len(solvers) < len(group):
             idle = group[~group["network_id"].isin(ns)]
@@ -76,6 +74,20 @@ def choose(networks: pd.DataFrame, solved: pd.DataFrame, n: int | None = None) -
     return Choice(pd.DataFrame(rows, columns=["network_id", "group", "curriculum", "n"]), tuple(notes))
 
 
+def in_words(networks: pd.DataFrame) -> "pd.Series[str]":
+    """Say of each network which others it can be compared with: task, tau, and what else differs among groups.
+
+    Args:
+        networks: rows of `analysis.data.study.Study.networks`.
+    """
+    shown = [name for name in differing(networks, always=("task", "tau")) if name != "curriculum"]
+    words = [
+        ", ".join(f"{name} {value}" for name, value in zip(shown, row, strict=True) if value != "" and value == value)
+        for row in networks[shown].itertuples(index=False)
+    ]
+    return pd.Series(words, index=networks.index, dtype="str")
+
+
 def _list(networks: pd.DataFrame) -> str:
     """Name a few networks, with how far they have come."""
     names = [f"{row.curriculum} {row.network_id} (max N {row.max_n})" for row in networks.head(_NAMED).itertuples()]
@@ -97,13 +109,13 @@ def summarise(rows: pd.DataFrame, by: Sequence[str], values: Sequence[str] = ("r
 
     Returns:
         One row a group, curriculum, n and `by`: `networks`, each value's mean over networks, and `low` and `high`, the
-        95 % interval of the first (see `analysis.quantities.reach.interval`).
+        95 % interval of the first (see `analysis.stats.intervals.bootstrap`).
     """
     keys = ["group", "curriculum", "n", *by]
     means = rows.groupby([*keys, "network_id"], sort=False, dropna=False)[list(values)].mean().reset_index()
     result = []
     for cell, networks in means.groupby(keys, sort=False, dropna=False):
-        low, high = interval(networks[values[0]].to_numpy(dtype=float))
+        low, high = bootstrap(networks[values[0]].to_numpy(dtype=float))
         result.append(
             dict(zip(keys, cell, strict=True))
             | {"networks": len(networks)}

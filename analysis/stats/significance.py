@@ -8,7 +8,6 @@ perturbation = 0 are each network's baseline.
 
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-Values = np.ndarray[Any, np.dtype[np.float64]]
+from analysis.stats.permutation import LEVEL, Values, attainable, difference, p_value
 
 CHANCE: Final = 0.5
 """The accuracy of a guess between two answers."""
@@ -24,12 +23,6 @@ CHANCE: Final = 0.5
 STARS: Final = (0.05, 0.01, 0.001, 1e-4, 1e-5)
 """A star for each of these that a p-value lies below (section 5)."""
 
-LEVEL: Final = 0.05
-"""The level that verdicts are judged at."""
-
-# Every split of up to 8 against 8 networks is counted; of more, this many are drawn.
-_SPLITS: Final = 20_000
-_RESAMPLES: Final = 9_999
 _COLUMNS: Final = ("curriculum", "network", "perturbation", "accuracy")
 
 
@@ -112,7 +105,8 @@ class Comparison:
         mean_a: mean over the first group.
         mean_b: mean over the second.
         difference: mean_b - mean_a.
-        low: lower end of the 95 % bootstrap interval of the difference, over networks.
+        low: lower end of the 95 % interval of the difference: what the permutation test does not reject. It is
+            unlimited where there are too few networks for that test to reject anything.
         high: its upper end.
         effect_size: Hedges' g: the difference in pooled standard deviations, corrected for few networks.
         p_permutation: two-sided exact permutation test of the difference.
@@ -134,11 +128,7 @@ class Comparison:
 
 
 def compare(a: Values, b: Values) -> Comparison:
-    """Compare two groups of independent networks.
-
-    The permutation test counts every split of the networks into two such groups while there are at most 20,000 of
-    them (8 against 8 networks have 12,870), and draws as many otherwise. The percentile bootstrap is too narrow for
-    few networks; see `analysis.quantities.reach.interval`.
+    """Compare two groups of independent networks; see `analysis.stats.permutation`.
 
     Args:
         a: [n_a], one value a network.
@@ -152,19 +142,19 @@ def compare(a: Values, b: Values) -> Comparison:
     """
     if not (len(a) and len(b)):
         raise ValueError(f"{len(a)} and {len(b)} networks: allowed is at least one in each group")
-    splits = math.comb(len(a) + len(b), len(a))
-    low, high = _difference_interval(a, b)
+    able = min(len(a), len(b)) >= 2
+    found = difference(a, b)
     return Comparison(
         n_a=len(a),
         n_b=len(b),
         mean_a=float(a.mean()),
         mean_b=float(b.mean()),
         difference=float(b.mean() - a.mean()),
-        low=low,
-        high=high,
+        low=float(found.low) if able else math.nan,
+        high=float(found.high) if able else math.nan,
         effect_size=hedges_g(a, b),
-        p_permutation=_permutation_test(a, b),
-        p_attainable=min(1.0, 2 / (splits if splits <= _SPLITS else _SPLITS + 1)),
+        p_permutation=p_value(a, b) if able else math.nan,
+        p_attainable=attainable(len(a), len(b)),
         p_t=_ttest(a, b, equal_var=False),
     )
 
@@ -181,7 +171,7 @@ def network_tests(frame: pd.DataFrame) -> pd.DataFrame:
         One row a perturbation but 0, ascending: `perturbation`, `curriculum_a`, `curriculum_b` (in alphabetical
         order), the fields of `Comparison`, then `p_permutation_holm`, `p_attainable_holm` (the smallest that
         `p_permutation_holm` can be, reached where every other p is as small), `p_t_holm`, and `verdict`:
-        "different" or "no difference seen" by the corrected permutation test at 0.05, "underpowered" where that test
+        "different" or "no difference seen" by the corrected permutation test at 0.05, "inconclusive" where that test
         cannot go below 0.05 with so many networks.
 
     Raises:
@@ -205,7 +195,7 @@ def with_holm(comparisons: pd.DataFrame) -> pd.DataFrame:
     )
     verdict = np.where(corrected["p_permutation_holm"] < LEVEL, "different", "no difference seen")
     able = (corrected["p_attainable_holm"] < LEVEL) & corrected["p_permutation"].notna()
-    return corrected.assign(verdict=np.where(able, verdict, "underpowered"))
+    return corrected.assign(verdict=np.where(able, verdict, "inconclusive"))
 
 
 def holm(p_values: Values) -> Values:
@@ -260,23 +250,6 @@ def _groups(frame: pd.DataFrame) -> list[tuple[float, pd.DataFrame, pd.DataFrame
     return groups
 
 
-def _permutation_test(a: Values, b: Values) -> float:
-    """Return the two-sided p of the difference of means; NaN with fewer than two values in a group."""
-    if min(len(a), len(b)) < 2:
-        return float("nan")
-    scale = max(np.abs(a).max(), np.abs(b).max()) or 1.0
-
-    def difference(b: Values, a: Values, axis: int = -1) -> Values:
-        # Splits that differ by the rounding of their sums alone are ties.
-        rounded: Values = (_mean_difference(b, a, axis) / scale).round(12)
-        return rounded
-
-    test = stats.permutation_test(
-        (b, a), difference, n_resamples=_SPLITS, vectorized=True, rng=np.random.default_rng(0)
-    )
-    return float(test.pvalue)
-
-
 def _ttest(a: Values, b: Values, *, equal_var: bool) -> float:
     """Return the two-sided p of an unpaired t-test; NaN with fewer than two values in a group or none that vary."""
     if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
@@ -285,19 +258,3 @@ def _ttest(a: Values, b: Values, *, equal_var: bool) -> float:
         # Where a group is all but constant scipy warns of rounding: the group at the baseline is meant to be.
         warnings.simplefilter("ignore", RuntimeWarning)
         return float(stats.ttest_ind(a, b, equal_var=equal_var).pvalue)
-
-
-def _mean_difference(a: Values, b: Values, axis: int = -1) -> Values:
-    difference: Values = a.mean(axis=axis) - b.mean(axis=axis)
-    return difference
-
-
-def _difference_interval(a: Values, b: Values) -> tuple[float, float]:
-    """Return the 95 % percentile bootstrap interval of mean(b) - mean(a), over networks."""
-    if min(len(a), len(b)) < 2:
-        return float("nan"), float("nan")
-    difference: Callable[..., Values] = _mean_difference
-    result = stats.bootstrap(
-        (b, a), difference, n_resamples=_RESAMPLES, method="percentile", vectorized=True, rng=np.random.default_rng(0)
-    ).confidence_interval
-    return float(result.low), float(result.high)

@@ -11,7 +11,6 @@ from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.folder import RECORD, Record, SweepFolder, require_same_base
 from sweeps.engine.grid import axes_of, with_end, with_training
 from sweeps.engine.options import AXES, Axes, Options
-from sweeps.engine.readings import Finding
 from sweeps.engine.scales import SCALES, ScaleName, base_config
 from tsrnn.config import RunConfig
 from tsrnn.io.files import location
@@ -30,14 +29,14 @@ class Sweep:
         doc: what it asks, varies and expects; the text of --help.
         axes: the options that its grid varies over, with their values; a function where they depend on the scale.
         grid: yields one configuration a combination, from what all share and the values of the axes.
-        findings: what the paper found, to hold the table against.
+        figures: the paper's figures it is about: their claims are judged when it ends.
     """
 
     name: str
     doc: str | None
     axes: Axes | Callable[[ScaleName], Axes]
     grid: Grid
-    findings: tuple[Finding, ...] = ()
+    figures: tuple[str, ...] = ()
 
     def axes_at(self, scale: ScaleName) -> Axes:
         """Return the axes at a scale."""

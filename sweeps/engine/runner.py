@@ -87,7 +87,7 @@ def _conclude(sweep: Sweep, folder: SweepFolder, plan: Plan, options: Options, c
         print(json.dumps({"sweep": plan.record.sweep, "folder": str(folder.path), "rows": json_rows(table)}))
     else:
         print_max_n(table)
-        for line in readings(table, sweep.findings):
+        for line in readings(folder.path, sweep.figures):
             print(line)
     unfinished = folder.unfinished(plan.networks)
     if unfinished:

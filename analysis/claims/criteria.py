@@ -1,0 +1,131 @@
+"""When an interval decides: the two criteria by which every claim is judged, in both directions alike.
+
+An effect has a smallest size that would matter. With its 95 % interval a claim is "reproduced", "contradicted" (the
+opposite, or less than the smallest effect of interest), or "inconclusive".
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from analysis.stats.permutation import Effect, Flags
+
+Outcome = Literal["reproduced", "contradicted", "inconclusive", "not run"]
+OUTCOMES: Final[tuple[Outcome, ...]] = ("reproduced", "contradicted", "inconclusive", "not run")
+
+Codes = np.ndarray[Any, np.dtype[np.int64]]
+"""1 reproduced, -1 contradicted, 0 inconclusive."""
+
+
+Excludes = Callable[[float], Flags]
+"""Whether the interval excludes a size and all that lies to one side of it, [...]."""
+
+
+class Criterion(ABC):
+    """What an interval must exclude for a verdict."""
+
+    @abstractmethod
+    def decide_by(self, up_to: Excludes, from_on: Excludes) -> Codes:
+        """Return the verdicts on effects: 1 reproduced, -1 contradicted, 0 inconclusive, [...].
+
+        Args:
+            up_to: whether the intervals exclude a size and all smaller ones.
+            from_on: whether they exclude a size and all larger ones.
+        """
+
+    def decide(self, effect: Effect) -> Codes:
+        """Return the verdicts on effects by their intervals, [...]."""
+        return self.decide_by(lambda size: effect.low > size, lambda size: effect.high < size)
+
+    @abstractmethod
+    def hypothesis(self, effect: Effect) -> float:
+        """Return the size of effect whose rejection one study's verdict rests on, or would rest on."""
+
+    @property
+    @abstractmethod
+    def gap(self) -> float:
+        """How far apart the effects are that must be told apart: what sets the networks that it takes."""
+
+
+@dataclass(frozen=True)
+class Exceeds(Criterion):
+    """The effect lies beyond `none` on the side of `smallest`, the smallest effect of interest.
+
+    Reproduced: the interval excludes no effect and all of the opposite, and holds effects of interest. Contradicted:
+    it excludes the smallest effect of interest and all beyond. Between no effect and the smallest of interest neither
+    verdict is wrong.
+    """
+
+    none: float
+    smallest: float
+
+    def __post_init__(self) -> None:
+        """Refuse a smallest effect that is none.
+
+        Raises:
+            ValueError: if the two are equal.
+        """
+        if self.smallest == self.none:
+            raise ValueError(f"smallest = {self.smallest:g}: allowed is any other number than that of no effect")
+
+    def decide_by(self, up_to: Excludes, from_on: Excludes) -> Codes:
+        """Return the verdicts on effects."""
+        if self.smallest > self.none:
+            contradicted, shown = from_on(self.smallest), up_to(self.none)
+        else:
+            contradicted, shown = up_to(self.smallest), from_on(self.none)
+        return np.where(contradicted, -1, np.where(shown, 1, 0))
+
+    def hypothesis(self, effect: Effect) -> float:
+        """Return the smallest effect of interest for a contradicted claim, else no effect."""
+        return self.smallest if int(self.decide(effect)) < 0 else self.none
+
+    @property
+    def gap(self) -> float:
+        """The distance from no effect to the smallest of interest."""
+        return abs(self.smallest - self.none)
+
+
+@dataclass(frozen=True)
+class Lies(Criterion):
+    """The effect lies in `low` to `high`, either of which may be infinite.
+
+    Reproduced: the whole interval does. Contradicted: none of it does.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        """Refuse an empty range.
+
+        Raises:
+            ValueError: if `low` is not below `high`, or if the range is everything.
+        """
+        if not self.low < self.high or (math.isinf(self.low) and math.isinf(self.high)):
+            raise ValueError(f"low = {self.low:g}, high = {self.high:g}: allowed is low < high, one of them finite")
+
+    def decide_by(self, up_to: Excludes, from_on: Excludes) -> Codes:
+        """Return the verdicts on effects."""
+        above = np.array(True) if math.isinf(self.low) else up_to(self.low)
+        below = np.array(True) if math.isinf(self.high) else from_on(self.high)
+        outside = np.array(False)
+        if not math.isinf(self.low):
+            outside = outside | from_on(self.low)
+        if not math.isinf(self.high):
+            outside = outside | up_to(self.high)
+        return np.where(outside, -1, np.where(above & below, 1, 0))
+
+    def hypothesis(self, effect: Effect) -> float:
+        """Return the end of the range that is nearer to the estimate."""
+        ends = [end for end in (self.low, self.high) if not math.isinf(end)]
+        return min(ends, key=lambda end: abs(end - float(effect.estimate)))
+
+    @property
+    def gap(self) -> float:
+        """Half the width of the range; infinite where it has one end."""
+        return (self.high - self.low) / 2

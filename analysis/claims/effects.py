@@ -1,0 +1,77 @@
+"""The smallest effects of interest, read from effects.toml: a file to argue with, which says what its numbers mean."""
+
+import math
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Final
+
+from pydantic import TypeAdapter, model_validator
+from pydantic.dataclasses import dataclass
+
+from analysis.claims.criteria import Criterion, Exceeds, Lies
+from tsrnn.kinds import STRICT
+
+FILE: Final = "effects.toml"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Interest:
+    """What size of effect matters, and where it is judged.
+
+    Attributes:
+        why: where the size comes from.
+        n: the N at which the paper shows it.
+        least: the least N from which on results are judged.
+        spread: the standard deviation over networks that is expected; of ratios in logarithms.
+        smallest: the smallest effect of interest; or
+        low: the range that counts as the paper's, from here
+        high: to here.
+    """
+
+    why: str
+    n: int
+    least: int
+    spread: float
+    smallest: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _has_one_size(self) -> "Interest":
+        if (self.smallest is None) == (self.low is None and self.high is None):
+            raise ValueError(
+                f"smallest = {self.smallest}, low = {self.low}, high = {self.high}: allowed is smallest, or low or high"
+            )
+        return self
+
+    def criterion(self, *, none: float = 0.0, logarithmic: bool = False) -> Criterion:
+        """Return the criterion of this size.
+
+        Args:
+            none: the value that is no effect.
+            logarithmic: sizes are ratios, which are compared in logarithms.
+        """
+        if self.smallest is not None:
+            return Exceeds(none, math.log(self.smallest) if logarithmic else self.smallest)
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        if logarithmic:
+            low, high = math.log(low) if low > 0 else -math.inf, math.log(high)
+        return Lies(low, high)
+
+
+_FILE: Final[TypeAdapter[dict[str, Interest]]] = TypeAdapter(dict[str, Interest])
+
+
+@cache
+def interests() -> Mapping[str, Interest]:
+    """Return the effect sizes by name.
+
+    Raises:
+        pydantic.ValidationError: (a ValueError) names the entry, the field and what is allowed.
+    """
+    text = (resources.files("analysis.claims") / FILE).read_text()
+    return MappingProxyType(_FILE.validate_python(tomllib.loads(text)))

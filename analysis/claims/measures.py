@@ -1,0 +1,570 @@
+"""From quantities to what claims compare: one value a network, taken at the N that the claim is about.
+
+Each function returns a `Measure`. N are chosen by fixed rules that no verdict enters: the N of the claim, or the
+largest that enough networks of every cell that is compared have.
+"""
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims.evidence import ALONE_BUDGET, Evidence, Measure, Sample, at_ceiling, cut_short, ended
+from analysis.data.cell import Cell
+from analysis.quantities import connectivity, interventions, pace, time_steps
+from analysis.quantities.base import TIMESCALES_COMMAND, Quantity
+
+ENOUGH: Final = 0.75
+"""A common N is the largest that this part of the networks of every cell compared has solved: six of eight."""
+
+KNEE: Final = 20
+"""The N up to which, and beyond which, the paper fits lines to dimensionality (figure S20)."""
+
+PAPER_HIDDEN: Final = 500
+
+
+# How far, and how fast.
+
+
+def furthest(cell: Cell, needs: str) -> Measure:
+    """The largest N solved by the networks that have ended; a lower bound for those that might have got further.
+
+    Might have: who ended at a budget below the paper's, or at the largest N of its run. Networks that solved nothing
+    count as N = 1; diverged ones as far as they came.
+    """
+
+    def take(evidence: Evidence) -> Sample:
+        networks = evidence.cell(cell)
+        own = ended(networks).set_index("network_id", drop=False)
+        bounds = cut_short(own) | at_ceiling(own)
+        values = own["max_n"].astype(float).clip(lower=1)
+        return Sample(values, bounds, blocked=_waiting(networks, own), below=_budget(own))
+
+    return Measure(f"largest N solved by {cell.words}", needs, take)
+
+
+def furthest_within(cell: Cell, needs: str) -> Measure:
+    """The largest N solved within the paper's budget and up to its N = 101, for claims of how far networks get."""
+
+    def take(evidence: Evidence) -> Sample:
+        networks = evidence.cell(cell)
+        own = ended(networks).set_index("network_id", drop=False)
+        values = own["max_n"].astype(float)
+        return Sample(values, cut_short(own), blocked=_waiting(networks, own), below=_budget(own))
+
+    return Measure(f"largest N solved by {cell.words}", needs, take)
+
+
+def until_common(cell: Cell, others: Collection[Cell], needs: str, *, least: int, paper: int) -> Measure:
+    """Training until the largest N that three quarters of the networks of every cell compared solved.
+
+    In the paper's epochs; a lower bound for networks that have not solved it.
+
+    Args:
+        cell: the networks.
+        others: the cells they are compared with.
+        needs: the command that makes the results.
+        least: below this N the comparison decides nothing.
+        paper: as far as the paper's networks got.
+    """
+
+    def take(evidence: Evidence) -> Sample:
+        every = [evidence.cell(c) for c in (cell, *others)]
+        n = min((_reached_by_enough(networks) for networks in every), default=0)
+        if n < 2 and len(every[0]):
+            values = every[0].set_index("network_id")["max_n"].astype(float)
+            return Sample(
+                values, blocked="three quarters of the networks of each cell share no N that they have solved"
+            )
+        found = _until(evidence, every[0], n)
+        below = f"the paper's networks got to N = {paper}" if n < paper else ""
+        if n < least:
+            blocked = f"N = {n} is the largest common one; the claim is judged from N = {least} on"
+            return replace(found, blocked=blocked, takes=f"networks that have solved N = {least}", below=below)
+        return replace(found, below=below)
+
+    return Measure(f"training until a common N of {cell.words}", needs, take)
+
+
+def until_alone(cell: Cell, needs: str) -> Measure:
+    """Training until one N, in the paper's epochs: the largest N trained alone that the curriculum reached too.
+
+    Under a curriculum all training before counts. A lower bound for networks that have not solved it.
+
+    Args:
+        cell: its curriculum is "none" for the networks that were trained on that N alone.
+        needs: the command that makes the results.
+    """
+
+    def take(evidence: Evidence) -> Sample:
+        alone = replace(cell, curriculum=None).select(evidence.networks)
+        alone = alone[alone["curriculum"].str.startswith("none-")]
+        reached = _reached_by_enough(evidence.cell(replace(cell, curriculum="multi")))
+        ns = sorted({int(str(name).split("-")[1]) for name in alone["curriculum"]})
+        chosen = [n for n in ns if n <= reached] or ns[:1]
+        if not chosen:
+            return Sample()
+        n = chosen[-1]
+        name = f"none-{n}" if cell.curriculum == "none" else cell.curriculum
+        return _until(evidence, ended(evidence.cell(replace(cell, curriculum=name))), n)
+
+    words = "without a curriculum" if cell.curriculum == "none" else str(cell.curriculum)
+    kind = "leaky RNN" if cell.architecture == "leaky" else str(cell.architecture).upper()
+    return Measure(f"training until N of {kind} {words}", needs, take)
+
+
+def until_n(cell: Cell, n: int, needs: str) -> Measure:
+    """Training until N = `n` was solved, in the paper's epochs; a lower bound for networks that have not solved it."""
+
+    def take(evidence: Evidence) -> Sample:
+        return _until(evidence, evidence.cell(cell), n)
+
+    return Measure(f"training until N = {n} of {cell.words}", needs, take)
+
+
+def alone(task: str, ns: range, needs: str) -> Measure:
+    """Training of networks without a curriculum until they solved their N, N pooled; a lower bound for who did not."""
+
+    def take(evidence: Evidence) -> Sample:
+        networks = _alone(evidence, task, ns)
+        own = ended(networks).set_index("network_id", drop=False)
+        return Sample(own["sequences"].astype(float), own["max_n"] == 0, _ns(own), _waiting(networks, own))
+
+    return Measure(f"training of {task} without curriculum, N {_span(ns)}", needs, take)
+
+
+def solved_alone(task: str, ns: range, needs: str) -> Measure:
+    """Which networks without a curriculum solved their N within the paper's budget, N pooled: 1 or 0."""
+
+    def take(evidence: Evidence) -> Sample:
+        networks = _alone(evidence, task, ns)
+        own = ended(networks).set_index("network_id", drop=False)
+        solved = (own["max_n"] > 0) & (own["sequences"] <= ALONE_BUDGET)
+        # Without more training it is not known whether they would have solved it within the paper's budget.
+        open_still = cut_short(own, ALONE_BUDGET) & (own["max_n"] == 0)
+        blocked = f"{int(open_still.sum())} networks had less than the paper's 50 epochs" if open_still.any() else ""
+        takes = f"a budget of {ALONE_BUDGET:g} of the paper's epochs" if blocked else ""
+        return Sample(solved.astype(float), None, _ns(own), blocked or _waiting(networks, own), takes)
+
+    return Measure(f"share of {task} networks that solve N {_span(ns)} without curriculum", needs, take)
+
+
+def solving_order(needs: str) -> Measure:
+    """Spearman's correlation between N and the epoch it was solved in, of networks with all heads from the start."""
+
+    def take(evidence: Evidence) -> Sample:
+        networks = Cell(curriculum=None).select(evidence.networks)
+        networks = networks[networks["curriculum"].str.startswith("all-")]
+        rows = evidence.rows(pace.epoch_solved, networks)
+        return Sample(_by_network(rows, lambda own: _spearman(own["n"], own["value"])))
+
+    return Measure("correlation (Spearman) of N and the epoch it is solved in, all heads at once", needs, take)
+
+
+def _until(evidence: Evidence, networks: pd.DataFrame, n: int) -> Sample:
+    rows = evidence.rows(pace.sequences_until, networks)
+    solved = rows[rows["n"] == n].set_index("network_id")["value"]
+    trained = networks.set_index("network_id")["sequences"].astype(float)
+    values = solved.reindex(trained.index).fillna(trained)
+    # A network that has not trained yet says nothing.
+    bounds = ~pd.Series(trained.index.isin(solved.index), index=trained.index)
+    kept = values > 0
+    return Sample(values[kept], bounds[kept], f"N = {n}")
+
+
+def _reached_by_enough(networks: pd.DataFrame) -> int:
+    """Return the largest N that three quarters of the networks have solved; 0 where there is none."""
+    if networks.empty:
+        return 0
+    ordered = sorted((int(n) for n in networks["max_n"]), reverse=True)
+    return ordered[math.ceil(ENOUGH * len(ordered)) - 1]
+
+
+def _alone(evidence: Evidence, task: str, ns: range) -> pd.DataFrame:
+    networks = Cell(task=task, curriculum=None).select(evidence.networks)
+    names = {f"none-{n}" for n in ns}
+    return networks[networks["curriculum"].isin(names)]
+
+
+def _ns(networks: pd.DataFrame) -> str:
+    ns = sorted({int(str(name).split("-")[1]) for name in networks["curriculum"]})
+    return f"N = {', '.join(map(str, ns))}" if ns else ""
+
+
+def _span(ns: range) -> str:
+    return f"up to {ns[-1]}" if ns[0] == 2 else f"from {ns[0]} on"
+
+
+def _waiting(networks: pd.DataFrame, own: pd.DataFrame) -> str:
+    """Return in words how many networks have not ended; "" where all have."""
+    running = len(networks) - len(own)
+    return f"{running} of {len(networks)} networks have not ended" if running and len(own) else ""
+
+
+def _budget(own: pd.DataFrame) -> str:
+    """Return in words that networks ended at a smaller budget than the paper's; "" where none did."""
+    short = own[cut_short(own)]
+    if short.empty:
+        return ""
+    return f"budget of {short['sequences'].max():.3g} of the paper's 1000 epochs"
+
+
+# Curves over N.
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A value of each network at each N: a quantity, and what is taken of its rows.
+
+    Attributes:
+        quantity: the quantity.
+        words: the value, in words.
+        reduce: from the quantity's rows to network_id, n and value; the rows themselves by default.
+    """
+
+    quantity: Quantity
+    words: str
+    reduce: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows
+
+    @classmethod
+    def of(cls, quantity: Quantity) -> "Curve":
+        """Return the curve of a quantity that has one value a network and N."""
+        return cls(quantity, quantity.words)
+
+    def rows(self, evidence: Evidence, networks: pd.DataFrame) -> pd.DataFrame:
+        """Return the known values of some networks: network_id, n, value."""
+        return self.reduce(evidence.rows(self.quantity, networks)).dropna(subset="value")
+
+
+def _mean(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.groupby(["network_id", "n"])["value"].mean().reset_index()
+
+
+def _only(rows: pd.DataFrame, of: Mapping[str, Any]) -> pd.DataFrame:
+    for column, value in of.items():
+        rows = rows[rows[column] == value]
+    return rows[["network_id", "n", "value"]]
+
+
+def _less(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    both = first.merge(second, on=["network_id", "n"], suffixes=("", "_other"))
+    return both[["network_id", "n"]].assign(value=both["value"] - both["value_other"])
+
+
+def ablated(removed: str) -> Curve:
+    """Relative accuracy, mean over the neurons of the longest or shortest taus, removed one at a time."""
+    return Curve(
+        interventions.ablated_accuracy,
+        f"relative accuracy without one of the {removed}-tau neurons",
+        lambda rows: _only(rows, {"removed": removed, "manner": "alone"}),
+    )
+
+
+def ablated_more(hurts: str, spares: str) -> Curve:
+    """How much more relative accuracy is lost by removing one kind of neuron than the other, in the same network."""
+
+    def reduce(rows: pd.DataFrame) -> pd.DataFrame:
+        return _less(*(_only(rows, {"removed": name, "manner": "alone"}) for name in (spares, hurts)))
+
+    words = f"relative accuracy lost with a {hurts}-tau neuron beyond that with a {spares}-tau one"
+    return Curve(interventions.ablated_accuracy, words, reduce)
+
+
+LONGEST_TAU: Final = Curve(
+    interventions.ablated_tau,
+    "mean tau of the neurons with the longest",
+    lambda rows: _only(rows, {"removed": "longest", "manner": "alone"}),
+)
+
+
+def perturbed(what: str, strengths: int) -> Curve:
+    """Relative accuracy, mean over the smallest `strengths` strengths of a perturbation of weights or taus."""
+
+    def reduce(rows: pd.DataFrame) -> pd.DataFrame:
+        own = rows[(rows["perturbed"] == what) & (rows["perturbation"] != 0)]
+        rank = own.groupby(["network_id", "n"])["perturbation"].rank()
+        return _mean(own[rank <= strengths])
+
+    return Curve(interventions.perturbed_accuracy, f"relative accuracy with perturbed {what}", reduce)
+
+
+def retrained(beyond: int) -> Curve:
+    """Relative accuracy on N' after retraining, mean over N' = N + 1 to N + `beyond`."""
+
+    def reduce(rows: pd.DataFrame) -> pd.DataFrame:
+        higher = rows["retrained_n"] - rows["n"]
+        return _mean(rows[(higher > 0) & (higher <= beyond)])
+
+    return Curve(interventions.retrained_accuracy, f"relative accuracy retrained on N + 1 to N + {beyond}", reduce)
+
+
+def readout(low: int, high: int, words: str) -> Curve:
+    """Accuracy of the readout retrained on N' = N + low to N + high, mean over N'."""
+
+    def reduce(rows: pd.DataFrame) -> pd.DataFrame:
+        away = rows["head"] - rows["n"]
+        return _mean(rows[(away >= low) & (away <= high)])
+
+    return Curve(interventions.readout_accuracy, f"accuracy of a readout retrained on {words}", reduce)
+
+
+def answered(low: int, high: int) -> Curve:
+    """Accuracy where bits are held for `low` to `high` steps of 1/k, mean over k."""
+
+    def reduce(rows: pd.DataFrame) -> pd.DataFrame:
+        return _mean(rows[(rows["asked_k"] >= low) & (rows["asked_k"] <= high)])
+
+    return Curve(time_steps.accuracy_by_k, f"accuracy with k = {low} to {high} steps a bit", reduce)
+
+
+def answered_less(low: int, high: int) -> Curve:
+    """How much lower that accuracy is than with the k of training, 7 to 10."""
+
+    def reduce(rows: pd.DataFrame) -> pd.DataFrame:
+        return _less(answered(7, 10).reduce(rows), answered(low, high).reduce(rows))
+
+    return Curve(time_steps.accuracy_by_k, f"accuracy lost with k = {low} to {high} steps a bit", reduce)
+
+
+def _explosion(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return by how many powers of ten activity grows where inhibition is weakest."""
+    keys = ["network_id", "n"]
+    weakest = rows[rows["change"] < 0].sort_values("change").drop_duplicates(keys)
+    both = weakest.merge(rows[rows["change"] == 0], on=keys, suffixes=("", "_base"))
+    return both[keys].assign(value=np.log10(both["value"] / both["value_base"]))
+
+
+EXPLOSION: Final = Curve(
+    interventions.activity_range, "growth of activity (powers of ten) with the weakest inhibition", _explosion
+)
+
+
+# What is taken of a curve.
+
+
+def at_n(
+    curve: Curve, cell: Cell, others: Collection[Cell], needs: str, *, n: int | None = None, least: int = 2
+) -> Measure:
+    """The value at one N, the largest up to `n` where all networks compared have one.
+
+    Args:
+        curve: the value.
+        cell: the networks.
+        others: the cells they are compared with.
+        needs: the command that makes the results.
+        n: the N that the claim is about; the largest there is where it is None.
+        least: below this N the values decide nothing.
+    """
+
+    def take(evidence: Evidence) -> Sample:
+        rows = curve.rows(evidence, evidence.cell(cell))
+        if rows.empty:
+            return Sample()
+        sets = [
+            set(own["n"])
+            for c in dict.fromkeys((cell, *others))
+            for _, own in curve.rows(evidence, evidence.cell(c)).groupby("network_id")
+        ]
+        shared = {int(m) for m in set.intersection(*sets) if n is None or m <= n}
+        if not shared:
+            values = rows.groupby("network_id")["value"].mean()
+            return Sample(values, blocked="no N that all have in common", takes=_measure_at(curve, least))
+        chosen = max(shared)
+        values = rows[rows["n"] == chosen].set_index("network_id")["value"]
+        blocked = f"measured at N = {chosen}; the claim is judged from N = {least} on" if chosen < least else ""
+        hidden = int(evidence.networks["hidden"].max())
+        below = f"the paper's is at N = {n}" if n is not None and chosen < n else ""
+        if curve.quantity.per_neuron and hidden < PAPER_HIDDEN:
+            blocked = blocked or f"one of {hidden} neurons weighs more than one of {PAPER_HIDDEN}"
+        return Sample(
+            values, at=f"N = {chosen}", blocked=blocked, takes=_measure_at(curve, least) if blocked else "", below=below
+        )
+
+    where = "at the largest N in common" if n is None else f"at N = {n}"
+    return Measure(f"{curve.words} {where}, {cell.words}", _needs(curve, needs), take)
+
+
+def growth(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
+    """The logarithm of the ratio of the value at each network's largest N to that at its smallest."""
+
+    def value(own: pd.DataFrame) -> float:
+        first, last = own["value"].iloc[0], own["value"].iloc[-1]
+        return math.log(last / first) if len(own) > 1 and first > 0 and last > 0 else math.nan
+
+    return _over_n(
+        curve,
+        cell,
+        needs,
+        value,
+        "value at the largest N over that at the smallest",
+        least=least,
+        paper=paper,
+        points=2,
+    )
+
+
+def slope(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
+    """The slope of the least-squares line through the value against N, per N."""
+    return _over_n(curve, cell, needs, _line, "change per N", least=least, paper=paper, points=3)
+
+
+def over_n(curve: Curve, cell: Cell, needs: str) -> Measure:
+    """The mean over all N measured."""
+    return _over_n(
+        curve, cell, needs, lambda own: float(own["value"].mean()), "mean over N", least=2, paper=0, points=1
+    )
+
+
+def rank_over_n(curve: Curve, other: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
+    """Spearman's correlation of two curves over the N of each network."""
+
+    def take(evidence: Evidence) -> Sample:
+        networks = evidence.cell(cell)
+        both = curve.rows(evidence, networks).merge(
+            other.rows(evidence, networks), on=["network_id", "n"], suffixes=("", "_other")
+        )
+        values = _by_network(both, lambda own: _spearman(own["value"], own["value_other"]))
+        return _sample(both, values, least, paper, 4, curve)
+
+    words = f"correlation (Spearman) over N of {curve.words} and {other.words}, {cell.words}"
+    return Measure(words, _needs(curve, needs), take)
+
+
+def across_networks(curve: Curve, other: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
+    """Two values of each network at the largest N in common, for their correlation across networks."""
+
+    def take(evidence: Evidence) -> Sample:
+        first, second = (at_n(c, cell, (), needs, n=paper, least=least).take(evidence) for c in (curve, other))
+        both = pd.concat([first.values.rename("a"), second.values.rename("b")], axis=1).dropna()
+        pairs = pd.Series([tuple(row) for row in both.to_numpy()], index=both.index, dtype=object)
+        blocked = first.blocked or second.blocked
+        return Sample(pairs, None, first.at, blocked, first.takes or second.takes, first.below)
+
+    return Measure(f"{curve.words} and {other.words}, {cell.words}", _needs(curve, needs), take)
+
+
+def saturation(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
+    """The slope beyond the middle of the N measured, relative to the slope before it, less one half.
+
+    0 where the later slope is half of the earlier one, -0.5 where the curve has become flat.
+    """
+
+    def value(own: pd.DataFrame) -> float:
+        middle = (own["n"].min() + own["n"].max()) / 2
+        early, late = _line(own[own["n"] <= middle]), _line(own[own["n"] > middle])
+        return late / early - 0.5 if early > 0 else math.nan
+
+    return _over_n(
+        curve, cell, needs, value, "later slope over the earlier one, less 0.5", least=least, paper=paper, points=6
+    )
+
+
+def bend(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
+    """How much steeper the line beyond N = 20 is than that up to 20, relative to one line through all."""
+
+    def value(own: pd.DataFrame) -> float:
+        early, late = _line(own[own["n"] <= KNEE]), _line(own[own["n"] > KNEE])
+        return (late - early) / whole if (whole := _line(own)) > 0 else math.nan
+
+    return _over_n(
+        curve, cell, needs, value, f"relative change of slope at N = {KNEE}", least=least, paper=paper, points=6
+    )
+
+
+def before_balance(cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
+    """How much inhibition is left, beyond what balances excitation, where activity explodes: at the largest N measured.
+
+    The change c of the negative weights at which activity first exceeds ten times its range, less the change at which
+    the mean incoming weight would be 0. Above 0: it explodes while inhibition still outweighs excitation. Networks that
+    do not explode count with the weakest inhibition that was tried.
+    """
+
+    def take(evidence: Evidence) -> Sample:
+        networks = evidence.cell(cell)
+        reach = evidence.rows(interventions.activity_range, networks)
+        positive, negative = (
+            evidence.rows(q, networks).rename(columns={"value": q.name})
+            for q in (connectivity.weight_positive, connectivity.weight_negative)
+        )
+        keys = ["network_id", "n"]
+        base = reach[reach["change"] == 0].rename(columns={"value": "base"})[[*keys, "base"]]
+        weaker = reach[reach["change"] <= 0].merge(base, on=keys)
+        burst = weaker[weaker["value"] > 10 * weaker["base"]].groupby(keys)["change"].max().rename("burst")
+        tried = weaker.groupby(keys)["change"].min().rename("tried")
+        frame = tried.to_frame().join(burst).reset_index().merge(positive, on=keys).merge(negative, on=keys)
+        balanced = -frame["weight_positive"] / frame["weight_negative"] - 1
+        frame = frame.assign(value=frame["burst"].fillna(frame["tried"]) - balanced)
+        last = frame.sort_values("n").groupby("network_id").last()
+        values = last["value"] if len(frame) else pd.Series(dtype="float64")
+        return _sample(frame, values.astype(float), least, paper, 1, EXPLOSION)
+
+    words = f"inhibition left beyond balance where activity explodes, {cell.words}"
+    return Measure(words, f"{needs}, then {interventions.activity_range.needs} and {TIMESCALES_COMMAND}", take)
+
+
+def _over_n(
+    curve: Curve,
+    cell: Cell,
+    needs: str,
+    value: Callable[[pd.DataFrame], float],
+    words: str,
+    *,
+    least: int,
+    paper: int,
+    points: int,
+) -> Measure:
+    def take(evidence: Evidence) -> Sample:
+        rows = curve.rows(evidence, evidence.cell(cell)).sort_values("n")
+        return _sample(rows, _by_network(rows, value), least, paper, points, curve)
+
+    return Measure(f"{curve.words}: {words}, {cell.words}", _needs(curve, needs), take)
+
+
+def _sample(
+    rows: pd.DataFrame, values: "pd.Series[float]", least: int, paper: int, points: int, curve: Curve
+) -> Sample:
+    """Return the values of networks, and what keeps them from deciding: too few N, or none that is large enough."""
+    if rows.empty:
+        return Sample()
+    low, high = int(rows["n"].min()), int(rows.groupby("network_id")["n"].max().min())
+    at = f"N = {low} to {high}" if low < high else f"N = {low}"
+    below = f"the paper's networks got to N = {paper}" if high < paper else ""
+    if values.empty:
+        every = "; `--every 1` measures them all" if curve.quantity.needs == TIMESCALES_COMMAND else ""
+        ids = rows["network_id"].unique()
+        unknown = pd.Series(math.nan, index=pd.Index(ids), dtype="float64")
+        return Sample(unknown, None, at, f"fewer than {points} N of each network{every}", f"{points} N", below)
+    blocked = f"the least far network is at N = {high}; the claim is judged from N = {least} on" if high < least else ""
+    return Sample(values, None, at, blocked, _measure_at(curve, least) if blocked else "", below)
+
+
+def _measure_at(curve: Curve, least: int) -> str:
+    return f"networks that have solved N = {least}"
+
+
+def _needs(curve: Curve, sweep: str) -> str:
+    return f"{sweep}, then {curve.quantity.needs}" if curve.quantity.needs else sweep
+
+
+def _by_network(rows: pd.DataFrame, value: Callable[[pd.DataFrame], float]) -> "pd.Series[float]":
+    """Return a value of each network's rows; networks for which it is not known are left out."""
+    found = {str(network_id): value(own) for network_id, own in rows.groupby("network_id")}
+    return pd.Series(found, dtype="float64").dropna()
+
+
+def _line(rows: pd.DataFrame) -> float:
+    """Return the slope of the least-squares line through value against n; NaN with fewer than three N."""
+    if rows["n"].nunique() < 3:
+        return math.nan
+    n = rows["n"].to_numpy(dtype=float)
+    centred = n - n.mean()
+    return float(centred @ rows["value"].to_numpy(dtype=float) / (centred @ centred))
+
+
+def _spearman(a: "pd.Series[Any]", b: "pd.Series[Any]") -> float:
+    if a.nunique() < 3 or b.nunique() < 2:
+        return math.nan
+    return float(a.corr(b, method="spearman"))

@@ -1,0 +1,144 @@
+"""Which networks are alike, and which can be compared: said here, and nowhere else.
+
+Networks of one `Cell` that were trained alike differ in their seed alone. Networks trained alike (`TRAINING`) can be
+compared across cells. The columns are those of `analysis.data.networks.describe`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import pandas as pd
+
+TRAINING: Final = (
+    "hidden",
+    "preset",
+    "precision",
+    "optimizer",
+    "learning_rate",
+    "momentum",
+    "batch_size",
+    "steps_per_epoch",
+    "settings",
+)
+"""The columns in which networks that are compared agree: their size, and how they were trained."""
+
+_LEAKY: Final = ("tau", "self_interaction", "nonlinearity")
+
+USUAL_SLOPE: Final = {"authors": 0.01}
+"""The leaky ReLU's slope below 0 by preset, where it is not the paper's 0.1."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Networks of a grid that differ in their seed alone; the defaults are the paper's main networks.
+
+    A field that is None is not looked at. Fields of leaky networks are not looked at for other architectures.
+
+    Attributes:
+        task: the task's kind.
+        curriculum: the curriculum's name.
+        tau: the tau constraint, "trained" or the fixed value.
+        architecture: the network's kind.
+        self_interaction: "inside" or "outside" the nonlinearity.
+        nonlinearity: of leaky networks.
+        slope: of the leaky ReLU below 0; "usual" is that of the networks' preset.
+        k: time steps that a bit is held, such as "1" or "7,8,9,10".
+        dt: length of a time step, "1" or "1/k".
+        weight_decay: of the optimiser.
+    """
+
+    task: str | None = "parity"
+    curriculum: str | None = "single"
+    tau: str | None = "trained"
+    architecture: str | None = "leaky"
+    self_interaction: str | None = "inside"
+    nonlinearity: str | None = "leaky_relu"
+    slope: float | str | None = "usual"
+    k: str | None = "1"
+    dt: str | None = "1"
+    weight_decay: float | None = 0.0
+
+    def select(self, networks: pd.DataFrame) -> pd.DataFrame:
+        """Return the networks of this cell.
+
+        Args:
+            networks: rows of `analysis.data.study.Study.networks`.
+        """
+        kept = pd.Series(True, index=networks.index)
+        for name, value in self._values():
+            kept &= networks[name] == value
+        return networks[kept]
+
+    def conditions(self, preset: str = "paper") -> list[str]:
+        """Return the same as conditions on columns of the table `runs`, for `pandas.DataFrame.query`.
+
+        Args:
+            preset: of the networks, for the slope that is usual.
+        """
+        slope = f"slope == {USUAL_SLOPE.get(preset, 0.1)!r}"
+        return [slope if name == "usual_slope" else f"{name} == {value!r}" for name, value in self._values()]
+
+    def _values(self) -> Iterator[tuple[str, object]]:
+        """Yield the columns that are looked at, and their values."""
+        leaky = self.architecture in (None, "leaky")
+        for name in COLUMNS:
+            value = getattr(self, name)
+            if value is None or (not leaky and name in (*_LEAKY, "slope")):
+                continue
+            if name == "slope" and value == "usual":
+                if self.nonlinearity in (None, "leaky_relu"):
+                    yield "usual_slope", True
+            else:
+                yield name, value
+
+    @property
+    def words(self) -> str:
+        """The cell in words: what differs from the paper's main networks."""
+        parts = [str(getattr(self, name)) for name in ("task", "curriculum") if getattr(self, name) is not None]
+        for name, text in (
+            ("tau", "tau {}"),
+            ("self_interaction", "self-interaction {}"),
+            ("weight_decay", "weight decay {:g}"),
+        ):
+            value = getattr(self, name)
+            parts += [text.format(value)] if value not in (None, getattr(_MAIN, name)) else []
+        if self.architecture not in (None, "leaky"):
+            parts.append(str(self.architecture).upper())
+        if self.nonlinearity not in (None, "leaky_relu"):
+            parts.append(str(self.nonlinearity).replace("_", " "))
+        if self.slope not in (None, "usual"):
+            parts.append(f"slope {self.slope:g}")
+        if (self.k, self.dt) != ("1", "1") and self.k is not None:
+            parts.append(f"k = {self.k}, dt = {self.dt}")
+        return " ".join(parts)
+
+
+COLUMNS: Final = tuple(field.name for field in fields(Cell))
+"""The columns that a grid varies, in the order in which tables show them."""
+
+_MAIN: Final[Any] = Cell()
+
+
+def alike(networks: pd.DataFrame, but: tuple[str, ...] = ()) -> Any:
+    """Group networks that are of one cell and trained alike.
+
+    Args:
+        networks: rows of `analysis.data.study.Study.networks`.
+        but: columns that may differ within a group, such as ("curriculum",).
+
+    Returns:
+        The groups, as `pandas.DataFrame.groupby` has them, in the order of their first networks.
+    """
+    keys = [name for name in (*COLUMNS, *TRAINING) if name not in but]
+    return networks.groupby(keys, sort=False, dropna=False)
+
+
+def differing(networks: pd.DataFrame, always: tuple[str, ...] = ()) -> list[str]:
+    """Return the columns among those of a cell and of the training in which networks differ.
+
+    Args:
+        networks: rows of `analysis.data.study.Study.networks`.
+        always: columns that are returned whether they differ or not.
+    """
+    return [name for name in (*COLUMNS, *TRAINING) if name in always or networks[name].nunique(dropna=False) > 1]

@@ -1,0 +1,161 @@
+"""What each network is, and how far it has come: one row a network."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import pandas as pd
+from pydantic import ValidationError
+
+from analysis.data.cell import USUAL_SLOPE
+from analysis.data.frames import ResultsError
+from tsrnn.config import EndRules, EndState, RunConfig, differences, explain
+from tsrnn.io.rows import run_columns
+from tsrnn.io.schemas import RUNS
+
+PAPER_EPOCH: Final = 600 * 256
+"""Sequences of one of the paper's epochs: 600 steps of 256."""
+
+# What a cell says of a network, and what says nothing of how it was trained: by the path in its configuration.
+_SAID: Final = {
+    ("network", "hidden"),
+    ("network", "nonlinearity"),
+    ("network", "self_interaction"),
+    ("network", "tau"),
+    ("network", "kind"),
+    ("task", "kind"),
+    ("task", "input_probability"),
+    ("training_task", "kind"),
+    ("training_task", "input_probability"),
+    ("training", "batch_size"),
+    ("training", "steps_per_epoch"),
+    ("training", "precision"),
+    ("training", "optimizer", "kind"),
+    ("training", "optimizer", "learning_rate"),
+    ("training", "optimizer", "momentum"),
+    ("training", "optimizer", "weight_decay"),
+}
+# Numbers drawn in another way are as random.
+_UNRELATED: Final = {"seed", "source", "generator", "curriculum", "end", "time"}
+
+
+def describe(runs: pd.DataFrame, outcomes: pd.DataFrame, epochs: pd.DataFrame, solved: pd.DataFrame) -> pd.DataFrame:
+    """Return what each network is and how far it has come, finished or not.
+
+    Args:
+        runs: The table `runs`.
+        outcomes: The table `outcomes`; networks without a row in it are running.
+        epochs: The table `epochs`.
+        solved: The table `solved`.
+
+    Returns:
+        One row a network of `runs`, with its columns; those that older results lack are filled from the configuration.
+        In addition: `status`; `max_n`, the largest N solved so far (0 where none was); `epochs` trained so far;
+        `sequences` trained so far, in the paper's epochs of 153,600; `budget`, the most that it may train, in the same
+        unit; `limit`, the N at which it is done; `max_seconds`; `settings`: how it was trained beside the columns of
+        `analysis.data.cell.TRAINING`, such as "solved_weight=0.5"; `usual_slope`, whether its leaky ReLU has the slope
+        of its preset; and `replicate`: networks that share it are the same run with other end rules.
+    """
+    frame = completed(runs).set_index("network_id", drop=False)
+    derived = [_derived(config) for config in _configs(runs)]
+    frame = frame.join(pd.DataFrame(derived, index=frame.index, columns=_DERIVED))
+    ended = outcomes.set_index("network_id")
+    frame["status"] = ended["status"].reindex(frame.index).fillna(EndState.RUNNING.value)
+    # A failed network is trained on when its sweep is resumed: what it has written since is the newest.
+    final = ended[ended["status"] != EndState.FAILED]
+    so_far = {
+        "max_n": solved.groupby("network_id")["n"].max(),
+        "epochs": epochs.groupby("network_id")["epoch"].max(),
+    }
+    for column, values in so_far.items():
+        both = final[column].reindex(frame.index).fillna(values.reindex(frame.index)).fillna(0)
+        frame[column] = both.astype("int64")
+    frame["sequences"] = frame["epochs"] * frame["steps_per_epoch"] * frame["batch_size"] / PAPER_EPOCH
+    usual = frame["preset"].map(USUAL_SLOPE).fillna(0.1)
+    frame["usual_slope"] = frame["slope"].isna() | (frame["slope"] == usual)
+    return frame.reset_index(drop=True)
+
+
+def completed(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the table `runs` with the columns that older results lack, filled from each network's configuration.
+
+    Raises:
+        ResultsError: a configuration cannot be read, such as one of a plugin's task that was not imported.
+    """
+    names = [column.name for column in RUNS.columns]
+    present = runs.reindex(columns=[*names, *(name for name in runs if name not in names)])
+    old = present["precision"].isna() | present["preset"].isna()
+    if old.any():
+        configs = _configs(runs[old])
+        known = pd.DataFrame(
+            [run_columns(config) | {"preset": _preset(config)} for config in configs], index=present.index[old]
+        )
+        for column in RUNS.columns:
+            if column.name in known and column.name != "config":
+                values = present[column.name].astype(object).where(~old, known[column.name].reindex(present.index))
+                present[column.name] = values.astype(_DTYPES[column.dtype])  # type: ignore[call-overload]
+    for name in ("preset", "tau", "self_interaction", "nonlinearity"):
+        # Missing words are empty, so that networks without them can be grouped and compared.
+        present[name] = present[name].fillna("")
+    return present
+
+
+_DTYPES: Final = {"string": "str", "int64": "int64", "float64": "float64"}
+_DERIVED: Final = ("settings", "budget", "limit", "max_seconds", "replicate")
+
+
+def _configs(runs: pd.DataFrame) -> list[RunConfig]:
+    configs = []
+    for key, text in zip(runs["network_id"], runs["config"], strict=True):
+        try:
+            configs.append(RunConfig.from_json(text))
+        except ValidationError as error:
+            why = explain(error)
+            raise ResultsError(
+                f"network {key}: its configuration cannot be read ({why}); `--plugin FILE` imports what made it"
+            ) from error
+    return configs
+
+
+def _derived(config: RunConfig) -> tuple[object, ...]:
+    end = config.end
+    budget = end.max_epochs * config.training.steps_per_epoch * config.training.batch_size / PAPER_EPOCH
+    replicate = replace(config, end=_widest(config)).network_id
+    return _settings(config), budget, _limit(config), end.max_seconds, replicate
+
+
+def _widest(config: RunConfig) -> EndRules:
+    """Return end rules that do not depend on the run's own, and that its curriculum allows."""
+    return EndRules(max_n=max(EndRules().max_n, config.curriculum.first_heads[-1]))
+
+
+def _limit(config: RunConfig) -> int:
+    """Return the N at which a run is done."""
+    first = config.curriculum.first_state
+    return first.newest if config.curriculum.advance(first) is None else config.end.max_n
+
+
+def _preset(config: RunConfig) -> str:
+    """Return the preset of a configuration that was recorded without it."""
+    if config.training_task is not None:
+        return "tuned"
+    lengths = getattr(config.task, "lengths", None)
+    return "authors" if getattr(lengths, "longest_beyond", 0) else "paper"
+
+
+def _settings(config: RunConfig) -> str:
+    """Return the settings beside those that have columns of their own, where they differ from the defaults."""
+    kept = [
+        f"{'.'.join(path)}={value}"
+        for path, value in _leaves(differences(config), ())
+        if path[0] not in _UNRELATED and not any(path[: len(said)] == said for said in _SAID)
+    ]
+    return ", ".join(kept)
+
+
+def _leaves(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*path, name))
+        else:
+            yield (*path, name), value

@@ -1,0 +1,133 @@
+"""What a quantity is: one function of tables, from which figures, claims, commands and the shown query all come.
+
+A quantity's function takes tables as frames, by their names, and returns one row a network, or a network and N (and
+perhaps more: a strength, a head), with the column `value`. It uses pandas and numpy alone, so that its own source is
+the query that a figure shows.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from textwrap import dedent
+from typing import Any, Final, Protocol
+
+import pandas as pd
+
+from tsrnn.io.schemas import BY_NAME, Table
+
+Where = tuple[str, str, Any]
+"""A condition on the rows of a table that are read, such as ("neuron", ">=", 0)."""
+
+TIMESCALES_COMMAND: Final = "python -m analysis timescales RESULTS"
+INTERVENTIONS_COMMAND: Final = "python -m analysis interventions RESULTS"
+RETRAINING_COMMAND: Final = "python sweeps/retraining.py RESULTS"
+TIME_STEPS_COMMAND: Final = "python -m analysis time-steps RESULTS"
+
+
+class Tables(Protocol):
+    """Where tables come from: `analysis.data.study.Study`, or frames made by hand."""
+
+    @property
+    def networks(self) -> pd.DataFrame:
+        """One row a network: see `analysis.data.networks.describe`."""
+        ...
+
+    def load(
+        self, table: Table, columns: Sequence[str] | None = None, where: Sequence[Where] | None = None
+    ) -> pd.DataFrame:
+        """Return a table, each key once; an empty frame with its columns where it is absent."""
+        ...
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A value of each network, or of each network at each N.
+
+    Attributes:
+        name: of the value, a column's name.
+        words: what it is, in words.
+        label: of an axis.
+        function: from frames of tables to rows with the columns of the key and `value`.
+        needs: the command that fills its tables; "" where a sweep does.
+        where: by a table's name, the rows that are read.
+        settings: further arguments of the function.
+        per_neuron: it is what one neuron does, and so depends on how many there are.
+    """
+
+    name: str
+    words: str
+    label: str
+    function: Callable[..., pd.DataFrame]
+    needs: str = ""
+    where: Mapping[str, Sequence[Where]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    per_neuron: bool = False
+
+    def __call__(self, *frames: pd.DataFrame, **settings: Any) -> pd.DataFrame:
+        """Apply the function to frames, so that a quantity's source can be called by its name."""
+        return self.function(*frames, **{**self.settings, **settings})
+
+    def with_settings(self, words: str, label: str | None = None, **settings: Any) -> "Quantity":
+        """Return the quantity with settings of its function, and with words that say them."""
+        return replace(self, words=words, label=label or self.label, settings={**self.settings, **settings})
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """The tables it is computed from, in the order of the function's arguments."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return tuple(BY_NAME[p.name] for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY)
+
+    def rows(self, tables: Tables) -> pd.DataFrame:
+        """Return the values in some results: the key's columns, `network_id` first, and `value`; known ones alone.
+
+        Args:
+            tables: the results.
+        """
+        frames = [tables.load(table, where=self.where.get(table.name)) for table in self.tables]
+        return self(*frames).dropna(subset="value").reset_index(drop=True)
+
+    @property
+    def source(self) -> str:
+        """The function's source, without the decorator that made it a quantity and without its docstring."""
+        lines = dedent(inspect.getsource(self.function)).splitlines()
+        start = next(i for i, line in enumerate(lines) if line.startswith("def "))
+        end = next(i for i, line in enumerate(lines) if i >= start and line.endswith(":")) + 1
+        body = lines[end:]
+        if body and body[0].lstrip().startswith('"""'):
+            closing = next(
+                i for i, line in enumerate(body) if line.rstrip().endswith('"""') and (i or line.count('"""') > 1)
+            )
+            body = body[closing + 1 :]
+        names = ", ".join(inspect.signature(self.function).parameters)
+        return "\n".join([f"def {self.function.__name__}({names}):", *body])
+
+    @property
+    def call(self) -> str:
+        """The call of the function, with tables by their names."""
+        settings = [f"{name}={value!r}" for name, value in self.settings.items()]
+        return f"{self.function.__name__}({', '.join([*(table.name for table in self.tables), *settings])})"
+
+
+def quantity(
+    words: str,
+    label: str,
+    *,
+    needs: str = "",
+    where: Mapping[str, Sequence[Where]] | None = None,
+    per_neuron: bool = False,
+) -> Callable[[Callable[..., pd.DataFrame]], Quantity]:
+    """Make a function of tables a quantity; see `Quantity`.
+
+    Args:
+        words: what it is, in words.
+        label: of an axis.
+        needs: the command that fills its tables; "" where a sweep does.
+        where: by a table's name, the rows that are read.
+        per_neuron: it is what one neuron does.
+    """
+
+    def make(function: Callable[..., pd.DataFrame]) -> Quantity:
+        return Quantity(function.__name__, words, label, function, needs, where or {}, {}, per_neuron)
+
+    return make

@@ -1,0 +1,92 @@
+"""What is left of a network's accuracy when it is changed (figures 7, S9, S14, S17, S19; Tables 1 to 3).
+
+Accuracy is relative to that of the network as it is: 1 there, 0 at chance.
+"""
+
+import numpy as np
+import pandas as pd
+
+from analysis.quantities.base import INTERVENTIONS_COMMAND, RETRAINING_COMMAND, quantity
+
+
+@quantity("relative accuracy without some neurons", "relative accuracy", needs=INTERVENTIONS_COMMAND, per_neuron=True)
+def ablated_accuracy(ablation: pd.DataFrame) -> pd.DataFrame:
+    """Return relative accuracy by the set removed and by how (figures 7a, 7b, S9).
+
+    Further columns: `removed` (longest, shortest: the neurons of the longest or the shortest taus) and `manner`: alone,
+    the mean over neurons removed one at a time, or together.
+    """
+    rows = ablation[ablation["removed"] != "none"]
+    rows = rows.assign(manner=np.where(rows["neuron"] < 0, "together", "alone"))
+    keys = ["network_id", "n", "removed", "manner"]
+    return rows.groupby(keys)["relative_accuracy"].mean().rename("value").reset_index()
+
+
+@quantity("tau of the neurons that are removed", "τ of the neurons removed", needs=INTERVENTIONS_COMMAND)
+def ablated_tau(ablation: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean tau of the neurons removed, in time steps; columns as of `ablated_accuracy`."""
+    rows = ablation[ablation["removed"] != "none"]
+    rows = rows.assign(manner=np.where(rows["neuron"] < 0, "together", "alone"))
+    keys = ["network_id", "n", "removed", "manner"]
+    return rows.groupby(keys)["tau"].mean().rename("value").reset_index()
+
+
+@quantity("relative accuracy after a perturbation", "relative accuracy", needs=INTERVENTIONS_COMMAND)
+def perturbed_accuracy(perturbation: pd.DataFrame) -> pd.DataFrame:
+    """Return relative accuracy, mean over random directions, by what was perturbed and by strength (figures 7c, 7d).
+
+    Further columns: `perturbed` (weights, taus) and `perturbation`, the relative norm; 0 is the network as it is.
+    """
+    keys = ["network_id", "n", "perturbed", "perturbation"]
+    return perturbation.groupby(keys)["relative_accuracy"].mean().rename("value").reset_index()
+
+
+@quantity("accuracy after a perturbation in one direction", "accuracy", needs=INTERVENTIONS_COMMAND)
+def perturbed_draws(perturbation: pd.DataFrame) -> pd.DataFrame:
+    """Return the accuracy in every random direction, which the paper's pooled tests are made of (Tables 1, 2).
+
+    Further columns: `perturbed`, `perturbation` and `trial`.
+    """
+    keys = ["network_id", "n", "perturbed", "perturbation", "trial"]
+    return perturbation[keys].assign(value=perturbation["accuracy"].astype(float))
+
+
+@quantity("accuracy on N' after retraining", "accuracy", needs=RETRAINING_COMMAND)
+def retrained_draws(retraining: pd.DataFrame) -> pd.DataFrame:
+    """Return the accuracy on N' of networks retrained on it (Table 3); further column: `retrained_n`."""
+    return retraining[["network_id", "n", "retrained_n"]].assign(value=retraining["accuracy"].astype(float))
+
+
+@quantity("relative accuracy after retraining", "relative accuracy", needs=RETRAINING_COMMAND)
+def retrained_accuracy(retraining: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracy on N' relative to that at N, of networks retrained on N' (figure 7e; Table 3).
+
+    Further column: `retrained_n`, N'; where it is N, the network as it was.
+    """
+    keys = ["network_id", "n", "retrained_n"]
+    return retraining[keys].assign(value=retraining["relative_accuracy"].astype(float))
+
+
+@quantity("accuracy of a retrained readout", "accuracy", needs=INTERVENTIONS_COMMAND)
+def readout_accuracy(heads_retraining: pd.DataFrame) -> pd.DataFrame:
+    """Return the accuracy on N' of a readout that alone was retrained (figure S17); further column: `head`, N'."""
+    keys = ["network_id", "n", "head"]
+    return heads_retraining[keys].assign(value=heads_retraining["accuracy"].astype(float))
+
+
+@quantity("relative accuracy with scaled inhibition", "relative accuracy", needs=INTERVENTIONS_COMMAND)
+def inhibited_accuracy(inhibition: pd.DataFrame) -> pd.DataFrame:
+    """Return relative accuracy by the change c of the negative weights, each (1 + c) W (figure S19a)."""
+    keys = ["network_id", "n", "change"]
+    return inhibition[keys].assign(value=inhibition["relative_accuracy"].astype(float))
+
+
+@quantity("range of activity with scaled inhibition", "least and greatest activity", needs=INTERVENTIONS_COMMAND)
+def activity_range(inhibition: pd.DataFrame) -> pd.DataFrame:
+    """Return the largest absolute activity by the change c of the negative weights (figure S19b).
+
+    Activity that left the range of floating-point numbers counts as the largest single-precision number.
+    """
+    reach = inhibition[["activity_low", "activity_high"]].abs().max(axis=1)
+    reach = reach.where((inhibition["exploded"] == 0) & reach.notna(), float(np.finfo(np.float32).max))
+    return inhibition[["network_id", "n", "change"]].assign(value=reach)

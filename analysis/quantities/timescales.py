@@ -1,0 +1,95 @@
+"""Timescales of activity: tau_net of neurons and tau_pop of networks, by the paper's method (figures 5, S1 to S4).
+
+Statistics of tau_net are over the neurons whose tau_net exceeds one time step, as in the paper (section 4.2): the
+activity of the others is gone within a step. `tau_net_share` says how many those are.
+"""
+
+import pandas as pd
+
+from analysis.quantities.base import TIMESCALES_COMMAND, Where, quantity
+
+NEURONS: dict[str, tuple[Where, ...]] = {"timescales": (("method", "==", "paper"), ("neuron", ">=", 0))}
+"""The rows of neurons."""
+
+POPULATION: dict[str, tuple[Where, ...]] = {"timescales": (("method", "==", "paper"), ("neuron", "==", -1))}
+"""The rows of the summed activity."""
+
+
+@quantity(
+    "mean of tau_net over neurons with tau_net > 1",
+    "mean $τ_{net}$ (time steps)",
+    needs=TIMESCALES_COMMAND,
+    where=NEURONS,
+)
+def tau_net_mean(timescales: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean of tau_net over the neurons with tau_net > 1, of each network at each N, in time steps."""
+    known = timescales[timescales["tau_net"] > 1]
+    return known.groupby(["network_id", "n"])["tau_net"].mean().rename("value").reset_index()
+
+
+@quantity(
+    "standard deviation of tau_net over neurons with tau_net > 1",
+    "SD of $τ_{net}$ (time steps)",
+    needs=TIMESCALES_COMMAND,
+    where=NEURONS,
+)
+def tau_net_sd(timescales: pd.DataFrame) -> pd.DataFrame:
+    """Return the standard deviation of tau_net over the neurons with tau_net > 1, in time steps."""
+    known = timescales[timescales["tau_net"] > 1]
+    return known.groupby(["network_id", "n"])["tau_net"].std(ddof=0).rename("value").reset_index()
+
+
+@quantity("share of neurons with tau_net > 1", "share with $τ_{net} > 1$", needs=TIMESCALES_COMMAND, where=NEURONS)
+def tau_net_share(timescales: pd.DataFrame) -> pd.DataFrame:
+    """Return how many of all neurons have tau_net > 1."""
+    above = timescales.assign(above=(timescales["tau_net"] > 1).astype(float))
+    return above.groupby(["network_id", "n"])["above"].mean().rename("value").reset_index()
+
+
+@quantity(
+    "tau_pop, the timescale of the summed activity",
+    "$τ_{pop}$ (time steps)",
+    needs=TIMESCALES_COMMAND,
+    where=POPULATION,
+)
+def tau_pop(timescales: pd.DataFrame) -> pd.DataFrame:
+    """Return the timescale of the summed activity of all neurons, in time steps (figure S4)."""
+    return timescales[["network_id", "n"]].assign(value=timescales["tau_net"].astype(float))
+
+
+@quantity(
+    "share of neurons where AIC and BIC choose the same model",
+    "share of neurons that agree",
+    needs=TIMESCALES_COMMAND,
+    where=NEURONS,
+)
+def agreement(timescales: pd.DataFrame) -> pd.DataFrame:
+    """Return for how many neurons Akaike's and the Bayesian criterion choose as many exponentials (figure S1).
+
+    The single exponential is chosen where its criterion is no larger. Neurons without both fits do not count.
+    """
+    fits = timescales.dropna(subset=["aic_single", "aic_double", "bic_single", "bic_double"])
+    same = (fits["aic_single"] <= fits["aic_double"]) == (fits["bic_single"] <= fits["bic_double"])
+    agreed = fits.assign(same=same.astype(float))
+    return agreed.groupby(["network_id", "n"])["same"].mean().rename("value").reset_index()
+
+
+@quantity("median R² of the fits of neurons with tau_net > 1", "median R²", needs=TIMESCALES_COMMAND, where=NEURONS)
+def r_squared(timescales: pd.DataFrame) -> pd.DataFrame:
+    """Return the median R² of the fits over the neurons with tau_net > 1 (figure S2)."""
+    known = timescales[timescales["tau_net"] > 1]
+    return known.groupby(["network_id", "n"])["r_squared"].median().rename("value").reset_index()
+
+
+@quantity("tau_net of a neuron", "$τ_{net}$ (time steps)", needs=TIMESCALES_COMMAND, where=NEURONS)
+def tau_net(timescales: pd.DataFrame) -> pd.DataFrame:
+    """Return tau_net of every neuron where it is above 1, in time steps (figure 5d)."""
+    known = timescales[timescales["tau_net"] > 1]
+    return known[["network_id", "n", "neuron"]].assign(value=known["tau_net"])
+
+
+@quantity("autocorrelation of a neuron", "autocorrelation", needs=TIMESCALES_COMMAND)
+def autocorrelation(autocorrelations: pd.DataFrame) -> pd.DataFrame:
+    """Return the autocorrelation of every neuron, mean over trials (figure 5a); further columns: neuron, lag."""
+    keys = ["network_id", "n", "neuron", "lag"]
+    return autocorrelations[keys].assign(value=autocorrelations["autocorrelation"].astype(float))

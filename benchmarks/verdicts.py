@@ -1,0 +1,332 @@
+"""How often the rules that judge claims are wrong: studies drawn from a known truth, judged as the commands judge.
+
+    python benchmarks/verdicts.py [--draws 10000] [--json]
+
+For every rule, studies of n networks a group are drawn under effects from the opposite over none to 3 standard
+deviations, and the rates of each verdict are counted. "reproduced" is false where there is no effect or the opposite,
+"contradicted" where the effect is of interest; in between neither is. The table stands in docs/claims.md.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import numpy as np
+from cyclopts import App, Parameter
+from scipy import stats
+
+from analysis.claims.criteria import Criterion, Exceeds, Lies
+from analysis.claims.rules import Correlation, Difference, Group, Mean, Ratio, Rule, Share
+
+app = App(help=__doc__, help_format="plaintext")
+
+SIZES: Final = (4, 8, 16)
+"""Networks of each group."""
+
+LEVEL: Final = 0.05
+POWER: Final = 0.8
+BEYOND: Final = 2.0
+"""Standard deviations beyond a rule's boundary from which on at least 80 % must be decided right."""
+
+_AT_ONCE: Final = 1_000
+
+Draw = Callable[[np.random.Generator, float, int, int], tuple[Group, ...]]
+"""From a generator, the true effect, the studies and the networks of a group to groups of values."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One rule with studies that it judges.
+
+    Attributes:
+        name: of the rule and of what is drawn.
+        rule: the rule.
+        draw: draws studies.
+        truths: the true effects, in the rule's unit.
+        unit: of these effects, in standard deviations over networks.
+        exempt: counts and fully censored studies, whose power says nothing but the networks they need.
+    """
+
+    name: str
+    rule: Rule
+    draw: Draw
+    truths: tuple[float, ...]
+    unit: float = 1.0
+    exempt: bool = False
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What came of one case at one truth with so many networks.
+
+    Attributes:
+        case: its name.
+        networks: of each group.
+        truth: the true effect in standard deviations.
+        reproduced: share of the studies.
+        contradicted: share of the studies.
+        false: the share of false verdicts: of "reproduced" or of "contradicted", whichever is false here; of the more
+            frequent one at the very end of a range, where both are.
+        right: the share of right ones; NaN where neither verdict is wrong.
+        counts: whether the power must be 80 % here.
+        excess: p of the hypothesis that at most 5 % are false.
+    """
+
+    case: str
+    networks: int
+    truth: float
+    reproduced: float
+    contradicted: float
+    false: float
+    right: float
+    counts: bool
+    excess: float
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """Return standard normal values."""
+    return rng.standard_normal(shape)
+
+
+def skewed(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """Return values of mean 0 and SD 1 with a skewness of 0.7."""
+    return (rng.gamma(8.0, size=shape) - 8.0) / math.sqrt(8.0)
+
+
+def even(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """Return uniform values of mean 0 and SD 1."""
+    return rng.uniform(-math.sqrt(3), math.sqrt(3), shape)
+
+
+def whole(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """Return normal values in steps of half a standard deviation, so that many are alike."""
+    return np.round(2 * rng.standard_normal(shape)) / 2
+
+
+def one(noise: Callable[..., Any]) -> Draw:
+    """Return what draws one group around the truth."""
+    return lambda rng, truth, studies, n: (Group(truth + noise(rng, (studies, n))),)
+
+
+def two(noise: Callable[..., Any], wider: float = 1.0, fewer: int = 1) -> Draw:
+    """Return what draws two groups, the second around the truth, `wider` times as spread, `fewer` times as small."""
+    return lambda rng, truth, studies, n: (
+        Group(noise(rng, (studies, n))),
+        Group(truth + wider * noise(rng, (studies, max(4, n // fewer)))),
+    )
+
+
+SPREAD: Final = 0.15
+"""Standard deviation of the logarithm of the largest N, or of the training to an N, over networks."""
+
+_STEPS: Final = 14
+_BUDGET: Final = 60.0
+_STEP_SPREAD: Final = 0.1
+
+
+def largest_n(
+    rng: np.random.Generator, truth: float, studies: int, n: int, ceiling: float, budget: float
+) -> tuple[Group, ...]:
+    """Return two groups' largest N: whole numbers, cut at a ceiling, and at a budget that ends some networks early."""
+    groups = []
+    for shift in (0.0, truth):
+        end = 30.0 * np.exp(shift + SPREAD * rng.standard_normal((studies, n)))
+        stop = ceiling * np.ones_like(end)
+        if math.isfinite(budget):
+            # A network's pace, and so the N that its budget allows, is its own.
+            stop = np.minimum(stop, budget * np.exp(SPREAD * rng.standard_normal((studies, n))))
+        groups.append(Group(np.floor(np.minimum(end, stop)).clip(1), end >= stop))
+    return tuple(groups)
+
+
+def pace(rng: np.random.Generator, truth: float, studies: int, n: int) -> tuple[Group, ...]:
+    """Return two groups' training to the largest N that three quarters of each solved within a budget."""
+    times = []
+    for shift in (0.0, truth):
+        # A network's own pace, each N taking longer than the one before and varying a little.
+        own = np.exp(shift + SPREAD * rng.standard_normal((studies, n, 1)))
+        noise = np.exp(_STEP_SPREAD * rng.standard_normal((studies, n, _STEPS)))
+        times.append((own * np.arange(1, _STEPS + 1) * noise).cumsum(-1))
+    reached = [(time <= _BUDGET).sum(-1) for time in times]
+    kept = math.ceil(0.75 * n)
+    common = np.minimum(*(np.sort(each, -1)[:, n - kept] for each in reached)).clip(1)
+    groups = []
+    for time in times:
+        at = np.take_along_axis(time, common[:, None, None] - 1, -1)[..., 0]
+        groups.append(Group(np.minimum(at, _BUDGET), at > _BUDGET))
+    return tuple(groups)
+
+
+def pairs(rng: np.random.Generator, truth: float, studies: int, n: int) -> tuple[Group, ...]:
+    """Return one group of two correlated values."""
+    x, y = rng.standard_normal((2, studies, n))
+    return (Group(np.stack([x, truth * x + math.sqrt(1 - truth**2) * y], -1), np.zeros((studies, n), bool)),)
+
+
+def solvers(rng: np.random.Generator, truth: float, studies: int, n: int) -> tuple[Group, ...]:
+    """Return one group of networks that solve an N with a probability."""
+    return (Group((rng.random((studies, n)) < truth).astype(float)),)
+
+
+_EFFECTS: Final = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+_RANGE: Final = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+
+
+def cases() -> Iterator[Case]:
+    """Yield every rule with everything it is tried on."""
+    for noise in (normal, skewed, even, whole):
+        yield Case(f"mean, one direction, {noise.__name__}", Mean(Exceeds(0, 1)), one(noise), _EFFECTS)
+    for noise in (normal, skewed):
+        yield Case(f"mean in a range, {noise.__name__}", Mean(Lies(-2, 2)), one(noise), _RANGE)
+        yield Case(f"alike, {noise.__name__}", Difference(Lies(-2, 2)), two(noise), _RANGE)
+    for noise in (normal, skewed, even, whole):
+        yield Case(f"difference, {noise.__name__}", Difference(Exceeds(0, 1)), two(noise), _EFFECTS)
+    pooled = math.sqrt((1 + 2.0**2) / 2)
+    yield Case(
+        "difference, unequal spread",
+        Difference(Exceeds(0, pooled)),
+        two(normal, wider=2.0),
+        tuple(pooled * effect for effect in _EFFECTS),
+        pooled,
+    )
+    yield Case("difference, half as many", Difference(Exceeds(0, 1)), two(normal, fewer=2), _EFFECTS)
+    logarithmic = {"unit": SPREAD, "truths": tuple(SPREAD * effect for effect in _EFFECTS)}
+    for name, ceiling, budget in (
+        ("largest N", 1e9, math.inf),
+        ("largest N, a third at the ceiling", 32.0, math.inf),
+        ("largest N, half out of budget", 1e9, 30.0),
+    ):
+        yield Case(
+            name,
+            Ratio(Exceeds(0, SPREAD)),
+            lambda rng, truth, studies, n, ceiling=ceiling, budget=budget: largest_n(
+                rng, truth, studies, n, ceiling, budget
+            ),
+            exempt=math.isfinite(budget) or ceiling < 1e9,
+            **logarithmic,
+        )
+    yield Case("pace to a common N", Ratio(Exceeds(0, SPREAD)), pace, **logarithmic)
+    alike = tuple(SPREAD * effect for effect in _RANGE)
+    yield Case("as fast to a common N", Ratio(Lies(-2 * SPREAD, 2 * SPREAD)), pace, alike, SPREAD)
+    yield Case("share", Share(Lies(0, 0.1)), solvers, (0.0, 0.05, 0.1, 0.2, 0.5, 0.9), exempt=True)
+    yield Case("correlation", Correlation(Exceeds(0, -0.3)), pairs, (0.5, 0.2, 0.0, -0.3, -0.6, -0.9), exempt=True)
+    yield Case("no correlation", Correlation(Lies(-0.5, 0.5)), pairs, (0.0, 0.3, 0.5, 0.7, 0.9), exempt=True)
+
+
+def truly(criterion: Criterion, truth: float) -> tuple[bool, bool]:
+    """Return whether "reproduced" is false, and whether "contradicted" is, at a true effect."""
+    match criterion:
+        case Exceeds(none=none, smallest=smallest):
+            side = math.copysign(1.0, smallest - none)
+            return side * (truth - none) <= 1e-12, side * (truth - smallest) >= -1e-12
+        case Lies(low=low, high=high):
+            inside = low - 1e-12 <= truth <= high + 1e-12
+            at_an_end = math.isclose(truth, low, abs_tol=1e-12) or math.isclose(truth, high, abs_tol=1e-12)
+            # At the very end of the range either verdict is as wrong as the other.
+            return not inside or at_an_end, inside
+    raise TypeError(type(criterion).__name__)
+
+
+def beyond(criterion: Criterion, truth: float) -> float:
+    """Return how far a truth lies beyond the boundary of the verdict that is right there; 0 where none is."""
+    match criterion:
+        case Exceeds(none=none, smallest=smallest):
+            side = math.copysign(1.0, smallest - none)
+            right, wrong = side * (truth - none), side * (smallest - truth)
+            return right if side * (truth - smallest) >= 0 else wrong if right <= 0 else 0.0
+        case Lies(low=low, high=high):
+            return max(min(truth - low, high - truth), low - truth, truth - high)
+    raise TypeError(type(criterion).__name__)
+
+
+def measured(case: Case, truth: float, n: int, draws: int) -> Rates:
+    """Return the rates of verdicts on `draws` studies."""
+    rng = np.random.default_rng([abs(hash_of(case.name)), n, round(1000 * (truth + 100))])
+    codes = []
+    for start in range(0, draws, _AT_ONCE):
+        studies = min(_AT_ONCE, draws - start)
+        codes.append(np.broadcast_to(case.rule.decide(*case.draw(rng, truth, studies, n)), (studies,)))
+    found = np.concatenate(codes)
+    reproduced, contradicted = float((found == 1).mean()), float((found == -1).mean())
+    wrong_yes, wrong_no = truly(case.rule.criterion, truth)
+    false = max(reproduced if wrong_yes else 0.0, contradicted if wrong_no else 0.0)
+    far = beyond(case.rule.criterion, truth) / case.unit
+    right = math.nan if wrong_yes == wrong_no else contradicted if wrong_yes else reproduced
+    return Rates(
+        case.name,
+        n,
+        truth / case.unit,
+        reproduced,
+        contradicted,
+        false,
+        right,
+        not case.exempt and n >= 8 and far >= BEYOND - 1e-9,
+        float(stats.binom.sf(round(false * draws) - 1, draws, LEVEL)),
+    )
+
+
+def hash_of(text: str) -> int:
+    """Return a number that is the same in every process."""
+    return int.from_bytes(text.encode()[:8].ljust(8, b"-"), "big") ^ len(text)
+
+
+def _one(task: tuple[int, float, int, int]) -> Rates:
+    index, truth, n, draws = task
+    return measured(list(cases())[index], truth, n, draws)
+
+
+def simulate(draws: int, workers: int) -> list[Rates]:
+    """Return the rates of every case, truth and number of networks."""
+    tasks = [
+        (index, truth, n, draws) for index, case in enumerate(cases()) for n in SIZES[::-1] for truth in case.truths
+    ]
+    with ProcessPoolExecutor(workers) as pool:
+        return list(pool.map(_one, tasks))
+
+
+def summary(rates: Sequence[Rates]) -> dict[str, Any]:
+    """Return the worst false rate, how many are significantly above 5 %, and the least power that is asked for."""
+    level = LEVEL / len(rates)
+    return {
+        "worst_false_rate": max(rate.false for rate in rates),
+        "significantly_above": sum(rate.excess < level and rate.false > LEVEL for rate in rates),
+        "least_power": min(rate.right for rate in rates if rate.counts),
+        "cells": len(rates),
+    }
+
+
+@app.default
+def main(
+    *,
+    draws: int = 10_000,
+    workers: int = 2,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Simulate the judges.
+
+    Args:
+        draws: Studies for every rule, truth and number of networks.
+        workers: Processes.
+        as_json: Print {"worst_false_rate", "significantly_above", "least_power", "cells", "rates": [...]}.
+    """
+    rates = simulate(draws, workers)
+    found = summary(rates)
+    if as_json:
+        print(json.dumps(found | {"rates": [vars(rate) for rate in rates]}))
+        return
+    print("| rule, values | n | " + " | ".join(("truth (SD)", "reproduced", "contradicted", "false", "right")) + " |")
+    print("|---|---|---|---|---|---|---|")
+    for rate in rates:
+        right = "" if math.isnan(rate.right) else f"{rate.right:.3f}"
+        print(
+            f"| {rate.case} | {rate.networks} | {rate.truth:g} | {rate.reproduced:.3f} | {rate.contradicted:.3f} "
+            f"| {rate.false:.3f} | {right} |"
+        )
+    print("\n" + ", ".join(f"{name} = {value:.3g}" for name, value in found.items()))
+
+
+if __name__ == "__main__":
+    app()
