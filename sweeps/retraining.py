@@ -158,13 +158,14 @@ def _sources(
         ResultsError: there is nothing to retrain.
         SweepError: not all networks have solved the N that was asked for, or their accuracy in time is not defined.
     """
-    from analysis.data.frames import ResultsError, load
-    from analysis.quantities import reach
+    from analysis.data.frames import ResultsError
+    from analysis.data.study import Study
     from analysis.stats.comparison import choose
     from tsrnn.io import checkpoint
 
-    outcomes, runs, epochs, solved = (load(results, table) for table in (OUTCOMES, RUNS, EPOCHS, SOLVED))
-    choice = choose(reach.networks(runs, outcomes, epochs, solved), solved, settings.n or _USUAL_N)
+    study = Study(results)
+    solved = study.load(SOLVED)
+    choice = choose(study.networks, solved, settings.n or _USUAL_N)
     notes = "; ".join(choice.notes)
     if choice.checkpoints.empty:
         raise ResultsError(f"{results}: nothing to retrain: {notes or 'it has no networks'}")

@@ -1,7 +1,9 @@
-"""Studies made by hand, at the paper's scale: one in which every claim of the paper is true, one in which none is."""
+"""Studies made by hand, at the paper's scale: one in which every claim of the paper is true, one in which none is.
+
+Replicates differ a little, by `wobble`: values that are all alike would show nothing.
+"""
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 
@@ -9,11 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.claims.evidence import Cell
-from analysis.quantities import reach as measures
+from analysis.data.cell import Cell
+from analysis.data.networks import describe
 from tsrnn import curricula
 from tsrnn.config import GRU, LSTM, EndRules, FixedTau, Leaky, LeakyReLU, ReLU, RunConfig, Tanh, Time, Training
 from tsrnn.io import schemas as records
+from tsrnn.io.rows import runs_row
 from tsrnn.io.schemas import Table
 from tsrnn.io.store import schema
 from tsrnn.tasks import TASKS
@@ -34,7 +37,9 @@ CELLS = [
         for tau in ("1", "2", "3", "trained")
     ),
     *(Cell(task, f"none-{n}") for task in ("parity", "dms") for n in (5, 10, 20, 30)),
-    *(Cell(curriculum=f"sliding-{width}") for width in (3, 5, 10)),
+    # The share of networks that fail is told from one of ten by 36 networks and no fewer.
+    *(Cell("dms", f"none-{n}") for n in (25, 35, 40, 50, 60)),
+    *(Cell(curriculum=f"sliding-{width}-full") for width in (3, 5, 10)),
     *(
         Cell(curriculum=name, self_interaction="outside", nonlinearity=phi)
         for name in ("single", "multi")
@@ -48,8 +53,10 @@ CELLS = [
         for name in ("single", "multi")
         for k in ("7,8,9,10", "10")
     ),
-    Cell(curriculum="all-20"),
+    *(Cell(curriculum=f"all-{count}") for count in (10, 20)),
 ]
+
+ANALYSED = ("single", "multi", "sliding-5-full", "none-5", "none-10")
 
 
 def configuration(cell: Cell, seed: int, hidden: int = 500, max_epochs: int = 1000) -> RunConfig:
@@ -75,8 +82,13 @@ def configuration(cell: Cell, seed: int, hidden: int = 500, max_epochs: int = 10
     )
 
 
+def accuracy(relative: float) -> dict:
+    """Return the columns of an accuracy in time."""
+    return {"accuracy": 0.5 + 0.49 * relative, "standard_error": 0.005, "relative_accuracy": relative}
+
+
 class Simulated:
-    """A study's tables as frames; what `analysis.claims.evidence.Source` asks for.
+    """A study's tables as frames; what `analysis.quantities.base.Tables` asks for.
 
     Args:
         true: whether the paper's claims hold in it.
@@ -106,8 +118,8 @@ class Simulated:
                 config = configuration(cell, seed, hidden, max_epochs)
                 wobble = (seed % 3 - 1) / 2  # -0.5, 0, 0.5
                 self._train(cell, config, wobble, scale, farthest)
-                if analysed and cell.architecture == "leaky" and cell.curriculum in ("single", "multi", "sliding-5"):
-                    self._analyse(cell, config.network_id, wobble)
+                if analysed and cell.architecture == "leaky" and cell.curriculum in ANALYSED:
+                    self._analyse(cell, config.network_id, wobble, 1 if seed % 6 < 3 else -1)
 
     def _add(self, table: Table, **values):
         """Add a row; numbers not given are None where the schema allows, words are empty."""
@@ -124,7 +136,7 @@ class Simulated:
             if (kind == "multi" and cell.tau != "trained") or cell.weight_decay:
                 return base / 2
             return base
-        far = {"single": 35, "multi": 98, "sliding": 45 + 3 * int(number or 0)}[kind]
+        far = {"single": 35, "multi": 98, "sliding": 45 + 3 * int((number or "0").removesuffix("-full"))}[kind]
         if cell.task == "dms":
             far = {"single": 90, "multi": 98}[kind]
         if cell.tau != "trained":
@@ -139,21 +151,7 @@ class Simulated:
         network_id = config.network_id
         kind, _, number = cell.curriculum.partition("-")
         leaky = cell.architecture == "leaky"
-        self._add(
-            records.RUNS,
-            network_id=network_id,
-            sweep=SWEEP_OF.get(kind, "fixed_tau"),
-            scale=scale,
-            task=cell.task,
-            curriculum=cell.curriculum,
-            architecture=cell.architecture,
-            self_interaction=cell.self_interaction if leaky else "",
-            nonlinearity=cell.nonlinearity if leaky else "",
-            tau=cell.tau if leaky else "",
-            hidden=config.network.hidden,
-            seed=config.seed,
-            config=config.to_json(),
-        )
+        self._add(records.RUNS, **runs_row(config, SWEEP_OF.get(kind, "fixed_tau"), scale, "paper"))
         match kind:
             case "none":
                 n = int(number)
@@ -168,14 +166,17 @@ class Simulated:
                 total = config.end.max_epochs if fails else epochs
             case "all":
                 ns = range(2, int(number) + 1)
-                solved = [(n, 3 * (n if self.true else int(number) + 2 - n)) for n in ns]
+                pace = 60 / int(number) * (1 + 0.04 * wobble)
+                solved = [(n, round(pace * (n if self.true else int(number) + 2 - n))) for n in ns]
                 total = max(epoch for _, epoch in solved)
             case _:
-                per_n = {"single": 10, "multi": 1.5, "sliding": 6}[kind] if self.true else 10
+                per_n = {"single": 10, "multi": 1, "sliding": 6}[kind] if self.true else 10
+                if cell.tau == "1" and (kind == "single") == self.true:
+                    per_n *= 2
                 if not leaky and self.true:
                     per_n = per_n / 2
-                last = min(farthest, round(self._max_n(cell) + 3 * wobble))
-                solved = [(n, round((n - 1) * (per_n + wobble))) for n in range(2, last + 1)]
+                last = min(farthest, round(self._max_n(cell) + 2 * wobble))
+                solved = [(n, max(1, round((n - 1) * per_n * (1 + 0.08 * wobble)))) for n in range(2, last + 1)]
                 total = config.end.max_epochs
         before = 0
         for n, epoch in solved:
@@ -216,38 +217,49 @@ class Simulated:
         grows = (kind != "multi") == self.true
         unit = float(cell.k) if cell.dt == "1" else 1.0 if self.true or cell.k != "7,8,9,10" else 2.0
         slope = 0.05 * (1 + 0.1 * wobble)
+        if kind == "sliding" and self.true:
+            return 1.5 + 0.4 * slope * n, 0.3
         if grows:
             return unit * (1.5 + slope * n), (0.3 + slope * n)
         if kind == "multi":
             falling = 1 + 0.5 * (1 + 0.1 * wobble) * math.exp(-n / 15)
-            return unit * falling * (1 if self.true else 2), 0.3
+            return unit * falling * (1 if self.true else 2), 0.3 * (1 + 0.001 * wobble * n)
         if kind == "none":
             return unit * 3 * (1.5 + slope * n), 0.3
-        return unit * (4 - 0.02 * n + 0.1 * wobble), 0.3 - 0.001 * n
+        return unit * (4 - 0.02 * n + 0.1 * wobble), 0.3 - 0.001 * n * (1 + 0.2 * wobble)
 
     # What analyses measure.
 
-    def _analyse(self, cell: Cell, network_id: str, wobble: float):
+    def _analyse(self, cell: Cell, network_id: str, wobble: float, sign: int):
         single, true = cell.curriculum != "multi", self.true
         key = {"network_id": network_id}
-        plain = cell == Cell(cell.task, cell.curriculum)
-        if cell.k == "7,8,9,10":
+        if cell.dt == "1/k":
+            worse = 0.03 if cell.k == "10" and true else 0.0
             for k in (1, 5, 7, 10, 20, 200):
                 right = (k > 5) == true or 7 <= k <= 10
                 self._add(
                     records.TIME_STEPS,
                     **key,
-                    n=25,
+                    n=20,
                     k=k,
-                    accuracy=(0.98 if right else 0.55) + 0.01 * wobble,
+                    accuracy=(0.98 if right else 0.55) - worse + 0.01 * wobble,
                     standard_error=0.005,
                 )
-        if not plain:
+        if cell.k != "1" or cell.weight_decay or cell.tau != "trained":
+            return
+        alone = [int(cell.curriculum.split("-")[1])] if cell.curriculum.startswith("none") else None
+        for n in alone or range(5, 41, 5):
+            self._timescales(key | {"n": n}, cell.curriculum, wobble)
+        if alone:
+            return
+        if cell.self_interaction == "outside":
+            if cell.nonlinearity == "leaky_relu":
+                self._ablation(key, cell.curriculum, wobble)
             return
         for n in range(5, 41, 5):
-            self._timescales(key | {"n": n}, single, wobble)
             weight = -0.001 * n * single if true else (0.001 * n if single else -0.03)
-            weight += 1e-4 * wobble
+            # Weights fall with tau across networks, or rise; across multi-head ones they are unrelated where that is true.
+            weight += 1e-4 * (sign if true and not single else -wobble if true else wobble)
             self._add(
                 records.CONNECTIVITY,
                 **key,
@@ -258,7 +270,7 @@ class Simulated:
                 weight_mean_sd=0.01,
                 tau_correlation=-0.5 + 0.1 * wobble if true else 0.1 * wobble,
             )
-            components = n / 2 if true else 50 - 0.1 * n - (max(0, n - 20) * 0.9)
+            components = n / 2 if true else 5 + 0.1 * (n > 27)
             if cell.task == "dms":
                 components = min(n, 20) / 2 + max(0, n - 20) * 0.1 if true else n / 2
             self._add(
@@ -266,30 +278,33 @@ class Simulated:
                 **key,
                 n=n,
                 trial=-1,
-                components=round(10 * components + wobble * (n % 10)),
+                components=round(10 * components + wobble * (n % 10) * true),
                 participation_ratio=3.0,
             )
         if cell.task == "parity":
             self._interventions(key, cell.curriculum, wobble)
 
-    def _timescales(self, key: dict, single: bool, wobble: float):
+    def _timescales(self, key: dict, curriculum: str, wobble: float):
         n = key["n"]
         if self.true:
-            net = 2 + (0.1 + 0.02 * wobble) * n if single else 2 + 4 * n / (n + 10) + wobble * n / 100
+            nets = {"single": 2 + (0.15 + 0.01 * wobble) * n, "multi": 2 + 3 * n / (n + 4) + wobble * n / 1000}
+            nets["sliding"] = (nets["single"] + nets["multi"]) / 2
         else:
-            net = 9 - (0.1 + 0.02 * wobble) * n if single else 1.5 + 8 / (1 + n / 10) + wobble / 10
+            nets = {"single": 9 - (0.1 + 0.02 * wobble) * n, "multi": 5 + (0.012 + 0.002 * wobble) * n}
+            nets["none"] = 3 * nets["single"]
+        net = nets.get(curriculum.split("-")[0], nets["single"])
         for neuron in range(-1, 6):
-            agree = self.true or neuron % 2
+            agree = (self.true and (neuron, n) != (5, 10 + 10 * wobble)) or neuron % 2
             self._add(
                 records.TIMESCALES,
                 **key,
                 neuron=neuron,
                 method="paper",
                 status="single",
-                tau_net=net + 0.01 * neuron,
+                tau_net=net * (1 + 0.01 * max(neuron, 0)),
                 weight_slow=1.0,
                 amplitude=1.0,
-                r_squared=0.99 if self.true else 0.5,
+                r_squared=(0.99 if self.true else 0.5) + 0.004 * wobble,
                 aic_single=1.0,
                 aic_double=2.0,
                 bic_single=1.0,
@@ -310,12 +325,8 @@ class Simulated:
                 for lag in range(3):
                     self._add(records.AUTOCORRELATIONS, **key, neuron=neuron, lag=lag, autocorrelation=0.8**lag)
 
-    def _interventions(self, key: dict, curriculum: str, wobble: float):
+    def _ablation(self, key: dict, curriculum: str, wobble: float):
         true, single = self.true, curriculum == "single"
-
-        def accuracy(relative: float) -> dict:
-            return {"accuracy": 0.5 + 0.49 * relative, "standard_error": 0.005, "relative_accuracy": relative}
-
         for n in (5, 30):
             self._add(records.ABLATION, **key, n=n, removed="none", neuron=-1, **accuracy(1.0))
             if n == 5:
@@ -336,6 +347,9 @@ class Simulated:
                         tau=tau + 0.05 * wobble,
                         **accuracy(value + 0.001 * wobble),
                     )
+    def _interventions(self, key: dict, curriculum: str, wobble: float):
+        true, single = self.true, curriculum == "single"
+        self._ablation(key, curriculum, wobble)
         for perturbed, strengths in (("weights", (0.01, 0.1)), ("taus", (0.001, 0.1))):
             robust = (0.5 if single else 0.8) if true else 0.6
             for perturbation in (0.0, *strengths):
@@ -350,7 +364,7 @@ class Simulated:
                         **accuracy(1.0 if perturbation == 0 else robust + 0.05 * wobble),
                     )
         for n in (16, 31):
-            left = {"single": 0.5, "multi": 0.7, "sliding-5": 0.9}[curriculum] if true else 0.6
+            left = {"single": 0.5, "multi": 0.7, "sliding-5-full": 0.9}[curriculum] if true else 0.6
             for retrained_n in range(n, n + 17):
                 self._add(
                     records.RETRAINING,
@@ -360,13 +374,13 @@ class Simulated:
                     epochs=20,
                     **accuracy(1.0 if retrained_n == n else left + 0.05 * wobble),
                 )
-        for head in range(2, 36):
+        for head in range(2, 26):
             back, forward = (0.7, 0.6) if single or not true else (0.99, 0.8)
-            value = (back if head <= 30 else forward) + 0.01 * wobble
+            value = (back if head <= 20 else forward) + 0.01 * wobble
             self._add(
                 records.HEADS_RETRAINING,
                 **key,
-                n=30,
+                n=20,
                 head=head,
                 accuracy=value,
                 standard_error=0.005,
@@ -386,8 +400,15 @@ class Simulated:
 
     # As results.
 
-    def load(self, table: Table) -> pd.DataFrame:
+    def load(self, table: Table, columns=None, where=None) -> pd.DataFrame:
         """Return a table as `analysis.data.study.Study` does."""
+        frame = self._whole(table)
+        for column, operator, value in where or ():
+            kept = {"==": frame[column].eq, ">=": frame[column].ge, "in": frame[column].isin}[operator](value)
+            frame = frame[kept]
+        return frame
+
+    def _whole(self, table: Table) -> pd.DataFrame:
         if (cached := self._loaded.get(table.name)) is not None and len(cached) == len(self.rows[table.name]):
             return cached
         columns = {column.name: column.dtype for column in table.columns}
@@ -400,15 +421,7 @@ class Simulated:
     def networks(self) -> pd.DataFrame:
         """Return the networks as `analysis.data.study.Study` does."""
         tables = (records.RUNS, records.OUTCOMES, records.EPOCHS, records.SOLVED)
-        frame = measures.networks(*(self.load(table) for table in tables))
-        configs = [json.loads(text) for text in frame["config"]]
-        return frame.assign(
-            slope=[config["network"].get("nonlinearity", {}).get("slope") for config in configs],
-            weight_decay=[config["training"]["optimizer"]["weight_decay"] for config in configs],
-            k=[",".join(map(str, config["time"]["k"])) for config in configs],
-            dt=[config["time"]["dt"] for config in configs],
-            recipe=[json.dumps({"task": {"lengths": config["task"].get("lengths")}}) for config in configs],
-        )
+        return describe(*(self.load(table) for table in tables))
 
     def write(self, folder: Path) -> Path:
         """Write it as a sweep's folder, a file a table."""

@@ -134,11 +134,14 @@ class Mean(Rule):
         return found._replace(high=np.where(group.bounds.any(-1), np.inf, found.high))
 
     def p_value(self, hypothesis: float, *groups: Group) -> float:
-        """Return the p of a t-test; 1 where networks are too few or all alike."""
+        """Return the p of a t-test; of the test of signs where all networks have the same value."""
         values = groups[0].values
-        if len(values) < 3 or np.ptp(values) == 0:
+        if np.ptp(values) == 0:
+            return min(1.0, 2.0 ** (1 - len(values))) if values[0] != hypothesis else 1.0
+        if len(values) < 3:
             return 1.0
-        return float(stats.ttest_1samp(values, hypothesis).pvalue)
+        error = float(values.std(ddof=1)) / math.sqrt(len(values))
+        return float(2 * stats.t.sf(abs(float(values.mean()) - hypothesis) / error, len(values) - 1))
 
     def spread(self, *groups: Group) -> float:
         """Return the standard deviation over networks."""
@@ -287,7 +290,8 @@ class Correlation(Rule):
         found = intervals.correlation(values)
         if len(values) < 4 or not math.isfinite(float(found.low)):
             return 1.0
-        z = (np.arctanh(float(found.estimate)) - np.arctanh(hypothesis)) * math.sqrt(len(values) - 3)
+        with np.errstate(divide="ignore"):  # of a correlation of 1
+            z = (np.arctanh(float(found.estimate)) - np.arctanh(hypothesis)) * math.sqrt(len(values) - 3)
         return float(2 * stats.norm.sf(abs(z)))
 
     def spread(self, *groups: Group) -> float:

@@ -17,7 +17,7 @@ import pytest
 from analysis import figures, report
 from analysis.__main__ import main
 from analysis.claims.catalogue import CLAIMS
-from analysis.claims.evidence import Cell
+from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.report._contents import NONE, Grid
 from tests.browser import chromium
