@@ -143,7 +143,7 @@ def print_timescales(summary: pd.DataFrame, notes: Iterable[str], console: Conso
     """Print timescales, dimensionality and weights against N, one table a method.
 
     Args:
-        summary: what `analysis.measure.dynamics.by_curriculum` returned.
+        summary: what `analysis.measure.dynamics_summary.by_curriculum` returned.
         notes: lines.
         console: where to print; standard output by default.
     """

@@ -258,7 +258,7 @@ class Simulated:
             return
         for n in range(5, 41, 5):
             weight = -0.001 * n * single if true else (0.001 * n if single else -0.03)
-            # Weights fall with tau across networks, or rise; across multi-head ones they are unrelated where that is true.
+            # Weights fall with tau across networks, or rise; where it is true they are unrelated in multi-head ones.
             weight += 1e-4 * (sign if true and not single else -wobble if true else wobble)
             self._add(
                 records.CONNECTIVITY,
@@ -347,6 +347,7 @@ class Simulated:
                         tau=tau + 0.05 * wobble,
                         **accuracy(value + 0.001 * wobble),
                     )
+
     def _interventions(self, key: dict, curriculum: str, wobble: float):
         true, single = self.true, curriculum == "single"
         self._ablation(key, curriculum, wobble)

@@ -418,21 +418,6 @@ def over_n(curve: Curve, cell: Cell, needs: str) -> Measure:
     )
 
 
-def rank_over_n(curve: Curve, other: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
-    """Spearman's correlation of two curves over the N of each network."""
-
-    def take(evidence: Evidence) -> Sample:
-        networks = evidence.cell(cell)
-        both = curve.rows(evidence, networks).merge(
-            other.rows(evidence, networks), on=["network_id", "n"], suffixes=("", "_other")
-        )
-        values = _by_network(both, lambda own: _spearman(own["value"], own["value_other"]))
-        return _sample(both, values, least, paper, 4, curve)
-
-    words = f"correlation (Spearman) over N of {curve.words} and {other.words}, {cell.words}"
-    return Measure(words, _needs(curve, needs), take)
-
-
 def across_networks(curve: Curve, other: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
     """Two values of each network at the largest N in common, for their correlation across networks."""
 

@@ -141,7 +141,7 @@ class Frame:
         frame = frame.merge(values[0], on="network_id")
         for own in values[1:]:
             frame = frame.merge(own, how="outer")
-        frame = frame.dropna(subset=[*self.by]).reset_index(drop=True)
+        frame = frame.dropna(subset=[*self.by], how="all").reset_index(drop=True)
         for step in self.steps:
             frame = step(frame)
         return frame
@@ -170,7 +170,7 @@ class Frame:
             named = f'{quantity.call}.dropna(subset="value").rename(columns={{"value": "{quantity.name}"}})'
             body.append(f"frame = frame.merge({named}, {how})")
         if len(quantities) > 1:
-            body.append(f"frame = frame.dropna(subset={[*self.by]})")
+            body.append(f'frame = frame.dropna(subset={[*self.by]}, how="all")')
         body += [f"frame = {step.__name__}(frame)" for step in self.steps]
         text = "\n".join(body)
         imports = [name for name in ("import numpy as np",) if "np." in text] + ["import pandas as pd"]

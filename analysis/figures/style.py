@@ -7,7 +7,6 @@ bars, intervals over networks are whiskers or bands.
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import matplotlib as mpl
@@ -18,8 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
-
-from tsrnn.io.files import write_atomically
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
 Format = Literal["png", "svg"]
@@ -244,12 +241,3 @@ def render(figure: Figure, form: Format, dpi: int = PNG_DPI, *, outlines: bool =
         mpl.rcParams["svg.fonttype"] = "path" if outlines else "none"
         figure.savefig(buffer, format=form, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as the file that the path's suffix says, whole or not at all.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    write_atomically(path, render(figure, "svg" if path.suffix == ".svg" else "png"))

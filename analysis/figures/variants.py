@@ -140,8 +140,9 @@ def draw_time_steps(found: TimeSteps) -> Drawing:
                 mean, own = _of(found.other_cells, curriculum, k), _of(found.others, curriculum, k)
                 style.dots(axes, own["asked_k"], own["accuracy_by_k"], shades[k], s=6, alpha=0.4)
                 style.line(axes, mean["asked_k"], mean["mean"], mean["low"], mean["high"], shades[k])
-            axes.set_xscale("log")
-            style.plain_log(axes.xaxis)
+            if (found.others["curriculum"] == curriculum).any():
+                axes.set_xscale("log")
+                style.plain_log(axes.xaxis)
             axes.axhline(0.5, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
             axes.set_xlabel("k that it was asked with")
     for row, label in enumerate(("mean τ", "SD of τ", "accuracy")[: 2 + measured]):

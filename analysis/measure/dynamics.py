@@ -2,18 +2,16 @@
 
 Timescale protocol (section 4.2): independent bits, 500 steps of burn-in, 10 trials of 10^5 steps; the autocorrelation
 of each neuron and of the summed activity is averaged over trials and fitted at lags 0 to 30. `measure` is that, from
-a checkpoint to rows; `by_network` and `by_curriculum` sum its tables up. Frames in, frames out.
+a checkpoint to rows; `analysis.measure.dynamics_summary` sums its tables up.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -47,21 +45,10 @@ POPULATION: Final = -1
 POOLED: Final = -1
 """The `trial` of rows that are about all trials."""
 
-SPLIT: Final = 20
-"""The largest N of the first of two lines (figure S20)."""
 
 # A series that varies by less than this, relative to its size, is constant up to the rounding of float32.
 _CONSTANT: Final = 8 * float(np.finfo(np.float32).eps)
 _FITTED: Final = tuple(field.name for field in dataclasses.fields(timescales.Fits))
-# The columns of `by_network` that come from timescales, and those that `by_curriculum` averages.
-_SUMMED: Final = (
-    *("neurons", "fitted", "fraction_above_1", "mean_above_1", "median_above_1", "mean_all", "median_all"),
-    *("tau_pop", "tau_pop_status"),
-)
-_AVERAGED: Final = (
-    *("fraction_above_1", "mean_above_1", "median_above_1", "mean_all", "median_all", "tau_pop", "tau"),
-    *("components", "participation_ratio", "weight_mean", "tau_correlation"),
-)
 
 
 @checked_dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -291,146 +278,3 @@ def choose(solved: pd.DataFrame, every: int) -> pd.DataFrame:
     n = solved["n"]
     kept = (n % every == 0) | (n == of_network.transform("min")) | (n == of_network.transform("max"))
     return solved.loc[kept, ["network_id", "n"]].sort_values(["network_id", "n"], ignore_index=True)
-
-
-def by_network(tables: Mapping[Table, pd.DataFrame], chosen: pd.DataFrame) -> pd.DataFrame:
-    """Sum up each network at each N.
-
-    Args:
-        tables: the frames of `timescales`, `neurons`, `dimensionality` and `connectivity`.
-        chosen: network_id and n of the checkpoints.
-
-    Returns:
-        One row a network, N and method. `neurons`: H; `fitted`: how many have a tau_net; `fraction_above_1`: the share
-        of the H neurons whose tau_net exceeds 1; `mean_above_1`, `median_above_1`: of tau_net over those alone, as
-        the paper has it; `mean_all`, `median_all`: over all that are fitted; `tau_pop`, and `tau_pop_status`; `tau`:
-        the mean of tau; `components` and `participation_ratio`, the mean over trials; `weight_mean` and
-        `tau_correlation`. NaN where there is nothing to average.
-    """
-    keys = ["network_id", "n"]
-    frames = {table: frame.merge(chosen, on=keys) for table, frame in tables.items()}
-    fits = frames[TIMESCALES]
-    rows = []
-    for (network_id, n, method), group in fits.groupby([*keys, "method"], sort=True):
-        population, neurons = group[group["neuron"] == POPULATION].iloc[0], group[group["neuron"] != POPULATION]
-        tau_net = neurons["tau_net"].dropna()
-        above = tau_net[tau_net > 1]
-        rows.append(
-            {
-                "network_id": network_id,
-                "n": n,
-                "method": method,
-                "neurons": len(neurons),
-                "fitted": len(tau_net),
-                "fraction_above_1": len(above) / len(neurons),
-                "mean_above_1": above.mean(),
-                "median_above_1": above.median(),
-                "mean_all": tau_net.mean(),
-                "median_all": tau_net.median(),
-                "tau_pop": population["tau_net"],
-                "tau_pop_status": population["status"],
-            }
-        )
-    result = pd.DataFrame(rows, columns=[*keys, "method", *_SUMMED])
-    trials = frames[DIMENSIONALITY]
-    others = (
-        frames[NEURONS].groupby(keys)["tau"].mean(),
-        trials[trials["trial"] != POOLED].groupby(keys)[["components", "participation_ratio"]].mean(),
-        frames[CONNECTIVITY].set_index(keys)[["weight_mean", "tau_correlation"]],
-    )
-    for frame in others:
-        result = result.merge(frame, on=keys, how="left")
-    return result
-
-
-def by_curriculum(networks: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
-    """Average what `by_network` returns over the networks that differ in their seed alone.
-
-    Args:
-        networks: what `by_network` returns.
-        groups: network_id, and `group` and `curriculum` in words.
-
-    Returns:
-        One row a group, curriculum, method and N: `networks`, and the mean over those that have a value.
-    """
-    keys = ["group", "curriculum", "method", "n"]
-    rows = networks.merge(groups, on="network_id").groupby(keys, sort=False)
-    means = rows[list(_AVERAGED)].mean()
-    means.insert(0, "networks", rows["network_id"].nunique())
-    return means.reset_index().sort_values(keys, ignore_index=True)
-
-
-@dataclass(frozen=True)
-class TwoLines:
-    """Dimensionality against N: one line, or one up to some N and another beyond (figure S20).
-
-    Attributes:
-        slope: of one line through all, per unit of N.
-        low: slope up to the split.
-        high: slope beyond it.
-        p_value: of an F-test (Chow's) that the two lines are one; values at different N are taken as independent,
-            which those of one network are not.
-        change: mean over networks of their own change of slope, beyond minus up to the split.
-        change_low: lower end of its 95 % interval, by t over networks; NaN with one network.
-        change_high: upper end.
-        networks: how many networks have both slopes.
-    """
-
-    slope: float
-    low: float
-    high: float
-    p_value: float
-    change: float
-    change_low: float
-    change_high: float
-    networks: int
-
-
-def two_lines(frame: pd.DataFrame, split: int = SPLIT) -> TwoLines:
-    """Compare one line through dimensionality against N with two that meet nowhere in particular.
-
-    Args:
-        frame: columns network_id, n and components, one row a network and N; rows without components are left out.
-        split: the largest N of the first line.
-
-    Raises:
-        ValueError: if there are fewer than three points on either side, or fewer than two different N.
-
-    Source: figure S20: for parity one line holds, for DMS the lines for N <= 20 and N > 20 differ.
-    """
-    points = frame.dropna(subset="components")
-    beyond = points["n"] > split
-    for name, part in ((f"N <= {split}", points[~beyond]), (f"N > {split}", points[beyond])):
-        if len(part) < 3 or part["n"].nunique() < 2:
-            raise ValueError(f"{name}: {len(part)} points at {part['n'].nunique()} N; needed are three at two")
-    n, y = points["n"].to_numpy(dtype=float), points["components"].to_numpy(dtype=float)
-    one = sm.OLS(y, np.stack([np.ones_like(n), n], 1)).fit()
-    sides = [beyond.to_numpy() == side for side in (False, True)]
-    two = sm.OLS(y, np.stack([column * side for side in sides for column in (np.ones_like(n), n)], 1)).fit()
-    _, p_value, _ = two.compare_f_test(one)
-    changes = np.array(
-        [change for _, own in points.groupby("network_id") if (change := _change(own, split)) is not None], dtype=float
-    )
-    ends = (float("nan"), float("nan"))
-    if len(changes) > 1:
-        error = stats.sem(changes)
-        ends = tuple(changes.mean() + error * stats.t.ppf(level, len(changes) - 1) for level in (0.025, 0.975))
-    return TwoLines(
-        slope=float(one.params[1]),
-        low=float(two.params[1]),
-        high=float(two.params[3]),
-        p_value=float(p_value),
-        change=float(changes.mean()) if len(changes) else float("nan"),
-        change_low=float(ends[0]),
-        change_high=float(ends[1]),
-        networks=len(changes),
-    )
-
-
-def _change(points: pd.DataFrame, split: int) -> float | None:
-    """Return how much steeper one network's line is beyond the split; None where it has no two lines."""
-    parts = [points[points["n"] <= split], points[points["n"] > split]]
-    if any(part["n"].nunique() < 2 for part in parts):
-        return None
-    low, high = (float(np.polyfit(part["n"], part["components"], 1)[0]) for part in parts)
-    return high - low

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from analysis.data.frames import ResultsError
 from analysis.data.study import Study
-from analysis.measure import dynamics
+from analysis.measure import dynamics, dynamics_summary
 from analysis.measure import jobs as _jobs
 from analysis.measure.dynamics import Method, Protocol
 from analysis.stats.comparison import in_words
@@ -21,8 +21,8 @@ class Results:
     """What came of the measurement.
 
     Attributes:
-        networks: one row a network, N and method; see `analysis.measure.dynamics.by_network`.
-        summary: one row a group, curriculum, method and N; see `analysis.measure.dynamics.by_curriculum`.
+        networks: one row a network, N and method; see `analysis.measure.dynamics_summary.by_network`.
+        summary: one row a group, curriculum, method and N; see `analysis.measure.dynamics_summary.by_curriculum`.
         failed: one line for each checkpoint that could not be measured.
     """
 
@@ -66,10 +66,10 @@ def run(
     summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console)
     measured = Study(results)
     tables = {table: measured.load(table) for table in (TIMESCALES, NEURONS, DIMENSIONALITY, CONNECTIVITY)}
-    networks = dynamics.by_network(tables, chosen)
+    networks = dynamics_summary.by_network(tables, chosen)
     groups = study.networks[["network_id", "curriculum"]].assign(group=in_words(study.networks))
     return Results(
         networks.merge(groups, on="network_id"),
-        dynamics.by_curriculum(networks, groups),
+        dynamics_summary.by_curriculum(networks, groups),
         [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()],
     )

@@ -116,7 +116,10 @@ class TestClaims:
             assert frame.loc[claim, "ours"] == "not known"
 
     def test_each_size_is_judged_by_itself_and_none_hides_another(self):
-        small, large = Simulated(True, hidden=128), Simulated(False, cells=[Cell(), Cell(curriculum="multi")], replicates=1)
+        small, large = (
+            Simulated(True, hidden=128),
+            Simulated(False, cells=[Cell(), Cell(curriculum="multi")], replicates=1),
+        )
         frame = judge_all(Both(small, large))
         order = frame[frame["id"] == "3b-order"]
         assert list(order["verdict"]) == ["inconclusive", "reproduced"]

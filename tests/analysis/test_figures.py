@@ -18,7 +18,7 @@ from analysis.figures import curricula as fig03_curricula
 from analysis.figures import timescales as fig05_timescales
 from analysis.figures._figure import supported
 from analysis.figures.interventions import compute_heads, draw_heads
-from analysis.quantities import reach as measures
+from analysis.stats.intervals import bootstrap, bootstraps
 from tests.handmade import HandMade, config, solved
 from tsrnn.config import GRU, LSTM, LeakyReLU, ReLU, Tanh, Time
 from tsrnn.io.schemas import (
@@ -94,8 +94,8 @@ class TestStudy:
 def test_intervals_of_many_are_the_interval_of_each():
     rng = np.random.default_rng(3)
     groups = [rng.normal(size=size) for size in (1, 2, 4, 4, 9, 2)] + [np.full(3, 2.0)]
-    low, high = measures.intervals(groups)
-    expected = np.array([measures.interval(group) for group in groups])
+    low, high = bootstraps(groups)
+    expected = np.array([bootstrap(group) for group in groups])
     np.testing.assert_allclose(np.stack([low, high], axis=1), expected, rtol=1e-12)
 
 
@@ -128,12 +128,12 @@ class TestFixedTau:
         assert only(study, "S10").data["networks"]["max_n"].tolist() == [2]
         assert only(study, "S11").data["networks"]["max_n"].tolist() == [2]
 
-    def test_networks_of_a_larger_scale_are_not_mixed_with_others(self, study: Study, tmp_path: Path):
+    def test_larger_networks_are_not_mixed_with_others(self, study: Study, tmp_path: Path):
         laptop = HandMade(tmp_path / "again", "laptop")
-        laptop.add(config("single", 7, tau=1.0), [solved(2, 1)])
+        laptop.add(config("single", 7, tau=1.0, hidden=9), [solved(2, 1)])
         figure = only(Study(tmp_path), "4a")
         assert figure.data["networks"]["max_n"].tolist() == [2]
-        assert "networks left out: 4 of another scale." in figure.caption
+        assert "; 4 networks of another size or training are left out." in figure.caption
 
     def test_trained_taus_alone_are_no_comparison(self, tmp_path: Path):
         sweep = HandMade(tmp_path / "curricula")
@@ -146,7 +146,7 @@ class TestFixedTau:
         sweep.add(dataclasses.replace(run, training=dataclasses.replace(run.training, batch_size=5)), [solved(9, 1)])
         figure = only(Study(tmp_path), "4a")
         assert figure.data["networks"]["max_n"].max() == 5
-        assert "networks left out: 1 of other training settings." in figure.caption
+        assert "; 1 networks of another size or training are left out." in figure.caption
 
 
 class TestCurricula:
@@ -289,6 +289,11 @@ def everything(folder: Path) -> Study:
                 rows = [solved(n, 3 * n + seed, taken=n, tau=1 + n / 9, sd=n / 20) for n in range(2, top)]
                 key = sweep.add(config(name, seed, task), rows, epochs=30)
                 measure(sweep, key, list(range(2, top)), seed + 3.0 * (name == "multi"))
+    outside = HandMade(folder / "nonlinearities")
+    for name in ("single", "multi"):
+        for seed in (0, 1):
+            own = [solved(n, n) for n in (2, 3, 4)]
+            measure(outside, outside.add(config(name, seed, self_interaction="outside"), own), [2, 3, 4], seed)
     fixed = HandMade(folder / "fixed_tau")
     for task in ("parity", "dms"):
         for where in ("inside", "outside"):
@@ -385,8 +390,8 @@ class TestTimescales:
 
     def test_mean_and_share_are_of_neurons_above_one(self, study: Study):
         networks = only(study, "5b").data["networks"].set_index("tau_net_mean")
-        assert networks.loc[4.0, ["tau_net_sd", "share"]].tolist() == [2.0, 0.5]
-        assert networks.loc[3.0, ["tau_net_sd", "share"]].tolist() == [0.0, 1.0]
+        assert networks.loc[4.0, ["tau_net_sd", "tau_net_share"]].tolist() == [2.0, 0.5]
+        assert networks.loc[3.0, ["tau_net_sd", "tau_net_share"]].tolist() == [0.0, 1.0]
         cells = only(study, "5b").data["cells"].set_index("quantity")
         assert cells.loc["tau_net_mean", ["networks", "mean", "low", "high"]].tolist() == [2, 3.5, 3.0, 4.0]
 
@@ -427,8 +432,11 @@ class TestInterventions:
         assert cells.loc[("longest", "alone"), "mean"] == pytest.approx(0.74)
         assert cells.loc[("longest", "alone"), "networks"] == 3
         assert cells.loc[("shortest", "together"), "mean"] == pytest.approx(0.99)
-        taus = only(full, "S9").data["taus"].set_index(["curriculum", "removed", "manner"])
+        taus = only(full, "7b").data["taus"].set_index(["curriculum", "removed", "manner"])
         assert taus.loc[("multi", "longest", "alone"), "mean"] == 2.5
+        assert set(only(full, "S9").data["networks"]["network_id"]) <= set(
+            full.networks.query("self_interaction == 'outside'")["network_id"]
+        )
 
     def test_perturbation(self, full: Study):
         cells = only(full, "7c").data["cells"].set_index(["curriculum", "perturbation"])
@@ -444,15 +452,16 @@ class TestInterventions:
         assert table.loc[1.0, "difference"] == pytest.approx(single - multi)
         assert (table["draws"] == 6).all()
         assert (table["p attainable"] == 0.2).all()
-        assert (table["verdict"] == "underpowered").all()
+        assert (table["verdict"] == "inconclusive").all()
         retrained = only(full, "table3").data["tests"]
         assert retrained["N'"].tolist() == [5, 6]
 
     def test_an_explosion_is_said(self, full: Study):
         figure = only(full, "S19")
-        assert "seen in 6" in figure.caption
-        cells = figure.data["cells"]
-        assert not ((cells["quantity"] == "activity_high") & (cells["change"] < 0)).any()
+        assert "left the range of floating-point numbers" in figure.caption
+        networks = figure.data["networks"]
+        assert (networks.loc[networks["change"] < 0, "activity_range"] == np.finfo(np.float32).max).all()
+        assert (networks.loc[networks["change"] == 0, "activity_range"] == 3).all()
 
     def test_heads(self, full: Study):
         cells = only(full, "S17").data["cells"].set_index(["curriculum", "n", "head"])
@@ -460,9 +469,9 @@ class TestInterventions:
         assert cells.loc[("multi", 4, 3), ["networks", "mean"]].tolist() == [3, 1.0]
 
     def test_heads_of_one_n_fill_a_row(self):
-        networks = pd.DataFrame({"curriculum": ["multi"], "network_id": ["n0"]})
-        rows = pd.DataFrame({"network_id": "n0", "n": 5, "head": [4, 5, 6], "accuracy": [1.0, 0.9, 0.6]})
-        axes, _ = draw_heads(compute_heads(networks, rows)).axes
+        rows = pd.DataFrame({"curriculum": "multi", "network_id": "n0", "n": 5, "head": [4, 5, 6]})
+        rows = rows.assign(accuracy=[1.0, 0.9, 0.6])
+        axes, _ = draw_heads(compute_heads(rows)).axes
         corners = axes.collections[0].get_coordinates()
         assert corners[..., 0].tolist() == [[3.5, 4.5, 5.5, 6.5]] * 2
         assert corners[..., 1].tolist() == [[4.5] * 4, [5.5] * 4]
@@ -504,7 +513,7 @@ class TestCurves:
     def test_taus_by_k(self, full: Study):
         cells = only(full, "S5").data["cells"].set_index(["curriculum", "k", "n", "quantity"])
         assert cells.loc[("single", "7,8", 3, "tau_mean"), ["networks", "mean"]].tolist() == [2, 1.5]
-        other = only(full, "S5").data["other_cells"].set_index("asked")
+        other = only(full, "S5").data["other_cells"].set_index("asked_k")
         assert other.loc[20, ["k", "networks", "mean"]].tolist() == ["7,8", 2, pytest.approx(0.8)]
         assert set(only(full, "S8").data["networks"]["nonlinearity"]) == {"leaky_relu", "relu", "tanh"}
 

@@ -128,7 +128,7 @@ class TestTable1:
         assert by_network["p_t"].min() > 1e-7
         assert by_network["p_attainable"].tolist() == pytest.approx([2 / 252] * 10)
         # Ten corrected tests of 5 against 5 networks cannot reach 0.05.
-        assert set(by_network["verdict"]) == {"underpowered"}
+        assert set(by_network["verdict"]) == {"inconclusive"}
 
 
 class TestPooled:
@@ -250,4 +250,4 @@ class TestSimulatedTruth:
     def test_verdicts(self):
         assert set(network_tests(simulated(0.08, repeats=1))["verdict"]) == {"different"}
         assert set(network_tests(simulated(0.0, repeats=1, seed=3))["verdict"]) == {"no difference seen"}
-        assert set(network_tests(simulated(0.08, repeats=1, networks=3))["verdict"]) == {"underpowered"}
+        assert set(network_tests(simulated(0.08, repeats=1, networks=3))["verdict"]) == {"inconclusive"}

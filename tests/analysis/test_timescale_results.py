@@ -19,9 +19,9 @@ from scipy import stats
 
 from analysis.__main__ import main
 from analysis.data.frames import load
-from analysis.measure import dynamics
+from analysis.measure import dynamics, dynamics_summary
 from analysis.measure import jobs as _jobs
-from analysis.measure.dynamics import Protocol, TwoLines, measure, two_lines
+from analysis.measure.dynamics import Protocol, measure
 from tests.trained import trained_sweep
 from tsrnn import GRU, Leaky, MultiHead, Parity, ReLU, RunConfig, Sines, SingleHead, Time, TrainedTau
 from tsrnn.dynamics.autocorrelation import Autocovariance
@@ -235,53 +235,6 @@ def line(n: np.ndarray, slope: float, seed: int, sd: float = 1.0) -> np.ndarray:
     return 2 + slope * n + np.random.default_rng(seed).normal(0, sd, len(n))
 
 
-class TestTwoLines:
-    N = np.array([5, 10, 15, 20, 25, 30, 35, 40])
-
-    def frame(self, beyond: float, networks: int = 4) -> pd.DataFrame:
-        parts = []
-        for network in range(networks):
-            y = line(self.N, 1.0, network) + (beyond - 1.0) * np.maximum(self.N - 20, 0)
-            parts.append(pd.DataFrame({"network_id": f"n{network}", "n": self.N, "components": y}))
-        return pd.concat(parts, ignore_index=True)
-
-    def test_a_bend_is_seen(self):
-        found = two_lines(self.frame(beyond=0.2))
-        assert found.low == pytest.approx(1.0, abs=0.15)
-        assert found.high == pytest.approx(0.2, abs=0.15)
-        assert found.p_value < 1e-6
-        assert found.change_low < found.change == pytest.approx(-0.8, abs=0.2)
-        assert found.change_high < 0
-        assert found.networks == 4
-
-    def test_of_one_line_few_are_called_two(self):
-        """False alarms at 5 %, and the interval holds the truth at 95 %: over made data sets."""
-        alarms, held = 0, 0
-        for i in range(200):
-            frame = self.frame(beyond=1.0)
-            frame["components"] = np.concatenate([line(self.N, 1.0, 1000 + 4 * i + k) for k in range(4)])
-            found = two_lines(frame)
-            alarms += found.p_value < 0.05
-            held += found.change_low < 0 < found.change_high
-        assert 2 <= alarms <= 20
-        assert held >= 180
-
-    def test_one_network_has_no_interval(self):
-        found = two_lines(self.frame(beyond=0.2, networks=1))
-        assert np.isnan(found.change_low)
-        assert found.networks == 1
-        assert isinstance(found, TwoLines)
-
-    def test_rows_without_components_are_left_out(self):
-        frame = self.frame(beyond=0.2)
-        frame.loc[3, "components"] = np.nan
-        assert two_lines(frame) == two_lines(frame.drop(3))
-
-    def test_too_few_points(self):
-        with pytest.raises(ValueError, match="N > 20: 0 points at 0 N; needed are three at two"):
-            two_lines(self.frame(beyond=1.0).query("n <= 20"))
-
-
 def test_correlation():
     x = np.array([1.0, 2.0, 4.0])
     assert dynamics.correlation(x, np.array([3.0, 1.0, 0.0])) == pytest.approx(np.corrcoef(x, [3, 1, 0])[0, 1])
@@ -333,7 +286,7 @@ class TestSummary:
             CONNECTIVITY: by_hand(network_id=["a"], n=[5], weight_mean=[-0.1], tau_correlation=[0.5]),
         }
         chosen = by_hand(network_id=["a", "b"], n=[5, 5])
-        found = dynamics.by_network(tables, chosen).set_index("network_id")
+        found = dynamics_summary.by_network(tables, chosen).set_index("network_id")
         assert found.loc["a", ["neurons", "fitted"]].tolist() == [4, 3]
         assert found.loc["a", "fraction_above_1"] == 0.5
         assert found.loc["a", "mean_above_1"] == found.loc["a", "median_above_1"] == 2.5
@@ -344,9 +297,9 @@ class TestSummary:
         assert np.isnan(found.loc["b", "mean_above_1"])
         assert np.isnan(found.loc["b", "components"])
         groups = by_hand(network_id=["a", "b"], group=["g", "g"], curriculum=["multi", "multi"])
-        (row,) = dynamics.by_curriculum(found.reset_index(), groups).to_dict("records")
+        (row,) = dynamics_summary.by_curriculum(found.reset_index(), groups).to_dict("records")
         assert (row["networks"], row["fraction_above_1"], row["mean_above_1"]) == (2, 0.25, 2.5)
-        assert dynamics.by_network(tables, chosen.query("n == 4")).empty
+        assert dynamics_summary.by_network(tables, chosen.query("n == 4")).empty
 
 
 def contents(results: Path) -> dict[str, pd.DataFrame]:
