@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -193,23 +194,16 @@ def cases() -> Iterator[Case]:
         pooled,
     )
     yield Case("difference, half as many", Difference(Exceeds(0, 1)), two(normal, fewer=2), _EFFECTS)
-    logarithmic = {"unit": SPREAD, "truths": tuple(SPREAD * effect for effect in _EFFECTS)}
+    effects, alike = (tuple(SPREAD * size for size in sizes) for sizes in (_EFFECTS, _RANGE))
     for name, ceiling, budget in (
         ("largest N", 1e9, math.inf),
         ("largest N, a third at the ceiling", 32.0, math.inf),
         ("largest N, half out of budget", 1e9, 30.0),
     ):
-        yield Case(
-            name,
-            Ratio(Exceeds(0, SPREAD)),
-            lambda rng, truth, studies, n, ceiling=ceiling, budget=budget: largest_n(
-                rng, truth, studies, n, ceiling, budget
-            ),
-            exempt=math.isfinite(budget) or ceiling < 1e9,
-            **logarithmic,
-        )
-    yield Case("pace to a common N", Ratio(Exceeds(0, SPREAD)), pace, **logarithmic)
-    alike = tuple(SPREAD * effect for effect in _RANGE)
+        draw = partial(largest_n, ceiling=ceiling, budget=budget)
+        cut = math.isfinite(budget) or ceiling < 1e9
+        yield Case(name, Ratio(Exceeds(0, SPREAD)), draw, effects, SPREAD, exempt=cut)
+    yield Case("pace to a common N", Ratio(Exceeds(0, SPREAD)), pace, effects, SPREAD)
     yield Case("as fast to a common N", Ratio(Lies(-2 * SPREAD, 2 * SPREAD)), pace, alike, SPREAD)
     yield Case("share", Share(Lies(0, 0.1)), solvers, (0.0, 0.05, 0.1, 0.2, 0.5, 0.9), exempt=True)
     yield Case("correlation", Correlation(Exceeds(0, -0.3)), pairs, (0.5, 0.2, 0.0, -0.3, -0.6, -0.9), exempt=True)

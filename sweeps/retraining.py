@@ -28,7 +28,7 @@ from sweeps.engine.plan import Plan
 from tsrnn.command_line import Place, Plugins, Whole, import_plugins, run_resumable
 from tsrnn.config import EndRules, NoCurriculum, RunConfig
 from tsrnn.io.files import Location
-from tsrnn.io.schemas import EPOCHS, OUTCOMES, RETRAINING, RUNS, SOLVED
+from tsrnn.io.schemas import RETRAINING, SOLVED
 
 if TYPE_CHECKING:
     import pandas as pd
