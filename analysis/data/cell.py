@@ -4,7 +4,7 @@ Networks of one `Cell` that were trained alike differ in their seed alone. Netwo
 compared across cells. The columns are those of `analysis.data.networks.describe`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -112,6 +112,17 @@ class Cell:
         if (self.k, self.dt) != ("1", "1") and self.k is not None:
             parts.append(f"k = {self.k}, dt = {self.dt}")
         return " ".join(parts)
+
+
+def beyond_main(network: Mapping[Any, Any]) -> str:
+    """Return in words what a network is beyond task, curriculum and tau; "" for the paper's main networks.
+
+    Args:
+        network: a row of `analysis.data.study.Study.networks`, or of a table with the columns of a cell.
+    """
+    own = {name: None if pd.isna(network[name]) or network[name] == "" else network[name] for name in COLUMNS}
+    usual = own["slope"] is None or own["slope"] == USUAL_SLOPE.get(str(network.get("preset")), 0.1)
+    return Cell(**own | {"task": None, "curriculum": None, "tau": None, "slope": None if usual else own["slope"]}).words
 
 
 COLUMNS: Final = tuple(field.name for field in fields(Cell))

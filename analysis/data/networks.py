@@ -92,7 +92,8 @@ def completed(runs: pd.DataFrame) -> pd.DataFrame:
         )
         for column in RUNS.columns:
             if column.name in known and column.name != "config":
-                values = present[column.name].astype(object).where(~old, known[column.name].reindex(present.index))
+                own = present[column.name].astype(object)
+                values = own.where(own.notna(), known[column.name].reindex(present.index))
                 present[column.name] = values.astype(_DTYPES[column.dtype])  # type: ignore[call-overload]
     for name in ("preset", "tau", "self_interaction", "nonlinearity"):
         # Missing words are empty, so that networks without them can be grouped and compared.

@@ -24,7 +24,7 @@ from analysis import figures, tables
 from analysis.claims import catalogue as claims
 from analysis.claims.verdicts import MEANINGS
 from analysis.data import frames
-from analysis.data.cell import differing
+from analysis.data.cell import TRAINING, beyond_main, differing
 from analysis.data.study import Study
 from analysis.figures import Figure, style
 from analysis.measure import progress as _progress
@@ -166,20 +166,20 @@ def collect(study: Study, beside: Path, console: Console | None = None) -> Conte
 
 
 def _else(frame: pd.DataFrame) -> list[str]:
-    """Return in words what a network is beyond task, curriculum and tau, where networks differ in that.
+    """Return in words what a network is beyond the paper's main ones, and how it was trained where networks differ.
 
     Args:
         frame: rows of `Study.networks` or of `analysis.quantities.reach.max_n_by_cell`.
     """
-    varying = [name for name in differing(frame) if name not in _KIND]
-    return [
-        ", ".join(
-            f"{name.replace('_', ' ')} {value}"
-            for name in varying
-            if not pd.isna(value := row[name]) and value not in ("", False)
-        )
-        for row in frame.to_dict("records")
-    ]
+    varying = [name for name in differing(frame) if name in TRAINING]
+    found = []
+    for row in frame.to_dict("records"):
+        parts = [beyond_main(row)]
+        parts += [
+            f"{name.replace('_', ' ')} {value}" for name in varying if not pd.isna(value := row[name]) and value != ""
+        ]
+        found.append(", ".join(part for part in parts if part))
+    return found
 
 
 def _max_n(cells: pd.DataFrame) -> Grid:

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from analysis.__main__ import main
+from analysis.data.cell import COLUMNS, TRAINING
 from analysis.data.frames import load
 from analysis.measure import interventions
 from analysis.measure.interventions import InTime, analyses
@@ -189,7 +190,7 @@ class TestReference:
 
 def networks(**max_n: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return `networks` and `solved` frames of networks named CURRICULUM_NUMBER, solved up to a max N."""
-    cell = dict.fromkeys(comparison.CELL, "x") | {"task": "parity", "tau": "trained"}
+    cell = dict.fromkeys((*COLUMNS, *TRAINING), "x") | {"task": "parity", "tau": "trained"}
     rows = [cell | {"curriculum": name.split("_")[0], "network_id": name, "max_n": n} for name, n in max_n.items()]
     solved = [{"network_id": name, "n": n} for name, top in max_n.items() for n in range(2, top + 1)]
     return pd.DataFrame(rows), pd.DataFrame(solved, columns=["network_id", "n"])
@@ -249,7 +250,7 @@ class TestCommand:
         assert {row["curriculum"] for row in perturbed["summary"]} == {"single", "multi"}
         assert {row["networks"] for row in perturbed["summary"]} == {2}
         assert len(perturbed["tests"]) == 10
-        assert {row["verdict"] for row in perturbed["tests"]} == {"underpowered"}
+        assert {row["verdict"] for row in perturbed["tests"]} == {"inconclusive"}
         assert [row["p_attainable"] for row in perturbed["tests"]] == pytest.approx([2 / 6] * 10)
         assert {row["n_pooled"] for row in perturbed["tests"]} == {4}
         assert [row["removed"] for row in found["kinds"]["ablation"]["tests"]] == [
@@ -268,7 +269,7 @@ class TestCommand:
         assert {path: path.stat().st_mtime_ns for path in files} == files
         text = capsys.readouterr().out
         assert "perturb-taus: curricula compared" in text
-        assert "underpowered" in text
+        assert "inconclusive" in text
 
     def test_an_n_nobody_solved(self, results: Path, capsys: pytest.CaptureFixture[str]):
         command = ["interventions", str(results), "--kinds", "inhibition", "--n", "30", "--trials", "1"]
