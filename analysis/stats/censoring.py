@@ -59,8 +59,9 @@ def log_ratio(a: Values, a_censored: Flags, b: Values, b_censored: Flags) -> Eff
     estimate = float(np.median(balance))
     if most < 0 or not len(kept):
         return Effect(*(np.array(end) for end in (estimate, -np.inf, np.inf)))
-    low = -np.inf if kept[0] == shifts[0] else kept[0]
-    high = np.inf if kept[-1] == shifts[-1] else kept[-1]
+    # A point between two differences stands for all between them.
+    low = -np.inf if kept[0] == shifts[0] else edges[edges <= kept[0]].max()
+    high = np.inf if kept[-1] == shifts[-1] else edges[edges >= kept[-1]].min()
     return Effect(*(np.array(float(end)) for end in (estimate, low, high)))
 
 

@@ -141,7 +141,7 @@ class TestPage:
         assert len(contents.claims) == len(CLAIMS)
         assert len(contents.networks.rows) == NETWORKS
         assert f"{NETWORKS} networks, {NETWORKS} of them finished." in page.words
-        assert "paper, H = 500" in page.words
+        assert "H = 500, sgd 0.05, momentum 0.1" in page.words
 
     def test_learning_curves(self, made):
         _, contents = made

@@ -292,7 +292,7 @@ class TestSummary:
         assert found.loc["a", "mean_above_1"] == found.loc["a", "median_above_1"] == 2.5
         assert found.loc["a", "mean_all"] == pytest.approx(5.5 / 3)
         assert found.loc["a", "median_all"] == 2.0
-        assert found.loc["a", ["tau_pop", "tau", "components", "weight_mean"]].tolist() == [7.0, 1.5, 3.5, -0.1]
+        assert found.loc["a", ["tau_pop", "tau", "components", "weight_mean"]].tolist() == [7.0, 1.5, 9.0, -0.1]
         assert found.loc["b", "fraction_above_1"] == 0
         assert np.isnan(found.loc["b", "mean_above_1"])
         assert np.isnan(found.loc["b", "components"])
