@@ -187,6 +187,9 @@ def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3g}"
 
 
+_ABOUT: Final = ("id", "figure", "claim", "paper", "rule", "interest", "planned")
+
+
 def frame_of(rows: Sequence[tuple[Claim, Verdict]], correct: Callable[[Values], Values]) -> pd.DataFrame:
     """Return verdicts as one row a claim and training.
 
@@ -196,18 +199,17 @@ def frame_of(rows: Sequence[tuple[Claim, Verdict]], correct: Callable[[Values], 
     """
     frame = pd.DataFrame(
         [
-            {
-                "id": claim.id,
-                "figure": claim.figure,
-                "claim": claim.text,
-                "paper": claim.paper,
-                "rule": claim.words,
-                "interest": claim.size.why,
-                "planned": claim.planned,
-            }
+            dict(
+                zip(
+                    _ABOUT,
+                    (claim.id, claim.figure, claim.text, claim.paper, claim.words, claim.size.why, claim.planned),
+                    strict=True,
+                )
+            )
             | vars(verdict)
             for claim, verdict in rows
-        ]
+        ],
+        columns=[*_ABOUT, *Verdict.__dataclass_fields__],
     )
     corrected = frame.groupby("part", sort=False)["p"].transform(lambda p: correct(p.to_numpy(dtype=float)))
     decided = frame["verdict"].isin(["reproduced", "contradicted"])

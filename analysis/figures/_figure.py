@@ -20,6 +20,10 @@ MAIN: Final = Cell(task=None, curriculum=None)
 """The paper's networks, of any task and curriculum."""
 
 
+STEPWISE: Final = "not curriculum.str.contains('^(?:sliding|none|all)')"
+"""Networks of every curriculum but those that have figures of their own: single- and multi-head, and yours."""
+
+
 class Words(NamedTuple):
     """What a figure says."""
 

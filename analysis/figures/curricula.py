@@ -13,6 +13,7 @@ from analysis.figures import style
 from analysis.figures._figure import (
     MAIN,
     MEANS,
+    STEPWISE,
     Cohort,
     Figure,
     Frame,
@@ -31,7 +32,7 @@ from analysis.quantities import pace
 
 TASKS = ("parity", "dms")
 
-_TWO = ("curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
+_TWO = (STEPWISE, "task in ['parity', 'dms']")
 _ALONE = ("curriculum.str.startswith('none-')", "task in ['parity', 'dms']")
 
 # Learning curves have at most so many points.

@@ -14,6 +14,7 @@ from analysis.figures._against_n import AgainstN, Panel, curriculum_looks, slope
 from analysis.figures._figure import (
     MAIN,
     MEANS,
+    STEPWISE,
     Figure,
     Frame,
     Words,
@@ -98,7 +99,7 @@ def draw_dimensionality(found: Dimensionality, parts: tuple[str, ...]) -> Drawin
 
 def figure_6a(study: Study) -> Figure:
     """Figure 6a: mean incoming weight against N."""
-    chosen = cohort(study, MAIN, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
+    chosen = cohort(study, MAIN, STEPWISE, "task in ['parity', 'dms']")
     found = _against_n.compute(_CONNECTIVITY, study, chosen.networks)
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
     caption = f"""Mean incoming recurrent weight of a neuron, over the neurons of a network that solved N: networks
@@ -116,7 +117,7 @@ def figure_6a(study: Study) -> Figure:
 
 
 def _dimensionality(study: Study, words: Words, task: str, parts: tuple[str, ...]) -> Figure:
-    chosen = cohort(study, Cell(task, None), "curriculum in ['single', 'multi']")
+    chosen = cohort(study, Cell(task, None), STEPWISE)
     found = with_lines(_against_n.compute(_DIMENSIONALITY, study, chosen.networks))
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
     caption = f"""Principal components that hold 90 % of the variance of a network's activity, trials pooled: networks

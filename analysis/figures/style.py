@@ -5,6 +5,7 @@ bars, intervals over networks are whiskers or bands.
 """
 
 import io
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Literal
@@ -17,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
+
+from tsrnn import curricula as curricula_of
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
 Format = Literal["png", "svg"]
@@ -56,7 +59,7 @@ WORDS: Final[Mapping[str, str]] = {
 
 # Sliding windows: the wider, the darker.
 _WINDOWS: Final = ("#66D9B5", "#2BBE93", "#009E73", "#00664A", "#003D2C")
-_MUTED: Final = "#555555"
+_OTHERS: Final = ("#56B4E9", "#E69F00", "#8C6BB1", "#7A4B2A", "#B3A000")
 
 # More dots than this are a picture inside an SVG: as shapes they would make it large.
 _FEW: Final = 300
@@ -124,19 +127,23 @@ def panels(
 
 
 def colour(curriculum: str) -> str:
-    """Return a curriculum's colour; see `CURRICULA`."""
+    """Return a curriculum's colour: that of `CURRICULA`, or for another curriculum one that its name always has."""
     kind, *numbers = curriculum.split("-")
     if kind == "sliding" and numbers:
         return _WINDOWS[int(np.searchsorted((4, 8, 16, 32), int(numbers[0])))]
-    return CURRICULA.get(kind, _MUTED)
+    if kind in CURRICULA and (kind == curriculum or kind in ("none", "all")):
+        return CURRICULA[kind]
+    return _OTHERS[zlib.crc32(curriculum.encode()) % len(_OTHERS)]
 
 
 def word(name: str) -> str:
-    """Return what a name in the tables is called in figures: "sliding-5" is "sliding window of 5"."""
-    kind, *numbers = name.split("-")
-    if kind == "sliding" and numbers:
-        return " ".join(["sliding window of", *numbers])
-    return WORDS.get(kind, name)
+    """Return what a name in the tables is called in figures; a curriculum is called by its label."""
+    if name in WORDS:
+        return WORDS[name]
+    try:
+        return curricula_of.named(name).label
+    except ValueError:
+        return name
 
 
 def rank(name: str) -> int:
@@ -147,7 +154,7 @@ def rank(name: str) -> int:
 
 def ordered(names: Iterable[str]) -> list[str]:
     """Return names in the order of legends and captions, each once: single-head before multi-head, windows by width."""
-    return sorted(set(names), key=lambda name: (rank(name), [int(w) for w in name.split("-")[1:] if w.isdigit()], name))
+    return sorted(set(names), key=lambda name: (rank(name), curricula_of.order(name)))
 
 
 def shades(count: int) -> list[str]:

@@ -10,6 +10,7 @@ from analysis.figures._against_n import AgainstN, Panel, curriculum_looks
 from analysis.figures._figure import (
     MAIN,
     MEANS,
+    STEPWISE,
     Figure,
     Frame,
     Words,
@@ -41,7 +42,7 @@ def draw(found: AgainstN) -> Drawing:
 
 def figure_4b(study: Study) -> Figure:
     """Figure 4b: mean and standard deviation of tau against N."""
-    chosen = cohort(study, MAIN, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
+    chosen = cohort(study, MAIN, STEPWISE, "task in ['parity', 'dms']")
     found = _against_n.compute(_FRAME, study, chosen.networks)
     caption = f"""Mean and standard deviation of tau over the neurons of a network when it solved N: networks (dots) and
         their {MEANS}. Dashed: tau = 1, the least it can be. {each(chosen.networks)}.

@@ -14,6 +14,7 @@ from analysis.figures._against_n import AgainstN, Panel, curriculum_looks, share
 from analysis.figures._figure import (
     MAIN,
     MEANS,
+    STEPWISE,
     Cohort,
     Figure,
     Frame,
@@ -45,7 +46,7 @@ def where_solved(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.dropna(subset="tau_mean").reset_index(drop=True)
 
 
-_TWO = ("curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
+_TWO = (STEPWISE, "task in ['parity', 'dms']")
 _PARITY = Cell(curriculum=None)
 _CELLS = ("task", "curriculum")
 _NETWORKS = Frame(_CELLS, (timescales.tau_net_mean, timescales.tau_net_sd, timescales.tau_net_share))

@@ -64,7 +64,7 @@ def draw_windows(found: Steps) -> Drawing:
 
 
 def _short(curriculum: str) -> str:
-    kind, *number = curriculum.split("-")
+    kind, *number = curriculum.removesuffix("-full").split("-")
     return f"w = {'-'.join(number)}" if kind == "sliding" else kind
 
 
