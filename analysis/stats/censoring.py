@@ -59,9 +59,11 @@ def log_ratio(a: Values, a_censored: Flags, b: Values, b_censored: Flags) -> Eff
     estimate = float(np.median(balance))
     if most < 0 or not len(kept):
         return Effect(*(np.array(end) for end in (estimate, -np.inf, np.inf)))
-    # A point between two differences stands for all between them.
+    # A point between two differences stands for all between them, but not for the differences themselves.
     low = -np.inf if kept[0] == shifts[0] else edges[edges <= kept[0]].max()
     high = np.inf if kept[-1] == shifts[-1] else edges[edges >= kept[-1]].min()
+    low = low if low in kept or np.isinf(low) else np.nextafter(low, np.inf)
+    high = high if high in kept or np.isinf(high) else np.nextafter(high, -np.inf)
     return Effect(*(np.array(float(end)) for end in (estimate, low, high)))
 
 

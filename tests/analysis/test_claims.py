@@ -243,12 +243,12 @@ class TestCriteria:
             assert math.isnan(verdict.p)
 
     def test_a_share_has_the_exact_interval(self):
-        none_of_three = verdict_of(Share(Lies(0, 0.1)), (0, 0, 0), interest="alone-fails")
+        none_of_three = verdict_of(Share(Lies(high=0.1)), (0, 0, 0), interest="alone-fails")
         assert none_of_three.verdict == "inconclusive"
         assert none_of_three.high == pytest.approx(stats.binomtest(0, 3).proportion_ci().high)
         assert none_of_three.takes == "about 36 networks of each kind"
-        assert verdict_of(Share(Lies(0, 0.1)), (0,) * 36, interest="alone-fails").verdict == "reproduced"
-        assert verdict_of(Share(Lies(0, 0.1)), (1,) * 3, interest="alone-fails").verdict == "contradicted"
+        assert verdict_of(Share(Lies(high=0.1)), (0,) * 36, interest="alone-fails").verdict == "reproduced"
+        assert verdict_of(Share(Lies(high=0.1)), (1,) * 3, interest="alone-fails").verdict == "contradicted"
 
     def test_lower_bounds_are_not_values(self):
         ceiling = pd.Series(True, index=[f"n{i}" for i in range(4)])
