@@ -1,7 +1,8 @@
 """How many of the older N must a network keep? (appendix F, figures S12, S14).
 
 Question: a window of w heads moves along N: how far do networks get between single-head (w = 1) and multi-head?
-Grid: window x task, with single-head and multi-head beside it, taus trained; several seeds.
+Grid: window x task, with single-head and multi-head beside it, taus trained; several seeds. All w heads are trained
+from the start, as in appendix F; `--curricula sliding-5` is a window of 5 that grows from N = 2.
 Stop rule: N = 101 solved, or the scale's budget.
 The paper found: sliding windows lie between the two, and wider is better. At the quick scale N stays so small that a
 window of 10 is multi-head.
@@ -21,7 +22,7 @@ _WIDTHS: dict[ScaleName, tuple[int, ...]] = {"quick": (3, 5), "laptop": (3, 5, 1
 
 def axes_at(scale: ScaleName) -> Axes:
     """Return the tasks and curricula at a scale."""
-    windows = (f"sliding-{width}" for width in _WIDTHS[scale])
+    windows = (f"sliding-{width}-full" for width in _WIDTHS[scale])
     return Axes(tasks=("parity", "dms"), curricula=("single", *windows, "multi"))
 
 

@@ -86,6 +86,15 @@ def test_the_commands_name_the_networks_that_they_began(storage: Path):
     assert len(planned(storage, resume=True, curricula=["sliding-3-full"], replicates=2) - set(CURRICULA)) == 1
 
 
+def test_the_sweep_of_today_goes_on_beside_grown_windows(storage: Path):
+    """Its windows are full from the start: other networks, and those that are there stay."""
+    default = SweepFolder(str(storage), SWEEP.name)
+    plan = plan_of(SWEEP, Options(storage=str(storage), scale="quick", hidden=12), default)
+    asked = {network.curriculum.name for network in plan.networks}
+    assert asked == {"single", "sliding-3-full", "sliding-5-full", "multi"}
+    assert set(CURRICULA) <= {network.network_id for network in plan.record.networks}
+
+
 def test_interrupted_networks_go_on_as_they_would_have(folder: Path):
     record = SweepFolder(str(folder.parent), "sliding_window")
     waiting = record.unfinished(record.read().networks)

@@ -70,6 +70,16 @@ def with_curriculum(config: RunConfig, name: str) -> RunConfig:
     return dataclasses.replace(config, curriculum=named(name))
 
 
+def with_input_probability(config: RunConfig, probability: float) -> RunConfig:
+    """Set P(bit = 1), in training and in tests; a task that is not about bits stays as it is."""
+    changed = {
+        name: dataclasses.replace(task, input_probability=probability)
+        for name in ("task", "training_task")
+        if isinstance(task := getattr(config, name), BitTask)
+    }
+    return dataclasses.replace(config, **changed)
+
+
 def with_network(config: RunConfig, **changes: Any) -> RunConfig:
     """Change fields of the network.
 

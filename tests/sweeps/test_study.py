@@ -3,7 +3,9 @@
 import ast
 import importlib
 import importlib.util
+import itertools
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,10 +15,12 @@ from types import ModuleType
 
 import pytest
 
+from analysis.claims.catalogue import CLAIMS
+from sweeps.engine.grid import with_input_probability
 from sweeps.engine.runner import main
 from sweeps.engine.scales import SCALES, base_config
 from tests.processes import descendants, is_running
-from tsrnn.config import GRU, LSTM, Leaky, RunConfig
+from tsrnn.config import GRU, LSTM, Leaky, RunConfig, Sines
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -122,6 +126,44 @@ def test_gated_networks_are_trained_by_adam_and_leaky_ones_by_the_scale():
             assert isinstance(config.network, GRU | LSTM)
             assert config.training.optimizer.kind == "adam"
             assert (config.training.batch_size, config.training.steps_per_epoch) == (64, 300)
+
+
+@pytest.mark.parametrize("preset", ["paper", "authors", "tuned"])
+def test_gated_networks_hear_fair_bits_from_states_of_zero(preset: str):
+    """As in the authors' code; leaky networks beside them are those of the other sweeps."""
+    for config in grid("architectures", preset=preset):
+        tasks = [task for task in (config.task, config.training_task) if task is not None]
+        if isinstance(config.network, Leaky):
+            assert (config.network.initial_state, tasks[0].input_probability) == (0.1, "uniform")
+        else:
+            assert (config.network.initial_state, {task.input_probability for task in tasks}) == (0, {0.5})
+
+
+def test_tasks_without_bits_have_no_input_probability():
+    config = RunConfig(task=Sines())
+    assert with_input_probability(config, 0.5) == config
+
+
+def test_windows_have_all_their_heads_from_the_start():
+    windows = {
+        scale: [config.curriculum for config in grid("sliding_window", scale) if config.curriculum.kind == "sliding"]
+        for scale in SCALES
+    }
+    assert {scale: sorted({window.width for window in own}) for scale, own in windows.items()} == {
+        "quick": [3, 5],
+        "laptop": [3, 5, 10],
+        "paper": [3, 5, 10, 20],
+    }
+    for window in itertools.chain(*windows.values()):
+        assert (window.name, window.begins) == (f"sliding-{window.width}-full", "full")
+        assert window.first_heads == tuple(range(2, window.width + 2))
+
+
+def test_the_windows_that_claims_are_about_are_trained():
+    trained = {config.curriculum.name for config in grid("sliding_window", "laptop")}
+    words = " ".join(measure.words for claim in CLAIMS for measure in claim.measures)
+    claimed = set(re.findall(r"sliding-[\w-]+", words))
+    assert {"sliding-3-full", "sliding-5-full", "sliding-10-full"} == claimed <= trained
 
 
 def test_what_was_fixed_from_scratch_has_at_most_fifty_epochs():
