@@ -28,9 +28,9 @@ InterventionKind = Literal["ablation", "perturb-weights", "perturb-taus", "inhib
 TimescaleMethod = Literal["paper", "robust"]
 
 
-def _a_probability(_: type, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError("allowed are numbers from 0 to 1")
+def _a_probability(_: type, value: float | str) -> None:
+    if not isinstance(value, str) and not 0 <= value <= 1:
+        raise ValueError("allowed are numbers from 0 to 1, and uniform")
 
 
 @app.command
@@ -165,7 +165,7 @@ def timescales(
     every: Annotated[int, at_least(1)] = 5,
     steps: Annotated[int, at_least(1)] = 100_000,
     trials: Annotated[int, at_least(1)] = 10,
-    input_probability: Annotated[float, Parameter(validator=_a_probability)] = 0.5,
+    input_probability: Annotated[float | Literal["uniform"], Parameter(validator=_a_probability)] = 0.5,
     method: Annotated[list[TimescaleMethod] | None, Parameter(consume_multiple=True, negative=())] = None,
     workers: Annotated[int | None, at_least(1)] = None,
     address: str = "auto",
@@ -182,7 +182,7 @@ def timescales(
         every: Measure the N that this divides, and each network's smallest and largest; 1: every solved N.
         steps: Steps that count, a trial.
         trials: Sequences a network.
-        input_probability: P(bit = 1).
+        input_probability: P(bit = 1); "uniform" draws a p ~ U(0, 1) for each trial, as the authors' code does.
         method: How timescales are fitted; both by default.
         workers: Processes on this machine. [default: one a CPU]
         address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
@@ -218,6 +218,7 @@ def time_steps(
     *,
     ks: Annotated[list[Annotated[int, at_least(1)]] | None, Parameter(consume_multiple=True, negative=())] = None,
     n: Annotated[int | None, at_least(2)] = None,
+    as_trained: Annotated[bool, Parameter(negative=())] = False,
     workers: Annotated[int | None, at_least(1)] = None,
     address: str = "auto",
     plugin: command_line.Plugins = None,
@@ -231,6 +232,8 @@ def time_steps(
         results: The sweep's folder, such as results/quick/time_discretisation.
         ks: Time steps a bit. [default: 1 to 10, 12, 15, 20, 30, 50, 100, 200]
         n: The solved N to measure at. [default: the largest that all networks trained with the same k have solved]
+        as_trained: Test all heads on sequences as in training (parity: p ~ U(0, 1)), as the authors' code does, not
+            the newest head on fair bits. Claims take 0.5 for chance, which it is for fair bits only.
         workers: Processes on this machine. [default: one a CPU]
         address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
         plugin: Python files that define tasks, networks or curricula of your own.
@@ -241,7 +244,13 @@ def time_steps(
     from analysis.measure import time_steps as measuring
 
     summary, notes, failed = measuring.run(
-        results, ks=ks or measuring.KS, n=n, workers=workers, address=address, console=Console(stderr=True)
+        results,
+        ks=ks or measuring.KS,
+        n=n,
+        as_trained=as_trained,
+        workers=workers,
+        address=address,
+        console=Console(stderr=True),
     )
     if as_json:
         print(json.dumps({"rows": tables.json_rows(summary), "notes": notes, "failed": failed}, indent=2))

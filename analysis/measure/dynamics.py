@@ -59,14 +59,15 @@ class Protocol:
         steps: recorded, a trial.
         trials: with inputs of their own.
         burn_in: steps before them.
-        input_probability: P(bit = 1). A task that is not about bits is driven by its own inputs instead.
+        input_probability: P(bit = 1); "uniform": a p ~ U(0, 1) of each trial's own. A task that is not about bits is
+            driven by its own inputs instead.
         lags: of autocorrelations, from 0 on.
     """
 
     steps: Count = 100_000
     trials: Count = 10
     burn_in: Annotated[int, Field(ge=0)] = BURN_IN
-    input_probability: Probability = 0.5
+    input_probability: Probability | Literal["uniform"] = 0.5
     lags: Count = LAGS
 
 

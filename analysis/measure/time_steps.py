@@ -24,37 +24,49 @@ KS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 50, 100, 200)
 """Time steps a bit: the paper tests 1 to 200."""
 
 
-def measure(checkpoint: Checkpoint, n: int, *, ks: Sequence[int]) -> dict[Table, list[Row]]:
+def measure(checkpoint: Checkpoint, n: int, *, ks: Sequence[int], as_trained: bool = False) -> dict[Table, list[Row]]:
     """Test the head for N with every bit held for k steps of 1/k, whatever k the network was trained with.
 
-    Every k is tested on sequences of its own, as many as in a test of the network's training, with p = 0.5.
+    Every k is tested on sequences of its own, as many as in a test of the network's training. They have p = 0.5, so
+    that an accuracy of 0.5 is chance: with p ~ U(0, 1) a network that always guesses is right more often than that.
 
     Args:
         checkpoint: a network trained at dt = 1/k.
         n: the N it solved.
         ks: time steps a bit.
+        as_trained: test as in training, and as the authors' code does: all heads, on sequences with the task's own p;
+            the accuracy is the mean over heads. The standard error is then the mean of the heads', which is an upper
+            bound: they hear the same sequences.
     """
     config = checkpoint.config
-    people = population(config.network, [checkpoint.network], [(n,)])
+    heads = checkpoint.progress.heads if as_trained else (n,)
+    networks = population(config.network, [checkpoint.network], [heads])
     rows: list[Row] = []
     for k in ks:
         (found,) = end_accuracy(
-            people,
-            config.task.balanced(),
+            networks,
+            config.task if as_trained else config.task.balanced(),
             [(config.seed, f"time steps {n}", k)],
             config.training.test_batches,
             config.training.sequences_tested,
             replace(config.time, k=(k,)),
         )
-        error = found[n].standard_error
-        rows.append(
-            {"k": k, "accuracy": found[n].accuracy, "standard_error": None if np.isnan(error) else error},
+        accuracy, error = (
+            float(np.mean([getattr(found[head], name) for head in heads])) for name in ("accuracy", "standard_error")
         )
+        rows.append({"k": k, "accuracy": accuracy, "standard_error": None if np.isnan(error) else error})
     return {TIME_STEPS: rows}
 
 
 def run(
-    results: Location, *, ks: Sequence[int], n: int | None, workers: int | None, address: str, console: Console
+    results: Location,
+    *,
+    ks: Sequence[int],
+    n: int | None,
+    workers: int | None,
+    address: str,
+    console: Console,
+    as_trained: bool = False,
 ) -> tuple[pd.DataFrame, list[str], list[str]]:
     """Measure the checkpoints that were not measured yet, and sum up.
 
@@ -65,6 +77,7 @@ def run(
         workers: processes; see `analysis.measure.jobs.run`.
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
         console: for progress.
+        as_trained: see `measure`.
 
     Returns:
         One row a group, curriculum, n and k (see `analysis.stats.comparison.summarise`), notes on networks left
@@ -79,8 +92,9 @@ def run(
     if choice.checkpoints.empty:
         why = "; ".join(choice.notes) or "sweeps/time_discretisation.py trains networks at dt = 1/k"
         raise ResultsError(f"{results}: nothing to measure: {why}")
-    step: Measure = partial(measure, ks=ks)
-    analysis = Analysis("time-steps", step, (TIME_STEPS,), {"ks": list(ks)})
+    step: Measure = partial(measure, ks=ks, as_trained=as_trained)
+    settings = {"ks": list(ks)} | ({"as_trained": True} if as_trained else {})
+    analysis = Analysis("time-steps", step, (TIME_STEPS,), settings)
     only = set(zip(choice.checkpoints["network_id"], choice.checkpoints["n"].astype(int), strict=True))
     summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console)
     failed = [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]

@@ -72,12 +72,12 @@ def with_curriculum(config: RunConfig, name: str) -> RunConfig:
 
 def with_input_probability(config: RunConfig, probability: float) -> RunConfig:
     """Set P(bit = 1), in training and in tests; a task that is not about bits stays as it is."""
-    changed = {
-        name: dataclasses.replace(task, input_probability=probability)
-        for name in ("task", "training_task")
-        if isinstance(task := getattr(config, name), BitTask)
-    }
-    return dataclasses.replace(config, **changed)
+    task, other = config.task, config.training_task
+    if isinstance(task, BitTask):
+        task = dataclasses.replace(task, input_probability=probability)
+    if isinstance(other, BitTask):
+        other = dataclasses.replace(other, input_probability=probability)
+    return dataclasses.replace(config, task=task, training_task=other)
 
 
 def with_network(config: RunConfig, **changes: Any) -> RunConfig:

@@ -1,9 +1,11 @@
 """Networks asked with time steps they were not trained with."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from analysis.__main__ import main
@@ -12,8 +14,10 @@ from tests.handmade import HandMade, config
 from tsrnn import EndRules, Leaky, RunConfig, Time, Training, train
 from tsrnn.config import TrainedTau
 from tsrnn.io.checkpoint import CheckpointFolder
+from tsrnn.io.checkpoint import load as load_checkpoint
 from tsrnn.io.rows import solved_rows
 from tsrnn.io.schemas import TIME_STEPS
+from tsrnn.training.evaluation import end_accuracy
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,24 @@ def test_it_answers_with_finer_steps_and_not_with_much_longer_ones(results: Path
     written = next((results / TIME_STEPS.name).glob("n*.parquet")).stat().st_mtime_ns
     assert main(command) == 0
     assert next((results / TIME_STEPS.name).glob("n*.parquet")).stat().st_mtime_ns == written
+
+
+def test_heads_and_sequences_as_in_training(results: Path, capsys: pytest.CaptureFixture[str]):
+    """The authors' test: with p ~ U(0, 1) a wrong answer of the network is right by chance more often than not."""
+    copy = results.parent / "copy"
+    shutil.copytree(results, copy)
+    command = ["time-steps", str(copy), "--ks", "1", "3", "--address", "local", "--workers", "1", "--json"]
+    found = []
+    for options in ([], ["--as-trained"], ["--as-trained"], []):
+        assert main([*command, *options]) == 0
+        found.append({row["k"]: row["accuracy"] for row in json.loads(capsys.readouterr().out)["rows"]})
+    fair, trained, again, back = found
+    assert trained == again != fair == back
+    (path,) = (copy / "checkpoints").glob("*/n-002.safetensors")
+    checkpoint = load_checkpoint(path)
+    run = checkpoint.config
+    (own,) = end_accuracy(checkpoint.population(), run.task, [(0, "time steps 2", 3)], 5, 64, replace(run.time, k=(3,)))
+    assert trained[3] == pytest.approx(np.mean([accuracy.accuracy for accuracy in own.values()]))
 
 
 def test_networks_at_dt_1_are_not_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scipy import stats
 
 from tsrnn import DMS, GRU, Leaky, Parity, RunConfig, Sines
 from tsrnn.dynamics.simulation import observe, simulate, states_in_blocks
@@ -52,6 +53,13 @@ class TestSimulate:
         if 0 < probability < 1:
             together = torch.cat((bits, bits.roll(1, 0)), 1).T.corrcoef().fill_diagonal_(0)
             assert together.abs().max() < 5 / 800**0.5
+
+    def test_a_probability_of_each_trials_own(self):
+        network = networks(0)
+        options = {"steps": 801, "trials": 40, "inputs": "uniform"}
+        shares = recovered_bits(network, whole(network, **options)).double().mean(0)[0]
+        assert stats.kstest(shares.numpy(), "uniform").pvalue > 1e-3
+        assert stats.kstest(shares.numpy(), "norm", (0.5, 0.5 / 800**0.5)).pvalue < 1e-3
 
     @pytest.mark.parametrize("block", [7, 499, 503, 1000])
     def test_blocks_and_burn_in_change_nothing(self, block, monkeypatch: pytest.MonkeyPatch):
@@ -112,7 +120,7 @@ class TestSimulate:
             ({"steps": 0}, "steps = 0: allowed are numbers from 1 on"),
             ({"trials": 0}, "trials = 0"),
             ({"burn_in": -1}, "burn_in = -1: allowed are numbers from 0 on"),
-            ({"inputs": 1.5}, "inputs = 1.5: allowed is a probability"),
+            ({"inputs": 1.5}, "inputs = 1.5: allowed are a probability"),
             ({"seeds": (0, 1)}, "addresses: 2 of them; allowed are 1"),
         ],
     )

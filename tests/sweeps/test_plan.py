@@ -16,6 +16,7 @@ from sweeps.engine.options import Options
 from sweeps.engine.plan import groups_of, plan_of
 from sweeps.engine.runner import Axes, Sweep, main
 from sweeps.engine.scales import base_config
+from sweeps.no_curriculum import SWEEP as NO_CURRICULUM
 from tsrnn.config import (
     GRU,
     LSTM,
@@ -132,6 +133,16 @@ class TestParts:
             planned(stall=800, resume=True)
         with pytest.raises(ValidationError, match="max_steps_without_solving"):
             planned(stall=0)
+
+    def test_a_fifth_network_of_figure_3a(self, tmp_path):
+        """The paper has five a point in parity, the scale four: `--replicates 5` adds one to each."""
+        folder = SweepFolder(str(tmp_path), "no_curriculum")
+        four, five = (
+            plan_of(NO_CURRICULUM, Options(tasks=["parity"], replicates=r), folder).networks for r in (None, 5)
+        )
+        assert {network.seed for network in set(five) - set(four)} == {4}
+        assert set(four) < set(five)
+        assert (len(four), len(five)) == (4 * 9, 5 * 9)
 
     def test_rows_of_an_earlier_version_get_their_preset(self, tmp_path):
         base = RunConfig(network=Leaky(hidden=3))

@@ -18,7 +18,7 @@ from tsrnn.config import Leaky, NoCurriculum, RunConfig, Time, stacking_key
 from tsrnn.io.checkpoint import CheckpointError, CheckpointFolder, Progress, new
 from tsrnn.io.checkpoint import load as load_checkpoint
 from tsrnn.io.rows import runs_row, solved_row
-from tsrnn.io.schemas import RETRAINING, RUNS, SOLVED
+from tsrnn.io.schemas import EPOCHS, RETRAINING, RUNS, SOLVED
 from tsrnn.io.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,6 +89,11 @@ def test_the_sweep_and_again(results: Path):
     runs = load(results / "retrained", RUNS)
     assert set(runs["scale"]) == {"laptop"}
     assert set(runs["preset"]) == {"tuned"}
+    # The authors' own measure, accuracies on sequences as in training, is in the tables of the runs.
+    ends = load(results / "retrained", EPOCHS).sort_values("epoch").groupby("network_id").last()["accuracy_newest"]
+    before = load(results, SOLVED).query("n == @n").set_index("network_id")["accuracy"]
+    sources = runs.set_index("network_id")["config"].map(lambda text: RunConfig.from_json(text).source.split("/")[0])
+    assert ((ends / sources.map(before)).dropna() > 0.4).sum() == 8
     again = command(results, *options)
     assert "to train" not in again.stderr
     assert json.loads(again.stdout) == found

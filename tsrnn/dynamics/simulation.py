@@ -8,6 +8,7 @@ the caller's choice: every observer is called with every block.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from tsrnn.training.sampling import initial_states
 
 Observer = Callable[[Tensor], object]
 """Is called with the activities [t, R, B, H] of the next t steps. How many they are may vary from call to call."""
+
+Inputs = float | Literal["uniform"] | Task
+"""What drives a population; see `simulate`."""
 
 BURN_IN = 500
 """Steps before the first that is recorded, in the paper's protocol of timescales."""
@@ -59,7 +63,7 @@ def simulate(
     steps: int = 100_000,
     trials: int = 10,
     burn_in: int = BURN_IN,
-    inputs: float | Task = 0.5,
+    inputs: Inputs = 0.5,
 ) -> Iterator[Tensor]:
     """Drive R networks, each with its own random inputs in every trial, and yield their activities.
 
@@ -72,7 +76,8 @@ def simulate(
         steps: T, steps that are yielded, a trial.
         trials: B.
         burn_in: steps before them.
-        inputs: P(bit = 1) of independent bits, or a task: its own inputs. Those are drawn for all steps at once.
+        inputs: P(bit = 1) of independent bits; "uniform": a p ~ U(0, 1) of each trial's own; or a task: its own inputs.
+            Those are drawn for all steps at once.
 
     Yields:
         activities [t, R, B, H] of consecutive steps, T in all; a block may be overwritten after its turn.
@@ -86,7 +91,7 @@ def simulate(
         if value < least:
             raise ValueError(f"{name} = {value}: allowed are numbers from {least} on")
     if isinstance(inputs, float | int) and not 0 <= inputs <= 1:
-        raise ValueError(f"inputs = {inputs}: allowed is a probability, 0 to 1, or a task")
+        raise ValueError(f"inputs = {inputs}: allowed are a probability, 0 to 1, 'uniform', and a task")
     if len(addresses) != population.replicates:
         raise ValueError(f"addresses: {len(addresses)} of them; allowed are {population.replicates}, one a network")
     return _activities(population, addresses, steps, trials, burn_in, inputs)
@@ -98,7 +103,7 @@ def _activities(
     steps: int,
     trials: int,
     burn_in: int,
-    inputs: float | Task,
+    inputs: Inputs,
 ) -> Iterator[Tensor]:
     def streams(purpose: str) -> Streams:
         return Streams.named(
@@ -116,15 +121,16 @@ def _activities(
             yield population.activity(recorded)
 
 
-def _inputs(inputs: float | Task, streams: Streams, shape: tuple[int, int], steps: int, span: int) -> Iterator[Tensor]:
+def _inputs(inputs: Inputs, streams: Streams, shape: tuple[int, int], steps: int, span: int) -> Iterator[Tensor]:
     """Yield blocks [t, R, B] of at most `span` of the steps, from R B streams."""
     if isinstance(inputs, Task):
         # What a task shows may depend on the step, so it cannot be drawn block by block.
         yield from torch.split(inputs.draw_inputs([steps] * len(streams), 1, streams).view(steps, *shape), span)
         return
+    probability = streams.uniform(1) if inputs == "uniform" else inputs
     for start in range(0, steps, span):
         drawn = streams.uniform(min(span, steps - start))
-        yield (drawn < inputs).float().view(*shape, -1).permute(2, 0, 1)
+        yield (drawn < probability).float().view(*shape, -1).permute(2, 0, 1)
 
 
 def observe(
@@ -135,7 +141,7 @@ def observe(
     steps: int = 100_000,
     trials: int = 10,
     burn_in: int = BURN_IN,
-    inputs: float | Task = 0.5,
+    inputs: Inputs = 0.5,
 ) -> None:
     """Drive R networks and show every block of their activities to every observer; see `simulate`."""
     for block in simulate(population, addresses, steps=steps, trials=trials, burn_in=burn_in, inputs=inputs):

@@ -274,7 +274,7 @@ TIME_STEPS = Table(
         _NETWORK,
         _N,
         Column("k", "int64", "time steps", "bits were held for k steps of 1/k", key=True),
-        Column("accuracy", "float64", "", "of the head for n at the end of sequences as in training, p = 0.5"),
+        Column("accuracy", "float64", "", "of the head for n, p = 0.5; --as-trained: mean over heads, task's p"),
         Column("standard_error", "float64", "", "its standard error over batches"),
     ),
 )
