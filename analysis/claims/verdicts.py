@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.claims.effects import Interest, interests
 from analysis.claims.evidence import Evidence, Measure, Sample, counts, joined
 from analysis.claims.rules import Correlation, Group, Growth, Outcome, Ratio, Rule, Share, group_of
+from analysis.stats import censoring
 from analysis.stats.permutation import LEVEL, Effect, Values
 
 
@@ -176,9 +177,14 @@ def _numbers(rule: Rule, effect: Effect, samples: Sequence[Sample]) -> str:
 
 
 def _middle(sample: Sample) -> str:
-    """Return the mean of a group, or that it is at least so much."""
-    some = sample.censored is not None and bool(sample.censored.any())
-    return f"{'at least ' if some else ''}{_number(float(sample.values.mean()))}"
+    """Return the mean of a group; of one with lower bounds Kaplan and Meier's median, or what it is beyond."""
+    group = group_of(sample.values, sample.censored)
+    if not group.bounds.any():
+        return _number(float(group.values.mean()))
+    median = censoring.median(group.values, group.bounds)
+    if math.isinf(median):
+        return f"median beyond {_number(float(np.median(group.values)))}"
+    return f"median {_number(median)}"
 
 
 def _number(value: float) -> str:

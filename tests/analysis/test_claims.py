@@ -257,6 +257,7 @@ class TestCriteria:
         alike = verdict_of(rule, (101,) * 4, (101,) * 4, censored=ceiling)
         assert (alike.verdict, alike.low, alike.high) == ("inconclusive", 0.0, math.inf)
         assert alike.takes.startswith("more training for the 8 of 8 networks")
+        assert alike.ours.startswith("median beyond 101 against median beyond 101; ratio ")
         order = Ratio(Exceeds(0, math.log(1.5)))
         assert verdict_of(order, (101,) * 4, (101,) * 4, censored=ceiling).verdict == "inconclusive"
 

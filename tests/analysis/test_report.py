@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import figures, report
+from analysis import figures, report, tables
 from analysis.__main__ import main
 from analysis.claims.catalogue import CLAIMS
+from analysis.claims.verdicts import MEANINGS
 from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.report._contents import NONE, Grid
@@ -128,6 +129,15 @@ class TestPage:
                 assert numbers == [
                     column.number or cell.text == NONE for column, cell in zip(grid.columns, row, strict=True)
                 ]
+
+    def test_claims_are_said_in_the_words_of_the_console(self, made):
+        """The page and the console have the same verdicts, numbers and reasons, word for word."""
+        page, contents = Page(made[0].read_text()), made[1]
+        for claim in contents.claims:
+            for line in tables.claim_lines(claim):
+                assert " ".join(line.split()) in page.words
+        for line in MEANINGS:
+            assert line in page.words
 
     def test_numbers_are_those_of_the_measures(self, made, page):
         _, contents = made
