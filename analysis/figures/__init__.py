@@ -1,6 +1,9 @@
 """The paper's figures and tables, made from results: each is computed first, drawn when asked."""
 
-from collections.abc import Callable, Collection, Mapping
+import importlib
+import pkgutil
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -8,67 +11,26 @@ from typing import Final
 import pandas as pd
 
 from analysis.data.study import Study
-from analysis.figures import architectures as fig_s15_architectures
-from analysis.figures import curricula as fig03_curricula
-from analysis.figures import dimensionality as fig06_dynamics
-from analysis.figures import fixed_tau as fig04_fixed_tau
-from analysis.figures import interventions as fig07_interventions
-from analysis.figures import retraining as fig07_retraining
-from analysis.figures import significance_tables, style
-from analysis.figures import taus as fig04_taus
-from analysis.figures import timescales as fig05_timescales
-from analysis.figures import variants as fig_s05_variants
-from analysis.figures import windows as fig_s12_windows
-from analysis.figures._figure import Figure
+from analysis.figures import style
+from analysis.figures._figure import BUILDERS, Builder, Figure
 from tsrnn.io.files import write_atomically
 from tsrnn.io.store import StoreError
 
 __all__ = ["FIGURES", "Builder", "Figure", "build", "write"]
 
-Builder = Callable[[Study], Figure]
+
+def _in_the_papers_order(id: str) -> tuple[int, int, str]:
+    """Return what ids are sorted by: figures, tables, then figures of the appendix; by number, then by letter."""
+    kind, number, letter = re.fullmatch(r"(\D*)(\d+)(\D*)", id).groups()  # type: ignore[union-attr]
+    return ("", "table", "S").index(kind), int(number), letter
+
+
+for _module in pkgutil.iter_modules(__path__):
+    # A module registers the figures that it builds.
+    importlib.import_module(f"{__name__}.{_module.name}")
 
 FIGURES: Final[Mapping[str, Builder]] = MappingProxyType(
-    {
-        "3a": fig03_curricula.figure_3a,
-        "3b": fig03_curricula.figure_3b,
-        "3c": fig03_curricula.figure_3c,
-        "4a": fig04_fixed_tau.figure_4a,
-        "4b": fig04_taus.figure_4b,
-        "5a": fig05_timescales.figure_5a,
-        "5b": fig05_timescales.figure_5b,
-        "5c": fig05_timescales.figure_5c,
-        "5d": fig05_timescales.figure_5d,
-        "6a": fig06_dynamics.figure_6a,
-        "6b": fig06_dynamics.figure_6b,
-        "7a": fig07_interventions.figure_7a,
-        "7b": fig07_interventions.figure_7b,
-        "7c": fig07_interventions.figure_7c,
-        "7d": fig07_interventions.figure_7d,
-        "7e": fig07_retraining.figure_7e,
-        "table1": significance_tables.table_1,
-        "table2": significance_tables.table_2,
-        "table3": significance_tables.table_3,
-        "S1": fig05_timescales.figure_s1,
-        "S2": fig05_timescales.figure_s2,
-        "S3": fig05_timescales.figure_s3,
-        "S4": fig05_timescales.figure_s4,
-        "S5": fig_s05_variants.figure_s5,
-        "S6": fig_s05_variants.figure_s6,
-        "S7": fig_s05_variants.figure_s7,
-        "S8": fig_s05_variants.figure_s8,
-        "S9": fig07_interventions.figure_s9,
-        "S10": fig04_fixed_tau.figure_s10,
-        "S11": fig04_fixed_tau.figure_s11,
-        "S12": fig_s12_windows.figure_s12,
-        "S13": fig03_curricula.figure_s13,
-        "S14": fig07_retraining.figure_s14,
-        "S15": fig_s15_architectures.figure_s15,
-        "S16": fig_s15_architectures.figure_s16,
-        "S17": fig07_interventions.figure_s17,
-        "S18": fig_s12_windows.figure_s18,
-        "S19": fig07_interventions.figure_s19,
-        "S20": fig06_dynamics.figure_s20,
-    }
+    {id: BUILDERS[id] for id in sorted(BUILDERS, key=_in_the_papers_order)}
 )
 """What makes each figure, by its id, in the paper's order."""
 

@@ -67,6 +67,28 @@ class Figure:
             return style.laid_out(self.painter())
 
 
+Builder = Callable[[Study], Figure]
+
+BUILDERS: Final[dict[str, Builder]] = {}
+"""What makes each figure, by its id; see `builds`."""
+
+
+def builds(id: str) -> Callable[[Builder], Builder]:
+    """Register a function as what makes a figure, so that commands and reports have it.
+
+    Args:
+        id: of the figure or table: such as "4a", "S11" or "table1".
+    """
+
+    def register(builder: Builder) -> Builder:
+        if id in BUILDERS:
+            raise ValueError(f"figure {id}: is built by {BUILDERS[id].__name__} already")
+        BUILDERS[id] = builder
+        return builder
+
+    return register
+
+
 @dataclass(frozen=True)
 class Cohort:
     """The networks of a figure: trained alike, and different only in what the figure compares.

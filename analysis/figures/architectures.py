@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Drawing
 from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import style
-from analysis.figures._figure import Cohort, Figure, Frame, Words, among, cohort, each, make, untrained
+from analysis.figures._figure import Cohort, Figure, Frame, Words, among, builds, cohort, each, make, untrained
 from analysis.quantities import pace
 
 
@@ -107,6 +107,7 @@ def _figure(study: Study, words: Words, conditions: tuple[str, ...], kinds: tupl
     )
 
 
+@builds("S15")
 def figure_s15(study: Study) -> Figure:
     """Figure S15: GRU and LSTM without a curriculum and multi-head."""
     caption = """The largest N solved, by epochs trained, of networks trained multi-head (a line each; a dot where it
@@ -117,6 +118,7 @@ def figure_s15(study: Study) -> Figure:
     return _figure(study, words, condition, ("leaky", "gru", "lstm"), "architecture != 'leaky'")
 
 
+@builds("S16")
 def figure_s16(study: Study) -> Figure:
     """Figure S16: GRU and LSTM, single-head against multi-head."""
     caption = """The largest N solved, by epochs trained, of gated networks trained single- and multi-head; a line is a

@@ -18,6 +18,7 @@ from analysis.figures._figure import (
     Figure,
     Frame,
     Words,
+    builds,
     cohort,
     each,
     intervals,
@@ -237,6 +238,7 @@ def draw_epochs_taken(found: Steps) -> Drawing:
     return figure
 
 
+@builds("3a")
 def figure_3a(study: Study) -> Figure:
     """Figure 3a: epochs that networks without a curriculum take."""
     chosen = cohort(study, MAIN, *_ALONE)
@@ -255,6 +257,7 @@ def figure_3a(study: Study) -> Figure:
     )
 
 
+@builds("S13")
 def figure_s13(study: Study) -> Figure:
     """Figure S13: their learning curves."""
     chosen = cohort(study, MAIN, *_ALONE)
@@ -273,6 +276,7 @@ def figure_s13(study: Study) -> Figure:
     )
 
 
+@builds("3b")
 def figure_3b(study: Study) -> Figure:
     """Figure 3b: the largest N solved, by epoch."""
     chosen = cohort(study, MAIN, *_TWO)
@@ -281,6 +285,7 @@ def figure_3b(study: Study) -> Figure:
     return _steps(study, chosen, Words("3b", "Largest N solved under two curricula", caption), draw_progress)
 
 
+@builds("3c")
 def figure_3c(study: Study) -> Figure:
     """Figure 3c: epochs that each N took."""
     chosen = cohort(study, MAIN, *_TWO)

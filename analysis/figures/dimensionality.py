@@ -18,6 +18,7 @@ from analysis.figures._figure import (
     Figure,
     Frame,
     Words,
+    builds,
     cohort,
     each,
     intervals,
@@ -97,6 +98,7 @@ def draw_dimensionality(found: Dimensionality, parts: tuple[str, ...]) -> Drawin
     return figure
 
 
+@builds("6a")
 def figure_6a(study: Study) -> Figure:
     """Figure 6a: mean incoming weight against N."""
     chosen = cohort(study, MAIN, STEPWISE, "task in ['parity', 'dms']")
@@ -134,11 +136,13 @@ def _dimensionality(study: Study, words: Words, task: str, parts: tuple[str, ...
     )
 
 
+@builds("6b")
 def figure_6b(study: Study) -> Figure:
     """Figure 6b: dimensionality against N, parity."""
     return _dimensionality(study, Words("6b", "Dimensionality against N, N-parity", ""), "parity", ("all",))
 
 
+@builds("S20")
 def figure_s20(study: Study) -> Figure:
     """Figure S20: dimensionality against N, DMS."""
     words = Words("S20", "Dimensionality against N, N-DMS", f"One line to N = {KNEE} and one beyond.")

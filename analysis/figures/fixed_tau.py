@@ -14,6 +14,7 @@ from analysis.figures._figure import (
     Frame,
     Words,
     among,
+    builds,
     cohort,
     intervals,
     make,
@@ -102,17 +103,20 @@ def build(study: Study, id: str, title: str, cell: Cell, options: str = "") -> F
     )
 
 
+@builds("4a")
 def figure_4a(study: Study) -> Figure:
     """Figure 4a: parity."""
     title = "Largest N with fixed and trained taus, N-parity"
     return build(study, "4a", title, Cell(curriculum=None, tau=None))
 
 
+@builds("S10")
 def figure_s10(study: Study) -> Figure:
     """Figure S10: DMS."""
     return build(study, "S10", "Largest N with fixed and trained taus, N-DMS", Cell("dms", None, None))
 
 
+@builds("S11")
 def figure_s11(study: Study) -> Figure:
     """Figure S11: the self-interaction outside of the nonlinearity."""
     title = "Largest N with fixed and trained taus, self-interaction outside"

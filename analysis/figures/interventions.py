@@ -19,6 +19,7 @@ from analysis.figures._figure import (
     Frame,
     Step,
     Words,
+    builds,
     cohort,
     each,
     intervals,
@@ -363,16 +364,19 @@ def _ablation(study: Study, id: str, title: str, curriculum: str) -> Figure:
     )
 
 
+@builds("7a")
 def figure_7a(study: Study) -> Figure:
     """Figure 7a: neurons removed from single-head networks."""
     return _ablation(study, "7a", "Neurons removed, single-head, N-parity", "single")
 
 
+@builds("7b")
 def figure_7b(study: Study) -> Figure:
     """Figure 7b: neurons removed from multi-head networks."""
     return _ablation(study, "7b", "Neurons removed, multi-head, N-parity", "multi")
 
 
+@builds("S9")
 def figure_s9(study: Study) -> Figure:
     """Figure S9: neurons removed with the self-interaction outside of the nonlinearity."""
     chosen = cohort(study, Cell(curriculum=None, self_interaction="outside"), _TWO)
@@ -422,6 +426,7 @@ def _perturbation(study: Study, words: Words, perturbed: str, label: str) -> Fig
     )
 
 
+@builds("7c")
 def figure_7c(study: Study) -> Figure:
     """Figure 7c: perturbed weights."""
     caption = "with W changed in a random direction, by a norm relative to that of W."
@@ -430,6 +435,7 @@ def figure_7c(study: Study) -> Figure:
     )
 
 
+@builds("7d")
 def figure_7d(study: Study) -> Figure:
     """Figure 7d: perturbed taus."""
     caption = "with the taus made longer in a random direction, by a norm relative to that of tau."
@@ -438,6 +444,7 @@ def figure_7d(study: Study) -> Figure:
     )
 
 
+@builds("S17")
 def figure_s17(study: Study) -> Figure:
     """Figure S17: retrained readouts."""
     chosen = cohort(study, _PARITY, _TWO)
@@ -458,6 +465,7 @@ def figure_s17(study: Study) -> Figure:
     )
 
 
+@builds("S19")
 def figure_s19(study: Study) -> Figure:
     """Figure S19: scaled inhibition, and the balance of weights."""
     chosen = cohort(study, _PARITY, _TWO)

@@ -15,6 +15,7 @@ from analysis.figures._figure import (
     Frame,
     Words,
     among,
+    builds,
     cohort,
     each,
     intervals,
@@ -58,6 +59,7 @@ def _against_larger(axes: Axes, found: Response) -> None:
     style.whole(axes.xaxis)
 
 
+@builds("7e")
 def figure_7e(study: Study) -> Figure:
     """Figure 7e: networks retrained on larger N."""
     chosen = cohort(study, _PARITY, "curriculum in ['single', 'multi']")
@@ -141,6 +143,7 @@ def draw_sliding(found: Sliding) -> Drawing:
     return figure
 
 
+@builds("S14")
 def figure_s14(study: Study) -> Figure:
     """Figure S14: perturbation and retraining of networks trained with a sliding window of 5."""
     windows = style.ordered(study.networks["curriculum"][study.networks["curriculum"].str.startswith("sliding-")])

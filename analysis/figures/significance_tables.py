@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Drawing
 from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import style
-from analysis.figures._figure import Cohort, Figure, Frame, Words, cohort, each, make, unmeasured
+from analysis.figures._figure import Cohort, Figure, Frame, Words, builds, cohort, each, make, unmeasured
 from analysis.figures.interventions import LARGE, at_n, n_of, perturbation_frame
 from analysis.figures.retraining import SOURCE
 from analysis.quantities import interventions
@@ -127,6 +127,7 @@ def _perturbed(study: Study, words: Words, perturbed: str) -> Figure:
     return _table(study, words, frame, chosen, f"interventions --kinds perturb-{perturbed}")
 
 
+@builds("table1")
 def table_1(study: Study) -> Figure:
     """Table 1: perturbed weights."""
     words = Words(
@@ -135,6 +136,7 @@ def table_1(study: Study) -> Figure:
     return _perturbed(study, words, "weights")
 
 
+@builds("table2")
 def table_2(study: Study) -> Figure:
     """Table 2: perturbed taus."""
     words = Words(
@@ -143,6 +145,7 @@ def table_2(study: Study) -> Figure:
     return _perturbed(study, words, "taus")
 
 
+@builds("table3")
 def table_3(study: Study) -> Figure:
     """Table 3: retraining."""
     caption = "Single- against multi-head networks retrained on larger N'"

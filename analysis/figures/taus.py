@@ -14,6 +14,7 @@ from analysis.figures._figure import (
     Figure,
     Frame,
     Words,
+    builds,
     cohort,
     each,
     intervals,
@@ -40,6 +41,7 @@ def draw(found: AgainstN) -> Drawing:
     return _against_n.draw(found, panels, "curriculum", looks, share_rows=False)
 
 
+@builds("4b")
 def figure_4b(study: Study) -> Figure:
     """Figure 4b: mean and standard deviation of tau against N."""
     chosen = cohort(study, MAIN, STEPWISE, "task in ['parity', 'dms']")

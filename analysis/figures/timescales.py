@@ -20,6 +20,7 @@ from analysis.figures._figure import (
     Frame,
     Words,
     among,
+    builds,
     cohort,
     each,
     intervals,
@@ -248,6 +249,7 @@ def _figure(study: Study, words: Words, frame: Frame, draw: Any) -> Figure:
     )
 
 
+@builds("5a")
 def figure_5a(study: Study) -> Figure:
     """Figure 5a: autocorrelations of example neurons, and their fits."""
     chosen = cohort(study, _PARITY, "curriculum in ['single', 'multi']")
@@ -282,6 +284,7 @@ def figure_5a(study: Study) -> Figure:
     )
 
 
+@builds("5b")
 def figure_5b(study: Study) -> Figure:
     """Figure 5b: mean tau_net against N."""
     caption = """Left: mean of tau_net, the timescale of a neuron's activity in the network (paper's method), over the
@@ -291,6 +294,7 @@ def figure_5b(study: Study) -> Figure:
     return _figure(study, words, _NETWORKS, draw)
 
 
+@builds("5c")
 def figure_5c(study: Study) -> Figure:
     """Figure 5c: standard deviation of tau_net against N."""
     caption = """Left: standard deviation of tau_net (paper's method) over the neurons of a network with tau_net > 1.
@@ -300,6 +304,7 @@ def figure_5c(study: Study) -> Figure:
     return _figure(study, words, _NETWORKS, draw)
 
 
+@builds("5d")
 def figure_5d(study: Study) -> Figure:
     """Figure 5d: distributions of tau_net at a small and a large N."""
     chosen = cohort(study, _PARITY, "curriculum in ['single', 'multi']")
@@ -321,6 +326,7 @@ def figure_5d(study: Study) -> Figure:
     )
 
 
+@builds("S1")
 def figure_s1(study: Study) -> Figure:
     """Figure S1: do AIC and BIC choose the same model?"""
     caption = """Share of neurons for which Akaike's and the Bayesian criterion choose the same model, one exponential
@@ -329,6 +335,7 @@ def figure_s1(study: Study) -> Figure:
     return _figure(study, Words("S1", "AIC against BIC", caption), _FITS, draw)
 
 
+@builds("S2")
 def figure_s2(study: Study) -> Figure:
     """Figure S2: how good the fits are."""
     caption = """R² of the fits to the autocorrelations (paper's method), median over the neurons of a network with
@@ -337,6 +344,7 @@ def figure_s2(study: Study) -> Figure:
     return _figure(study, Words("S2", "R² of the fits", caption), _FITS, draw)
 
 
+@builds("S3")
 def figure_s3(study: Study) -> Figure:
     """Figure S3: tau and tau_net without a curriculum."""
     chosen = cohort(
@@ -374,6 +382,7 @@ def figure_s3(study: Study) -> Figure:
     )
 
 
+@builds("S4")
 def figure_s4(study: Study) -> Figure:
     """Figure S4: tau_pop against N."""
     caption = "tau_pop, the timescale of the summed activity of all neurons (paper's method), against N."

@@ -17,6 +17,7 @@ from analysis.figures._figure import (
     Frame,
     Words,
     among,
+    builds,
     cohort,
     intervals,
     make,
@@ -151,6 +152,7 @@ def draw_time_steps(found: TimeSteps) -> Drawing:
     return figure
 
 
+@builds("S5")
 def figure_s5(study: Study) -> Figure:
     """Figure S5: dt = 1/k, the input held for k steps."""
     cell = Cell(curriculum=None, self_interaction="outside", k=None, dt=None)
@@ -195,6 +197,7 @@ def _ordered(ks: Iterable[str]) -> list[str]:
     return sorted(set(ks), key=lambda k: [int(part) for part in k.split(",")][::-1])
 
 
+@builds("S6")
 def figure_s6(study: Study) -> Figure:
     """Figure S6: bits that last k steps at dt = 1."""
     chosen = cohort(study, Cell(curriculum=None, k=None), _TWO)
@@ -212,6 +215,7 @@ def figure_s6(study: Study) -> Figure:
     )
 
 
+@builds("S7")
 def figure_s7(study: Study) -> Figure:
     """Figure S7: self-interaction outside of the nonlinearity."""
     chosen = cohort(study, Cell(curriculum=None, self_interaction=None), _TWO)
@@ -232,6 +236,7 @@ def figure_s7(study: Study) -> Figure:
     )
 
 
+@builds("S8")
 def figure_s8(study: Study) -> Figure:
     """Figure S8: other nonlinearities."""
     chosen = cohort(study, Cell(curriculum=None, self_interaction=None, nonlinearity=None, slope=None), _TWO)

@@ -17,6 +17,7 @@ from analysis.figures._figure import (
     Frame,
     Words,
     among,
+    builds,
     cohort,
     each,
     intervals,
@@ -125,6 +126,7 @@ def draw_all_heads(found: AllHeads) -> Drawing:
     return figure
 
 
+@builds("S12")
 def figure_s12(study: Study) -> Figure:
     """Figure S12: sliding windows."""
     condition = "(curriculum in ['single', 'multi'] or curriculum.str.startswith('sliding-'))"
@@ -146,6 +148,7 @@ def figure_s12(study: Study) -> Figure:
     )
 
 
+@builds("S18")
 def figure_s18(study: Study) -> Figure:
     """Figure S18: all heads at once."""
     chosen = cohort(study, Cell(curriculum=None), "curriculum.str.startswith('all-')")
