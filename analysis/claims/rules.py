@@ -135,7 +135,10 @@ class Mean(Rule):
 
     def p_value(self, hypothesis: float, *groups: Group) -> float:
         """Return the p of a t-test; of the test of signs where all networks have the same value."""
-        values = groups[0].values
+        (group,) = groups
+        values = group.values
+        if group.bounds.any() and values.mean() <= hypothesis:
+            return 1.0  # lower bounds exclude nothing above them
         if np.ptp(values) == 0:
             return min(1.0, 2.0 ** (1 - len(values))) if values[0] != hypothesis else 1.0
         if len(values) < 3:

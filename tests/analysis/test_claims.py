@@ -261,6 +261,13 @@ class TestCriteria:
         order = Ratio(Exceeds(0, math.log(1.5)))
         assert verdict_of(order, (101,) * 4, (101,) * 4, censored=ceiling).verdict == "inconclusive"
 
+    def test_a_mean_of_lower_bounds_excludes_nothing_above_it(self):
+        bounds = pd.Series(True, index=[f"n{i}" for i in range(4)])
+        low = verdict_of(Mean(Lies(26, 44)), (5, 6, 5, 6), censored=bounds, interest="far-35")
+        assert (low.verdict, low.high, low.p) == ("inconclusive", math.inf, 1.0)
+        high = verdict_of(Mean(Lies(26, 44)), (65, 66, 65, 66), censored=bounds, interest="far-35")
+        assert high.verdict == "contradicted"
+
     def test_a_group_at_the_ceiling_is_above_one_that_is_not(self):
         rule = Ratio(Exceeds(0, math.log(1.5)))
         low, high = Group(np.array([30.0, 35, 33, 36])), Group(np.full(4, 101.0), np.ones(4, bool))
