@@ -380,7 +380,8 @@ def test_an_installed_package_has_the_page_and_the_deviations(tmp_path):
     subprocess.run(command, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"analysis/report/page.html.jinja", "analysis/report/page.css", "analysis/report/page.js"} <= set(names)
+    assert {"page.html.jinja", "page.css", "page.js"} <= {name.removeprefix("analysis/report/") for name in names}
+    assert "analysis/claims/effects.toml" in names
     assert any(name.endswith("data/share/tsrnn/fidelity.md") for name in names)
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--ignore-installed"]
     subprocess.run([*install, "--prefix", str(tmp_path / "installed"), str(wheel)], check=True)
