@@ -95,7 +95,14 @@ class HandMade:
         self.store.write(SOLVED, key, [{"network_id": key} | row for row in rows])
         top = max((row["n"] for row in rows), default=0)
         known = {"network_id": key, "n_min": 2, "n_max": top + 1, "loss": 0.7, "accuracy_mean": 0.6, "grad_norm": 1.0}
-        known |= {"tau_mean": 1.5, "tau_sd": 0.2, "steps": 2, "operations": 1.0, "wall_s": 1.0}
+        known |= {
+            "tau_mean": 1.5,
+            "tau_sd": 0.2,
+            "steps": 2,
+            "operations": 1.0,
+            "confirm_operations": 0.0,
+            "wall_s": 1.0,
+        }
         values = accuracies or [0.6] * epochs
         self.store.write(
             EPOCHS, key, [known | {"epoch": i, "accuracy_newest": value} for i, value in enumerate(values, 1)]
@@ -111,7 +118,7 @@ class HandMade:
         )
         if status:
             ended: dict[str, Any] = {"network_id": key, "status": status, "reason": status, "max_n": top}
-            ended |= {"epochs": len(values), "steps": 2, "operations": 1.0, "wall_s": 1.0}
+            ended |= {"epochs": len(values), "steps": 2, "operations": 1.0, "confirm_operations": 0.0, "wall_s": 1.0}
             self.store.write(OUTCOMES, key, [ended | {"device": "cpu", "products": None, "versions": "{}"}])
         return key
 

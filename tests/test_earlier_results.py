@@ -95,6 +95,18 @@ def test_the_sweep_of_today_goes_on_beside_grown_windows(storage: Path):
     assert set(CURRICULA) <= {network.network_id for network in plan.record.networks}
 
 
+def test_a_folder_goes_on_without_confirmation_and_says_so(storage: Path):
+    for options in ({"resume": True}, {"scale": "quick", "hidden": 12, "tasks": ["parity"], "replicates": 3}):
+        plan = plan_of(SWEEP, Options(storage=str(storage), **options), SweepFolder(str(storage), SWEEP.name))
+        assert {network.training.confirm for network in plan.networks} == {None}
+        assert "was begun by a version that did not confirm solved N, and goes on without" in plan.note
+    fresh = plan_of(
+        SWEEP, Options(storage=str(storage / "new"), scale="quick"), SweepFolder(str(storage / "new"), SWEEP.name)
+    )
+    assert None not in {network.training.confirm for network in fresh.networks}
+    assert fresh.note == ""
+
+
 def test_interrupted_networks_go_on_as_they_would_have(folder: Path):
     record = SweepFolder(str(folder.parent), "sliding_window")
     waiting = record.unfinished(record.read().networks)

@@ -45,10 +45,17 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an invocation is to do: the record the folder should hold, and the networks it asks for."""
+    """What an invocation is to do: the record the folder should hold, and the networks it asks for.
+
+    Attributes:
+        record: what the folder should hold.
+        networks: those that are asked for.
+        note: what a user should know of them, in a line; most often "".
+    """
 
     record: Record
     networks: tuple[RunConfig, ...]
+    note: str = ""
 
 
 def storage_of(options: Options, sweep: str) -> str:
@@ -86,11 +93,17 @@ def plan_of(sweep: Sweep, options: Options, folder: SweepFolder) -> Plan:
     recorded = record if options.resume else None
     scale = options.scale or (recorded.scale if recorded else "paper")
     preset = options.preset or (recorded.preset if recorded else "paper")
-    base = _base(options, recorded)
+    base, note = _base(options, recorded), ""
     if record:
-        # No option chooses it: a folder keeps the one it was begun with.
-        base = dataclasses.replace(base, generator=record.base.generator)
+        usual, confirm = base_config(scale, preset).training.confirm, record.base.training.confirm
+        # No option chooses them: a folder keeps what it was begun with.
+        base = with_training(dataclasses.replace(base, generator=record.base.generator), confirm=confirm)
         require_same_base(folder, record, base)
+        if usual is not None and confirm is None:
+            note = (
+                f"{folder.path} was begun by a version that did not confirm solved N, and goes on without; in another "
+                f"--storage they are confirmed"
+            )
     networks: tuple[RunConfig, ...] = recorded.networks if recorded else ()
     if not recorded or any(getattr(options, name) is not None for name in (*AXES, "replicates", "seed")):
         axes = sweep.axes_at(scale)
@@ -103,7 +116,7 @@ def plan_of(sweep: Sweep, options: Options, folder: SweepFolder) -> Plan:
     if not networks:
         raise UsageError("grid: empty, there is nothing to train; give every option of it at least one value")
     before = record or Record(sweep.name, scale, preset, base, ())
-    return Plan(before.including(networks), networks)
+    return Plan(before.including(networks), networks, note)
 
 
 def _base(options: Options, recorded: Record | None) -> RunConfig:

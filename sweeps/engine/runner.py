@@ -58,6 +58,8 @@ def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) ->
     import_plugins(options.plugin)
     folder = SweepFolder(storage_of(options, sweep.name), sweep.name)
     plan = plan_of(sweep, options, folder)
+    if plan.note:
+        console.print(f"{sweep.name}: {plan.note}", highlight=False, soft_wrap=True)
     if options.dry_run:
         costs.append(dry_run(plan, as_json=options.json))
         return 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sweeps.engine.grid import with_end, with_training
-from tsrnn.config import EndRules, Leaky, Precision, RunConfig, Training
+from tsrnn.config import Confirmation, EndRules, Leaky, Precision, RunConfig, Training
 from tsrnn.config.presets import PresetName, with_preset
 
 ScaleName = Literal["quick", "laptop", "paper"]
@@ -35,14 +35,14 @@ class Scale:
 SCALES: dict[ScaleName, Scale] = {
     "quick": Scale(
         network=Leaky(hidden=64),
-        training=Training(batch_size=64, steps_per_epoch=100, test_batches=10),
+        training=Training(batch_size=64, steps_per_epoch=100, test_batches=10, confirm=Confirmation()),
         end=EndRules(max_epochs=40),
         replicates=4,
         typical_n=6,
     ),
     "laptop": Scale(
         network=Leaky(hidden=128),
-        training=Training(batch_size=128, steps_per_epoch=300, test_batches=25),
+        training=Training(batch_size=128, steps_per_epoch=300, test_batches=25, confirm=Confirmation()),
         end=EndRules(max_epochs=150),
         replicates=8,
         typical_n=15,

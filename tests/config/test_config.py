@@ -16,6 +16,7 @@ from tsrnn.config import (
     Adam,
     AdamW,
     AllHeads,
+    Confirmation,
     EndRules,
     FixedTau,
     GradientClip,
@@ -103,6 +104,7 @@ def trainings(*counts: str) -> st.SearchStrategy[Training]:
         clip=st.none() | st.builds(GradientClip, max_norm=floats(1e-9, 1e9), counts=st.sampled_from(counts)),
         solved_weight=floats(0, 1),
         solved_accuracy=floats(1e-9, 0.999),
+        confirm=st.none() | st.builds(Confirmation, margin=floats(1e-9, 0.999), batches=st.integers(1, 99)),
         precision=st.sampled_from(["float32", "float64"]),
     )
 
@@ -243,6 +245,9 @@ class TestRefusals:
             ('{"training": {"clip": {"max_norm": 0}}}', "training.clip.max_norm = 0: .* greater than 0"),
             ('{"training": {"precision": "float16"}}', "precision = 'float16': .* 'float32', 'bfloat16' or 'float64'"),
             ('{"training": {"solved_weight": 1.1}}', "training.solved_weight = 1.1: .* less than or equal to 1"),
+            ('{"training": {"confirm": {"margin": 1}}}', "training.confirm.margin = 1: .* less than 1"),
+            ('{"training": {"confirm": {"false_rate": 0}}}', "training.confirm.false_rate = 0: .* greater than 0"),
+            ('{"training": {"confirm": {"stages": 2}}}', "training.confirm.stages = 2: Unexpected keyword"),
             ('{"training": {"screening_batches": 0}}', "training.screening_batches = 0: .* equal to 1"),
             (
                 '{"shown": {"kind": "parity", "asked": 4}}',
@@ -393,6 +398,13 @@ class TestNetworkId:
             training(test_batches=51),
             training(test_batch_size=50),
             training(screening_batches=5),
+            training(confirm=Confirmation()),
+            training(confirm=Confirmation(margin=0.1)),
+            training(confirm=Confirmation(false_rate=1e-3)),
+            training(confirm=Confirmation(miss_rate=1e-3)),
+            training(confirm=Confirmation(batch_size=64)),
+            training(confirm=Confirmation(batches=9)),
+            training(confirm=Confirmation(max_stages=9)),
             training(solved_weight=0.5),
             run(training_task=Parity(input_probability=0.5)),
             run(training_task=Parity(readout_steps=2)),
@@ -472,6 +484,7 @@ class TestPresets:
         assert dataclasses.replace(found, **changed) == config
         kept = ("clip", "solved_weight", "solved_accuracy", "precision")
         assert all(getattr(new, name) == getattr(old, name) for name in kept)
+        assert new.confirm == (old.confirm or Confirmation())
 
     @given(leaky_configs)
     def test_authors_changes_what_it_says(self, config: RunConfig):

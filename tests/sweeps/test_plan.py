@@ -15,7 +15,7 @@ from sweeps.engine.grid import axes_of, title, with_curriculum, with_network, wi
 from sweeps.engine.options import Options
 from sweeps.engine.plan import groups_of, plan_of
 from sweeps.engine.runner import Axes, Sweep, main
-from sweeps.engine.scales import base_config
+from sweeps.engine.scales import SCALES, base_config
 from sweeps.no_curriculum import SWEEP as NO_CURRICULUM
 from tsrnn.config import (
     GRU,
@@ -143,6 +143,16 @@ class TestParts:
         assert {network.seed for network in set(five) - set(four)} == {4}
         assert set(four) < set(five)
         assert (len(four), len(five)) == (4 * 9, 5 * 9)
+
+    @pytest.mark.parametrize("scale", SCALES)
+    @pytest.mark.parametrize("preset", ["paper", "authors", "tuned"])
+    def test_solved_is_confirmed_where_tests_are_smaller_or_more_frequent_than_the_papers(self, scale, preset):
+        training, papers = base_config(scale, preset).training, Training()
+        tested = training.test_batches * training.sequences_tested
+        as_theirs = tested >= 12_800 and training.steps_per_epoch >= papers.steps_per_epoch
+        assert papers.test_batches * papers.sequences_tested == 12_800
+        assert (training.confirm is None) == as_theirs
+        assert as_theirs == (scale == "paper" and preset != "tuned")
 
     def test_rows_of_an_earlier_version_get_their_preset(self, tmp_path):
         base = RunConfig(network=Leaky(hidden=3))

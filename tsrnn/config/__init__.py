@@ -25,7 +25,7 @@ from tsrnn.config.network import (
 from tsrnn.config.optimizer import SGD, Adam, AdamW, Muon, Optimizer
 from tsrnn.config.run import RunConfig, explain, stacking_key
 from tsrnn.config.time import Time
-from tsrnn.config.training import GradientClip, Library, Precision, RateDecay, Training
+from tsrnn.config.training import Confirmation, GradientClip, Library, Precision, RateDecay, Training
 from tsrnn.curricula import AllHeads, Curriculum, MultiHead, NoCurriculum, SingleHead, SlidingWindow
 from tsrnn.tasks import DMS, BitTask, Lengths, Parity, Sines, Task
 
@@ -39,6 +39,7 @@ __all__ = [
     "AdamW",
     "AllHeads",
     "BitTask",
+    "Confirmation",
     "Curriculum",
     "EndRules",
     "EndState",

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Final, Literal, assert_never
 
-from tsrnn.config import Adam, Leaky, LeakyReLU, Muon, RateDecay, RunConfig, TrainedTau
+from tsrnn.config import Adam, Confirmation, Leaky, LeakyReLU, Muon, RateDecay, RunConfig, TrainedTau
 from tsrnn.tasks import BitTask, Lengths
 
 # Of the tuned preset: sequences a batch, steps an epoch, sequences a batch of a test and a whole test at most.
@@ -24,10 +24,10 @@ def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
     (always zero) diagonal of W counted in the clip norm. See docs/fidelity.md.
 
     "tuned" trains faster and is judged alike: Muon (gated networks: Adam) at rates that fall with N, batches of 32, a
-    test every 20 steps of which most are short, and, where the task is about bits, training sequences of its own:
-    short ones of fair bits, whose heads are read out at all steps that have N bits. The budget becomes one of as many
-    steps as before. Multi-head networks go faster still with heads trained ahead, `MultiHead(ahead=5)`, which no
-    preset sets. See docs/hyperparameters.md.
+    test every 20 steps of which most are short, and which is confirmed where it solves something. Where the task is
+    about bits, training has sequences of its own: short ones of fair bits, whose heads are read out at all steps that
+    have N bits. The budget becomes one of as many steps as before. Multi-head networks go faster still with heads
+    trained ahead, `MultiHead(ahead=5)`, which no preset sets. See docs/hyperparameters.md.
     """
     match name:
         case "paper":
@@ -70,6 +70,7 @@ def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
                     test_batch_size=min(tested, _TEST_BATCH),
                     test_batches=math.ceil(tested / _TEST_BATCH),
                     screening_batches=1,
+                    confirm=training.confirm or Confirmation(),
                     optimizer=(
                         Muon(learning_rate=4e-3, recurrent_rate=0.04, weight_decay=decay)
                         if isinstance(config.network, Leaky)

@@ -32,22 +32,29 @@ class CurriculumState:
         """Return this state with more N solved."""
         return CurriculumState(self.heads, tuple(n for n in self.heads if n in {*self.solved, *newly}))
 
+    def judged_by(self, n: int) -> tuple[tuple[int, ...], ...]:
+        """Return the sets of heads whose mean accuracy must be good enough for an N to be solved.
+
+        It is N's own head. For the newest N the mean over all heads must be good enough too: the authors' rule for a
+        step of the curriculum. Older N are evaluated one by one where several heads enter at once (all heads, full
+        windows); elsewhere each has been the newest before.
+        """
+        return ((n,), self.heads) if n == self.newest else ((n,),)
+
     def newly_solved(self, accuracies: Mapping[int, float], threshold: float) -> tuple[int, ...]:
         """Return the N that a test solves for the first time, ascending.
 
-        An N is solved when the accuracy of its head exceeds the threshold. For the newest N the mean over heads must
-        exceed it too: the authors' rule for a step of the curriculum. Older N are evaluated one by one where several
-        heads enter at once (all heads, full windows); elsewhere each has been the newest before.
+        An N is solved when all accuracies that it is judged by (`judged_by`) exceed the threshold.
 
         Args:
             accuracies: the accuracy of the head of every N of this state, in 0..1.
             threshold: in (0, 1).
         """
-        mean = sum(accuracies[n] for n in self.heads) / len(self.heads)
         return tuple(
             n
             for n in self.heads
-            if n not in self.solved and accuracies[n] > threshold and (n < self.newest or mean > threshold)
+            if n not in self.solved
+            and all(sum(accuracies[m] for m in heads) / len(heads) > threshold for heads in self.judged_by(n))
         )
 
 

@@ -50,6 +50,7 @@ class Progress:
         steps: optimiser steps taken.
         steps_since_solved: those since an N was last solved for the first time.
         operations: useful floating-point operations of its matrix products.
+        confirm_operations: those of the sequences that confirmed what tests had solved, which are not in `operations`.
         wall_s: its own computing time in seconds: its share of its population's.
     """
 
@@ -61,6 +62,7 @@ class Progress:
     steps: int = 0
     steps_since_solved: int = 0
     operations: float = 0.0
+    confirm_operations: float = 0.0
     wall_s: float = 0.0
 
     @field_validator("heads")

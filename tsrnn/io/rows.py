@@ -68,6 +68,7 @@ def outcomes_row(
         "steps": progress and progress.steps,
         "operations": progress and progress.operations,
         "wall_s": progress and progress.wall_s,
+        "confirm_operations": progress and progress.confirm_operations,
         "device": device,
         "products": products or None,
         "versions": json.dumps(
@@ -93,6 +94,7 @@ def epochs_row(report: EpochReport) -> Row:
         "steps": progress.steps,
         "operations": progress.operations,
         "wall_s": progress.wall_s,
+        "confirm_operations": progress.confirm_operations,
     }
 
 

@@ -100,6 +100,7 @@ OUTCOMES = Table(
         Column("steps", "int64", "steps", "optimiser steps taken"),
         Column("operations", "float64", "operations", "useful floating-point operations of its matrix products"),
         Column("wall_s", "float64", "s", "its own computing time: its share of its population's"),
+        Column("confirm_operations", "float64", "operations", "those that confirmed what tests solved, apart"),
         Column("device", "string", "", "cpu or cuda, with the processor's name and its instruction set"),
         Column("products", "string", "", "what multiplied, and how many networks were stepped together"),
         Column("versions", "string", "", "tsrnn, torch and Python, as JSON"),
@@ -132,6 +133,7 @@ EPOCHS = Table(
         Column("steps", "int64", "steps", "optimiser steps so far"),
         Column("operations", "float64", "operations", "useful floating-point operations so far"),
         Column("wall_s", "float64", "s", "computing time so far: its share of its population's"),
+        Column("confirm_operations", "float64", "operations", "those that confirmed what tests solved, apart"),
     ),
 )
 

@@ -3,7 +3,7 @@
 The accuracy is the mean of the task's score: a share of right answers, or R^2; `tsrnn.tasks` says which.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from tsrnn.kinds import Generator
 from tsrnn.networks import Population
 from tsrnn.randomness import Streams
 from tsrnn.tasks import Task
-from tsrnn.training.sampling import Address, batches, initial_states, over_steps
+from tsrnn.training.sampling import Address, Schedule, TaskBatch, batches, drawn, initial_states, over_steps
 
 # Time steps simulated at once: the answers of many heads take more memory than the states they read.
 _BLOCK = 100
@@ -53,12 +53,53 @@ def end_accuracy(
     Returns:
         [R] accuracies by the head's N, each over `count` x `batch` sequences.
     """
-    scores = []
-    for drawn, initial in batches(task, population, addresses, count, batch, time, generator):
-        answers = population.with_steps(drawn.dt).answers(drawn.inputs, drawn.lengths, initial, drawn.readout_steps)
-        score = task.score(answers, drawn.targets, population.head_table).double().mean(3)
-        scores.append(over_steps(score, drawn.readout_steps))
-    return _accuracies(population, torch.stack(scores))
+    tested = _scores(population, task, batches(task, population, addresses, count, batch, time, generator))
+    return _accuracies(
+        population, torch.stack([over_steps(score.mean(3), readout_steps) for score, readout_steps in tested])
+    )
+
+
+@torch.no_grad()
+def end_scores(
+    population: Population,
+    task: Task,
+    addresses: Sequence[Address],
+    count: int,
+    batch: int,
+    time: Time = Time(),  # noqa: B008
+    generator: Generator = "pcg64",
+    schedule: Schedule = drawn,
+) -> Tensor:
+    """Score every head on each of some sequences, which are drawn and read out as in `end_accuracy`.
+
+    Args:
+        population: R networks.
+        task: draws the sequences and judges the answers.
+        addresses: [R] where each network's sequences come from.
+        count: batches.
+        batch: sequences a batch.
+        time: how long an input is held.
+        generator: draws on a CPU; see `RunConfig`.
+        schedule: chooses each batch's length and for how long its inputs are held.
+
+    Returns:
+        [R, K, `count` x `batch`], float64, each the mean over the steps that a network is read out at; what stands at
+        places without a head means nothing.
+    """
+    drawn_batches = batches(task, population, addresses, count, batch, time, generator, schedule)
+    found = []
+    for score, readout_steps in _scores(population, task, drawn_batches):
+        found.append(over_steps(score.flatten(2), readout_steps).view(score.shape[1:]))
+    return torch.cat(found, dim=2)
+
+
+def _scores(
+    population: Population, task: Task, tested: Iterable[tuple[TaskBatch, Tensor]]
+) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+    """Yield for each batch the scores [S, R, K, B] of its sequences, and at how many steps networks are read out."""
+    for batch, initial in tested:
+        answers = population.with_steps(batch.dt).answers(batch.inputs, batch.lengths, initial, batch.readout_steps)
+        yield task.score(answers, batch.targets, population.head_table).double(), batch.readout_steps
 
 
 @torch.no_grad()

@@ -18,7 +18,8 @@ from tsrnn.curricula import Advance, CurriculumState
 from tsrnn.io.checkpoint import Checkpoint, Progress, new
 from tsrnn.networks import NetworkState, Population, initial_head, operations, population, product_dtype
 from tsrnn.networks.choice import Computed, Plan, libraries, processor, require_bfloat16
-from tsrnn.training.evaluation import end_accuracy
+from tsrnn.training.confirmation import Claims
+from tsrnn.training.evaluation import end_accuracy, end_scores
 from tsrnn.training.optimizers import (
     StackedOptimizer,
     clip_scale,
@@ -27,7 +28,7 @@ from tsrnn.training.optimizers import (
     stacked_optimizer,
     step_operations,
 )
-from tsrnn.training.sampling import TaskBatch, batches, over_steps
+from tsrnn.training.sampling import Address, TaskBatch, batches, over_steps, spread
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,15 @@ class EpochReport:
 
 @dataclass
 class _Tested:
-    """What a test found: accuracy by N, the N solved for the first time, and the time steps of its sequences."""
+    """What a test found: accuracy by N, the N solved for the first time, and the time steps of its sequences.
+
+    `confirm_steps` are those of the sequences that confirmed what was solved.
+    """
 
     accuracies: dict[int, float] = dataclasses.field(default_factory=dict)
     solved: tuple[int, ...] = ()
     steps: float = 0.0
+    confirm_steps: float = 0.0
 
 
 class Trainer:
@@ -246,7 +251,11 @@ class Trainer:
         loss, norm, steps_of = self.train_steps(training.steps_per_epoch)
         tested = self._test()
         operations_of = self._operations(steps_of, tested)
-        total = sum(operations_of)
+        confirming_of = [
+            operations(config.network, 0, test.confirm_steps)
+            for config, test in zip(self._configs, tested, strict=True)
+        ]
+        total = sum(operations_of) + sum(confirming_of)
         wall_s = time.perf_counter() - began
         self._progress = [
             dataclasses.replace(
@@ -256,9 +265,10 @@ class Trainer:
                 steps=progress.steps + training.steps_per_epoch,
                 steps_since_solved=progress.steps_since_solved + training.steps_per_epoch,
                 operations=progress.operations + own,
-                wall_s=progress.wall_s + wall_s * own / total,
+                confirm_operations=progress.confirm_operations + confirming,
+                wall_s=progress.wall_s + wall_s * (own + confirming) / total,
             )
-            for progress, own in zip(self._progress, operations_of, strict=True)
+            for progress, own, confirming in zip(self._progress, operations_of, confirming_of, strict=True)
         ]
         return self._conclude(loss, norm, tested)
 
@@ -275,6 +285,7 @@ class Trainer:
                 found[r].accuracies = outcome.accuracies | {n: found[r].accuracies[n] for n in found[r].solved}
                 found[r].solved += outcome.solved
                 found[r].steps += outcome.steps
+                found[r].confirm_steps += outcome.confirm_steps
                 states[r] = states[r].solving(outcome.solved)
                 following_n = self._configs[r].curriculum.evaluated(states[r]).newest
                 if state.newest < min(following_n, self._configs[r].end.max_n):
@@ -297,7 +308,53 @@ class Trainer:
             for i, outcome in zip(passed, whole, strict=True):
                 outcome.steps += found[i].steps
                 found[i] = outcome
+        self._confirm(places, evaluated, found, again)
         return found
+
+    def _confirm(
+        self, places: Sequence[int], evaluated: Sequence[CurriculumState], found: Sequence[_Tested], again: int
+    ) -> None:
+        """Keep, of what tests have solved, the N that fresh sequences confirm."""
+        config = self._configs[0]
+        rule = config.training.confirm
+        if rule is None:
+            return
+        claims = {
+            i: Claims(rule, config.training.solved_accuracy, evaluated[i], outcome.solved)
+            for i, outcome in enumerate(found)
+            if outcome.solved
+        }
+        for stage in range(rule.max_stages):
+            waiting = [i for i in claims if claims[i].open]
+            if not waiting:
+                break
+            networks = self._evaluating([places[i] for i in waiting], [evaluated[i].heads for i in waiting])
+            addresses = self._addresses([places[i] for i in waiting], f"confirm-{again}-{stage}")
+            scores = end_scores(
+                networks, config.task, addresses, rule.batches, rule.batch_size, config.time, config.generator, spread
+            )
+            for i, own in zip(waiting, scores, strict=True):
+                claims[i].add(dict(zip(evaluated[i].heads, own, strict=False)))
+                found[i].confirm_steps += rule.stage * self._mean_length(evaluated[i])
+        for i, own_claims in claims.items():
+            found[i].solved = own_claims.confirmed
+
+    def _evaluating(self, places: Sequence[int], heads: Sequence[tuple[int, ...]]) -> Population:
+        """Return the networks at some places of the population with the heads that are evaluated."""
+        networks = self._population
+        if tuple(heads) != networks.heads:
+            states = networks.states()
+            networks = population(self._configs[0].network, [states[r] for r in places], heads, networks.products)
+            networks.plan = self._plan
+        return networks
+
+    def _addresses(self, places: Sequence[int], purpose: str) -> list[Address]:
+        return [(self._configs[r].seed, purpose, self._progress[r].epoch + 1) for r in places]
+
+    def _mean_length(self, evaluated: CurriculumState) -> float:
+        """Return the time steps of a test's sequence, on average."""
+        config = self._configs[0]
+        return config.time.mean_k * sum(config.task.lengths_for(evaluated.newest)) / 2
 
     def _tested(
         self, places: Sequence[int], evaluated: Sequence[CurriculumState], purpose: str, count: int
@@ -305,20 +362,16 @@ class Trainer:
         """Test the networks at some places of the population on `count` batches from the epoch's stream."""
         if not places:
             return []
-        config, networks = self._configs[0], self._population
-        heads = tuple(state.heads for state in evaluated)
-        if heads != networks.heads:
-            states = networks.states()
-            networks = population(config.network, [states[r] for r in places], heads, networks.products)
-            networks.plan = self._plan
-        addresses = [(self._configs[r].seed, purpose, self._progress[r].epoch + 1) for r in places]
+        config = self._configs[0]
+        networks = self._evaluating(places, [state.heads for state in evaluated])
+        addresses = self._addresses(places, purpose)
         batch, threshold = config.training.sequences_tested, config.training.solved_accuracy
         results = end_accuracy(networks, config.task, addresses, count, batch, config.time, config.generator)
         found = []
         for state, by_head in zip(evaluated, results, strict=True):
             accuracies = {n: head.accuracy for n, head in by_head.items()}
             # The mean test length stands for the lengths drawn.
-            steps = count * config.time.mean_k * sum(config.task.lengths_for(state.newest)) / 2
+            steps = count * self._mean_length(state)
             found.append(_Tested(accuracies, state.newly_solved(accuracies, threshold), steps))
         return found
 

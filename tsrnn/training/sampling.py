@@ -1,6 +1,6 @@
 """What a population is trained and tested on: batches and initial states, each network's from its own streams."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,10 @@ from tsrnn.tasks import Task
 
 Address = tuple[int, str, int]
 """(seed, purpose, epoch): where in a network's randomness its batches come from."""
+
+Schedule = Callable[[Task, int, Time, int, Address], list[tuple[int, int]]]
+"""Returns for each of `count` batches the sequences' length and for how many steps an input is held, from the task, the
+largest N, how long inputs are held, `count` and the address: `drawn` or `spread`."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,27 @@ def draw_lengths(task: Task, n: int, count: int, seed: int, *name: str | int) ->
     return [int(length) for length in draws]
 
 
+def drawn(task: Task, n: int, time: Time, count: int, address: Address) -> list[tuple[int, int]]:
+    """Draw every batch's length and k by themselves, as in training; see `Schedule`."""
+    lengths = draw_lengths(task, n, count, *address, "length")
+    choices = host_stream(*address, "k").integers(len(time.k), size=count)
+    return [(length, time.k[choice]) for length, choice in zip(lengths, choices, strict=True)]
+
+
+def spread(task: Task, n: int, time: Time, count: int, address: Address) -> list[tuple[int, int]]:
+    """Spread lengths evenly over those there are, from a random start, and k too; see `Schedule`.
+
+    Each batch for itself is distributed as in `drawn`. Together they have nearly the mean accuracy over all lengths
+    and k, where accuracies depend on them.
+    """
+    stream = host_stream(*address, "spread")
+    shortest, longest = task.lengths_for(n)
+    places = (np.arange(count) + stream.random()) / count
+    lengths = np.minimum(shortest + (places * (longest - shortest + 1)).astype(int), longest)
+    choices = stream.permutation((np.arange(count) + stream.integers(len(time.k))) % len(time.k))
+    return [(int(length), time.k[choice]) for length, choice in zip(lengths, choices, strict=True)]
+
+
 def draw_batch(task: Task, heads: Tensor, lengths: Sequence[int], batch: int, streams: Streams) -> TaskBatch:
     """Draw one batch for every network.
 
@@ -119,6 +144,7 @@ def batches(
     batch: int,
     time: Time = Time(),  # noqa: B008
     generator: Generator = "pcg64",
+    schedule: Schedule = drawn,
 ) -> Iterator[tuple[TaskBatch, Tensor]]:
     """Draw `count` batches and initial states for every network.
 
@@ -130,22 +156,22 @@ def batches(
         batch: sequences a network and batch, B.
         time: how long an input is held; one k is drawn for each batch and network.
         generator: draws on a CPU; see `RunConfig`.
+        schedule: chooses each batch's length and k.
 
     Yields:
         the batch, and initial states [R, B, S]; see `initial_states`.
     """
     device = population.device
-    lengths = [
-        draw_lengths(task, max(heads), count, *address, "length")
+    schedules = [
+        schedule(task, max(heads), time, count, address)
         for heads, address in zip(population.heads, addresses, strict=True)
     ]
     bits = Streams.named([(*address, "bits") for address in addresses], device, generator)
     states = Streams.named([(*address, "state") for address in addresses], device, generator)
-    choices = [host_stream(*address, "k").integers(len(time.k), size=count) for address in addresses]
-    for i in range(count):
-        drawn = draw_batch(task, population.head_table, [m[i] for m in lengths], batch, bits)
-        k = [time.k[choice[i]] for choice in choices]
-        yield held(drawn, k, [time.step(steps) for steps in k]), initial_states(population, states, batch)
+    for own in zip(*schedules, strict=True):
+        shown = draw_batch(task, population.head_table, [length for length, _ in own], batch, bits)
+        k = [steps for _, steps in own]
+        yield held(shown, k, [time.step(steps) for steps in k]), initial_states(population, states, batch)
 
 
 def initial_states(population: Population, streams: Streams, batch: int) -> Tensor:
