@@ -115,6 +115,15 @@ class TestClaims:
             assert "`--every 1` measures them all" in frame.loc[claim, "why"]
             assert frame.loc[claim, "ours"] == "not known"
 
+    def test_a_quantity_that_does_not_change_costs_no_other_claim(self):
+        """Relative slopes of constant dimensionality are not known; they once ended all claims in a division by 0."""
+        study = Simulated(True, cells=[Cell(), Cell(curriculum="multi")])
+        for row in study.rows["dimensionality"]:
+            row["components"] = 40
+        frame = judge_all(study).set_index("id")
+        assert frame.loc["6b-line-multi", ["verdict", "ours"]].tolist() == ["inconclusive", "not known"]
+        assert frame.loc["3b-order", "verdict"] == "reproduced"
+
     def test_each_size_is_judged_by_itself_and_none_hides_another(self):
         small, large = (
             Simulated(True, hidden=128),
