@@ -3,10 +3,10 @@
     python sweeps/all.py [--scale quick|laptop|paper] [--dry-run] [--replicates 4] [--storage FOLDER] ...
 
 The order shows results early. It takes the options that all sweeps share (see `sweeps/fixed_tau.py --help`) and hands
-them on; what has ended already is not trained again, so that the same command continues after any stop. A dry run ends
-with what all of them cost. Ctrl-C and SIGTERM stop the sweep that is running, and no other is begun. Exit status: 0 all
-is done, 1 something failed or is unfinished (the other sweeps run all the same), 2 an option is not allowed, 128 + its
-number after a signal.
+them on; what has ended already is not trained again, so that the same command continues after any stop, and a network
+that several sweeps ask for is trained by the first of them. A dry run ends with what all of them cost. Ctrl-C and
+SIGTERM stop the sweep that is running, and no other is begun. Exit status: 0 all is done, 1 something failed or is
+unfinished (the other sweeps run all the same), 2 an option is not allowed, 128 + its number after a signal.
 """
 
 import importlib

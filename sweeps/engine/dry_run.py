@@ -16,28 +16,45 @@ from tsrnn.config import RunConfig
 
 @dataclass(frozen=True)
 class Cost:
-    """What a dry run says: the networks of a sweep, their operations, and how long they take here."""
+    """What a dry run says: the ids of the networks that a sweep trains, their operations, and how long they take."""
 
-    networks: int
+    network_ids: frozenset[str]
     operations: float
     seconds: float
 
+    @property
+    def networks(self) -> int:
+        """How many there are."""
+        return len(self.network_ids)
 
-def dry_run(plan: Plan, *, as_json: bool) -> Cost:
+
+def dry_run(plan: Plan, *, as_json: bool, before: Sequence[Cost] = ()) -> Cost:
     """Print what would be run, and what it would cost.
+
+    Args:
+        plan: what the sweep is to do.
+        as_json: print JSON.
+        before: of the sweeps that run before this one, in the same storage: it takes their networks over.
 
     Raises:
         SweepError: such networks cannot be tried on this machine.
     """
     from sweeps.engine.estimate import estimate, operations
 
-    record, groups = plan.record, groups_of(plan.networks)
+    trained = frozenset[str]().union(*(cost.network_ids for cost in before))
+    record, networks = plan.record, [network for network in plan.networks if network.network_id not in trained]
+    groups, shared = groups_of(networks), len(plan.networks) - len(networks)
     typical_n = SCALES[record.scale].typical_n
     estimated = estimate(groups, typical_n)
     workers = min(os.cpu_count() or 1, len(groups))
-    cost = Cost(len(plan.networks), estimated.operations, estimated.seconds(workers))
+    seconds = estimated.seconds(workers) if groups else 0.0
+    cost = Cost(frozenset(network.network_id for network in networks), estimated.operations, seconds)
     if as_json:
-        print(json.dumps(_as_json(plan, groups, cost, workers)))
+        print(json.dumps(_as_json(plan, groups, cost, workers, shared)))
+        return cost
+    console = Console()
+    if not groups:
+        console.print(f"{record.sweep}: its {shared} networks are taken over from the sweeps before.", highlight=False)
         return cost
     table = Table(title=f"{record.sweep}, scale {record.scale}, preset {record.preset}: nothing is run")
     for name in ("trial", "networks", "seeds", "hidden", "epochs", "operations"):
@@ -54,24 +71,27 @@ def dry_run(plan: Plan, *, as_json: bool) -> Cost:
             str(one.end.max_epochs),
             f"{total:.1e}",
         )
-    console = Console()
     console.print(table)
+    taken = f" {shared} more are taken over from the sweeps before." if shared else ""
     console.print(
         f"{cost.networks} networks in {len(groups)} trials, about {cost.operations:.1e} operations; about "
         f"{duration(cost.seconds)} on {workers} cores of this machine with nothing else to do, if every network uses "
-        f"its whole budget around N = {typical_n}.",
+        f"its whole budget around N = {typical_n}.{taken}",
         highlight=False,
         soft_wrap=True,
     )
     return cost
 
 
-def _as_json(plan: Plan, groups: Sequence[Sequence[RunConfig]], cost: Cost, workers: int) -> dict[str, object]:
+def _as_json(
+    plan: Plan, groups: Sequence[Sequence[RunConfig]], cost: Cost, workers: int, shared: int
+) -> dict[str, object]:
     return {
         "sweep": plan.record.sweep,
         "scale": plan.record.scale,
         "preset": plan.record.preset,
         "networks": cost.networks,
+        "shared": shared,
         "operations": cost.operations,
         "seconds": cost.seconds,
         "workers": workers,

@@ -34,7 +34,7 @@ def run(sweep: Sweep, arguments: Sequence[str], costs: list[Cost] | None = None)
     Args:
         sweep: the experiment.
         arguments: the words after the program's name.
-        costs: a dry run adds what it finds.
+        costs: of the sweeps before this one in the same storage, whose networks it takes over; a dry run adds its own.
 
     Returns:
         0 all is done, 1 something failed or is unfinished, 2 an option is not allowed.
@@ -61,7 +61,7 @@ def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) ->
     if plan.note:
         console.print(f"{sweep.name}: {plan.note}", highlight=False, soft_wrap=True)
     if options.dry_run:
-        costs.append(dry_run(plan, as_json=options.json))
+        costs.append(dry_run(plan, as_json=options.json, before=costs))
         return 0
     if folder.unfinished(plan.networks):
         with folder.lock:

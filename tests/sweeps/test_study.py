@@ -184,7 +184,9 @@ class TestAll:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         assert [line.removeprefix("== ") for line in done.stderr.splitlines()] == list(GRIDS)
         *each, last = done.stdout.splitlines()
-        networks = sum(quick for quick, _ in GRIDS.values())
+        asked = [config.with_hidden(8).network_id for name in GRIDS for config in grid(name)]
+        networks = len(set(asked))
+        assert networks < len(asked) == sum(quick for quick, _ in GRIDS.values())
         if json_asked:
             found, total = [json.loads(line) for line in each], json.loads(last)
             assert [one["sweep"] for one in found] == list(GRIDS)
@@ -192,6 +194,9 @@ class TestAll:
                 part: sum(one[part] for one in found) for part in ("networks", "operations", "seconds")
             }
             assert total["networks"] == networks
+            assert sum(one["shared"] for one in found) == len(asked) - networks
+            trained = [key for one in found for run in one["runs"] for key in run["network_ids"]]
+            assert len(trained) == len(set(trained)) == networks
         else:
             assert last.startswith(f"All {len(GRIDS)} sweeps, one after the other: {networks} networks, about ")
         assert not list(tmp_path.iterdir())
