@@ -62,7 +62,7 @@ class EndRules:
 
     Under a curriculum of one step (`NoCurriculum`, `AllHeads`) it ends when all of its N are solved. With
     `max_steps_without_solving` it also ends at the first epoch's end at which so many optimiser steps, or more, have
-    solved no new N: its max N is then the most that it can solve under this training, as far as patience goes.
+    solved no new N: its max N then counts as the most that it can solve under this training.
     """
 
     max_n: MemoryN = 101

@@ -88,12 +88,7 @@ OUTCOMES = Table(
     "One row a network, written when it ends: how it ended.",
     (
         _NETWORK,
-        Column(
-            "status",
-            "string",
-            "",
-            "how it ended: " + ", ".join(state for state in EndState if state is not EndState.RUNNING),
-        ),
+        Column("status", "string", "", f"how it ended: {_ENDS}"),
         Column("reason", "string", "", "the status in words"),
         Column("max_n", "int64", "time steps", "the largest N solved; 0 where none was"),
         Column("epochs", "int64", "epochs", "epochs trained"),
@@ -139,7 +134,7 @@ EPOCHS = Table(
 
 SOLVED = Table(
     "solved",
-    "One row a network and solved N: the first test in which its head was good enough.",
+    "One row a network and solved N: the first test in which its head was good enough (confirmed, where it is).",
     (
         _NETWORK,
         Column("n", "int64", "time steps", "the N that was solved", key=True),
