@@ -9,7 +9,7 @@ WORKERS ?= 2
 
 # What depends on numbers: run a second time with the instructions that any x86 processor of the last decade has.
 NUMERIC := tests/contracts tests/networks tests/training tests/io/test_checkpoint.py tests/io/test_store.py \
-	tests/io/test_reference.py tests/analysis/test_verification.py
+	tests/io/test_reference.py tests/analysis/verify/test_verification.py
 AVX2 := ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2
 
 sweep: $(VENV)/installed

@@ -23,7 +23,7 @@ from analysis.data.frames import ResultsError, load
 from analysis.measure import jobs as _jobs
 from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.folder import Record, SweepFolder
-from tests.analysis.test_jobs import CONFIGS, MEASURED, analysis, expected, found, row
+from tests.analysis.measure.test_jobs import CONFIGS, MEASURED, analysis, expected, found, row
 from tests.object_store import object_store
 from tests.processes import kill_everything
 from tests.sweeps.commands import GRID, TABLES, command, start

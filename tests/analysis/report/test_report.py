@@ -27,7 +27,7 @@ from tests.simulated import Simulated
 from tsrnn.io.schemas import EPOCHS, HEADS
 from tsrnn.io.store import Store, schema
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CELLS = [
     *(Cell(task, curriculum) for task in ("parity", "dms") for curriculum in ("single", "multi")),
     *(Cell(curriculum=name, tau=tau) for name in ("single", "multi") for tau in ("1", "2")),

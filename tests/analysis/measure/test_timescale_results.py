@@ -418,7 +418,7 @@ class TestCommand:
         whole, broken = (copy_of(results, tmp_path / name) for name in ("whole", "broken"))
         assert main(["timescales", str(whole), *options, "--workers", "1", "--json"]) == 0
         command = [sys.executable, "-m", "analysis", "timescales", str(broken), *options, "--workers", "2"]
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
         until = time.monotonic() + 300
         while not list((broken / "analyses").glob("n*.parquet")):

@@ -16,7 +16,7 @@ from analysis.figures import FIGURES, build
 from analysis.measure.dynamics_summary import by_network
 from analysis.quantities import connectivity, interventions, pace, taus, time_steps, timescales
 from analysis.quantities.base import Quantity
-from tests.analysis.test_figures import everything
+from tests.analysis.figures.test_figures import everything
 from tsrnn.io.schemas import CONNECTIVITY, DIMENSIONALITY, NEURONS, SOLVED, TIMESCALES
 
 MODULES = (connectivity, interventions, pace, taus, time_steps, timescales)
