@@ -110,7 +110,7 @@ class TestErrorRates:
         confirmed = yes.any(1) & (~no.any(1) | (yes.argmax(1) < no.argmax(1)))
         solved = np.zeros_like(passed)
         solved[passed] = confirmed
-        assert solved.any(1).mean() < 5e-4  # 2 of 20,000 in a run of this
+        assert solved.any(1).mean() < 5e-4
 
     def test_heads_that_err_together_do_not_fool_the_mean(self):
         """Five heads with a mean accuracy of 97.6 %, wrong in the same sequences or in different ones."""
