@@ -1,11 +1,10 @@
-"""Trained networks hurt: neurons removed, weights changed, readouts retrained (figures 7a to 7d, S9, S17, S19)."""
+"""Interventions on trained networks: neurons removed, weights and taus changed (figures 7a to 7d, S9, S19)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
@@ -264,60 +263,6 @@ def draw_inhibition(found: Inhibition) -> Drawing:
     return figure
 
 
-class Heads(NamedTuple):
-    """Readouts retrained.
-
-    Attributes:
-        networks: one row a network, N solved and N' of the readout: curriculum, network_id, n, head, accuracy.
-        cells: one row a curriculum, n and head: networks, mean.
-    """
-
-    networks: pd.DataFrame
-    cells: pd.DataFrame
-
-
-def compute_heads(rows: pd.DataFrame) -> Heads:
-    """Return the accuracy of retrained readouts, and its mean over networks (figure S17).
-
-    Args:
-        rows: curriculum, network_id, n, head and accuracy.
-    """
-    cells = rows.groupby(["curriculum", "n", "head"])["accuracy"].agg(networks="size", mean="mean").reset_index()
-    return Heads(rows, cells)
-
-
-def as_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with its last column called accuracy."""
-    return frame.rename(columns={frame.columns[-1]: "accuracy"})
-
-
-def draw_heads(found: Heads) -> Drawing:
-    """Draw a matrix a curriculum: N solved by N' of the readout, accuracy as the shade, N' = N as steps."""
-    curricula = style.ordered(found.cells["curriculum"])
-    figure, grid = style.panels(len(curricula), height=2.7, sharex=True, sharey=True)
-    ns = np.arange(found.cells["n"].min(), found.cells["n"].max() + 1)
-    heads = np.arange(found.cells["head"].min(), found.cells["head"].max() + 1)
-    for axes, curriculum in zip(grid[0], curricula, strict=True):
-        cells = found.cells[found.cells["curriculum"] == curriculum]
-        matrix = cells.pivot(index="n", columns="head", values="mean").reindex(index=ns, columns=heads)
-        # By their edges: of one N alone matplotlib could not tell how high its row is.
-        edges = [np.append(values, values[-1] + 1) - 0.5 for values in (heads, ns)]
-        mesh = axes.pcolormesh(*edges, matrix.to_numpy(), vmin=0.5, vmax=1, cmap="cividis", rasterized=True)
-        # The right end of N' = N in the row of each N.
-        edge = np.arange(ns[0] - 1, ns[-1] + 1) + 0.5
-        for shade, width in (("white", 2.2), ("black", 0.9)):
-            axes.step(edge, edge, where="post", color=shade, linewidth=width)
-        axes.set_ylim(ns[0] - 0.5, ns[-1] + 0.5)
-        axes.grid(visible=False)
-        axes.set_title(style.word(curriculum))
-        axes.set_xlabel("N' of the retrained readout")
-        style.whole(axes.xaxis)
-        style.whole(axes.yaxis)
-    grid[0][0].set_ylabel("N solved")
-    figure.colorbar(mesh, ax=list(grid[0]), label="accuracy", shrink=0.9)
-    return figure
-
-
 def at_n(study: Study, quantity: Quantity, networks: pd.DataFrame, wanted: int, step: Step) -> Frame:
     """Return the frame of a quantity at the N to show the networks at; see `_against_n.shared`.
 
@@ -441,27 +386,6 @@ def figure_7d(study: Study) -> Figure:
     caption = "with the taus made longer in a random direction, by a norm relative to that of tau."
     return _perturbation(
         study, Words("7d", "Perturbed taus, N-parity", caption), "taus", "relative norm of the change of τ"
-    )
-
-
-@builds("S17")
-def figure_s17(study: Study) -> Figure:
-    """Figure S17: retrained readouts."""
-    chosen = cohort(study, _PARITY, _TWO)
-    frame = Frame(_BY, (interventions.readout_accuracy,), (as_accuracy,))
-    found = compute_heads(frame.rows(study, chosen.networks))
-    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
-    caption = f"""In-time accuracy on N' of networks that have solved N, with the readout alone retrained on N': mean
-        over networks. Right of the steps N' is larger than the network has learnt. {each(shown)}, fewer at N that not
-        all of them solved."""
-    return make(
-        study,
-        Words("S17", "Readout retrained on other N, N-parity", caption),
-        chosen,
-        found,
-        partial(draw_heads, found),
-        frame=frame,
-        missing=unmeasured(study, chosen, found.networks, "interventions --kinds heads-retraining", "curricula"),
     )
 
 

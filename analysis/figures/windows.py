@@ -29,7 +29,7 @@ from analysis.figures._figure import (
     untrained,
 )
 from analysis.figures.curricula import STEPS, TASKS, Steps
-from analysis.figures.interventions import as_accuracy
+from analysis.figures.readouts import as_accuracy
 from analysis.quantities import pace
 from tsrnn.io.schemas import HEADS
 

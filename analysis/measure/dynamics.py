@@ -94,10 +94,10 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol, methods: Sequ
     if not methods or not set(methods) <= set(METHODS):
         raise ValueError(f"methods = {tuple(methods)}: allowed are {', '.join(METHODS)}, at least one")
     torch.set_flush_denormal(True)
-    people, task = checkpoint.population(), checkpoint.config.task
+    population, task = checkpoint.population(), checkpoint.config.task
     autocovariance, covariance = Autocovariance(protocol.lags), Covariance()
     observe(
-        people,
+        population,
         [(checkpoint.config.seed, "timescales", n)],
         [autocovariance, covariance],
         steps=protocol.steps,
@@ -107,11 +107,11 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol, methods: Sequ
     )
     moments = autocovariance.moments()
     return {
-        NEURONS: _neurons(people, moments),
+        NEURONS: _neurons(population, moments),
         AUTOCORRELATIONS: _autocorrelations(moments),
         TIMESCALES: [row for method in dict.fromkeys(methods) for row in _timescales(moments, method)],
         DIMENSIONALITY: _dimensionality(covariance),
-        CONNECTIVITY: _connectivity(people),
+        CONNECTIVITY: _connectivity(population),
     }
 
 
@@ -183,32 +183,34 @@ def _autocorrelations(moments: Moments) -> list[Row]:
     ]
 
 
-def _neurons(people: Population, moments: Moments) -> list[Row]:
+def _neurons(population: Population, moments: Moments) -> list[Row]:
     neurons = moments.neurons
     mean = neurons.mean[0].mean(0)
     variance = neurons.autocovariance[0, ..., 0].mean(0) + neurons.mean[0].var(0, correction=0)
-    columns = {"tau": _tau(people)} | _weights(people)
+    columns = {"tau": _tau(population)} | _weights(population)
     columns |= {"activity_mean": _finite(mean), "activity_sd": _finite(variance.clamp(min=0).sqrt())}
-    return [{"neuron": i} | {name: values[i] for name, values in columns.items()} for i in range(people.network.hidden)]
+    return [
+        {"neuron": i} | {name: values[i] for name, values in columns.items()} for i in range(population.network.hidden)
+    ]
 
 
-def _tau(people: Population) -> list[float | None]:
+def _tau(population: Population) -> list[float | None]:
     """Return the taus in effect; None where the architecture has none."""
-    if isinstance(people, LeakyPopulation):
-        return _finite(tau_in_effect(people)[0])
-    return [None] * people.network.hidden
+    if isinstance(population, LeakyPopulation):
+        return _finite(tau_in_effect(population)[0])
+    return [None] * population.network.hidden
 
 
-def _has_weights(people: Population) -> bool:
-    return isinstance(people, LeakyPopulation) and people.network.hidden > 1
+def _has_weights(population: Population) -> bool:
+    return isinstance(population, LeakyPopulation) and population.network.hidden > 1
 
 
-def _weights(people: Population) -> dict[str, list[float | None]]:
+def _weights(population: Population) -> dict[str, list[float | None]]:
     """Return each neuron's mean incoming weight and its two parts; None where there is no W."""
-    if not _has_weights(people):
-        nothing: list[float | None] = [None] * people.network.hidden
+    if not _has_weights(population):
+        nothing: list[float | None] = [None] * population.network.hidden
         return {"weight_mean": nothing, "weight_positive": nothing, "weight_negative": nothing}
-    weights = incoming_weights(people)
+    weights = incoming_weights(population)
     return {
         "weight_mean": _finite(weights.mean[0]),
         "weight_positive": _finite(weights.positive[0]),
@@ -216,11 +218,11 @@ def _weights(people: Population) -> dict[str, list[float | None]]:
     }
 
 
-def _connectivity(people: Population) -> list[Row]:
-    if not _has_weights(people):
+def _connectivity(population: Population) -> list[Row]:
+    if not _has_weights(population):
         return []
-    weights = incoming_weights(people)
-    means, tau = (values[0].double().cpu().numpy() for values in (weights.mean, tau_in_effect(people)))
+    weights = incoming_weights(population)
+    means, tau = (values[0].double().cpu().numpy() for values in (weights.mean, tau_in_effect(population)))
     return [
         {
             "weight_mean": float(means.mean()),

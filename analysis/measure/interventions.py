@@ -67,15 +67,15 @@ def measure_ablation(checkpoint: Checkpoint, n: int, *, protocol: InTime) -> Row
     Every copy hears the same sequences, so that they differ in the neuron alone. Ties in tau are broken by the
     neuron's number: of equal taus the lowest numbers count as the shortest, the highest as the longest.
     """
-    people = newest_head(checkpoint, n)
-    (order,) = by_tau(people)
+    networks = newest_head(checkpoint, n)
+    (order,) = by_tau(networks)
     count = max(1, round(ABLATED_SHARE * len(order)))
     sets: list[tuple[str, int, list[int]]] = [("none", -1, [])]
     for removed, neurons in (("longest", order[::-1][:count]), ("shortest", order[:count])):
         sets += [(removed, neuron, [neuron]) for neuron in neurons] + [(removed, -1, neurons)]
-    copies = ablate(people, [neurons for _, _, neurons in sets])
+    copies = ablate(networks, [neurons for _, _, neurons in sets])
     found = _in_time(copies, checkpoint, n, "ablation", [0] * len(sets), protocol)
-    (tau,) = tau_in_effect(people)
+    (tau,) = tau_in_effect(networks)
     rows: list[Row] = [
         {"removed": removed, "neuron": neuron, "tau": float(tau[neurons].mean()) if neurons else None}
         for removed, neuron, neurons in sets
@@ -98,14 +98,14 @@ def measure_perturbation(
     The network as it is counts as strength 0, with as many trials. Trial d of every strength hears the same
     sequences, those of other trials are new.
     """
-    people = newest_head(checkpoint, n)
+    networks = newest_head(checkpoint, n)
     perturb = {"weights": perturb_weights, "taus": perturb_taus}[perturbed]
     whole, found = (0.0, *strengths), list[Accuracy]()
     # As many strengths at a time as keep what is held at once small.
-    together = max(1, _HELD // (draws * people.network.hidden**2))
+    together = max(1, _HELD // (draws * networks.network.hidden**2))
     for start in range(0, len(whole), together):
         some = whole[start : start + together]
-        copies = perturb(people, some, draws, [checkpoint.config.seed], common=common)
+        copies = perturb(networks, some, draws, [checkpoint.config.seed], common=common)
         found += _in_time(copies, checkpoint, n, f"perturb {perturbed}", [*range(draws)] * len(some), protocol)
     rows: list[Row] = [
         {"perturbed": perturbed, "perturbation": strength, "trial": trial}
@@ -118,9 +118,9 @@ def measure_perturbation(
 
 def measure_inhibition(checkpoint: Checkpoint, n: int, *, changes: Sequence[float], protocol: InTime) -> Rows:
     """Scale the inhibitory weights, and see how far the activity goes (figure S19); all hear the same sequences."""
-    people = newest_head(checkpoint, n)
+    networks = newest_head(checkpoint, n)
     whole = (0.0, *(change for change in changes if change != 0))
-    copies = scale_inhibition(people, whole)
+    copies = scale_inhibition(networks, whole)
     activity = _Activity()
     found = _in_time(copies, checkpoint, n, "inhibition", [0] * len(whole), protocol, activity)
     rows = _with_accuracy([{"change": change} for change in whole], found, found[0].accuracy)
@@ -142,10 +142,10 @@ def measure_heads_retraining(
         sequences: to train on, each with `protocol.steps` answers.
         protocol: how it is judged.
     """
-    people, task = newest_head(checkpoint, n), checkpoint.config.task.balanced()
+    networks, task = newest_head(checkpoint, n), checkpoint.config.task.balanced()
     ns = list(heads or range(2, max(20, n + 5) + 1))
     draws = {(checkpoint.config.seed, "heads retraining", i): b for i, b in enumerate((sequences, protocol.trials))}
-    seen, fresh = _states_and_labels(people, task, ns, draws, protocol)
+    seen, fresh = _states_and_labels(networks, task, ns, draws, protocol)
     fitted = logistic.fit(seen.states, seen.labels)
     right = (fitted.answers(fresh.states) == fresh.labels).view(len(ns), -1, protocol.trials).double().mean(1)
     error = right.std(1) / protocol.trials**0.5 if protocol.trials > 1 else None
@@ -253,18 +253,18 @@ class _Samples:
 
 
 def _states_and_labels(
-    people: Population, task: Task, heads: Sequence[int], draws: Mapping[Address, int], protocol: InTime
+    networks: Population, task: Task, heads: Sequence[int], draws: Mapping[Address, int], protocol: InTime
 ) -> list[_Samples]:
     """Drive one network in time and keep every state that counts, of each draw: (where it comes from): sequences."""
     warm_up = max(protocol.warm_up, *heads)
 
     def streams(address: Address, purpose: str) -> Streams:
-        return Streams.named([(*address, purpose)], people.device)
+        return Streams.named([(*address, purpose)], networks.device)
 
     bits = [task.draw_inputs([warm_up + protocol.steps], b, streams(draw, "bits")) for draw, b in draws.items()]
-    initial = [initial_states(people, streams(draw, "state"), b) for draw, b in draws.items()]
+    initial = [initial_states(networks, streams(draw, "state"), b) for draw, b in draws.items()]
     # All sequences are simulated together.
-    states = people.activity(people.all_states(torch.cat(bits, 2), torch.cat(initial, 1))[warm_up:])[:, 0]
+    states = networks.activity(networks.all_states(torch.cat(bits, 2), torch.cat(initial, 1))[warm_up:])[:, 0]
     asked = [task.targets(drawn, torch.tensor([list(heads)]), range(warm_up, len(drawn)))[:, 0] for drawn in bits]
     return [
         _Samples(own.flatten(0, 1), labels.transpose(0, 1).flatten(1))

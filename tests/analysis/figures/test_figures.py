@@ -17,7 +17,7 @@ from analysis.figures import FIGURES, Figure, _against_n, build, style, write
 from analysis.figures import curricula as fig03_curricula
 from analysis.figures import timescales as fig05_timescales
 from analysis.figures._figure import supported
-from analysis.figures.interventions import compute_heads, draw_heads
+from analysis.figures.readouts import compute_heads, draw_heads
 from analysis.stats.intervals import bootstrap, bootstraps
 from tests.handmade import HandMade, config, solved
 from tsrnn.config import GRU, LSTM, LeakyReLU, ReLU, Tanh, Time
