@@ -6,8 +6,8 @@ nor on whether the run was interrupted, and a checkpoint need not hold a generat
 """
 
 import hashlib
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -34,8 +34,12 @@ class _Torch:
         self._generator = torch.Generator(device=device)
         self._generator.manual_seed(key)
 
-    def fill(self, out: Tensor) -> None:
-        out.uniform_(generator=self._generator)
+    @staticmethod
+    def rows(out: Tensor) -> Sequence[Tensor]:
+        return out.unbind()
+
+    def fill(self, row: Tensor) -> None:
+        row.uniform_(generator=self._generator)
 
 
 class _PCG64:
@@ -44,13 +48,12 @@ class _PCG64:
     def __init__(self, key: int) -> None:
         self._generator = np.random.Generator(np.random.PCG64(key))
 
-    def fill(self, out: Tensor) -> None:
-        # numpy fills contiguous arrays only.
-        drawn = out if out.is_contiguous() else torch.empty(out.shape, dtype=out.dtype)
-        array = drawn.numpy()
-        self._generator.random(out=array, dtype=array.dtype.type)
-        if drawn is not out:
-            out.copy_(drawn)
+    @staticmethod
+    def rows(out: Tensor) -> Sequence[np.ndarray]:
+        return list(out.numpy())
+
+    def fill(self, row: np.ndarray) -> None:
+        self._generator.random(out=row, dtype=row.dtype.type)
 
 
 class Streams:
@@ -59,7 +62,7 @@ class Streams:
     The numbers depend on the device's type: a CPU and a GPU draw different ones from the same seed.
     """
 
-    def __init__(self, streams: Sequence[_Torch | _PCG64], device: torch.device) -> None:
+    def __init__(self, streams: Sequence[_Torch] | Sequence[_PCG64], device: torch.device) -> None:
         """Use one stream per network; `named` makes them."""
         self._streams = tuple(streams)
         self._device = device
@@ -85,7 +88,7 @@ class Streams:
     def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Draw U(0, 1) of shape [R, *shape], row r from network r's stream."""
         out = torch.empty(len(self), *shape, dtype=dtype, device=self.device)
-        for stream, row in zip(self._streams, out.unbind(), strict=True):
+        for stream, row in self._with_rows(out):
             stream.fill(row)
         return out
 
@@ -98,10 +101,15 @@ class Streams:
             before: what stands at the steps before a sequence starts.
 
         Returns:
-            [T, R, B] with T = max(lengths).
+            [T, R, B] with T = max(lengths), each network's numbers side by side in memory.
         """
         longest = max(lengths)
-        out = torch.full((longest, len(self), batch), before, device=self.device)
-        for r, (stream, length) in enumerate(zip(self._streams, lengths, strict=True)):
-            stream.fill(out[longest - length :, r])
-        return out
+        out = torch.empty(len(self), longest, batch, device=self.device)
+        for (stream, row), length in zip(self._with_rows(out), lengths, strict=True):
+            row[: longest - length] = before
+            stream.fill(row[longest - length :])
+        return out.transpose(0, 1)
+
+    def _with_rows(self, out: Tensor) -> Iterator[tuple[Any, Any]]:
+        """Return each network's stream, and its row of a tensor as that stream fills it."""
+        return zip(self._streams, self._streams[0].rows(out), strict=True)

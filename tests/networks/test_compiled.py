@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tsrnn.config import Leaky, LeakyReLU, Nonlinearity, ReLU, RunConfig, Tanh
 from tsrnn.io.checkpoint import new
-from tsrnn.networks import _compiled, _gemm, _memory, choice, initial_network, population
+from tsrnn.networks import _compiled, _gemm, _memory, _readout, choice, initial_network, population
 from tsrnn.networks._passage import Form, Parameters, Sequences
 from tsrnn.networks.choice import Plan
 from tsrnn.networks.planning import passage, plan_for
@@ -206,6 +206,51 @@ def test_processes_may_compile_at_once(tmp_path):
     assert len(set(told)) == 1
     assert np.isfinite(float(told[0]))
     assert list(tmp_path.rglob("*.nbc"))
+
+
+@needs_compiler
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
+def test_where_the_code_cannot_be_kept_it_runs_nevertheless(tmp_path):
+    """A limit of 0 on the size of files stands for a full disk: every write to a file is an OSError."""
+    limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n" + TOGETHER
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", limited], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert np.isfinite(float(run.stdout))
+    assert not list(tmp_path.rglob("*.nbc"))
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_heads_are_read_as_torch_reads_them_and_alike_in_a_stack_of_even_sizes(dtype):
+    r, batch, hidden, most = 3, 16, 64, 4
+    states, weight, bias, grad = (
+        draw(*shape, dtype=dtype)
+        for shape in ((r, batch, hidden), (r, most, 2, hidden), (r, most, 2), (r, batch, most, 2))
+    )
+    owned = (4, 2, 3)
+    for place, own in enumerate(owned):
+        weight[place, own:], bias[place, own:], grad[place, :, own:] = 0, 0, 0
+
+    def run(places: list[int], places_of_heads: int) -> list[Tensor]:
+        leaves = [t[places].clone() for t in (states, weight[:, :places_of_heads], bias[:, :places_of_heads])]
+        leaves = [leaf.requires_grad_() for leaf in leaves]
+        read = _readout.read(*leaves, [2 * owned[place] for place in places])
+        return [read, *torch.autograd.grad(read, leaves, grad[places][:, :, :places_of_heads])]
+
+    wide = [t.double().requires_grad_() for t in (states, weight, bias)]
+    expected = torch.einsum("rbh,rkch->rbkc", wide[0], wide[1]) + wide[2][:, None]
+    gradients = torch.autograd.grad(expected, wide, grad.double())
+    tolerance = {"rtol": 0, "atol": 1e-4 if dtype == torch.float32 else 1e-12}
+    stacked = run([0, 1, 2], most)
+    for found, right in zip(stacked, (expected, *gradients), strict=True):
+        torch.testing.assert_close(found.double(), right, **tolerance)
+    for place, own in enumerate(owned):
+        read, state_grad, weight_grad, bias_grad = run([place], own)
+        assert torch.equal(read[0], stacked[0][place, :, :own])
+        assert torch.equal(state_grad[0], stacked[1][place])
+        assert torch.equal(weight_grad[0], stacked[2][place, :own])
+        assert torch.equal(bias_grad[0], stacked[3][place, :own])
 
 
 @needs_compiler

@@ -10,6 +10,7 @@ padded place holds is never read into a place that counts.
 
 import math
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, Final
 
 import numpy as np
@@ -29,9 +30,19 @@ def _compiled(function: Callable[..., Any]) -> Any:
     """Compile a function that holds no Python lock and divides as numpy does."""
     settings = {"nogil": True, "error_model": "numpy"}
     try:
-        return njit(cache=True, **settings)(function)
+        compiled = njit(cache=True, **settings)(function)
     except RuntimeError:  # there is no folder to keep the code in
         return njit(**settings)(function)
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        try:
+            return compiled(*arguments)
+        except OSError:
+            # The code could not be kept, as on a full disk. It was compiled before that, and has not run yet.
+            return compiled(*arguments)
+
+    return call
 
 
 @intrinsic
@@ -311,3 +322,66 @@ def finish(inside, weight, alpha, input_weight, bias, weight_sum, sums, weight_g
             bias_grad[r, i], input_grad[r, i] = own * sums[r, 0, i], own * sums[r, 1, i]
             for j in range(hidden):
                 weight_grad[r, i, j] = own * total[j]
+
+
+@_compiled
+def read(gemm, states, weight, bias, outputs, out):
+    """Write what heads say of states.
+
+    Args:
+        gemm: the address of the BLAS routine.
+        states: [R, B, H].
+        weight: [R, M, H].
+        bias: [R, M].
+        outputs: [R] how many of the M outputs each network has; they are the first.
+        out: [R, B, M]; zero beyond them.
+    """
+    one = weight.dtype.type(1)
+    networks, batch, hidden = states.shape
+    most = weight.shape[1]
+    for r in range(networks):
+        own = outputs[r]
+        for b in range(batch):
+            for m in range(most):
+                out[r, b, m] = bias[r, m] if m < own else 0
+        # out += states . weight^T; column by column, out^T += weight . states^T.
+        _gemm(
+            gemm, _TRANSPOSED, _PLAIN, own, batch, hidden, weight[r].ctypes.data, hidden, states[r].ctypes.data, hidden,
+            one, out[r].ctypes.data, most,
+        )  # fmt: skip
+
+
+@_compiled
+def read_back(gemm, grads, states, weight, outputs, state_grad, weight_grad, bias_grad):
+    """Write the gradients of what `read` reads, from that of what it wrote.
+
+    Args:
+        gemm: the address of the BLAS routine.
+        grads: [R, B, M].
+        states: see `read`.
+        weight: see `read`.
+        outputs: see `read`.
+        state_grad: [R, B, H].
+        weight_grad: [R, M, H]; zero for outputs that a network has not.
+        bias_grad: [R, M]; zero for outputs that a network has not.
+    """
+    zero = weight.dtype.type(0)
+    networks, batch, hidden = states.shape
+    most = weight.shape[1]
+    for r in range(networks):
+        own, given = outputs[r], grads[r].ctypes.data
+        bias_grad[r] = zero
+        for b in range(batch):
+            for m in range(own):
+                bias_grad[r, m] += grads[r, b, m]
+        # state_grad = grads . weight; column by column, state_grad^T = weight^T . grads^T.
+        _gemm(
+            gemm, _PLAIN, _PLAIN, hidden, batch, own, weight[r].ctypes.data, hidden, given, most, zero,
+            state_grad[r].ctypes.data, hidden,
+        )  # fmt: skip
+        # weight_grad = grads^T . states; column by column, weight_grad^T = states^T . grads.
+        weight_grad[r, own:] = zero
+        _gemm(
+            gemm, _PLAIN, _TRANSPOSED, hidden, own, batch, states[r].ctypes.data, hidden, given, most, zero,
+            weight_grad[r].ctypes.data, hidden,
+        )  # fmt: skip

@@ -205,7 +205,7 @@ class Population(ABC):
         """
         most = max(readout_steps)
         if most == 1:
-            return self.logits_of(self.last_states(inputs, lengths, initial)[None])
+            return self.logits(self.last_states(inputs, lengths, initial))[None]
         if len(set(lengths)) == 1:
             return self.logits_of(self.all_states(inputs, initial)[len(inputs) - most :])
         # Sequences of different lengths are run one network after the other: a CPU takes large networks so anyway.

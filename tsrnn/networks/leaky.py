@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tsrnn.config import FixedTau, Leaky, Library, Network, TrainedTau
-from tsrnn.networks import recurrence
+from tsrnn.networks import _compiled, _readout, recurrence
 from tsrnn.networks.base import READOUT_BIAS, READOUT_WEIGHT, NetworkState, Population, Stack, uniform
 from tsrnn.networks.choice import Plan
 from tsrnn.networks.planning import plan_for
@@ -104,6 +104,13 @@ class LeakyPopulation(Population):
     def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:
         """Run the networks and return every state; see `Population.all_states`."""
         return recurrence.all_states(**self._dynamics(), inputs=inputs.to(self.dtype), initial=initial)
+
+    def logits(self, state: Tensor) -> Tensor:
+        """Read every head, where the recurrence is compiled by compiled code; see `Population.logits`."""
+        if self.plan is None or self.plan.library not in _compiled.LIBRARIES or state.dtype != self.dtype:
+            return super().logits(state)
+        weight, bias = self.parameters[READOUT_WEIGHT], self.parameters[READOUT_BIAS]
+        return _readout.read(state, weight, bias, [len(own) * bias.shape[2] for own in self.heads])
 
     def plan_for(self, batch: int, library: Library | None = None) -> Plan:
         """Measure how the products of training are best computed; see `Population.plan_for`."""

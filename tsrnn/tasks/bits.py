@@ -113,14 +113,14 @@ def ones_among_last(inputs: Tensor, heads: Tensor, steps: range) -> Tensor:
 
     window, ends, starts = window_of(inputs, heads, steps)
     counts = F.pad(window.cumsum(0), (0, 0, 0, 0, 1, 0))
-    return counts[ends][:, :, None] - at_steps(counts, starts, inputs.shape[2])
+    return counts[ends, :, None] - at_steps(counts, starts, inputs.shape[2])
 
 
-def window_of(inputs: Tensor, heads: Tensor, steps: range) -> tuple[Tensor, Tensor, Tensor]:
+def window_of(inputs: Tensor, heads: Tensor, steps: range) -> tuple[Tensor, slice, Tensor]:
     """Cut out the bits that heads look back to, and say where in them the last N bits end and start.
 
     Returns:
-        the bits [T', R, B]; S ends, each counting the bits up to a step, itself included; starts [S, R, K].
+        the bits [T', R, B]; a slice of S ends, each counting the bits up to a step, itself included; starts [S, R, K].
     """
     import torch
 
@@ -129,7 +129,7 @@ def window_of(inputs: Tensor, heads: Tensor, steps: range) -> tuple[Tensor, Tens
         raise ValueError(f"heads: N = {largest} needs sequences of at least {largest} steps, got {first + 1}")
     window = inputs[first + 1 - largest : steps.stop]
     ends = torch.arange(largest, largest + len(steps), device=inputs.device)
-    return window, ends, ends[:, None, None] - heads.clamp(min=1)
+    return window, slice(largest, largest + len(steps)), ends[:, None, None] - heads.clamp(min=1)
 
 
 def at_steps(values: Tensor, steps: Tensor, batch: int) -> Tensor:

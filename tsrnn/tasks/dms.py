@@ -20,4 +20,4 @@ class DMS(BitTask):
     def targets(self, inputs: Tensor, heads: Tensor, steps: range) -> Tensor:
         """Return which samples match [S, R, K, B]; see `Task.targets`."""
         window, ends, starts = window_of(inputs, heads, steps)
-        return window[ends - 1][:, :, None] == at_steps(window, starts, inputs.shape[2])
+        return window[ends.start - 1 : ends.stop - 1, :, None] == at_steps(window, starts, inputs.shape[2])
