@@ -519,8 +519,8 @@ def train(
     """Train networks from the start and yield a report for every network and epoch.
 
     Several configurations are trained as one population; they may differ in seed and in a fixed tau's value.
-    Products take as many threads as torch has. Small networks (H up to about 128) gain nothing by more than one, and
-    on a busy machine lose much: call `torch.set_num_threads(1)` before.
+    Products take as many threads as torch has. For small networks (H = 64 or 128) call `torch.set_num_threads(1)`
+    before: on a busy machine a second thread took 15 to 30 times the time.
 
     Args:
         configs: one network, or R.
