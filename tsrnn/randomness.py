@@ -64,7 +64,7 @@ class Streams:
 
     def __init__(self, streams: Sequence[_Torch] | Sequence[_PCG64], device: torch.device) -> None:
         """Use one stream per network; `named` makes them."""
-        self._streams = tuple(streams)
+        self._streams: Sequence[_Torch | _PCG64] = tuple(streams)
         self._device = device
 
     @classmethod
