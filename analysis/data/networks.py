@@ -156,7 +156,8 @@ def _settings(config: RunConfig) -> str:
 
 def _leaves(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, value in tree.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from _leaves(value, (*path, name))
         else:
-            yield (*path, name), value
+            # Settings with all of their own defaults, where the default is to have none.
+            yield (*path, name), "yes" if isinstance(value, Mapping) else value

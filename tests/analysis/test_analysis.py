@@ -120,6 +120,13 @@ class TestNetworks:
         assert (network["status"], network["max_n"], network["epochs"]) == ("failed", 3, 6)
 
 
+    def test_networks_with_and_without_confirmation_are_not_alike(self, sweep):
+        sweep.add(config='{"training": {"confirm": {}}}')
+        sweep.add(config="{}")
+        assert sweep.networks_frame()["settings"].tolist() == ["training.confirm=yes", ""]
+        assert len(sweep.max_n()) == 2
+
+
 class TestMaxN:
     def test_numbers_by_hand(self, sweep):
         sweep.add(solved=range(2, 4), epochs=10, status="epochs")
