@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.claims.verdicts import MEANINGS
+from analysis.claims.verdicts import MEANINGS, decided
 from analysis.data.cell import COLUMNS, TRAINING
 from analysis.quantities.reach import ENDINGS
 
@@ -207,7 +207,7 @@ def claim_lines(row: Mapping[Hashable, Any]) -> list[str]:
         at = f" at {row['at']}" if row["at"] else ""
         lines.append(f"ours: {row['ours']}{at}; {row['n']} networks; {row['part']}")
     if row["p"] == row["p"]:
-        after = "" if row["survives"] or row["verdict"] == "inconclusive" else ": the verdict does not survive it"
+        after = ": the verdict does not survive it" if decided(row["verdict"]) and not row["survives"] else ""
         lines.append(f"p = {row['p']:.2g}; corrected for the claims judged (Holm): {row['p_holm']:.2g}{after}")
     if row["below"]:
         lines.append(f"below the paper's: {row['below']}")

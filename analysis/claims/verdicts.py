@@ -193,6 +193,11 @@ def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3g}"
 
 
+def decided(verdict: str) -> bool:
+    """Return whether a verdict is one way or the other."""
+    return verdict in ("reproduced", "contradicted")
+
+
 _ABOUT: Final = ("id", "figure", "claim", "paper", "rule", "interest", "planned")
 
 
@@ -218,5 +223,4 @@ def frame_of(rows: Sequence[tuple[Claim, Verdict]], correct: Callable[[Values], 
         columns=[*_ABOUT, *Verdict.__dataclass_fields__],
     )
     corrected = frame.groupby("part", sort=False)["p"].transform(lambda p: correct(p.to_numpy(dtype=float)))
-    decided = frame["verdict"].isin(["reproduced", "contradicted"])
-    return frame.assign(p_holm=corrected, survives=decided & (corrected < LEVEL))
+    return frame.assign(p_holm=corrected, survives=frame["verdict"].map(decided) & (corrected < LEVEL))

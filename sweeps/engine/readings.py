@@ -13,11 +13,15 @@ def readings(results: Location, figures: Collection[str]) -> Iterator[str]:
         figures: the figures that the sweep is about, such as "4a".
     """
     # pandas and scipy take a second to import: when a sweep has ended.
-    from analysis.claims.catalogue import CLAIMS, judge_all
+    from analysis.claims.catalogue import judge_all
+    from analysis.claims.verdicts import decided
     from analysis.data.study import Study
 
-    about = [claim for claim in CLAIMS if claim.figure in figures]
-    frame = judge_all(Study(results), about)
-    for row in frame[frame["verdict"] != "not run"].to_dict("records"):
-        takes = f"; to decide it: {row['takes']}" if row["takes"] else ""
-        yield f"{row['figure']} {row['verdict'].upper()}: {row['claim']} {row['ours']}{takes}"
+    # All claims are judged, as by the command, so that p is corrected for the same number of them.
+    frame = judge_all(Study(results))
+    about = frame["figure"].isin(list(figures)) & (frame["verdict"] != "not run")
+    for row in frame[about].to_dict("records"):
+        line = f"{row['figure']} {row['verdict'].upper()}: {row['claim']} {row['ours']}"
+        if decided(row["verdict"]) and not row["survives"]:
+            line += f"; it does not survive the correction for the claims judged (p = {row['p_holm']:.2g})"
+        yield line + (f"; to decide it: {row['takes']}" if row["takes"] else "")

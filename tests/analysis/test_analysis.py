@@ -119,7 +119,6 @@ class TestNetworks:
         (network,) = sweep.networks_frame().to_dict("records")
         assert (network["status"], network["max_n"], network["epochs"]) == ("failed", 3, 6)
 
-
     def test_networks_with_and_without_confirmation_are_not_alike(self, sweep):
         sweep.add(config='{"training": {"confirm": {}}}')
         sweep.add(config="{}")
