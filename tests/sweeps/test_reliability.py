@@ -295,7 +295,7 @@ from typing import Literal
 
 import tsrnn
 from sweeps.engine.grid import with_tau
-from sweeps.engine.runner import Sweep, main
+from sweeps.engine.runner import Axes, Sweep, main
 from tsrnn.config import SGD
 from tsrnn.tasks import Parity
 
@@ -310,7 +310,7 @@ class Unlucky(tsrnn.BitTask):
         raise RuntimeError("out of luck")
 
 
-def grid(base, options):
+def grid(base, axes):
     base = replace(base, task=Parity(), end=replace(base.end, max_epochs=3))
     yield base
     yield replace(base, task=Unlucky())
@@ -318,7 +318,7 @@ def grid(base, options):
 
 
 if __name__ == "__main__":
-    main(Sweep(name="faults", doc="Faults.", grid=grid))
+    main(Sweep(name="faults", doc="Faults.", axes=Axes(), grid=grid))
 """
 
 
