@@ -213,7 +213,9 @@ def claim_lines(row: Mapping[Hashable, Any]) -> list[str]:
         lines.append(f"below the paper's: {row['below']}")
     if row["takes"]:
         lines.append(f"to decide it: {row['takes']}")
-    return [*lines, f"rule: {row['rule']}", f"size: {row['interest']}"]
+    planned = row["planned"]
+    enough = f" {planned:.0f} networks of each kind decide it in four of five studies." if planned == planned else ""
+    return [*lines, f"rule: {row['rule']}", f"size: {row['interest']}{enough}"]
 
 
 _COLOURS: Final = {"reproduced": "green", "contradicted": "red", "inconclusive": "yellow", "not run": "dim"}

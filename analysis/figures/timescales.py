@@ -128,12 +128,12 @@ def draw_distribution(found: Distribution) -> Drawing:
 
 
 class Examples(NamedTuple):
-    """Autocorrelations of one neuron a curriculum.
+    """Autocorrelations of one neuron a curriculum and N.
 
     Attributes:
         autocorrelations: one row a network, neuron and lag: curriculum, network_id, n, neuron, lag, autocorrelation.
-        fits: one row a curriculum: network_id, n, neuron, and of its row of `timescales` status, tau_net, tau_fast,
-            weight_slow, amplitude.
+        fits: one row a curriculum and N: network_id, n, neuron, and of its row of `timescales` status, tau_net,
+            tau_fast, weight_slow, amplitude.
     """
 
     autocorrelations: pd.DataFrame
@@ -141,20 +141,20 @@ class Examples(NamedTuple):
 
 
 def choose_examples(networks: pd.DataFrame, timescales: pd.DataFrame) -> pd.DataFrame:
-    """Choose for each curriculum the neuron with the median tau_net of the network with the smallest seed.
+    """Choose for each curriculum and N the neuron with the median tau_net of the network with the smallest seed.
 
     Args:
         networks: rows of `Study.networks`.
-        timescales: rows of one method, of neurons, at one N.
+        timescales: rows of one method, of neurons, at the N to show.
 
     Returns:
-        One row a curriculum: the columns `Examples.fits` has.
+        One row a curriculum and N: the columns `Examples.fits` has.
     """
     columns = ["status", "tau_net", "tau_fast", "weight_slow", "amplitude"]
     rows = networks[["curriculum", "seed", "network_id"]].merge(timescales, on="network_id")
     rows = rows[rows["tau_net"] > 1]
     chosen = []
-    for _, group in rows.groupby("curriculum"):
+    for _, group in rows.groupby(["curriculum", "n"]):
         own = group[group["seed"] == group["seed"].min()].sort_values(["tau_net", "neuron"])
         chosen.append(own.iloc[[(len(own) - 1) // 2]])
     frame = pd.concat(chosen) if chosen else rows
@@ -182,23 +182,27 @@ def fitted(lags: "np.ndarray[Any, Any]", fit: "pd.Series[Any]") -> "np.ndarray[A
 
 
 def draw_examples(found: Examples) -> Drawing:
-    """Draw a panel a curriculum: dots, and the fit as a line."""
-    figure, grid = style.panels(len(found.fits), sharey=True)
-    fits = found.fits.set_index("curriculum", drop=False)
-    for axes, (_, fit) in zip(grid[0], fits.loc[style.ordered(fits["curriculum"])].iterrows(), strict=True):
-        shade = style.colour(fit["curriculum"])
-        of_network = found.autocorrelations["network_id"] == fit["network_id"]
-        rows = found.autocorrelations[of_network & (found.autocorrelations["neuron"] == fit["neuron"])]
-        style.dots(axes, rows["lag"], rows["autocorrelation"], shade, s=10)
-        lags = np.linspace(0, max(rows["lag"], default=1), 200)
-        axes.plot(lags, fitted(lags, fit), color="#222222", linewidth=1)
-        axes.set_title(f"{style.word(fit['curriculum'])}, N = {fit['n']}")
-        fast = f"\n$τ_{{fast}}$ = {fit['tau_fast']:.1f}" if fit["status"] == "double" else ""
-        note = f"neuron {fit['neuron']}\n$τ_{{net}}$ = {fit['tau_net']:.1f}{fast}"
-        axes.text(0.97, 0.95, note, transform=axes.transAxes, ha="right", va="top", fontsize=7)
+    """Draw a panel a curriculum: for each N the dots of one neuron, and its fit as a line; N as the shade."""
+    curricula, ns = style.ordered(found.fits["curriculum"]), sorted(found.fits["n"].unique())
+    shades = dict(zip(ns, style.shades(len(ns)), strict=True))
+    figure, grid = style.panels(len(curricula), sharey=True)
+    for axes, curriculum in zip(grid[0], curricula, strict=True):
+        notes = []
+        for _, fit in found.fits[found.fits["curriculum"] == curriculum].sort_values("n").iterrows():
+            rows = found.autocorrelations
+            for key in ("network_id", "n", "neuron"):
+                rows = rows[rows[key] == fit[key]]
+            style.dots(axes, rows["lag"], rows["autocorrelation"], shades[fit["n"]], s=10)
+            lags = np.linspace(0, max(rows["lag"], default=1), 200)
+            axes.plot(lags, fitted(lags, fit), color=shades[fit["n"]], linewidth=1)
+            fast = f", $τ_{{fast}}$ = {fit['tau_fast']:.1f}" if fit["status"] == "double" else ""
+            notes.append(f"N = {fit['n']}: $τ_{{net}}$ = {fit['tau_net']:.1f}{fast}")
+        axes.set_title(style.word(curriculum))
+        axes.text(0.97, 0.95, "\n".join(notes), transform=axes.transAxes, ha="right", va="top", fontsize=7)
         axes.set_xlabel("lag (time steps)")
         style.whole(axes.xaxis)
     grid[0][0].set_ylabel("autocorrelation")
+    style.legend(figure, {f"N = {n}": {"color": shades[n], "linewidth": 2} for n in ns})
     return figure
 
 
@@ -253,10 +257,11 @@ def _figure(study: Study, words: Words, frame: Frame, draw: Any) -> Figure:
 def figure_5a(study: Study) -> Figure:
     """Figure 5a: autocorrelations of example neurons, and their fits."""
     chosen = cohort(study, _PARITY, "curriculum in ['single', 'multi']")
-    n = shared(_measured(study, chosen), LARGE)
+    measured = _measured(study, chosen)
+    ns = sorted({n for wanted in (SMALL, LARGE) if (n := shared(measured, wanted)) is not None})
     fits = choose_examples(
         chosen.networks,
-        study.load(TIMESCALES, where=[*timescales.NEURONS["timescales"], ("n", "==", n or 0)]),
+        study.load(TIMESCALES, where=[*timescales.NEURONS["timescales"], ("n", "in", ns or [0])]),
     )
     frame = Frame(
         ("curriculum",),
@@ -264,15 +269,16 @@ def figure_5a(study: Study) -> Figure:
         where={
             "autocorrelations": [
                 ("network_id", "in", sorted(fits["network_id"]) or [""]),
-                ("n", "==", int(n or 0)),
+                ("n", "in", ns or [0]),
                 ("neuron", "in", sorted(set(map(int, fits["neuron"]))) or [-2]),
             ]
         },
     )
     found = compute_examples(fits, frame.rows(study, chosen.networks))
-    caption = f"""Autocorrelation (dots) of one neuron of one network of each curriculum, at N = {n}, and the
-        exponentials that the paper's method fitted and chose (lines). Of the network with the smallest seed it is the
-        neuron with the median tau_net among those above 1. n = {len(fits)} neurons."""
+    caption = f"""Autocorrelation (dots) of one neuron of one network of each curriculum, at the N nearest to the
+        paper's 5 and 30 that both curricula have, and the exponentials that the paper's method fitted and chose
+        (lines). Of the network with the smallest seed it is the neuron with the median
+        tau_net among those above 1. n = {len(fits)} neurons."""
     return make(
         study,
         Words("5a", "Autocorrelation of example neurons, N-parity", caption),
