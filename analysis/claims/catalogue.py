@@ -10,6 +10,7 @@ from typing import Final
 import pandas as pd
 
 from analysis.claims import measures as of
+from analysis.claims import pace
 from analysis.claims.criteria import OUTCOMES
 from analysis.claims.effects import interests
 from analysis.claims.evidence import Evidence, Measure
@@ -73,19 +74,19 @@ def _claim(
 def _far(id: str, cell: Cell, paper: str, interest: str) -> Claim:
     names = {"parity": "parity", "dms": "DMS"}
     text = f"{str(cell.curriculum).capitalize()}-head networks get to N {paper} in {names[str(cell.task)]}."
-    return _claim(id, "3b", text, f"N {paper}", interest, Mean, (of.furthest_within(cell, _CURRICULA),))
+    return _claim(id, "3b", text, f"N {paper}", interest, Mean, (pace.furthest_within(cell, _CURRICULA),))
 
 
 def _further(id: str, figure: str, text: str, paper: str, interest: str, less: Cell, more: Cell, needs: str) -> Claim:
     """Return the claim that one cell gets further in N than another."""
-    return _claim(id, figure, text, paper, interest, Ratio, (of.furthest(less, needs), of.furthest(more, needs)))
+    return _claim(id, figure, text, paper, interest, Ratio, (pace.furthest(less, needs), pace.furthest(more, needs)))
 
 
 def _slower(id: str, figure: str, text: str, paper: str, interest: str, fast: Cell, slow: Cell, needs: str) -> Claim:
     """Return the claim that one cell needs more training to a common N than another."""
     size = interests()[interest]
     pair = tuple(
-        of.until_common(one, (other,), needs, least=size.least, paper=size.n)
+        pace.until_common(one, (other,), needs, least=size.least, paper=size.n)
         for one, other in ((fast, slow), (slow, fast))
     )
     return _claim(id, figure, text, paper, interest, Ratio, pair)
@@ -229,15 +230,15 @@ def _claims() -> list[Claim]:
         _claim(
             "3a-slow", "3a", "Without a curriculum parity is learned slowly beyond N of about 10.",
             "slow beyond N = 10", "alone-slow", Ratio,
-            (of.alone("parity", range(2, 11), _ALONE), of.alone("parity", range(11, 102), _ALONE)),
+            (pace.alone("parity", range(2, 11), _ALONE), pace.alone("parity", range(11, 102), _ALONE)),
         ),
         _claim(
             "S13-easy", "S13", "Without a curriculum DMS is easy up to N = 10.", "1 to 2 epochs", "alone-easy", Mean,
-            (of.alone("dms", range(2, 11), _ALONE),),
+            (pace.alone("dms", range(2, 11), _ALONE),),
         ),
         _claim(
             "S13-fails", "S13", "Without a curriculum DMS fails completely above N = 20.",
-            "none solved in 50 epochs", "alone-fails", Share, (of.solved_alone("dms", range(21, 102), _ALONE),),
+            "none solved in 50 epochs", "alone-fails", Share, (pace.solved_alone("dms", range(21, 102), _ALONE),),
         ),
         _far("3b-parity-single", _SINGLE, "about 35", "far-35"),
         _far("3b-parity-multi", _MULTI, "about 100", "far-100"),
@@ -481,7 +482,7 @@ def _claims() -> list[Claim]:
             _claim(
                 f"S15-{kind}", "S15", f"{name}: training to N takes longer without a curriculum than under multi-head.",
                 "multi the fastest for every architecture", "faster", Ratio,
-                tuple(of.until_alone(Cell(curriculum=c, architecture=kind), _GATED) for c in ("multi", "none")),
+                tuple(pace.until_alone(Cell(curriculum=c, architecture=kind), _GATED) for c in ("multi", "none")),
             )
             for kind, name in (("leaky", "Leaky RNN"), ("gru", "GRU"), ("lstm", "LSTM"))
         ),
@@ -508,17 +509,17 @@ def _claims() -> list[Claim]:
         ),
         _claim(
             "S18-order", "S18", "Trained on all N at once, networks solve the smaller N first.",
-            "a curriculum emerges", "smaller-first", Mean, (of.solving_order(_ALL),),
+            "a curriculum emerges", "smaller-first", Mean, (pace.solving_order(_ALL),),
         ),
         _claim(
             "S18-more", "S18", "With more heads at once the same N is solved faster (N = 2 to 20 against 2 to 10).",
             "more heads faster", "faster", Ratio,
-            tuple(of.until_n(Cell(curriculum=f"all-{m}"), 10, _ALL) for m in (20, 10)),
+            tuple(pace.until_n(Cell(curriculum=f"all-{m}"), 10, _ALL) for m in (20, 10)),
         ),
         _claim(
             "S18-slower", "S18", "All heads at once are slower to N = 10 than the explicit curriculum.",
             "slower than multi-head", "faster", Ratio,
-            (of.until_n(_MULTI, 10, _CURRICULA), of.until_n(Cell(curriculum="all-20"), 10, _ALL)),
+            (pace.until_n(_MULTI, 10, _CURRICULA), pace.until_n(Cell(curriculum="all-20"), 10, _ALL)),
         ),
         _differ(
             "S19-single", "S19", "Weaker inhibition makes single-head networks explode, more than multi-head ones.",

@@ -6,213 +6,21 @@ largest that enough networks of every cell that is compared have.
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from analysis.claims.evidence import ALONE_BUDGET, Evidence, Measure, Sample, at_ceiling, cut_short, ended
+from analysis.claims.evidence import Evidence, Measure, Sample
 from analysis.data.cell import Cell
-from analysis.quantities import connectivity, interventions, pace, time_steps
+from analysis.quantities import connectivity, interventions, time_steps
 from analysis.quantities.base import TIMESCALES_COMMAND, Quantity
-
-ENOUGH: Final = 0.75
-"""A common N is the largest that this part of the networks of every cell compared has solved: six of eight."""
 
 KNEE: Final = 20
 """The N up to which, and beyond which, the paper fits lines to dimensionality (figure S20)."""
 
 PAPER_HIDDEN: Final = 500
-
-
-# How far, and how fast.
-
-
-def furthest(cell: Cell, needs: str) -> Measure:
-    """The largest N solved by the networks that have ended; a lower bound for those that might have got further.
-
-    Might have: who ended at a budget below the paper's, or at the largest N of its run. Networks that solved nothing
-    count as N = 1; diverged ones as far as they came.
-    """
-
-    def take(evidence: Evidence) -> Sample:
-        networks = evidence.cell(cell)
-        own = ended(networks).set_index("network_id", drop=False)
-        bounds = cut_short(own) | at_ceiling(own)
-        values = own["max_n"].astype(float).clip(lower=1)
-        return Sample(values, bounds, blocked=_waiting(networks, own), below=_budget(own))
-
-    return Measure(f"largest N solved by {cell.words}", needs, take)
-
-
-def furthest_within(cell: Cell, needs: str) -> Measure:
-    """The largest N solved within the paper's budget and up to its N = 101, for claims of how far networks get."""
-
-    def take(evidence: Evidence) -> Sample:
-        networks = evidence.cell(cell)
-        own = ended(networks).set_index("network_id", drop=False)
-        values = own["max_n"].astype(float)
-        return Sample(values, cut_short(own), blocked=_waiting(networks, own), below=_budget(own))
-
-    return Measure(f"largest N solved by {cell.words}", needs, take)
-
-
-def until_common(cell: Cell, others: Collection[Cell], needs: str, *, least: int, paper: int) -> Measure:
-    """Training until the largest N that three quarters of the networks of every cell compared solved.
-
-    In the paper's epochs; a lower bound for networks that have not solved it.
-
-    Args:
-        cell: the networks.
-        others: the cells they are compared with.
-        needs: the command that makes the results.
-        least: below this N the comparison decides nothing.
-        paper: as far as the paper's networks got.
-    """
-
-    def take(evidence: Evidence) -> Sample:
-        every = [evidence.cell(c) for c in (cell, *others)]
-        n = min((_reached_by_enough(networks) for networks in every), default=0)
-        if n < 2 and len(every[0]):
-            values = every[0].set_index("network_id")["max_n"].astype(float)
-            return Sample(
-                values, blocked="three quarters of the networks of each cell share no N that they have solved"
-            )
-        found = _until(evidence, every[0], n)
-        below = f"the paper's networks got to N = {paper}" if n < paper else ""
-        if n < least:
-            blocked = f"N = {n} is the largest common one; the claim is judged from N = {least} on"
-            return replace(found, blocked=blocked, takes=f"networks that have solved N = {least}", below=below)
-        return replace(found, below=below)
-
-    return Measure(f"training until a common N of {cell.words}", needs, take)
-
-
-def until_alone(cell: Cell, needs: str) -> Measure:
-    """Training until one N, in the paper's epochs: the largest N trained alone that the curriculum reached too.
-
-    Under a curriculum all training before counts. A lower bound for networks that have not solved it.
-
-    Args:
-        cell: its curriculum is "none" for the networks that were trained on that N alone.
-        needs: the command that makes the results.
-    """
-
-    def take(evidence: Evidence) -> Sample:
-        alone = replace(cell, curriculum=None).select(evidence.networks)
-        alone = alone[alone["curriculum"].str.startswith("none-")]
-        reached = _reached_by_enough(evidence.cell(replace(cell, curriculum="multi")))
-        ns = sorted({int(str(name).split("-")[1]) for name in alone["curriculum"]})
-        chosen = [n for n in ns if n <= reached] or ns[:1]
-        if not chosen:
-            return Sample()
-        n = chosen[-1]
-        name = f"none-{n}" if cell.curriculum == "none" else cell.curriculum
-        return _until(evidence, ended(evidence.cell(replace(cell, curriculum=name))), n)
-
-    words = "without a curriculum" if cell.curriculum == "none" else str(cell.curriculum)
-    kind = "leaky RNN" if cell.architecture == "leaky" else str(cell.architecture).upper()
-    return Measure(f"training until N of {kind} {words}", needs, take)
-
-
-def until_n(cell: Cell, n: int, needs: str) -> Measure:
-    """Training until N = `n` was solved, in the paper's epochs; a lower bound for networks that have not solved it."""
-
-    def take(evidence: Evidence) -> Sample:
-        return _until(evidence, evidence.cell(cell), n)
-
-    return Measure(f"training until N = {n} of {cell.words}", needs, take)
-
-
-def alone(task: str, ns: range, needs: str) -> Measure:
-    """Training of networks without a curriculum until they solved their N, N pooled; a lower bound for who did not."""
-
-    def take(evidence: Evidence) -> Sample:
-        networks = _alone(evidence, task, ns)
-        own = ended(networks).set_index("network_id", drop=False)
-        return Sample(own["sequences"].astype(float), own["max_n"] == 0, _ns(own), _waiting(networks, own))
-
-    return Measure(f"training of {task} without curriculum, N {_span(ns)}", needs, take)
-
-
-def solved_alone(task: str, ns: range, needs: str) -> Measure:
-    """Which networks without a curriculum solved their N within the paper's budget, N pooled: 1 or 0."""
-
-    def take(evidence: Evidence) -> Sample:
-        networks = _alone(evidence, task, ns)
-        own = ended(networks).set_index("network_id", drop=False)
-        solved = (own["max_n"] > 0) & (own["sequences"] <= ALONE_BUDGET)
-        # Without more training it is not known whether they would have solved it within the paper's budget.
-        open_still = cut_short(own, ALONE_BUDGET) & (own["max_n"] == 0)
-        blocked = f"{int(open_still.sum())} networks had less than the paper's 50 epochs" if open_still.any() else ""
-        takes = f"a budget of {ALONE_BUDGET:g} of the paper's epochs" if blocked else ""
-        return Sample(solved.astype(float), None, _ns(own), blocked or _waiting(networks, own), takes)
-
-    return Measure(f"share of {task} networks that solve N {_span(ns)} without curriculum", needs, take)
-
-
-def solving_order(needs: str) -> Measure:
-    """Spearman's correlation between N and the epoch it was solved in, of networks with all heads from the start."""
-
-    def take(evidence: Evidence) -> Sample:
-        networks = Cell(curriculum=None).select(evidence.networks)
-        networks = networks[networks["curriculum"].str.startswith("all-")]
-        rows = evidence.rows(pace.epoch_solved, networks)
-        return Sample(_by_network(rows, lambda own: _spearman(own["n"], own["value"])))
-
-    return Measure("correlation (Spearman) of N and the epoch it is solved in, all heads at once", needs, take)
-
-
-def _until(evidence: Evidence, networks: pd.DataFrame, n: int) -> Sample:
-    rows = evidence.rows(pace.sequences_until, networks)
-    solved = rows[rows["n"] == n].set_index("network_id")["value"]
-    trained = networks.set_index("network_id")["sequences"].astype(float)
-    values = solved.reindex(trained.index).fillna(trained)
-    # A network that has not trained yet says nothing.
-    bounds = ~pd.Series(trained.index.isin(solved.index), index=trained.index)
-    kept = values > 0
-    return Sample(values[kept], bounds[kept], f"N = {n}")
-
-
-def _reached_by_enough(networks: pd.DataFrame) -> int:
-    """Return the largest N that three quarters of the networks have solved; 0 where there is none."""
-    if networks.empty:
-        return 0
-    ordered = sorted((int(n) for n in networks["max_n"]), reverse=True)
-    return ordered[math.ceil(ENOUGH * len(ordered)) - 1]
-
-
-def _alone(evidence: Evidence, task: str, ns: range) -> pd.DataFrame:
-    networks = Cell(task=task, curriculum=None).select(evidence.networks)
-    names = {f"none-{n}" for n in ns}
-    return networks[networks["curriculum"].isin(names)]
-
-
-def _ns(networks: pd.DataFrame) -> str:
-    ns = sorted({int(str(name).split("-")[1]) for name in networks["curriculum"]})
-    return f"N = {', '.join(map(str, ns))}" if ns else ""
-
-
-def _span(ns: range) -> str:
-    return f"up to {ns[-1]}" if ns[0] == 2 else f"from {ns[0]} on"
-
-
-def _waiting(networks: pd.DataFrame, own: pd.DataFrame) -> str:
-    """Return in words how many networks have not ended; "" where all have."""
-    running = len(networks) - len(own)
-    return f"{running} of {len(networks)} networks have not ended" if running and len(own) else ""
-
-
-def _budget(own: pd.DataFrame) -> str:
-    """Return in words that networks ended at a smaller budget than the paper's; "" where none did."""
-    short = own[cut_short(own)]
-    if short.empty:
-        return ""
-    return f"budget of {short['sequences'].max():.3g} of the paper's 1000 epochs"
-
-
-# Curves over N.
 
 
 @dataclass(frozen=True)
@@ -503,7 +311,7 @@ def _over_n(
 ) -> Measure:
     def take(evidence: Evidence) -> Sample:
         rows = curve.rows(evidence, evidence.cell(cell)).sort_values("n")
-        return _sample(rows, _by_network(rows, value), least, paper, points, curve)
+        return _sample(rows, by_network(rows, value), least, paper, points, curve)
 
     return Measure(f"{curve.words}: {words}, {cell.words}", _needs(curve, needs), take)
 
@@ -534,7 +342,7 @@ def _needs(curve: Curve, sweep: str) -> str:
     return f"{sweep}, then {curve.quantity.needs}" if curve.quantity.needs else sweep
 
 
-def _by_network(rows: pd.DataFrame, value: Callable[[pd.DataFrame], float]) -> "pd.Series[float]":
+def by_network(rows: pd.DataFrame, value: Callable[[pd.DataFrame], float]) -> "pd.Series[float]":
     """Return a value of each network's rows; networks for which it is not known are left out."""
     found = {str(network_id): value(own) for network_id, own in rows.groupby("network_id")}
     return pd.Series(found, dtype="float64").dropna()
@@ -549,7 +357,8 @@ def _line(rows: pd.DataFrame) -> float:
     return float(centred @ rows["value"].to_numpy(dtype=float) / (centred @ centred))
 
 
-def _spearman(a: "pd.Series[Any]", b: "pd.Series[Any]") -> float:
+def spearman(a: "pd.Series[Any]", b: "pd.Series[Any]") -> float:
+    """Return Spearman's correlation; NaN where there are fewer than three values or one of the two does not vary."""
     if a.nunique() < 3 or b.nunique() < 2:
         return math.nan
     return float(a.corr(b, method="spearman"))
