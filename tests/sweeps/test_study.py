@@ -221,7 +221,8 @@ class TestAll:
         study = start_all(tmp_path)
         sweep = wait_for_child(study.pid)
         study.send_signal(number)
-        _, errors = study.communicate(timeout=60)
+        # A signal in the first moments of a process may be lost: the sweep then ends by itself, and no other begins.
+        _, errors = study.communicate(timeout=180)
         assert study.returncode == 128 + number
         assert errors.count("== ") == 1
         assert not Path(f"/proc/{sweep}").exists()
