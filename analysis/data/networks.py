@@ -51,10 +51,10 @@ def describe(runs: pd.DataFrame, outcomes: pd.DataFrame, epochs: pd.DataFrame, s
     Returns:
         One row a network of `runs`, with its columns; those that older results lack are filled from the configuration.
         In addition: `status`; `max_n`, the largest N solved so far (0 where none was); `epochs` trained so far;
-        `sequences` trained so far, in the paper's epochs of 153,600; `budget`, the most that it may train, in the same
-        unit; `limit`, the N at which it is done; `max_seconds`; `settings`: how it was trained beside the columns of
-        `analysis.data.cell.TRAINING`, such as "solved_weight=0.5"; `usual_slope`, whether its leaky ReLU has the slope
-        of its preset; and `replicate`: networks that share it are the same run with other end rules.
+        `sequences` trained so far, in the paper's epochs of 153,600; `limit`, the N at which it is done; `settings`:
+        how it was trained beside the columns of `analysis.data.cell.TRAINING`, such as "training.solved_weight=0.5";
+        `usual_slope`, whether its leaky ReLU has the slope of its preset; and `replicate`: networks that share it are
+        the same run with other end rules.
     """
     frame = completed(runs).set_index("network_id", drop=False)
     derived = [_derived(config) for config in _configs(runs)]
@@ -102,7 +102,7 @@ def completed(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 _DTYPES: Final = {"string": "str", "int64": "int64", "float64": "float64"}
-_DERIVED: Final = ("settings", "budget", "limit", "max_seconds", "replicate")
+_DERIVED: Final = ("settings", "limit", "replicate")
 
 
 def _configs(runs: pd.DataFrame) -> list[RunConfig]:
@@ -119,10 +119,8 @@ def _configs(runs: pd.DataFrame) -> list[RunConfig]:
 
 
 def _derived(config: RunConfig) -> tuple[object, ...]:
-    end = config.end
-    budget = end.max_epochs * config.training.steps_per_epoch * config.training.batch_size / PAPER_EPOCH
     replicate = replace(config, end=_widest(config)).network_id
-    return _settings(config), budget, _limit(config), end.max_seconds, replicate
+    return _settings(config), _limit(config), replicate
 
 
 def _widest(config: RunConfig) -> EndRules:

@@ -7,7 +7,7 @@ the query that a figure shows.
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from textwrap import dedent
 from typing import Any, Final, Protocol
@@ -51,7 +51,6 @@ class Quantity:
         function: from frames of tables to rows with the columns of the key and `value`.
         needs: the command that fills its tables; "" where a sweep does.
         where: by a table's name, the rows that are read.
-        settings: further arguments of the function.
         per_neuron: it is what one neuron does, and so depends on how many there are.
     """
 
@@ -61,22 +60,16 @@ class Quantity:
     function: Callable[..., pd.DataFrame]
     needs: str = ""
     where: Mapping[str, Sequence[Where]] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
     per_neuron: bool = False
 
-    def __call__(self, *frames: pd.DataFrame, **settings: Any) -> pd.DataFrame:
+    def __call__(self, *frames: pd.DataFrame) -> pd.DataFrame:
         """Apply the function to frames, so that a quantity's source can be called by its name."""
-        return self.function(*frames, **{**self.settings, **settings})
-
-    def with_settings(self, words: str, label: str | None = None, **settings: Any) -> "Quantity":
-        """Return the quantity with settings of its function, and with words that say them."""
-        return replace(self, words=words, label=label or self.label, settings={**self.settings, **settings})
+        return self.function(*frames)
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:
         """The tables it is computed from, in the order of the function's arguments."""
-        parameters = inspect.signature(self.function).parameters.values()
-        return tuple(BY_NAME[p.name] for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY)
+        return tuple(BY_NAME[name] for name in inspect.signature(self.function).parameters)
 
     def rows(self, tables: Tables) -> pd.DataFrame:
         """Return the values in some results: the key's columns, `network_id` first, and `value`; known ones alone.
@@ -105,8 +98,7 @@ class Quantity:
     @property
     def call(self) -> str:
         """The call of the function, with tables by their names."""
-        settings = [f"{name}={value!r}" for name, value in self.settings.items()]
-        return f"{self.function.__name__}({', '.join([*(table.name for table in self.tables), *settings])})"
+        return f"{self.function.__name__}({', '.join(table.name for table in self.tables)})"
 
 
 def quantity(
@@ -128,6 +120,6 @@ def quantity(
     """
 
     def make(function: Callable[..., pd.DataFrame]) -> Quantity:
-        return Quantity(function.__name__, words, label, function, needs, where or {}, {}, per_neuron)
+        return Quantity(function.__name__, words, label, function, needs, where or {}, per_neuron)
 
     return make
