@@ -3,11 +3,8 @@
 import logging
 import os
 import secrets
-import shutil
 import signal
-import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +27,7 @@ from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.grid import title
 from sweeps.engine.options import Execution
 from sweeps.engine.progress import Progress
+from sweeps.engine.scratch import scratch
 from sweeps.engine.shared import marked, require_shared
 from sweeps.engine.trainable import PopulationTrainable
 from tsrnn.command_line import fail
@@ -37,7 +35,6 @@ from tsrnn.config import Library, RunConfig
 from tsrnn.distributed import ray_internals
 from tsrnn.distributed.discovery import find
 from tsrnn.io.files import Location, write_atomically
-from tsrnn.io.lock import FolderLock, LockedError
 from tsrnn.io.store import Store
 from tsrnn.plugins import files_of
 
@@ -46,7 +43,6 @@ RETRIES: Final = 2
 # A trial that fails for good is reported at the end, with its traceback in a file.
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 _GPU_SHARE: Final = 0.25
-_SCRATCH: Final = "tsrnn-"
 _NICENESS: Final = "RAY_worker_niceness"
 _PASSED_ON: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 
@@ -193,22 +189,6 @@ def _unless_ray_dies(console: Console) -> Iterator[None]:
     finally:
         ended.set()
         watcher.join()
-
-
-@contextmanager
-def scratch() -> Iterator[str]:
-    """Make a temporary folder, and remove those that killed programs left: nobody holds their locks."""
-    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*/_lock"):
-        with suppress(LockedError, OSError), FolderLock(left.parent) as lock:
-            # One that was made just now may be about to be locked.
-            if left.stat().st_mtime < time.time() - 60 and lock.acquire():
-                shutil.rmtree(left.parent, ignore_errors=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=_SCRATCH, ignore_cleanup_errors=True) as folder,
-        FolderLock(Path(folder)) as lock,
-    ):
-        lock.acquire()
-        yield folder
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 # Before Tune: it sets what Tune reads when it is imported.
-from sweeps.engine.cluster import RETRIES, Resources, scratch  # isort: skip
+from sweeps.engine.cluster import RETRIES, Resources  # isort: skip
 import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from sweeps.engine.errors import SweepError
+from sweeps.engine.scratch import scratch
 from sweeps.engine.shared import marked, require_shared
 from sweeps.search.candidate import Candidate, Question, score
 from sweeps.search.space import Parameters, suggest

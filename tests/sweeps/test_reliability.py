@@ -242,25 +242,6 @@ def test_a_network_that_diverges_keeps_the_checkpoint_of_the_epoch_before(tmp_pa
     assert verify(["verify", str(folder.path)]) == 0
 
 
-class TestScratch:
-    def test_what_killed_programs_left_is_removed(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-        for name in ("tsrnn-dead", "tsrnn-alive", "tsrnn-new", "tsrnn-foreign", "other-dead"):
-            (tmp_path / name).mkdir()
-            (tmp_path / name / "state.json").write_text("{}")
-            if name != "tsrnn-foreign":
-                (tmp_path / name / "_lock").touch()
-            if "new" not in name:
-                os.utime(tmp_path / name / ("_lock" if "foreign" not in name else "state.json"), (0, 0))
-        with FolderLock(tmp_path / "tsrnn-alive") as alive:
-            alive.acquire()
-            os.utime(alive.path, (0, 0))
-            with _cluster.scratch() as ours:
-                found = {path.name for path in tmp_path.iterdir()}
-                assert found == {"tsrnn-alive", "tsrnn-new", "tsrnn-foreign", "other-dead", Path(ours).name}
-        assert not Path(ours).exists()
-
-
 class TestToken:
     def test_nobody_else_can_read_it(self, tmp_path):
         path = tmp_path / ".ray" / "auth_token"

@@ -90,10 +90,11 @@ class LocalPath(PosixPath):
         """Lock this file by flock; see `Location.lock`.
 
         The kernel takes the lock back however its holder ends: kill -9 and a power cut leave the file, which locks
-        nothing. On NFS it holds between machines where the server locks files, as usual.
+        nothing. On NFS it holds between machines where the server locks files, as usual. A link is not followed: what
+        it points to would be overwritten.
         """
         self.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self, os.O_RDWR | os.O_CREAT, 0o666)
+        file = os.open(self, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(file, 0)

@@ -1,0 +1,72 @@
+"""A temporary folder for Tune, and the removal of those that killed programs left.
+
+The folder of temporary files belongs to everybody on the machine: what lies there may be another user's link to a file
+of this one. Nothing there is followed, and only what this user alone can write is touched.
+"""
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from tsrnn.io.lock import FolderLock
+
+_PREFIX: Final = "tsrnn-"
+_LOCK: Final = "_lock"
+_YOUNG: Final = 60.0
+"""Seconds for which a folder that nobody has locked may be about to be locked."""
+
+
+@contextmanager
+def scratch() -> Iterator[str]:
+    """Make a temporary folder, and remove those that killed programs left: nobody holds their locks."""
+    _remove_left(Path(tempfile.gettempdir()))
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder,
+        FolderLock(Path(folder), _LOCK.removeprefix("_")) as lock,
+    ):
+        lock.acquire()
+        yield folder
+
+
+def _remove_left(temporary: Path) -> None:
+    """Remove this user's folders that no process holds any more."""
+    try:
+        found = sorted(path for path in temporary.iterdir() if path.name.startswith(_PREFIX))
+    except OSError:
+        return
+    for folder in found:
+        with suppress(OSError):
+            _remove_unless_held(folder)
+
+
+def _remove_unless_held(folder: Path) -> None:
+    """Remove a folder that this user alone can write, and nobody has locked.
+
+    Raises:
+        OSError: it is a link, is locked, or has no lock; it is as it was.
+    """
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        made = os.fstat(directory)
+        if made.st_uid != os.geteuid() or stat.S_IMODE(made.st_mode) != 0o700:  # as tempfile makes it
+            return
+        lock = os.open(_LOCK, os.O_RDWR | os.O_NOFOLLOW, dir_fd=directory)
+        try:
+            found = os.fstat(lock)
+            if not stat.S_ISREG(found.st_mode) or found.st_mtime > time.time() - _YOUNG:
+                return
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # rmtree follows no link below the folder; that the name still means this folder is asked here.
+            if os.path.samestat(os.lstat(folder), made):
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
+    finally:
+        os.close(directory)
