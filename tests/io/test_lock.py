@@ -76,12 +76,16 @@ def test_a_child_does_not_inherit_it(tmp_path):
     child.wait()
 
 
-def test_a_file_system_without_locks(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_is_told_of_once(tmp_path, monkeypatch, capsys):
     def refuse(*_: object) -> None:
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert not FolderLock(tmp_path).acquire()
+    assert not FolderLock(tmp_path, "other").acquire()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"warning: {tmp_path}: its file system has no locks (Operation not supported)" in said
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

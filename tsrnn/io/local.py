@@ -7,6 +7,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PosixPath
@@ -16,6 +17,8 @@ from tsrnn.io.location import AlreadyLocked
 
 _NO_LOCKS: Final = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _NO_LINKS: Final = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP}
+# What file systems answer that cannot sync a folder, or users who may write in one and not read it.
+_NO_FOLDER_SYNC: Final = {errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM}
 
 
 class LocalPath(PosixPath):
@@ -33,7 +36,8 @@ class LocalPath(PosixPath):
         begins with "_": readers of Parquet folders ignore what a killed process leaves.
 
         Raises:
-            OSError: the folder cannot be made or written; the file is as it was, and no temporary file is left.
+            OSError: the folder cannot be made or written; the file is as it was, and no temporary file is left. Or the
+                folder cannot be synced: then the message says that the new content is in place.
         """
 
         def fill(temporary: Path) -> None:
@@ -61,7 +65,7 @@ class LocalPath(PosixPath):
 
     def _put(self, fill: Callable[[Path], None]) -> None:
         """Give this name to a temporary file that `fill` makes."""
-        self.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(self.parent)
         temporary = self.with_name(f"_{self.name}.{os.getpid()}.{secrets.token_hex(4)}")
         try:
             fill(temporary)
@@ -69,12 +73,12 @@ class LocalPath(PosixPath):
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        # Without this a power cut may undo the rename.
-        descriptor = os.open(self.parent, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            _sync_folder(self.parent)
+        except OSError as error:
+            raise OSError(
+                error.errno, f"{error.strerror}: the new content is in place, but a power cut may undo it", str(self)
+            ) from error
 
     @contextmanager
     def as_file(self) -> Iterator[Path]:
@@ -91,9 +95,9 @@ class LocalPath(PosixPath):
 
         The kernel takes the lock back however its holder ends: kill -9 and a power cut leave the file, which locks
         nothing. On NFS it holds between machines where the server locks files, as usual. A link is not followed: what
-        it points to would be overwritten.
+        it points to would be overwritten. Of a file system that has no locks a line is printed, once for each folder.
         """
-        self.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(self.parent)
         file = os.open(self, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,10 +109,54 @@ class LocalPath(PosixPath):
             raise AlreadyLocked(found) from None
         except OSError as error:
             os.close(file)
-            if error.errno in _NO_LOCKS:
-                return None
-            raise
+            if error.errno not in _NO_LOCKS:
+                raise
+            if str(self.parent) not in _TOLD:
+                _TOLD.add(str(self.parent))
+                print(
+                    f"warning: {self.parent}: its file system has no locks ({error.strerror}), so nothing keeps a "
+                    f"second program from writing there; run one at a time",
+                    file=sys.stderr,
+                )
+            return None
         return _Flock(file)
+
+
+_TOLD: Final[set[str]] = set()
+"""The folders of which it was said that they cannot be locked."""
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder with its parents; a power cut leaves each of them, once this returns.
+
+    Raises:
+        OSError: one of them cannot be made, or synced.
+    """
+    missing = []
+    for path in (folder, *folder.parents):
+        if path.exists():
+            break
+        missing.append(path)
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until what was made, renamed and deleted in a folder is on disk, where its file system can tell.
+
+    Raises:
+        OSError: it is not, and may be lost.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
 
 
 class _Flock:
