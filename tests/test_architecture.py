@@ -30,8 +30,7 @@ def modules(package: str, without: str) -> list[str]:
     ("loaded", "forbidden"),
     [
         (["tsrnn"], {"ray", "pandas", "torch", "sweeps", "analysis"}),
-        # pyarrow.dataset, which tsrnn.io.store needs, loads pandas by itself.
-        (modules("tsrnn", without="tsrnn.distributed"), {"ray", "sweeps", "analysis"}),
+        (modules("tsrnn", without="tsrnn.distributed"), {"ray", "pandas", "sweeps", "analysis"}),
         (modules("analysis", without=""), {"sweeps"}),
     ],
     ids=["import tsrnn", "tsrnn", "analysis"],

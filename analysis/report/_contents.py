@@ -16,8 +16,6 @@ from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.dataset as ds
 from rich.console import Console
 
 from analysis import figures, tables
@@ -25,6 +23,7 @@ from analysis.claims import catalogue as claims
 from analysis.claims.verdicts import MEANINGS
 from analysis.data import frames
 from analysis.data.cell import TRAINING, beyond_main, differing
+from analysis.data.frames import ResultsError
 from analysis.data.study import Study
 from analysis.figures import Figure, style
 from analysis.measure import progress as _progress
@@ -404,7 +403,7 @@ def _tables(study: Study, beside: Path) -> Grid:
         for name in frames.tables_of(sweep):
             folder = sweep / name
             files: list[Location] = list(folder.glob("*.parquet"))
-            count, size = _extent(folder, files)
+            count, size = _extent(sweep, name)
             meaning = BY_NAME[name].meaning if name in BY_NAME else ""
             rows.append(
                 [
@@ -419,14 +418,15 @@ def _tables(study: Study, beside: Path) -> Grid:
     return Grid("Tables of each sweep", columns, rows)
 
 
-def _extent(folder: Location, files: Sequence[Location]) -> tuple[float, float]:
-    """Return a table's rows and bytes; NaN where that would take reading it all, or cannot be read."""
-    if not isinstance(folder, Path):
+def _extent(sweep: Location, table: str) -> tuple[float, float]:
+    """Return a table's rows and bytes; NaN where that would take many requests, or cannot be read."""
+    if not isinstance(sweep, Path):
         return float("nan"), float("nan")
     try:
-        rows = ds.dataset([str(path) for path in files], format="parquet").count_rows()
-        return float(rows), float(sum(path.stat().st_size for path in folder.glob("*.parquet")))
-    except (pa.ArrowException, OSError):
+        keys = BY_NAME[table].key if table in BY_NAME else None
+        size = sum(path.stat().st_size for path in (sweep / table).glob("*.parquet"))
+        return float(len(frames.load(sweep, table, keys))), float(size)
+    except (ResultsError, OSError):
         return float("nan"), float("nan")
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import optuna
 import pandas as pd
+import pyarrow as pa
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
@@ -29,6 +30,7 @@ from sweeps.search.candidate import Candidate, Question, score
 from sweeps.search.space import Parameters, suggest
 from tsrnn.distributed.ray_internals import replay
 from tsrnn.io.files import write_atomically
+from tsrnn.io.parquet import to_bytes
 from tsrnn.io.schemas import EPOCHS, SOLVED
 from tsrnn.io.store import Store
 
@@ -192,7 +194,8 @@ class Search:
         for name, frame in self.tables().items():
             if frame.empty:
                 continue
-            write_atomically(folder / name / f"{self.question.study}.parquet", frame.to_parquet(index=False))
+            rows = pa.Table.from_pandas(frame, preserve_index=False)
+            write_atomically(folder / name / f"{self.question.study}.parquet", to_bytes(rows))
 
     def run(self, candidates: int, concurrent: int, resources: Resources, console: Console) -> list[str]:
         """Try candidates until so many have a score; return the errors of those that failed.

@@ -1,4 +1,4 @@
-"""The only Parquet writer: one file per network and table, always rewritten whole.
+"""The tables of a sweep: one file per network and table, always rewritten whole.
 
 A file `<folder>/<table>/<network_id>.parquet` is replaced atomically and never appended to or deleted. So
 `pandas.read_parquet("<folder>/<table>")` in another process never fails and never sees a partial or doubled
@@ -6,51 +6,40 @@ row, and writing the same rows again changes nothing. `empty.parquet` in each ta
 and no rows: a table without networks reads as an empty frame with the right dtypes.
 """
 
-import io
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
-from tsrnn.errors import Failure
 from tsrnn.io.files import AnyLocation, Location, location, write_atomically
-from tsrnn.io.schemas import BY_NAME, EPOCHS, HEADS, OUTCOMES, SOLVED, TABLES, Row, Table
+from tsrnn.io.parquet import (
+    DamagedFileError,
+    StoreError,
+    one_line,
+    read_folder,
+    read_rows,
+    repair,
+    schema,
+    to_bytes,
+)
+from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, SOLVED, TABLES, Row, Table
 
-_ARROW_TYPES: Final = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
+__all__ = [
+    "DamagedFileError",
+    "NetworkTables",
+    "Store",
+    "StoreError",
+    "encode",
+    "read_folder",
+    "read_rows",
+    "schema",
+]
+
 # A network id names a file: not the empty one, not one that readers skip ("_", "."), none in another folder.
 _NETWORK_ID: Final = re.compile(r"(?!empty$)[A-Za-z0-9][A-Za-z0-9_-]*")
-
-# To an object store, at the same time.
-_REQUESTS: Final = 32
-
-
-class StoreError(Failure):
-    """A folder or file of results cannot be used; the message names it and says what to do."""
-
-
-class DamagedFileError(StoreError):
-    """A file of a table is not what was written: absent, cut off or changed."""
-
-
-def schema(table: Table) -> pa.Schema:
-    """Return a table's Arrow schema: keys are not nullable, metadata holds each column's unit and meaning."""
-    return pa.schema(
-        [
-            pa.field(
-                column.name,
-                _ARROW_TYPES[column.dtype],
-                nullable=not column.key,
-                metadata={"unit": column.unit, "meaning": column.meaning},
-            )
-            for column in table.columns
-        ]
-    )
 
 
 class Store:
@@ -190,7 +179,7 @@ class NetworkTables:
             # Going on would leave a hole in the learning curve that nothing shows.
             raise StoreError(
                 f"the rows of {network_id} in {store.folder / EPOCHS.name} end at epoch {last}, but its "
-                f"checkpoint is of epoch {through_epoch}: {_repair(store.folder)}"
+                f"checkpoint is of epoch {through_epoch}: {repair(store.folder)}"
             )
 
     def add(self, epochs_row: Row, heads_rows: Sequence[Row], solved_rows: Sequence[Row]) -> None:
@@ -249,7 +238,7 @@ def encode(table: Table, network_id: str, rows: Sequence[Row]) -> pa.Table:
             raise ValueError(f"{table.name}: a row lacks column {', '.join(sorted(missing))}")
         if unknown := row.keys() - names:
             raise ValueError(f"{table.name}: a row has the unknown column {', '.join(sorted(unknown))}")
-    arrays = []
+    arrays, expected = [], schema(table)
     for column in table.columns:
         values = [row[column.name] for row in rows]
         if column.key and None in values:
@@ -259,107 +248,20 @@ def encode(table: Table, network_id: str, rows: Sequence[Row]) -> pa.Table:
         if column.dtype == "int64" and not all(value is None or isinstance(value, Integral) for value in values):
             raise ValueError(f"{table.name}: column {column.name} must be int64")  # Arrow would truncate
         try:
-            arrays.append(pa.array(values, _ARROW_TYPES[column.dtype]))
+            arrays.append(pa.array(values, expected.field(column.name).type))
         except (pa.ArrowException, TypeError) as error:
             raise ValueError(f"{table.name}: column {column.name} must be {column.dtype}: {error}") from error
-    encoded = pa.Table.from_arrays(arrays, schema=schema(table))
+    encoded = pa.Table.from_arrays(arrays, schema=expected)
     keys = [tuple(row[name] for name in table.key) for row in rows]
     if len(set(keys)) < len(keys):
         raise ValueError(f"{table.name}: two rows have the same {', '.join(table.key)}")
     return encoded.sort_by([(name, "ascending") for name in table.key])
 
 
-def read_rows(path: Location, table: Table) -> pa.Table:
-    """Read one file of a table, and hold it against its checksums.
-
-    A column that the file lacks, because an earlier version wrote it, is empty; a key is never lacking.
-
-    Raises:
-        DamagedFileError: it is absent or damaged.
-        StoreError: it has other columns than this version knows.
-    """
-    rows, expected = _read_file(path), schema(table)
-    if rows.schema.equals(expected):
-        return rows
-    for column in table.columns:
-        if not column.key and column.name not in rows.schema.names:
-            field = expected.field(column.name)
-            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
-    if set(rows.schema.names) == set(expected.names):
-        rows = rows.select(expected.names)
-    if not rows.schema.equals(expected):
-        raise StoreError(f"{path} has other columns than this version of tsrnn writes: use a new folder")
-    return rows
-
-
-def read_folder(folder: Location, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
-    """Read every file of a table's folder, while other processes replace some.
-
-    A column that a file lacks, because an earlier version wrote it, is empty.
-
-    Args:
-        folder: A folder that `Store.create` made.
-        columns: The columns to read; all by default.
-        where: What holds for the rows that are read; all by default.
-
-    Returns:
-        All rows, in no promised order.
-
-    Raises:
-        StoreError: a file is damaged, or has other columns than the rest; or there is none.
-    """
-    try:
-        expected = schema(BY_NAME[folder.name]) if folder.name in BY_NAME else None
-        names = None if columns is None else list(columns)
-        if folder.is_file_system:
-            checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-            form = ds.ParquetFileFormat(default_fragment_scan_options=checked)
-            return ds.dataset(str(folder), schema=expected, format=form).to_table(columns=names, filter=where)
-        # A dataset reads a file in several requests: between two of them the store may replace it.
-        with ThreadPoolExecutor(_REQUESTS) as pool:
-            parts = pool.map(lambda file: _part(_read_file(file), expected, names, where), _files(folder))
-            return pa.concat_tables(parts, promote_options="default")
-    except (pa.ArrowException, OSError) as error:
-        for path in _files(folder):
-            _read_file(path)  # names the damaged file
-        raise StoreError(f"{folder} cannot be read: {_one_line(error)}") from error
-
-
-def _part(rows: pa.Table, expected: pa.Schema | None, names: list[str] | None, where: pc.Expression | None) -> pa.Table:
-    """Return the part of a file that is asked for, with the columns it lacks."""
-    for field in expected or ():
-        if field.name not in rows.schema.names:
-            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
-    rows = rows if where is None else rows.filter(where)
-    return rows if names is None else rows.select(names)
-
-
-def _files(folder: Location) -> list[Location]:
-    return sorted(folder.glob("[!_.]*.parquet"), key=str)
-
-
 def _write_file(path: Location, rows: pa.Table) -> None:
-    buffer = io.BytesIO()
-    pq.write_table(rows, buffer, compression="zstd", write_page_checksum=True)
     try:
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, to_bytes(rows))
     except OSError as error:
         raise StoreError(
-            f"cannot write {path}: {error.strerror or _one_line(error)}; choose a folder that can be written"
+            f"cannot write {path}: {error.strerror or one_line(error)}; choose a folder that can be written"
         ) from error
-
-
-def _read_file(path: Location) -> pa.Table:
-    try:
-        with pq.ParquetFile(io.BytesIO(path.read_bytes()), page_checksum_verification=True) as file:
-            return file.read()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DamagedFileError(f"{path} cannot be read ({_one_line(error)}): {_repair(path.parent.parent)}") from error
-
-
-def _repair(folder: Location) -> str:
-    return f"run `python -m analysis verify {folder} --repair`, then resume the sweep"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

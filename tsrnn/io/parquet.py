@@ -1,0 +1,223 @@
+"""Tables as bytes of Parquet files, with a checksum of the whole file, and folders of such files.
+
+The checksum lies in the file's own footer, in the metadata entry `tsrnn.checksum`: the SHA-256 of all bytes of the
+file, its own 64 digits taken as zeros. To other programs it is an ordinary Parquet file. The readers here take a file
+whole, hold it against its checksum, and only then parse it. So a bit that changed anywhere is an error: in pages, which
+have checksums of their own, and in dictionaries, statistics, the schema and the footer, which have none.
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tsrnn.errors import Failure
+from tsrnn.io.location import Location
+from tsrnn.io.schemas import BY_NAME, Table
+
+_ARROW_TYPES: Final = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
+
+# Both mark a file that has a checksum: a flipped bit leaves at least one of them, so that no damaged file passes for
+# one that never had any. A table that pyarrow reads and writes again keeps neither.
+_ENTRY: Final = b"tsrnn.checksum"
+_PREFIX: Final = b"tsrnn:sha256:"
+_ZEROS: Final = b"0" * 64
+_ARROW_SCHEMA: Final = b"ARROW:schema"
+
+# Requests to an object store at the same time.
+_REQUESTS: Final = 32
+# Files that one task reads: fewer would cost more than the reading, more would leave threads without work.
+_FILES_A_TASK: Final = 16
+
+
+class StoreError(Failure):
+    """A folder or file of results cannot be used; the message names it and says what to do."""
+
+
+class DamagedFileError(StoreError):
+    """A file of a table is not what was written: absent, cut off or changed."""
+
+
+def schema(table: Table) -> pa.Schema:
+    """Return a table's Arrow schema: keys are not nullable, metadata holds each column's unit and meaning."""
+    return pa.schema(
+        [
+            pa.field(
+                column.name,
+                _ARROW_TYPES[column.dtype],
+                nullable=not column.key,
+                metadata={"unit": column.unit, "meaning": column.meaning},
+            )
+            for column in table.columns
+        ]
+    )
+
+
+def to_bytes(rows: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return the Parquet file of some rows, with its checksum.
+
+    Args:
+        rows: The rows; metadata that their schema has is written too.
+        metadata: Further entries of the footer's metadata.
+    """
+    buffer = io.BytesIO()
+    # Snappy: most files are small, and for each column of each file zstd would take longer to set up than to read it.
+    with pq.ParquetWriter(buffer, rows.schema, compression="snappy", write_page_checksum=True) as writer:
+        writer.write_table(rows)
+        writer.add_key_value_metadata({**(metadata or {}), _ENTRY.decode(): (_PREFIX + _ZEROS).decode()})
+    data = buffer.getbuffer()
+    at = _digits(data)
+    data[at : at + len(_ZEROS)] = _checksum(data, at)
+    return bytes(data)
+
+
+def from_bytes(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the rows of a Parquet file that is held against its checksum.
+
+    A file that has none, because an earlier version or another program wrote it, is held against those of its pages.
+
+    Args:
+        data: The whole file.
+        columns: Those to read, of which the file may lack some; all by default.
+
+    Returns:
+        The rows. Their schema's metadata is that of the file without the checksum.
+
+    Raises:
+        ValueError: the data is not what was written; the message says why.
+    """
+    at = _digits(data)
+    sealed = at >= 0 or _ENTRY in data
+    if sealed and (at < 0 or data[at : at + len(_ZEROS)] != _checksum(data, at)):
+        raise ValueError("its contents do not match its checksum")
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=not sealed)
+        rows = file.read(columns=None if columns is None else list(columns), use_threads=False)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ValueError(one_line(error)) from error
+    entries = {key: text for key, text in (file.metadata.metadata or {}).items() if key not in (_ENTRY, _ARROW_SCHEMA)}
+    return rows.replace_schema_metadata(entries or None)
+
+
+def read_file(path: Location, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet file, and hold it against its checksum; see `from_bytes`.
+
+    Raises:
+        DamagedFileError: it is absent or damaged.
+    """
+    try:
+        return from_bytes(path.read_bytes(), columns)
+    except (OSError, ValueError) as error:
+        raise DamagedFileError(f"{path} cannot be read ({one_line(error)}): {repair(path.parent.parent)}") from error
+
+
+def read_rows(path: Location, table: Table) -> pa.Table:
+    """Read one file of a table, and hold it against its checksum.
+
+    A column that the file lacks, because an earlier version wrote it, is empty; a key is never lacking.
+
+    Raises:
+        DamagedFileError: it is absent or damaged.
+        StoreError: it has other columns than this version knows.
+    """
+    rows, expected = read_file(path), schema(table)
+    if rows.schema.equals(expected):
+        return rows
+    for column in table.columns:
+        if not column.key and column.name not in rows.schema.names:
+            field = expected.field(column.name)
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    if set(rows.schema.names) == set(expected.names):
+        rows = rows.select(expected.names)
+    if not rows.schema.equals(expected):
+        raise StoreError(f"{path} has other columns than this version of tsrnn writes: use a new folder")
+    return rows
+
+
+def read_folder(folder: Location, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
+    """Read every file of a table's folder, each held against its checksum, while other processes replace some.
+
+    A column that a file lacks, because an earlier version wrote it, is empty; one that this version does not know is
+    left out.
+
+    Args:
+        folder: A folder that `Store.create` made.
+        columns: The columns to read; all by default.
+        where: What holds for the rows that are read; all by default.
+
+    Returns:
+        All rows, in no promised order.
+
+    Raises:
+        StoreError: a file is damaged, or has columns of other types than the rest; or there is none.
+    """
+    expected = schema(BY_NAME[folder.name]) if folder.name in BY_NAME else None
+    needed = columns if where is None else None
+
+    def part(paths: Sequence[Location]) -> pa.Table:
+        rows = _joined([read_file(path, needed) for path in paths], expected, needed)
+        rows = rows if where is None else rows.filter(where)
+        return rows if columns is None else rows.select(list(columns))
+
+    try:
+        found = (path for path in folder.iterdir() if path.name.endswith(".parquet") and path.name[0] not in "_.")
+        paths = sorted(found, key=lambda path: path.name)
+        if not paths:
+            raise StoreError(f"{folder} has no Parquet file: create the store before reading it")
+        tasks = [paths[i : i + _FILES_A_TASK] for i in range(0, len(paths), _FILES_A_TASK)]
+        with ThreadPoolExecutor((os.cpu_count() or 1) if folder.is_file_system else _REQUESTS) as pool:
+            return _joined(list(pool.map(part, tasks)), None, None)
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise StoreError(f"{folder} cannot be read: {one_line(error)}") from error
+
+
+def _joined(parts: Sequence[pa.Table], expected: pa.Schema | None, columns: Sequence[str] | None) -> pa.Table:
+    """Return the rows of several files as one table, with the columns that they are expected to have."""
+    if expected is None:
+        return pa.concat_tables(parts, promote_options="default").replace_schema_metadata(None)
+    if columns is not None:
+        expected = pa.schema([expected.field(name) for name in columns])
+    return pa.concat_tables([_conformed(rows, expected) for rows in parts])
+
+
+def _conformed(rows: pa.Table, expected: pa.Schema) -> pa.Table:
+    if rows.schema.equals(expected):
+        return rows.replace_schema_metadata(None)
+    for field in expected:
+        if field.name not in rows.schema.names:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows.select(expected.names).cast(expected)
+
+
+def _digits(data: bytes | memoryview) -> int:
+    """Return where the digits of a file's checksum begin; -1 where it has none.
+
+    What follows the footer's metadata holds no text of a user's: the last occurrence is the checksum's.
+    """
+    found = bytes(data).rfind(_PREFIX)
+    return -1 if found < 0 else found + len(_PREFIX)
+
+
+def _checksum(data: bytes | memoryview, at: int) -> bytes:
+    """Return the digits of a file's checksum, which lie `at` this place in it."""
+    view = memoryview(data)
+    digest = hashlib.sha256(view[:at])
+    digest.update(_ZEROS)
+    digest.update(view[at + len(_ZEROS) :])
+    return digest.hexdigest().encode()
+
+
+def repair(folder: Location) -> str:
+    """Return what an error message says to do about a damaged file of a sweep's folder."""
+    return f"run `python -m analysis verify {folder} --repair`, then resume the sweep"
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    return " ".join(str(error).split())
