@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +19,7 @@ import threading
 import time
 import venv
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -119,6 +121,28 @@ def node_killed(folder: Path) -> None:
     while len(alive := [node for node in ray_nodes(cluster.address) if node["Alive"]]) != 2:
         assert time.monotonic() < end, alive
         time.sleep(0.5)
+
+
+def terminated(folder: Path) -> None:
+    """A batch system ends a job: SIGTERM to the driver and to all of its cluster's processes at once."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    sweep = subprocess.Popen(
+        [*SWEEP, *GRID, "--storage", folder / "storage", "--address", cluster.address],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    trained = folder / "storage" / "fixed_tau" / "epochs"
+    while not trained.is_dir() or len(pd.read_parquet(trained)) < 10:
+        assert sweep.poll() is None, sweep.communicate()
+        time.sleep(0.2)
+    began = time.monotonic()
+    for pid in (*descendants(os.getpid()), sweep.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    _, errors = sweep.communicate(timeout=60)
+    print(f"ended after {time.monotonic() - began:.0f} s\n{errors}")
+    assert time.monotonic() - began < 30  # then Slurm kills
+    assert sweep.returncode == 1, errors
+    assert errors.splitlines()[-1] == "stopped by SIGTERM; the same command continues where it stopped", errors
 
 
 def ray_nodes(address: str) -> list[dict[str, object]]:
@@ -296,7 +320,7 @@ def other_machine(folder: Path, address: str) -> None:
 
 
 if __name__ == "__main__":
-    scenario = {one.__name__: one for one in (shared_gpus, node_killed, autoscaled, unshared, over_ssh)}
+    scenario = {one.__name__: one for one in (shared_gpus, node_killed, terminated, autoscaled, unshared, over_ssh)}
     if sys.argv[1] == "other_machine":
         other_machine(Path(sys.argv[2]), sys.argv[3])
     scenario[sys.argv[1]](Path(sys.argv[2]))

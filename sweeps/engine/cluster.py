@@ -3,13 +3,10 @@
 import logging
 import os
 import secrets
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 # Tune reads these when it is imported: its own reporters and loggers stay quiet, progress is ours.
@@ -29,8 +26,8 @@ from sweeps.engine.options import Execution
 from sweeps.engine.progress import Progress
 from sweeps.engine.scratch import scratch
 from sweeps.engine.shared import marked, require_shared
+from sweeps.engine.stopping import ending_with_ray, stop_on_sigterm
 from sweeps.engine.trainable import PopulationTrainable
-from tsrnn.command_line import fail
 from tsrnn.config import Library, RunConfig
 from tsrnn.distributed import ray_internals
 from tsrnn.distributed.discovery import find
@@ -102,8 +99,7 @@ def connect(execution: Execution, console: Console) -> Resources:
                 f"address = {found}: not a Ray cluster this program can join ({reason}); "
                 f"if it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
             ) from None
-    # A batch system ends a job with SIGTERM: stop as for Ctrl-C. Ray's own handler aborts the process.
-    signal.signal(signal.SIGTERM, _stop)
+    stop_on_sigterm()
     machines = _machines(private=found is None)
     count = len(machines.now)
     where = "local Ray" if found is None else f"Ray cluster of {count} machine{'s' if count > 1 else ''}"
@@ -115,14 +111,6 @@ def connect(execution: Execution, console: Console) -> Resources:
         gpus = _GPU_SHARE if any(machine.get("GPU", 0) for machine in machines.all) else 0.0
     _require_place(cpus, gpus, machines)
     return Resources(cpus, gpus, here=found is None)
-
-
-def _stop(_: int, frame: FrameType | None) -> None:
-    """Do what Ctrl-C does now, Tune's doing while Tune runs, even where SIGINT is ignored, as under nohup."""
-    handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler):
-        raise KeyboardInterrupt
-    handler(signal.SIGINT, frame)
 
 
 def _token_hint() -> str:
@@ -168,27 +156,6 @@ def _make_token(path: Path) -> None:
         fresh.unlink()
     elif path.stat().st_mode & 0o077:
         path.chmod(0o600)
-
-
-@contextmanager
-def _unless_ray_dies(console: Console) -> Iterator[None]:
-    """End this program if the Ray that it started itself dies: Tune would wait for ever for another machine."""
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(1):
-            if dead := ray_internals.dead_processes():
-                console.show_cursor()
-                fail(f"Ray on this machine died ({', '.join(dead)}); the same command continues where it stopped", 1)
-                os._exit(1)  # without its Ray nothing here ends by itself
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join()
 
 
 @dataclass(frozen=True)
@@ -303,7 +270,7 @@ def _fit(
 ) -> dict[str, str]:
     """Train the groups; return the reasons of failures."""
     # Tune's own state is of no use to us: what a run needs to continue is under its networks' keys.
-    with scratch() as folder_of_tune, _unless_ray_dies(console), progress:
+    with scratch() as folder_of_tune, ending_with_ray(console), progress:
         results = tune.Tuner(
             tune.with_resources(PopulationTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
             param_space={"trial": tune.grid_search(trials)},

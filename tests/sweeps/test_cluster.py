@@ -99,7 +99,7 @@ def joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tup
             (tmp_path / "ray_bootstrap_config.yaml").write_text(yaml.safe_dump(config))
         nodes = [{"Alive": True, "Resources": one} for one in machines] + [{"Alive": False, "Resources": {"CPU": 99}}]
         monkeypatch.setattr(_cluster, "find", lambda address: "auto")
-        monkeypatch.setattr(_cluster.signal, "signal", lambda *_: None)
+        monkeypatch.setattr(_cluster, "stop_on_sigterm", lambda: None)
         context = SimpleNamespace(dashboard_url="127.0.0.1:8265")
         monkeypatch.setattr(_cluster, "ray", SimpleNamespace(init=lambda **_: context, nodes=lambda: nodes))
         console = Console(file=io.StringIO(), width=200)
@@ -222,6 +222,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_trials_of_a_killed_machine_finish_on_another(scenario, undisturbed):
     """No row is lost or doubled: the tables are those of an undisturbed sweep, bit for bit."""
     assert_same_tables(scenario("node_killed") / "storage" / "fixed_tau", undisturbed)
+
+
+@pytest.mark.slow
+def test_a_batch_system_that_ends_a_job_is_a_calm_stop(scenario):
+    scenario("terminated")
 
 
 @pytest.mark.slow

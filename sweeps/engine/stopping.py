@@ -1,0 +1,77 @@
+"""How a run ends before its time: by a signal, or with the Ray that it runs on."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+from rich.console import Console
+
+from tsrnn.command_line import fail
+from tsrnn.distributed import ray_internals
+
+_LATE: Final = 5.0
+"""Seconds that a signal may take to this program when it has ended Ray already: it waits while Ray's own code runs."""
+_PATIENCE: Final = 20.0
+"""Seconds that Tune has to end its trials. Slurm and Kubernetes kill what has not ended 30 s after their SIGTERM."""
+_asked = threading.Event()
+
+
+def stop_on_sigterm() -> None:
+    """Take SIGTERM, with which a batch system ends a job, as Ctrl-C; Ray's own handler aborts the process.
+
+    Call it after `ray.init`, which sets that handler.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+
+
+def _stop(_: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does now, Tune's doing while Tune runs, even where SIGINT is ignored, as under nohup."""
+    _asked.set()
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
+
+
+@contextmanager
+def ending_with_ray(console: Console) -> Iterator[None]:
+    """End this program within if its Ray does: Tune would wait for ever for another machine.
+
+    A SIGTERM to all processes, as `timeout`, systemd and Slurm send it, ends Ray with this program. That is no error:
+    what is unfinished is said in one line, with status 1.
+
+    Args:
+        console: on which a terminal's cursor may be hidden.
+    """
+    ended = threading.Event()
+
+    def watch() -> None:
+        last = None
+        while not ended.wait(1):
+            dead = ray_internals.dead_processes()
+            if _asked.is_set() and last is None:
+                last = time.monotonic() + _PATIENCE
+            if not dead and (last is None or time.monotonic() < last):
+                continue
+            stopped = _asked.wait(_LATE)
+            if ended.is_set():
+                return
+            console.show_cursor()
+            if stopped:
+                console.print("stopped by SIGTERM; the same command continues where it stopped", soft_wrap=True)
+            else:
+                fail(f"Ray on this machine died ({', '.join(dead)}); the same command continues where it stopped", 1)
+            os._exit(1)  # without its Ray nothing here ends by itself
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
