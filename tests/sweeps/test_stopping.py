@@ -70,7 +70,7 @@ def test_a_ray_that_neither_dies_nor_lets_trials_end_is_not_waited_for():
 
 
 def test_a_signal_is_taken_where_ctrl_c_is_ignored():
-    assert run(dies=1000, signalled_after=0, sigint="ignored") == (130, "", f"{INTERRUPTED}\n")
+    assert run(dies=1000, signalled_after=0, sigint="ignored") == (-signal.SIGINT, "", f"{INTERRUPTED}\n")
 
 
 def to_the_group(storage: Path) -> tuple[subprocess.Popen[str], Callable[[], None]]:
