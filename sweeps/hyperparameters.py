@@ -163,7 +163,7 @@ def main(settings: Settings = Settings()) -> int:
             highlight=False,
             soft_wrap=True,
         )
-        errors = search.run(settings.candidates, settings.concurrent, resources, console)
+        errors = search.run(settings.candidates, settings.concurrent, resources, console, folder.claim)
     search.export(Path(str(folder.path)))
     if settings.export is not None:
         search.export(settings.export)

@@ -130,7 +130,7 @@ def main(results: Place, /, settings: Settings = Settings()) -> int:
         dry_run(plan(), as_json=settings.json)
         return 0
     if folder.unfinished(networks):
-        with folder.lock:
+        with folder:
             train(plan, folder, settings, console, prepare=lambda: _begin(folder, starts.values()))
     unfinished = folder.unfinished(networks)
     ended = {network.network_id for network in networks} - {network.network_id for network in unfinished}
@@ -204,7 +204,9 @@ def _begin(folder: SweepFolder, starts: Iterable["Checkpoint"]) -> None:
 
     for start in starts:
         if not any((folder.path / "checkpoints" / start.config.network_id).glob("epoch-*")):
-            CheckpointFolder(folder.path, start.config.network_id).save_resume(start)
+            claim = folder.claim.within(start.config.network_id)
+            CheckpointFolder(folder.path, start.config.network_id, claim).save_resume(start)
+            claim.release()
 
 
 def _measure(
@@ -225,9 +227,10 @@ def _measure(
     from analysis.measure.progress import JobProgress
     from analysis.stats.significance import relative_accuracy
     from tsrnn.io.checkpoint import CheckpointFolder
+    from tsrnn.io.claims import take
     from tsrnn.io.store import Store, encode
 
-    store, protocol, written = Store(results), InTime(trials=trials), []
+    store, protocol, written = Store(results, take(results, NAME)), InTime(trials=trials), []
     store.create((RETRAINING,))
     with JobProgress("retraining: accuracies", {"networks": len(sources)}, console, quiet=True) as progress:
         for key, (source, n) in sources.items():

@@ -25,13 +25,14 @@ from sweeps.engine.grid import title
 from sweeps.engine.options import Execution
 from sweeps.engine.progress import Progress
 from sweeps.engine.scratch import scratch
-from sweeps.engine.shared import marked, require_shared
+from sweeps.engine.shared import require_shared
 from sweeps.engine.stopping import ending_with_ray, stop_on_sigterm
 from sweeps.engine.trainable import PopulationTrainable
 from tsrnn.config import Library, RunConfig
 from tsrnn.distributed import ray_internals
 from tsrnn.distributed.discovery import find
-from tsrnn.io.files import Location, write_atomically
+from tsrnn.io.claims import Claim, ClaimLostError
+from tsrnn.io.files import write_atomically
 from tsrnn.io.store import Store
 from tsrnn.plugins import files_of
 
@@ -40,6 +41,7 @@ RETRIES: Final = 2
 # A trial that fails for good is reported at the end, with its traceback in a file.
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 _GPU_SHARE: Final = 0.25
+_CHECKED_EVERY_S: Final = 5.0
 _NICENESS: Final = "RAY_worker_niceness"
 _PASSED_ON: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 
@@ -218,7 +220,7 @@ def _require_place(cpus: float, gpus: float, machines: _Machines) -> None:
 
 def run(
     groups: Sequence[Sequence[RunConfig]],
-    folder: Location,
+    claim: Claim,
     resources: Resources,
     console: Console,
     *,
@@ -229,7 +231,7 @@ def run(
 
     Args:
         groups: the networks of each trial.
-        folder: the sweep's folder.
+        claim: the driver's, on the sweep's folder.
         resources: of each trial.
         console: shows progress.
         products: what multiplies; None to let every trial measure it.
@@ -238,37 +240,64 @@ def run(
     Raises:
         SweepError: if a machine of the cluster does not see the folder, or a trial failed, and its traceback cannot
             be written down.
+        ClaimLostError: another driver has taken the folder over.
         PluginError: if a task or a network is defined in no file.
     """
-    with marked(folder) as mark:
-        require_shared(folder, mark)
-        trials = [
-            {
-                "index": i,
-                "networks": [network.to_json() for network in group],
-                "plugins": files_of(group),
-                "folder": str(folder),
-                "mark": mark,
-                "gpus": resources.gpus,
-                "device": "cuda" if resources.gpus else "cpu",
-                "threads": max(1, int(resources.cpus)),
-                "products": products,
-            }
-            for i, group in enumerate(groups)
-        ]
-        failed = _fit(trials, groups, folder, resources, Progress(groups, console, verbose=verbose), console)
-    return failed
+    require_shared(claim.folder, claim.name)
+    trials = [
+        {
+            "index": i,
+            "networks": [network.to_json() for network in group],
+            "plugins": files_of(group),
+            "folder": str(claim.folder),
+            "claim": claim.name,
+            "gpus": resources.gpus,
+            "device": "cuda" if resources.gpus else "cpu",
+            "threads": max(1, int(resources.cpus)),
+            "products": products,
+        }
+        for i, group in enumerate(groups)
+    ]
+    return _fit(trials, groups, claim, resources, Progress(groups, console, verbose=verbose), console)
+
+
+class WhileClaimed(tune.Stopper):
+    """Stops all trials when the driver's claim on the sweep's folder is lost: another driver goes on with it."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim, self._lost, self._next = claim, False, 0.0
+
+    def __getstate__(self) -> dict[str, object]:
+        """Hold nothing in the state Tune saves: it is for a restore that is not used here."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Stop no single trial."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Tell whether the claim is lost; what an unreachable storage answers counts as no."""
+        if time.monotonic() >= self._next:
+            try:
+                self._claim.check()
+            except ClaimLostError:
+                self._lost = True
+            except OSError:
+                pass
+            self._next = time.monotonic() + _CHECKED_EVERY_S
+        return self._lost
 
 
 def _fit(
     trials: Sequence[dict[str, Any]],
     groups: Sequence[Sequence[RunConfig]],
-    folder: Location,
+    claim: Claim,
     resources: Resources,
     progress: Progress,
     console: Console,
 ) -> dict[str, str]:
     """Train the groups; return the reasons of failures."""
+    folder = claim.folder
     # Tune's own state is of no use to us: what a run needs to continue is under its networks' keys.
     with scratch() as folder_of_tune, ending_with_ray(console), progress:
         results = tune.Tuner(
@@ -283,11 +312,13 @@ def _fit(
                 storage_path=folder_of_tune,
                 name=folder.name,
                 verbose=0,
+                stop=WhileClaimed(claim),
                 callbacks=[progress],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         ).fit()
+    claim.check()
     failed = {}
     finished = Store(folder).finished()
     for result in (results[i] for i in range(len(results))):

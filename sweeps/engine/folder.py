@@ -5,11 +5,13 @@ a sweep that was cut off can be finished from the folder alone.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, get_args
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, get_args
 
 from pydantic import ValidationError
 
@@ -17,7 +19,8 @@ from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.scales import ScaleName
 from tsrnn.config import EndState, RunConfig, differences, explain
 from tsrnn.config.presets import PresetName
-from tsrnn.io.files import Location, location, open_sealed_json, sealed_json, write_atomically
+from tsrnn.io.claims import DRIVER, Claim, take
+from tsrnn.io.files import Location, location, open_sealed_json, sealed_json
 from tsrnn.io.lock import FolderLock, LockedError
 from tsrnn.io.schemas import OUTCOMES, RUNS
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from tsrnn.io.store import Store
 
 RECORD: Final = "sweep.json"
-_PARTS: Final = {"sweep", "scale", "preset", "base", "networks"}
+_PARTS: Final = {"sweep", "scale", "preset", "base", "networks", "claim"}
 # At the same time: one after the other the rows of 10,000 networks take minutes, of an object store the more.
 _WRITES: Final = 16
 
@@ -62,7 +65,17 @@ class SweepFolder:
         except RuntimeError:
             raise UsageError(f"storage = {storage}: there is no such user here, or no home folder") from None
         self.sweep = sweep
-        self.lock = FolderLock(self.path)
+        self._lock = FolderLock(self.path)
+        self._claim: Claim | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let other sweeps in."""
+        self._lock.release()
 
     @cached_property
     def store(self) -> "Store":
@@ -96,13 +109,13 @@ class SweepFolder:
         return all(path.name == "empty.parquet" or path.name.startswith("_") for path in found)
 
     def acquire(self) -> None:
-        """Keep other sweeps out of this folder until `lock` is released or this process ends.
+        """Keep other sweeps out of this folder until the context that this object is ends, or this process.
 
         Raises:
             SweepError: another sweep is running in it, or it cannot be written.
         """
         try:
-            self.lock.acquire()
+            self._lock.acquire()
         except LockedError as error:
             raise SweepError(
                 f"storage = {self.path}: this sweep is running in it already ({error.holder}); wait until it ends, "
@@ -110,6 +123,33 @@ class SweepFolder:
             ) from None
         except OSError as error:
             raise SweepError(f"storage = {self.path}: cannot be written ({error}); choose another --storage") from None
+
+    @property
+    def claim(self) -> Claim:
+        """The claim on the whole folder, taken when it is first asked for: it ends what an earlier driver may do.
+
+        Raises:
+            SweepError: the folder cannot be written.
+            ClaimLostError: another driver was faster.
+        """
+        if self._claim is None:
+            try:
+                # The number is in the record too: a copy of the folder may lack the claims.
+                self._claim = take(self.path, DRIVER, after=_content(self.path).get("claim", 0))
+                self._claim.adopt(self.path / RECORD, self._adopted)
+            except OSError as error:
+                raise SweepError(
+                    f"storage = {self.path}: cannot be written ({error}); choose another --storage"
+                ) from None
+        return self._claim
+
+    def _adopted(self, data: bytes | None) -> bytes | None:
+        """Return the record with this driver's number in it; None for one that is absent or damaged."""
+        assert self._claim
+        try:
+            return None if data is None else sealed_json(open_sealed_json(data) | {"claim": self._claim.number})
+        except ValueError:
+            return None
 
     def require_writable(self) -> None:
         """Refuse a folder that cannot be made or written, before seconds are spent on starting Ray.
@@ -125,6 +165,7 @@ class SweepFolder:
 
         Raises:
             SweepError: if the folder cannot be written.
+            ClaimLostError: another driver has taken over.
         """
         from tsrnn.io.rows import runs_row
         from tsrnn.io.store import StoreError, read_folder
@@ -136,11 +177,12 @@ class SweepFolder:
                 "preset": record.preset,
                 "base": json.loads(record.base.to_json()),
                 "networks": [json.loads(network.to_json()) for network in record.networks],
+                "claim": self.claim.number,
             }
         )
         try:
             self.store.create()
-            write_atomically(self.path / RECORD, text)
+            self.claim.write(self.path / RECORD, text)
             # A row that an earlier version wrote does not say the preset: it is written again.
             known = read_folder(self.path / RUNS.name)
             kept = dict(zip(known["network_id"].to_pylist(), known["preset"].to_pylist(), strict=True))
@@ -152,11 +194,31 @@ class SweepFolder:
             raise SweepError(f"storage = {self.path}: cannot be written ({error}); choose another --storage") from None
 
     def fail(self, network: RunConfig, reason: str) -> None:
-        """Record that an error ended a network's run."""
+        """Record that an error ended a network's run, unless a trial that was given up for lost has ended it."""
         from tsrnn.io.rows import outcomes_row
         from tsrnn.training.loop import Outcome
 
-        self.store.write(OUTCOMES, network.network_id, [outcomes_row(network, Outcome(EndState.FAILED, reason))])
+        with self.claimed(network.network_id) as store:
+            if not any(EndState(row["status"]).is_final for row in store.read(OUTCOMES, network.network_id)):
+                row = outcomes_row(network, Outcome(EndState.FAILED, reason))
+                store.write(OUTCOMES, network.network_id, [row])
+
+    @contextmanager
+    def claimed(self, network_id: str) -> "Iterator[Store]":
+        """Claim a network, and yield the tables for it: trials that train it lose it, wherever they are.
+
+        Raises:
+            ClaimLostError: another driver has taken over.
+            StoreError: a file of the network is damaged.
+            OSError: the folder cannot be written.
+        """
+        from tsrnn.io.store import Store
+
+        claim = self.claim.within(network_id)
+        store = Store(self.path, claim)
+        store.adopt(network_id)
+        yield store
+        claim.release()
 
     def unfinished(self, networks: Sequence[RunConfig]) -> list[RunConfig]:
         """Return the networks that have not ended; those that failed are among them."""
@@ -164,6 +226,14 @@ class SweepFolder:
             return list(networks)
         ended = {key for key, status in self.store.finished().items() if EndState(status).is_final}
         return [network for network in networks if network.network_id not in ended]
+
+
+def _content(folder: Location) -> dict[str, Any]:
+    """Return what a folder's record says, unchecked; nothing where it has none, or a damaged one."""
+    try:
+        return open_sealed_json((folder / RECORD).read_bytes())
+    except (OSError, ValueError):
+        return {}
 
 
 def read_record(folder: Location) -> Record | None:

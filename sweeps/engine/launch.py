@@ -22,7 +22,7 @@ def train(
     products: Library | None = None,
     verbose: bool = False,
 ) -> tuple[Plan, dict[str, str]]:
-    """Train the networks of a plan that have not ended; the folder stays locked until `folder.lock` is released.
+    """Train the networks of a plan that have not ended; the folder stays locked while the context lasts that `folder` is.
 
     Args:
         plan_now: works out the plan; asked again once the folder is locked, since it may have changed before.
@@ -38,6 +38,7 @@ def train(
 
     Raises:
         SweepError: the folder cannot be written or is in use, or the trials cannot be run.
+        ClaimLostError: another driver has taken the folder over: where locks failed, or this one was stopped for long.
         UsageError: an option is not allowed on this machine.
     """
     folder.require_writable()
@@ -52,6 +53,7 @@ def train(
         if resources.here and not resources.gpus:
             _require_precision(waiting)
     folder.acquire()
+    claim = folder.claim  # before the folder is read: from now on nobody else changes it
     plan = plan_now()
     folder.write(plan.record)
     if taken := _take_over(folder, folder.unfinished(plan.networks)):
@@ -67,7 +69,7 @@ def train(
         from sweeps.engine import cluster as _cluster
 
         resources = resources or _cluster.connect(execution, console)
-        reasons = _cluster.run(groups_of(waiting), folder.path, resources, console, products=products, verbose=verbose)
+        reasons = _cluster.run(groups_of(waiting), claim, resources, console, products=products, verbose=verbose)
         # A network that had ended before its trial's error stays as it is.
         for network in folder.unfinished(waiting):
             if network.network_id in reasons:

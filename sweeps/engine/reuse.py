@@ -48,6 +48,7 @@ def take_over(folder: SweepFolder, found: Mapping[str, Location]) -> list[str]:
 
     Raises:
         StoreError, OSError: the folder cannot be written.
+        ClaimLostError: another driver has taken it over.
     """
     from tsrnn.io.checkpoint import CheckpointError, load
     from tsrnn.io.store import Store, StoreError
@@ -64,9 +65,10 @@ def take_over(folder: SweepFolder, found: Mapping[str, Location]) -> list[str]:
             continue
         if not {row["checkpoint"] for row in rows[SOLVED]} <= {f"checkpoints/{key}/{path.name}" for path in kept}:
             continue
-        for path in kept:
-            path.copy_to(folder.path / "checkpoints" / key / path.name)
-        for table, own in rows.items():
-            folder.store.write(table, key, own)
+        with folder.claimed(key) as store:
+            for path in kept:
+                path.copy_to(folder.path / "checkpoints" / key / path.name)
+            for table, own in rows.items():
+                store.write(table, key, own)
         taken.append(key)
     return taken

@@ -64,7 +64,7 @@ def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) ->
         costs.append(dry_run(plan, as_json=options.json, before=costs))
         return 0
     if folder.unfinished(plan.networks):
-        with folder.lock:
+        with folder:
             plan, _ = train(
                 lambda: plan_of(sweep, options, folder),
                 folder,

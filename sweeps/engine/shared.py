@@ -1,43 +1,25 @@
 """Whether every machine of a cluster sees the folder that a sweep writes to."""
 
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Final
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.engine.errors import SweepError
-from tsrnn.io.files import AnyLocation, location, write_atomically
+from tsrnn.io.claims import ClaimLostError, rejoin
+from tsrnn.io.files import AnyLocation, location
 
 # Seconds for a process to start on every node, and to look.
 _PATIENCE: Final = 300.0
 
 
-@contextmanager
-def marked(folder: AnyLocation) -> Iterator[str]:
-    """Leave a file in the folder while a sweep runs, by which the machines know it; its name is yielded.
-
-    A folder of the same name on a machine's own disk does not have it, even if it was copied from here.
-
-    Raises:
-        SweepError: the folder cannot be written.
-    """
-    mark = location(folder) / f"_driver-{secrets.token_hex(8)}"
-    try:
-        write_atomically(mark, b"")
-    except OSError as error:
-        raise SweepError(f"storage = {folder}: cannot be written ({error}); choose another --storage") from None
-    try:
-        yield mark.name
-    finally:
-        with suppress(OSError):
-            mark.unlink(missing_ok=True)
-
-
-def require_shared(folder: AnyLocation, mark: str) -> None:
+def require_shared(folder: AnyLocation, claim: str) -> None:
     """Refuse a folder that a machine of this cluster does not see.
+
+    Args:
+        folder: The sweep's.
+        claim: The name of the driver's claim on it, by which the machines know the folder: one of the same name on a
+            machine's own disk does not have it, even if it was copied from here.
 
     Raises:
         SweepError: names the machine, and says what to do.
@@ -47,7 +29,7 @@ def require_shared(folder: AnyLocation, mark: str) -> None:
     tasks = {
         look.options(
             num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)
-        ).remote(str(folder), mark): address
+        ).remote(str(folder), claim): address
         for node_id, address in nodes.items()
     }
     answers, late = ray.wait(list(tasks), num_returns=len(tasks), timeout=_PATIENCE)
@@ -63,14 +45,18 @@ def require_shared(folder: AnyLocation, mark: str) -> None:
             raise SweepError(f"{reason} (node {tasks[answer]})")
 
 
-def unseen(folder: str, mark: str) -> str:
-    """Return why this machine cannot write to the sweep's folder; empty where it sees it."""
+def unseen(folder: str, claim: str) -> str:
+    """Return why this machine cannot write to the sweep's folder for its driver; empty where it can."""
     try:
-        if (location(folder) / mark).exists():
-            return ""
+        rejoin(location(folder), claim)
+    except ClaimLostError as error:
+        return str(error)
+    except FileNotFoundError:
         reason = "this machine does not see that folder"
     except OSError as error:
         reason = f"this machine cannot reach it: {' '.join(str(error).split())}"
+    else:
+        return ""
     return (
         f"storage = {folder}: {reason}; give --storage a folder that all machines of the cluster share, or "
         f"s3://BUCKET/PATH"

@@ -15,6 +15,7 @@ from sweeps.engine.metrics import Metrics
 from sweeps.engine.shared import unseen
 from tsrnn.config import EndState, RunConfig
 from tsrnn.io.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
+from tsrnn.io.claims import Claim, ClaimLostError, rejoin
 from tsrnn.io.files import Location, location
 from tsrnn.io.rows import epochs_row, heads_rows, outcomes_row, solved_rows
 from tsrnn.io.schemas import OUTCOMES
@@ -28,7 +29,7 @@ class PopulationTrainable(tune.Trainable):
     """One step is one epoch of the population.
 
     Its Tune config holds one entry "trial": "networks" (RunConfigs as JSON), "plugins" (the files with their
-    tasks and networks that tsrnn has not), "folder" (the sweep's), "mark" (a name in it), "device", "gpus",
+    tasks and networks that tsrnn has not), "folder" (the sweep's), "claim" (the name of its driver's), "device", "gpus",
     "threads" and, if it is not to be measured, "products".
     """
 
@@ -38,10 +39,12 @@ class PopulationTrainable(tune.Trainable):
         torch.set_num_threads(config["threads"])
         self._processor = _processor(config["device"], config["gpus"])
         self._products = ""
-        if reason := unseen(config["folder"], config["mark"]):  # on a machine that came after the sweep's start
+        if reason := unseen(config["folder"], config["claim"]):  # on a machine that came after the sweep's start
             raise SweepError(reason)
+        self._driver = rejoin(location(config["folder"]), config["claim"])
         self._metrics = Metrics(location(config["folder"]).name)
-        self._store = Store(config["folder"])
+        self._claims: dict[str, Claim] = {}
+        self._stores: dict[str, Store] = {}
         self._folders: dict[str, CheckpointFolder] = {}
         self._tables: dict[str, NetworkTables] = {}
         self._last: dict[str, dict[str, Any]] = {}
@@ -54,10 +57,10 @@ class PopulationTrainable(tune.Trainable):
         for text in config["networks"]:
             run = RunConfig.from_json(text)
             try:
-                if self._has_ended(run):  # before this trial failed, and was begun again
-                    continue
-                starts.append(self._start(run, location(config["folder"])))
-            except (CheckpointError, StoreError, OSError) as error:
+                start = self._start(run, location(config["folder"]))
+                if start is not None:
+                    starts.append(start)
+            except (ClaimLostError, CheckpointError, StoreError, OSError) as error:
                 self._unusable.append(error)
         going_on = []
         for start in self._aligned(starts):
@@ -67,24 +70,37 @@ class PopulationTrainable(tune.Trainable):
                 continue
             try:
                 self._write_outcome(start, outcome)
-            except (StoreError, OSError) as error:
+            except (ClaimLostError, StoreError, OSError) as error:
                 self._unusable.append(error)
         self._trainer = Trainer(going_on, config["device"], config.get("products")) if going_on else None
         if self._trainer and self._trainer.computed.plan:
             self._products = str(self._trainer.computed.plan)
 
-    def _start(self, run: RunConfig, folder: Location) -> Checkpoint:
-        """Return where a network goes on: the newest checkpoint that is valid and whose epochs have their rows."""
+    def _start(self, run: RunConfig, folder: Location) -> Checkpoint | None:
+        """Claim a network, and return where it goes on: the newest checkpoint that is valid and whose epochs have rows.
+
+        Returns:
+            None for a network that has ended: before this trial failed, and was begun again.
+        """
         key = run.network_id
-        self._folders[key] = CheckpointFolder(folder, key)
-        start, warnings = self._folders[key].newest(run, self._store.last_epoch(key))
+        if _has_ended(Store(folder), key):
+            return None
+        claim = self._driver.within(key)
+        store = Store(folder, claim)
+        store.adopt(key)
+        if _has_ended(store, key):
+            claim.release()
+            return None
+        self._claims[key], self._stores[key] = claim, store
+        self._folders[key] = CheckpointFolder(folder, key, claim)
+        start, warnings = self._folders[key].newest(run, store.last_epoch(key))
         self._warnings += [f"{warning}; continuing from epoch {start.progress.epoch}" for warning in warnings]
         if start.computed and start.computed.processor != self._processor:
             self._warnings.append(
                 f"networks begun on {start.computed.processor} go on on {self._processor}: "
                 "their numbers agree but for rounding, not bit for bit with those of one machine"
             )
-        self._tables[key] = NetworkTables(self._store, key, through_epoch=start.progress.epoch)
+        self._tables[key] = NetworkTables(store, key, through_epoch=start.progress.epoch)
         self._started[key] = start.progress.epoch
         return start
 
@@ -100,12 +116,9 @@ class PopulationTrainable(tune.Trainable):
                 key = start.config.network_id
                 before, _ = self._folders[key].newest(start.config, first)
                 if before.progress.epoch == first:
-                    self._tables[key] = NetworkTables(self._store, key, through_epoch=first)
+                    self._tables[key] = NetworkTables(self._stores[key], key, through_epoch=first)
                     starts[i] = before
         return starts
-
-    def _has_ended(self, run: RunConfig) -> bool:
-        return any(EndState(row["status"]).is_final for row in self._store.read(OUTCOMES, run.network_id))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in the same process: nothing of the last one stays."""
@@ -118,6 +131,7 @@ class PopulationTrainable(tune.Trainable):
         Raises:
             StoreError, CheckpointError, OSError: the files of a network cannot be read or written, once the others
                 have what is theirs: their epoch written, or all their training if it cannot even be begun.
+            ClaimLostError: another process has taken a network over.
         """
         broken: list[Exception] = []
         ending: list[tuple[Checkpoint, Outcome]] = []
@@ -128,7 +142,7 @@ class PopulationTrainable(tune.Trainable):
             self._metrics.show(report, report.config.training.steps_per_epoch / elapsed)
             try:
                 self._keep(report)
-            except (StoreError, OSError) as error:
+            except (ClaimLostError, StoreError, OSError) as error:
                 broken.append(error)
                 continue
             if report.outcome:
@@ -142,7 +156,7 @@ class PopulationTrainable(tune.Trainable):
         for checkpoint, outcome in ending:
             try:
                 self._write_outcome(checkpoint, outcome)
-            except (StoreError, OSError) as error:
+            except (ClaimLostError, StoreError, OSError) as error:
                 broken.append(error)
         done = not (self._trainer and self._trainer.networks)
         if done:
@@ -156,6 +170,7 @@ class PopulationTrainable(tune.Trainable):
 
         An outcome comes after the epoch of all networks.
         """
+        self._claims[report.config.network_id].check()
         paths = self._save_solved(report)
         tables = self._tables[report.config.network_id]
         tables.add(epochs_row(report), heads_rows(report), solved_rows(report, paths))
@@ -178,7 +193,13 @@ class PopulationTrainable(tune.Trainable):
 
     def _write_outcome(self, checkpoint: Checkpoint, outcome: Outcome) -> None:
         row = outcomes_row(checkpoint.config, outcome, checkpoint.progress, self._processor, self._products)
-        self._store.write(OUTCOMES, checkpoint.config.network_id, [row])
+        key = checkpoint.config.network_id
+        self._stores[key].write(OUTCOMES, key, [row])
+        self._claims[key].release()
+
+
+def _has_ended(store: Store, network_id: str) -> bool:
+    return any(EndState(row["status"]).is_final for row in store.read(OUTCOMES, network_id))
 
 
 def _processor(device: str, gpus: float) -> str:

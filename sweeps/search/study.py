@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 # Before Tune: it sets what Tune reads when it is imported.
-from sweeps.engine.cluster import RETRIES, Resources  # isort: skip
+from sweeps.engine.cluster import RETRIES, Resources, WhileClaimed  # isort: skip
 import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
@@ -25,10 +25,11 @@ from ray.tune.search.optuna import OptunaSearch
 
 from sweeps.engine.errors import SweepError
 from sweeps.engine.scratch import scratch
-from sweeps.engine.shared import marked, require_shared
+from sweeps.engine.shared import require_shared
 from sweeps.search.candidate import Candidate, Question, score
 from sweeps.search.space import Parameters, suggest
 from tsrnn.distributed.ray_internals import replay
+from tsrnn.io.claims import Claim
 from tsrnn.io.files import write_atomically
 from tsrnn.io.parquet import to_bytes
 from tsrnn.io.schemas import EPOCHS, SOLVED
@@ -197,7 +198,9 @@ class Search:
             rows = pa.Table.from_pandas(frame, preserve_index=False)
             write_atomically(folder / name / f"{self.question.study}.parquet", to_bytes(rows))
 
-    def run(self, candidates: int, concurrent: int, resources: Resources, console: Console) -> list[str]:
+    def run(
+        self, candidates: int, concurrent: int, resources: Resources, console: Console, claim: Claim
+    ) -> list[str]:
         """Try candidates until so many have a score; return the errors of those that failed.
 
         Args:
@@ -205,20 +208,18 @@ class Search:
             concurrent: how many at a time; 0 is as many as there is room for.
             resources: of each.
             console: told of candidates that have a score.
+            claim: the driver's, on the folder.
 
         Raises:
             SweepError: if a machine of the cluster does not see the folder.
+            ClaimLostError: another driver has taken the folder over.
         """
-        with marked(self._folder) as mark:
-            require_shared(self._folder, mark)
-            return self._run(candidates, concurrent, resources, console, mark)
-
-    def _run(self, candidates: int, concurrent: int, resources: Resources, console: Console, mark: str) -> list[str]:
+        require_shared(self._folder, claim.name)
         constants = {
             "question": dataclasses.asdict(self.question),
             "trial": {
                 "folder": str(self._folder),
-                "mark": mark,
+                "claim": claim.name,
                 "gpus": resources.gpus,
                 "device": "cuda" if resources.gpus else "cpu",
                 "threads": max(1, int(resources.cpus)),
@@ -260,11 +261,13 @@ class Search:
                     storage_path=folder_of_tune,
                     name=self.question.study,
                     verbose=0,
+                    stop=WhileClaimed(claim),
                     callbacks=[_ScoreLines(console)],
                     failure_config=tune.FailureConfig(max_failures=RETRIES),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),
             ).fit()
+        claim.check()
         found = [results[i] for i in range(len(results))]
         return [str(result.error) for result in found if result.error is not None]
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from tsrnn.config import RunConfig, explain
 from tsrnn.curricula import CurriculumState
 from tsrnn.errors import Failure
+from tsrnn.io.claims import Claim
 from tsrnn.io.files import AnyLocation, Location, location, write_atomically
 from tsrnn.kinds import MemoryN
 from tsrnn.networks import NetworkState, Population, initial_network, parameter_dtype, population, shapes
@@ -130,6 +131,11 @@ def save(checkpoint: Checkpoint, path: AnyLocation) -> None:
     Raises:
         OSError: if the file cannot be written.
     """
+    write_atomically(path, to_bytes(checkpoint))
+
+
+def to_bytes(checkpoint: Checkpoint) -> bytes:
+    """Return the whole content of a checkpoint's file."""
     tensors = {f"network/{name}": t for name, t in checkpoint.network.items()}
     for part, state in checkpoint.optimizer.items():
         tensors |= {f"optimizer/{part}/{name}": t for name, t in state.items()}
@@ -143,7 +149,7 @@ def save(checkpoint: Checkpoint, path: AnyLocation) -> None:
         about["computed"] = asdict(checkpoint.computed)
     text = json.dumps(about, sort_keys=True)
     metadata = {"tsrnn": text, "sha256": _digest(text, tensors)}
-    write_atomically(path, safetensors.torch.save(tensors, metadata))
+    return safetensors.torch.save(tensors, metadata)
 
 
 def load(path: AnyLocation) -> Checkpoint:
@@ -233,34 +239,68 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
 class CheckpointFolder:
     """A network's checkpoints below a sweep's folder: `checkpoints/<network_id>/`.
 
-    "epoch-000012.safetensors" is where the run resumes; the newest two are kept, so that a damaged one costs
-    an epoch and not the run. "n-005.safetensors" holds the weights that solved N = 5.
+    "epoch-000012-4.1.safetensors" is where the run resumes, written by the first attempt of the folder's fourth driver
+    ("epoch-000012.safetensors" where it was written without a claim); an attempt keeps its newest two, so that a damaged
+    one costs an epoch and not the run. "n-005.safetensors" holds the weights that solved N = 5.
     """
 
-    def __init__(self, sweep: AnyLocation, network_id: str) -> None:
-        """Address the folder; nothing is made before the first save."""
+    def __init__(self, sweep: AnyLocation, network_id: str, claim: Claim | None = None) -> None:
+        """Address the folder; nothing is made before the first save.
+
+        Args:
+            sweep: The sweep's folder.
+            network_id: The network.
+            claim: Through which the checkpoints are written; None where nothing else can be writing them.
+        """
         self._folder = location(sweep) / "checkpoints" / network_id
+        self._claim = claim
+        # What an earlier attempt writes from now on, if it still can, is not this one's past, and is left alone.
+        self._past = self._resumes()
+        self._own: list[Location] = []
 
     def save_resume(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint a run resumes from, and remove those before the previous one."""
-        save(checkpoint, self._folder / f"epoch-{checkpoint.progress.epoch:06d}.safetensors")
-        for old in self._resumes()[2:]:
-            old.unlink(missing_ok=True)
+        """Write the checkpoint a run resumes from; remove those that the two newest of this attempt make needless.
+
+        Raises:
+            ClaimLostError: another process has claimed the network since.
+            OSError: the file cannot be written.
+        """
+        attempt = f"-{self._claim.attempt}" if self._claim else ""
+        path = self._folder / f"epoch-{checkpoint.progress.epoch:06d}{attempt}.safetensors"
+        self._write(path, checkpoint)
+        self._own = [*(own for own in self._own if own != path), path][-3:]
+        if len(self._own) >= 2:
+            for old in (*self._past, *self._own[:-2]):
+                if old not in self._own[-2:]:
+                    old.unlink(missing_ok=True)
+            self._past = []
 
     def save_solved(self, checkpoint: Checkpoint, n: int) -> str:
-        """Write the weights that solved N = n; return the path relative to the sweep's folder."""
-        save(checkpoint, self._folder / f"n-{n:03d}.safetensors")
+        """Write the weights that solved N = n; return the path relative to the sweep's folder.
+
+        Raises:
+            ClaimLostError: another process has claimed the network since.
+            OSError: the file cannot be written.
+        """
+        self._write(self._folder / f"n-{n:03d}.safetensors", checkpoint)
         return f"checkpoints/{self._folder.name}/n-{n:03d}.safetensors"
+
+    def _write(self, path: Location, checkpoint: Checkpoint) -> None:
+        if self._claim:
+            self._claim.write(path, to_bytes(checkpoint))
+        else:
+            save(checkpoint, path)
 
     def newest(self, config: RunConfig, last_epoch: int | None = None) -> tuple[Checkpoint, list[str]]:
         """Return the newest valid checkpoint of this run, a new one where there is none, and warnings.
 
-        A checkpoint that is damaged, or of another configuration, is passed over and named in the warnings.
+        A later attempt's come before those of earlier ones. A checkpoint that is damaged, or of another configuration,
+        is passed over and named in the warnings.
 
         Args:
             config: The run.
-            last_epoch: The last epoch that has rows. Where an older checkpoint agrees with it, a newer one is passed
-                over: two writers of one network, one of them about to be dead, leave such a pair.
+            last_epoch: The last epoch that has rows. A checkpoint of a later epoch, which an attempt that had lost its
+                claim may have left, is taken only where there is no other.
         """
         warnings, ahead = [], []
         for path in self._resumes():
@@ -278,4 +318,13 @@ class CheckpointFolder:
         return ahead[0] if ahead else new(config), warnings
 
     def _resumes(self) -> list[Location]:
-        return sorted(self._folder.glob("epoch-*.safetensors"), key=str, reverse=True)
+        return sorted(self._folder.glob("epoch-*.safetensors"), key=_age, reverse=True)
+
+
+def _age(path: Location) -> tuple[tuple[int, ...], str]:
+    """Order resume checkpoints: by attempt, then by epoch."""
+    _, epoch, *attempt = path.name.removesuffix(".safetensors").split("-")
+    try:
+        return tuple(int(part) for one in attempt for part in one.split(".")), epoch
+    except ValueError:  # not one of ours; to be opened, it says so
+        return (), epoch

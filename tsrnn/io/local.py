@@ -29,11 +29,16 @@ class LocalPath(PosixPath):
         """Yes."""
         return True
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, *, through: Path | None = None) -> None:
         """Write the whole file; see `Location.write`.
 
         The data goes to a temporary file in the same folder and is on disk before it takes the name. The temporary name
         begins with "_": readers of Parquet folders ignore what a killed process leaves.
+
+        Args:
+            data: The content.
+            through: The folder, of the same file system, that the temporary file is made in, if not the file's own.
+                Once it has been deleted, nothing can be written through it.
 
         Raises:
             OSError: the folder cannot be made or written; the file is as it was, and no temporary file is left. Or the
@@ -46,7 +51,7 @@ class LocalPath(PosixPath):
                 file.flush()
                 os.fsync(file.fileno())
 
-        self._put(fill)
+        self._put(fill, through or self.parent)
 
     def copy_to(self, target: LocalPath) -> None:
         """Make `target` the same file, by a hard link where the file system has them; see `Location.copy_to`."""
@@ -61,12 +66,12 @@ class LocalPath(PosixPath):
                 with temporary.open("rb") as file:
                     os.fsync(file.fileno())
 
-        target._put(fill)
+        target._put(fill, target.parent)
 
-    def _put(self, fill: Callable[[Path], None]) -> None:
-        """Give this name to a temporary file that `fill` makes."""
+    def _put(self, fill: Callable[[Path], None], through: Path) -> None:
+        """Give this name to a temporary file that `fill` makes in the folder `through`."""
         _make_folder(self.parent)
-        temporary = self.with_name(f"_{self.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        temporary = through / f"_{self.name}.{os.getpid()}.{secrets.token_hex(4)}"
         try:
             fill(temporary)
             temporary.replace(self)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from tsrnn.io.location import AlreadyLocked
 
@@ -26,8 +26,18 @@ if TYPE_CHECKING:
 SCHEME: Final = "s3://"
 LEASE_S: Final = 120.0
 """Seconds after which a lock is taken from a holder that has not renewed it: it is dead, or cut off from the store."""
+_UNCONDITIONAL: Final = (
+    "{}: this store has no conditional writes (If-Match, If-None-Match), without which two writers would destroy each "
+    "other's results; use another store"
+)
+_CONFLICTS: Final = 10
+"""How often a write that the store refused for another of the same moment is tried again."""
 _RENEWALS: Final = 6
 """How often a holder renews its lock in that time."""
+
+
+class ChangedError(Exception):
+    """An object is not the version that it was to be replaced as: another process has written it since."""
 
 
 @dataclass(frozen=True, order=True)
@@ -145,6 +155,72 @@ class ObjectPath:
         with _told(self, writing=True):
             obstore.put(_store(self.path.parts[0]), self._key, data)
 
+    def version(self) -> UpdateVersion | None:
+        """Return what the store calls the present version of the file; None where there is no file."""
+        import obstore
+
+        with _told(self):
+            try:
+                return _version(obstore.head(_store(self.path.parts[0]), self._key))
+            except FileNotFoundError:
+                return None
+
+    def read_version(self) -> tuple[bytes, UpdateVersion]:
+        """Read the whole file, and say which version of it that is.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        import obstore
+
+        with _told(self):
+            found = obstore.get(_store(self.path.parts[0]), self._key)
+            return bytes(found.bytes()), _version(found.meta)
+
+    def write_version(self, data: bytes, version: UpdateVersion | None) -> UpdateVersion:
+        """Write the whole file if it still is the version that is named.
+
+        Args:
+            data: The content. Where the file has it already, it counts as written: an answer of the store may have
+                been lost.
+            version: The version to be replaced; None if there must be no file.
+
+        Returns:
+            The new version.
+
+        Raises:
+            ChangedError: the file is another version; it stays.
+            OSError: the store has no conditional writes, does not answer or refuses.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, NotSupportedError, PreconditionError
+
+        store = _store(self.path.parts[0])
+        mode: Literal["create"] | UpdateVersion = "create" if version is None else version
+        for _ in range(_CONFLICTS):
+            with _told(self, writing=True):
+                try:
+                    return _version(obstore.put(store, self._key, data, mode=mode, use_multipart=False))
+                except (AlreadyExistsError, PreconditionError):
+                    pass
+                except FileNotFoundError:
+                    if version is None:
+                        raise
+                except NotSupportedError:
+                    raise OSError(_UNCONDITIONAL.format(self)) from None
+            try:
+                found, current = self.read_version()
+            except FileNotFoundError:
+                if version is None:  # deleted in between
+                    continue
+                raise ChangedError(str(self)) from None
+            if found == data:
+                return current
+            if current != version:
+                raise ChangedError(str(self))
+            # The store refuses both of two writes at the same moment: the other was refused too.
+        raise ChangedError(str(self))
+
     def copy_to(self, target: ObjectPath) -> None:
         """Make `target` the same file; the store copies within a bucket."""
         import obstore
@@ -192,17 +268,19 @@ class ObjectPath:
         """Return None: only a write would tell."""
         return None
 
-    def lock(self, content: bytes) -> _Lease | None:
+    def lock(self, content: bytes) -> _Lease:
         """Lock this name by a conditional write; see `Location.lock`.
 
         The lock is a lease: its holder renews it, and what has not been renewed for `LEASE_S` is taken over. One whose
         content names a process of this machine ("process", "host", as JSON) that has ended is taken over at once.
 
-        Returns:
-            The lease; None where the store has no conditional writes.
+        Raises:
+            AlreadyLocked: another process holds it.
+            OSError: the store does not answer, or has no conditional writes.
         """
         lease = _Lease(self, content)
-        return lease if lease.take() else None
+        lease.take()
+        return lease
 
 
 class _Lease:
@@ -216,8 +294,8 @@ class _Lease:
         self._released = threading.Event()
         self._renewing = threading.Thread(target=self._renew, daemon=True)
 
-    def take(self) -> bool:
-        """Take the lock, and renew it from now on; return False where the store cannot.
+    def take(self) -> None:
+        """Take the lock, and renew it from now on.
 
         Raises:
             AlreadyLocked: another process holds it.
@@ -230,7 +308,7 @@ class _Lease:
             try:
                 self._version = _version(obstore.put(store, key, self._next(), mode="create"))
             except NotSupportedError:
-                return False
+                raise OSError(_UNCONDITIONAL.format(self._path)) from None
             except AlreadyExistsError:
                 found = obstore.get(store, key)
                 before, holder = found.meta, bytes(found.bytes()).partition(b"\n")[0]
@@ -242,7 +320,6 @@ class _Lease:
                 except PreconditionError:  # another process was faster
                     raise AlreadyLocked(self._path.read_bytes().partition(b"\n")[0]) from None
         self._renewing.start()
-        return True
 
     def release(self) -> None:
         """Give the lock back."""
