@@ -25,6 +25,7 @@ from sweeps.engine.cluster import Resources
 from sweeps.engine.trainable import PopulationTrainable
 from tsrnn.config import Leaky, RunConfig, Training
 from tsrnn.io.checkpoint import Checkpoint, CheckpointFolder
+from tsrnn.io.claims import DRIVER, take
 from tsrnn.io.files import location
 from tsrnn.io.rows import epochs_row, heads_rows, runs_row, solved_rows
 from tsrnn.io.schemas import EPOCHS, RUNS
@@ -56,7 +57,7 @@ def driver(folder: Path) -> dict[str, float]:
     groups = [RunConfig(seed=4 * i).replicates(4) for i in range(2)]
     began = time.process_time()
     with patch.object(_cluster, "PopulationTrainable", Reporting):
-        _cluster.run(groups, location(folder), Resources(1, 0), Console(file=io.StringIO()))
+        _cluster.run(groups, take(location(folder), DRIVER), Resources(1, 0), Console(file=io.StringIO()))
     spent = time.process_time() - began
     ray.shutdown()
     return {"driver_ms_per_report": 1e3 * spent / (2 * REPORTS)}

@@ -171,7 +171,7 @@ class TestReadme:
         assert "all 2 networks have ended already" in " ".join(python(*sweep, "--resume").stderr.split())
 
         (key, *_) = runs.loc[runs["architecture"] == "vanilla", "network_id"]
-        checkpoint = results / "checkpoints" / key / "epoch-000040.safetensors"
+        (checkpoint,) = (results / "checkpoints" / key).glob("epoch-000040*")
         ask = ["-m", "tsrnn", "evaluate", checkpoint, "--protocol", "in-time", "--json"]
         refused = python(*ask)
         assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)

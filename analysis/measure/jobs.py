@@ -26,6 +26,7 @@ from tsrnn.config import RunConfig, explain
 from tsrnn.distributed.discovery import find
 from tsrnn.io import checkpoint
 from tsrnn.io.checkpoint import Checkpoint
+from tsrnn.io.claims import take
 from tsrnn.io.files import Location
 from tsrnn.io.lock import FolderLock, LockedError
 from tsrnn.io.schemas import ANALYSES, RUNS, SOLVED, Row, Table
@@ -162,28 +163,32 @@ def run_all(
         ResultsError: the folder is not a sweep's, one of the analyses is running in it already, or nothing answers
             at the address.
         StoreError: the folder cannot be written, or a file in it is damaged.
+        ClaimLostError: another process has begun one of the analyses: where locks failed, or this one was stopped.
     """
     console = console or Console(stderr=True)
     load(results, SOLVED)  # before anything is written: it must be a sweep's folder
+    claims = {}
     with ExitStack() as locks:
         for analysis, _ in analyses:
             lock = locks.enter_context(FolderLock(results, f"lock-{analysis.name}"))
             try:
-                lock.acquire()  # two at once would replace each other's rows
+                lock.acquire()  # two at once would measure everything twice
+                claims[analysis.name] = take(results, analysis.name)
             except LockedError as error:
                 raise ResultsError(f"{results}: {analysis.name} is being measured already ({error.holder})") from None
             except OSError as error:
                 raise StoreError(f"cannot write {lock.path}: {error}; choose a folder that can be written") from error
         planned, summaries = _plan(results, analyses)
-        store = Store(results)
-        store.create((*dict.fromkeys(table for analysis, _ in analyses for table in analysis.tables), ANALYSES))
+        stores = {name: Store(results, claim) for name, claim in claims.items()}
+        filled = dict.fromkeys(table for analysis, _ in analyses for table in analysis.tables)
+        Store(results).create((*filled, ANALYSES))
         if planned:
-            _measure_all(store, name, planned, summaries, workers, address, console)
+            _measure_all(stores, name, planned, summaries, workers, address, console)
         return list(summaries.values())
 
 
 def _measure_all(
-    store: Store,
+    stores: Mapping[str, Store],
     name: str,
     planned: Sequence[_Planned],
     summaries: Mapping[str, Summary],
@@ -204,7 +209,7 @@ def _measure_all(
     with JobProgress(name, Counter(analysis.name for analysis, _ in planned), console, ", ".join(notes)) as progress:
         for (analysis, job), found in ended:
             result = _Ended({}, found.reason, 0.0) if isinstance(found, Died) else found
-            _write(store, analysis, job, result)
+            _write(stores[analysis.name], analysis, job, result)
             if result.message:
                 summaries[analysis.name].failed[job] = result.message
                 console.print(

@@ -20,6 +20,7 @@ from analysis.data.frames import ResultsError
 from tsrnn.config import RunConfig, explain
 from tsrnn.io import checkpoint
 from tsrnn.io.checkpoint import Checkpoint, CheckpointError, DamagedCheckpointError
+from tsrnn.io.claims import CLAIMS, DRIVER, take
 from tsrnn.io.files import Location, location, open_sealed_json, write_atomically
 from tsrnn.io.lock import FolderLock, LockedError
 from tsrnn.io.rows import runs_row, solved_row
@@ -29,6 +30,7 @@ from tsrnn.io.store import DamagedFileError, Store, StoreError, read_rows, schem
 _RECORD: Final = "sweep.json"
 # results/SCALE/SWEEP/retrained
 _DEPTH: Final = 3
+_DAMAGED: Final = "_damaged"
 
 MADE_AGAIN: Final = "moved aside; the sweep's command writes it again"
 TRAINED_AGAIN: Final = (
@@ -116,14 +118,21 @@ def verify(folder: Location, *, repair: bool = False) -> Verification:
         repair: Whether to mend.
 
     Raises:
-        ResultsError: its networks are of a kind that was not imported; or it is to be mended while it runs.
+        ResultsError: its networks are of a kind that was not imported; or it is to be mended, and a sweep is writing
+            it, or may be.
         StoreError, OSError: mending cannot write the folder.
+        ClaimLostError: a sweep has taken the folder over while it was mended.
     """
     with FolderLock(folder) as lock:
         try:
-            lock.acquire()
+            locked = lock.acquire()
             if not repair:
                 lock.release()  # looking keeps nobody waiting
+            elif not locked:
+                raise ResultsError(
+                    f"{folder}: its file system has no locks, so that nothing tells whether a sweep is writing it: "
+                    f"repair a copy on another"
+                )
             found = Verification(folder)
         except LockedError as error:
             if repair:
@@ -196,7 +205,9 @@ class _Check:
         self._found.leftovers = [
             path
             for path in self._folder.rglob("_*")
-            if not path.name.startswith("_lock") and "/_damaged" not in _below(self._folder, path) and path.is_file()
+            if not path.name.startswith("_lock")
+            and not _below(self._folder, path).startswith((_DAMAGED, CLAIMS))
+            and path.is_file()
         ]
         for path in _folders(self._folder):
             if path.name in BY_NAME:
@@ -387,6 +398,8 @@ def _check_rows(table: Table, network_id: str, rows: pa.Table) -> None:
     keys = rows.select(list(table.key))
     if keys.group_by(keys.column_names).aggregate([]).num_rows < rows.num_rows:
         raise ValueError(f"has two rows with the same {', '.join(table.key)}")
+    if table is OUTCOMES and not rows.num_rows:
+        return  # in an object store, of a network that was begun
     if table in (RUNS, OUTCOMES) and rows.num_rows != 1:
         raise ValueError(f"has {rows.num_rows} rows, where one is right")
     if table is RUNS:
@@ -429,9 +442,15 @@ def _solved_rows(
 
 
 def _mend(found: Verification) -> None:
-    """Move aside what is damaged, and write again what other files say."""
+    """Move aside what is damaged, and write again what other files say.
+
+    The driver's claim, and those of the networks concerned, end whatever a process that was believed dead might do.
+    """
+    claim = take(found.folder, DRIVER, after=_claimed(found.folder))
     store = Store(found.folder)
-    away = found.folder / "_damaged" / time.strftime("%Y-%m-%dT%H-%M-%S")
+    concerned = {_network(path) for problem in found.problems for path in (found.folder / problem.path, *problem.aside)}
+    claims = {key: claim.within(key) for key in sorted(concerned)}
+    away = found.folder / _DAMAGED / time.strftime("%Y-%m-%dT%H-%M-%S")
     for problem in found.problems:
         for path in problem.aside:
             if path.exists():
@@ -444,9 +463,23 @@ def _mend(found: Verification) -> None:
     retrained = {path for problem in found.problems if problem.repair == TRAINED_AGAIN for path in problem.aside}
     for problem in found.problems:
         if problem.rows and found.folder / problem.path not in retrained:
-            store.write(*problem.rows)
+            table, key, rows = problem.rows
+            Store(found.folder, claims[key]).write(table, key, rows)
     for path in found.leftovers:
         path.unlink(missing_ok=True)
+
+
+def _claimed(folder: Location) -> int:
+    """Return the number of the last driver's claim, as far as the record says."""
+    try:
+        return int(open_sealed_json((folder / _RECORD).read_bytes()).get("claim", 0))
+    except (OSError, ValueError, TypeError):
+        return 0
+
+
+def _network(path: Location) -> str:
+    """Return which network a file belongs to: a table's has its name, a checkpoint lies in a folder of it."""
+    return path.parent.name if path.name.endswith(".safetensors") else path.name.split(".")[0]
 
 
 def _below(folder: Location, path: Location) -> str:

@@ -106,7 +106,8 @@ class SweepFolder:
     def _holds_nothing(self) -> bool:
         """Whether the folder is absent, or holds only what a sweep leaves that was killed while it made the folder."""
         found = (path for path in self.path.rglob("*") if not path.is_dir())
-        return all(path.name == "empty.parquet" or path.name.startswith("_") for path in found)
+        below = (str(path).removeprefix(str(self.path)) for path in found)
+        return all(name.endswith("/empty.parquet") or "/_" in name for name in below)
 
     def acquire(self) -> None:
         """Keep other sweeps out of this folder until the context that this object is ends, or this process.

@@ -22,7 +22,7 @@ def train(
     products: Library | None = None,
     verbose: bool = False,
 ) -> tuple[Plan, dict[str, str]]:
-    """Train the networks of a plan that have not ended; the folder stays locked while the context lasts that `folder` is.
+    """Train the networks of a plan that have not ended; `folder`, a context, stays locked until it ends.
 
     Args:
         plan_now: works out the plan; asked again once the folder is locked, since it may have changed before.

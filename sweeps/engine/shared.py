@@ -7,7 +7,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.engine.errors import SweepError
 from tsrnn.io.claims import ClaimLostError, rejoin
-from tsrnn.io.files import AnyLocation, location
+from tsrnn.io.files import AnyLocation
 
 # Seconds for a process to start on every node, and to look.
 _PATIENCE: Final = 300.0
@@ -48,7 +48,7 @@ def require_shared(folder: AnyLocation, claim: str) -> None:
 def unseen(folder: str, claim: str) -> str:
     """Return why this machine cannot write to the sweep's folder for its driver; empty where it can."""
     try:
-        rejoin(location(folder), claim)
+        rejoin(folder, claim)
     except ClaimLostError as error:
         return str(error)
     except FileNotFoundError:

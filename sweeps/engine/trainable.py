@@ -29,8 +29,8 @@ class PopulationTrainable(tune.Trainable):
     """One step is one epoch of the population.
 
     Its Tune config holds one entry "trial": "networks" (RunConfigs as JSON), "plugins" (the files with their
-    tasks and networks that tsrnn has not), "folder" (the sweep's), "claim" (the name of its driver's), "device", "gpus",
-    "threads" and, if it is not to be measured, "products".
+    tasks and networks that tsrnn has not), "folder" (the sweep's), "claim" (the name of its driver's), "device",
+    "gpus", "threads" and, if it is not to be measured, "products".
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ class PopulationTrainable(tune.Trainable):
         self._products = ""
         if reason := unseen(config["folder"], config["claim"]):  # on a machine that came after the sweep's start
             raise SweepError(reason)
-        self._driver = rejoin(location(config["folder"]), config["claim"])
+        self._driver = rejoin(config["folder"], config["claim"])
         self._metrics = Metrics(location(config["folder"]).name)
         self._claims: dict[str, Claim] = {}
         self._stores: dict[str, Store] = {}

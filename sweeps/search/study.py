@@ -198,9 +198,7 @@ class Search:
             rows = pa.Table.from_pandas(frame, preserve_index=False)
             write_atomically(folder / name / f"{self.question.study}.parquet", to_bytes(rows))
 
-    def run(
-        self, candidates: int, concurrent: int, resources: Resources, console: Console, claim: Claim
-    ) -> list[str]:
+    def run(self, candidates: int, concurrent: int, resources: Resources, console: Console, claim: Claim) -> list[str]:
         """Try candidates until so many have a score; return the errors of those that failed.
 
         Args:

@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_checkpoints(folder: Path, tmp_path: Path, count: int):
-    path = Path(shutil.copy(folder / "checkpoints" / SMALL.network_id / "epoch-000004.safetensors", tmp_path))
+    path = Path(shutil.copy(folder / "checkpoints" / SMALL.network_id / "epoch-000004-2.1.safetensors", tmp_path))
     written = load(path)
 
     def loads_the_same() -> bool:

@@ -26,14 +26,16 @@ from sweeps.engine import cluster as _cluster
 from sweeps.engine import trainable as _trainable
 from sweeps.engine.cluster import Resources
 from sweeps.engine.errors import SweepError
+from sweeps.engine.folder import SweepFolder
 from sweeps.engine.metrics import GAUGES, LABELS
 from sweeps.engine.options import Execution
-from sweeps.engine.shared import marked, unseen
+from sweeps.engine.shared import unseen
 from tests.browser import chromium
 from tests.cluster_scenarios import environment, isolated
 from tests.processes import descendants, kill
 from tests.sweeps.commands import GRID, ROOT, assert_same_tables, start, sweep, tables, wait_for
 from tsrnn.distributed import discovery as _ray
+from tsrnn.io.claims import DRIVER, take
 
 
 class TestFinding:
@@ -178,16 +180,20 @@ class TestPlaces:
 
 
 class TestSharedFolder:
-    def test_a_folder_is_known_by_its_mark(self, tmp_path):
-        with marked(tmp_path / "sweep") as mark:
-            assert unseen(str(tmp_path / "sweep"), mark) == ""
-            assert "give --storage a folder that all machines of the cluster share, or s3://" in unseen("/other", mark)
-        assert list((tmp_path / "sweep").iterdir()) == []
+    def test_a_folder_is_known_by_its_driver_s_claim(self, tmp_path):
+        earlier = take(tmp_path / "sweep", DRIVER).name
+        shutil.copytree(tmp_path / "sweep", tmp_path / "copy")
+        claim = take(tmp_path / "sweep", DRIVER).name
+        assert unseen(str(tmp_path / "sweep"), claim) == ""
+        for other in ("other", "copy"):
+            found = unseen(str(tmp_path / other), claim)
+            assert "give --storage a folder that all machines of the cluster share, or s3://" in found
+        assert "another process has taken over this sweep" in unseen(str(tmp_path / "sweep"), earlier)
 
     def test_a_folder_that_cannot_be_written(self, tmp_path):
         (tmp_path / "sweep").write_text("a file")
-        with pytest.raises(SweepError, match=r"sweep: cannot be written .*--storage"), marked(tmp_path / "sweep"):
-            raise AssertionError
+        with pytest.raises(SweepError, match=r"sweep: cannot be written .*--storage"):
+            SweepFolder(str(tmp_path), "sweep").claim  # noqa: B018
 
 
 @pytest.fixture

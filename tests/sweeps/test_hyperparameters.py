@@ -20,6 +20,7 @@ from sweeps.search.study import DATABASE, Search
 from tests.processes import kill_everything
 from tsrnn.config import SGD, AdamW, MultiHead, RateDecay, RunConfig, SingleHead
 from tsrnn.config.presets import with_preset
+from tsrnn.io.claims import DRIVER, take
 from tsrnn.io.schemas import EPOCHS
 from tsrnn.io.store import Store
 from tsrnn.tasks import DMS
@@ -188,7 +189,13 @@ class TestSearch:
 
 class TestCandidate:
     def config(self, folder: Path) -> dict[str, object]:
-        trial = {"folder": str(folder), "mark": EPOCHS.name, "device": "cpu", "gpus": 0, "threads": 1}
+        trial = {
+            "folder": str(folder),
+            "claim": take(folder, DRIVER).name,
+            "device": "cpu",
+            "gpus": 0,
+            "threads": 1,
+        }
         return FAST | {"question": dataclasses.asdict(QUESTION), "trial": trial}
 
     def test_it_ends_at_the_budget_and_its_score_is_that_of_its_rows(self, folder: Path):

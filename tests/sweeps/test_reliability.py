@@ -19,6 +19,7 @@ import pytest
 from analysis.__main__ import main as verify
 from benchmarks import many_runs
 from sweeps.engine import cluster as _cluster
+from sweeps.engine.errors import SweepError
 from sweeps.engine.folder import Record, SweepFolder
 from sweeps.engine.trainable import PopulationTrainable
 from tests.processes import descendants, is_running, kill, kill_everything, listening
@@ -36,6 +37,7 @@ from tests.sweeps.commands import (
 )
 from tsrnn.config import EndRules, Leaky, RunConfig, Training
 from tsrnn.io.checkpoint import Progress, load
+from tsrnn.io.claims import DRIVER, ClaimLostError, take
 from tsrnn.io.lock import FolderLock
 from tsrnn.io.store import Store
 from tsrnn.training.loop import Trainer
@@ -50,7 +52,8 @@ SMALL = RunConfig(
 def trial(folder: Path, networks: list[RunConfig]) -> dict[str, object]:
     """The Tune config of a trial of these networks, whose tables are made."""
     Store(folder).create()
-    settings = {"plugins": [], "folder": str(folder), "device": "cpu", "threads": 1, "gpus": 0, "mark": "runs"}
+    settings = {"plugins": [], "folder": str(folder), "device": "cpu", "threads": 1, "gpus": 0}
+    settings["claim"] = take(folder, DRIVER).name
     return {"trial": {"index": 0, "networks": [one.to_json() for one in networks], **settings}}
 
 
@@ -86,18 +89,18 @@ class TestLock:
 
     def test_another_sweep_of_the_same_storage_has_its_own(self, tmp_path):
         first, second = SweepFolder(str(tmp_path), "fixed_tau"), SweepFolder(str(tmp_path), "curricula")
-        first.acquire()
-        second.acquire()
-        first.lock.release()
-        second.lock.release()
+        with first, second:
+            first.acquire()
+            second.acquire()
 
     def test_a_sweep_killed_while_it_made_its_folder_can_begin_again(self, tmp_path):
         folder = SweepFolder(str(tmp_path), "fixed_tau")
         folder.store.create()
         (folder.path / "_sweep.json.17.0a1b2c3d").write_text('{"sweep": "fi')
-        folder.acquire()
-        assert folder.read() is None
-        folder.lock.release()
+        with folder:
+            folder.acquire()
+            assert folder.claim.number == 1
+            assert folder.read() is None
 
     @pytest.mark.slow
     def test_the_same_sweep_twice_at_once(self, finished, tmp_path):
@@ -135,35 +138,28 @@ class TestLock:
 
 
 class TestWriters:
-    def test_a_dead_writer_that_came_further_does_no_harm(self, tmp_path):
-        """It wrote the checkpoint of an epoch whose rows the new writer then replaced by those it had."""
+    @pytest.mark.parametrize("of_one_driver", [True, False])
+    def test_one_that_comes_back_changes_nothing(self, tmp_path, of_one_driver):
         expected, folder = tmp_path / "expected", tmp_path / "folder"
         trained(expected, [SMALL])
-        zombie = PopulationTrainable(trial(folder, [SMALL]))
+        settings = trial(folder, [SMALL])
+        zombie = PopulationTrainable(settings)
         zombie.step()
-        later = PopulationTrainable(trial(folder, [SMALL]))
-        zombie.step()
-        zombie.step()
-        later.step()
-        # The new writer is killed now: rows to epoch 2, checkpoints of epochs 2 and 3.
-        assert Store(folder).last_epoch(SMALL.network_id) == 2
-        trainable = PopulationTrainable(trial(folder, [SMALL]))
-        while not (result := trainable.step())["done"]:
-            pass
-        assert result["warnings"] == []
+        later = PopulationTrainable(settings if of_one_driver else trial(folder, [SMALL]))
+        for _ in range(3):
+            before = contents(folder)
+            with pytest.raises(ClaimLostError, match="another process has taken over"):
+                zombie.step()
+            assert contents(folder) == before
+            later.step()
+        assert later.step()["done"]
         assert_same_tables(folder, expected)
 
-    def test_an_epoch_written_again_late_does_no_harm(self, tmp_path):
-        expected, folder = tmp_path / "expected", tmp_path / "folder"
-        trained(expected, [SMALL])
-        zombie = PopulationTrainable(trial(folder, [SMALL]))
-        zombie.step()
-        later = PopulationTrainable(trial(folder, [SMALL]))
-        later.step()
-        zombie.step()
-        while not later.step()["done"]:
-            pass
-        assert_same_tables(folder, expected)
+    def test_a_trial_of_a_driver_that_was_replaced_does_not_start(self, tmp_path):
+        settings = trial(tmp_path, [SMALL])
+        take(tmp_path, DRIVER)
+        with pytest.raises(SweepError, match="another process has taken over this sweep; this one stops"):
+            PopulationTrainable(settings)
 
     def test_one_network_with_unusable_files_does_not_keep_the_others(self, tmp_path):
         networks = SMALL.replicates(3)
@@ -182,7 +178,7 @@ class TestWriters:
         killed = PopulationTrainable(trial(folder, networks))
         killed.step()
         killed.step()
-        (folder / "checkpoints" / networks[1].network_id / "epoch-000002.safetensors").unlink()
+        (folder / "checkpoints" / networks[1].network_id / "epoch-000002-1.1.safetensors").unlink()
         again = PopulationTrainable(trial(folder, networks))
         assert [progress.epoch for progress in again._trainer._progress] == [1, 1]
         while not again.step()["done"]:
@@ -200,7 +196,7 @@ class TestWriters:
         killed._write_outcome = lambda checkpoint, outcome: writes.append(checkpoint.config.seed)
         assert killed.step()["done"]
         assert writes == [0, 1]
-        (folder / "checkpoints" / networks[1].network_id / "epoch-000004.safetensors").unlink()
+        (folder / "checkpoints" / networks[1].network_id / "epoch-000004-1.1.safetensors").unlink()
         again = PopulationTrainable(trial(folder, networks))
         assert [progress.epoch for progress in again._trainer._progress] == [3, 3]
         assert again.step()["done"]
@@ -236,7 +232,7 @@ def test_a_network_that_diverges_keeps_the_checkpoint_of_the_epoch_before(tmp_pa
     assert outcomes.loc[[one.network_id for one in networks], "status"].tolist() == ["diverged", "epochs"]
     assert outcomes.loc[SMALL.network_id, "reason"] == "the loss became nan in epoch 3"
     kept = sorted((folder.path / "checkpoints" / SMALL.network_id).glob("epoch-*"))
-    assert [path.name for path in kept] == ["epoch-000001.safetensors", "epoch-000002.safetensors"]
+    assert [path.name for path in kept] == ["epoch-000001-2.1.safetensors", "epoch-000002-2.1.safetensors"]
     assert all(tensor.isfinite().all() for tensor in load(kept[-1]).network.values())
     assert folder.unfinished(networks) == []
     assert verify(["verify", str(folder.path)]) == 0

@@ -20,6 +20,7 @@ from tsrnn.config import (
     Training,
 )
 from tsrnn.io.checkpoint import load
+from tsrnn.io.claims import DRIVER, take
 from tsrnn.io.rows import runs_row
 from tsrnn.io.schemas import RUNS
 from tsrnn.io.store import Store
@@ -33,7 +34,8 @@ def test_a_trial_of_gated_networks(tmp_path, network):
     configs = RunConfig(network=network, training=training, end=EndRules(max_epochs=4)).replicates(2)
     SweepFolder(str(tmp_path), "gated").store.create()
     where = tmp_path / "gated"
-    settings = {"plugins": [], "folder": str(where), "threads": 1, "gpus": 0, "mark": "runs"}
+    settings = {"plugins": [], "folder": str(where), "threads": 1, "gpus": 0}
+    settings["claim"] = take(where, DRIVER).name
     trial = {"index": 0, "networks": [one.to_json() for one in configs], **settings}
     first = PopulationTrainable({"trial": trial | {"device": "cpu"}})
     first.step()
@@ -45,7 +47,7 @@ def test_a_trial_of_gated_networks(tmp_path, network):
         Store(where).write(RUNS, config.network_id, [runs_row(config, sweep="gated", scale="quick")])
     expected = [report for report in train(configs) if report.outcome]
     for report in expected:
-        found = load(where / "checkpoints" / report.config.network_id / "epoch-000004.safetensors")
+        found = load(where / "checkpoints" / report.config.network_id / "epoch-000004-1.2.safetensors")
         assert found.network.keys() == report.checkpoint.network.keys()
         assert all(torch.equal(found.network[name], tensor) for name, tensor in report.checkpoint.network.items())
     runs = pd.read_parquet(where / "runs")
@@ -66,7 +68,8 @@ def test_a_reused_process_gives_the_numbers_of_a_fresh_one(tmp_path):
         SweepFolder(str(tmp_path / folder), "fixed_tau").store.create()
         networks = [one.to_json() for one in replace(small, seed=seed).replicates(2)]
         where = str(tmp_path / folder / "fixed_tau")
-        settings = {"plugins": [], "folder": where, "device": "cpu", "threads": 1, "gpus": 0, "mark": "runs"}
+        settings = {"plugins": [], "folder": where, "device": "cpu", "threads": 1, "gpus": 0}
+        settings["claim"] = take(where, DRIVER).name
         return {"trial": {"index": 0, "networks": networks, **settings}}
 
     reused = PopulationTrainable(trial("reused", 0))

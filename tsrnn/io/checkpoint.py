@@ -240,8 +240,8 @@ class CheckpointFolder:
     """A network's checkpoints below a sweep's folder: `checkpoints/<network_id>/`.
 
     "epoch-000012-4.1.safetensors" is where the run resumes, written by the first attempt of the folder's fourth driver
-    ("epoch-000012.safetensors" where it was written without a claim); an attempt keeps its newest two, so that a damaged
-    one costs an epoch and not the run. "n-005.safetensors" holds the weights that solved N = 5.
+    ("epoch-000012.safetensors" where it was written without a claim). An attempt keeps its newest two, so that a
+    damaged one costs an epoch and not the run. "n-005.safetensors" holds the weights that solved N = 5.
     """
 
     def __init__(self, sweep: AnyLocation, network_id: str, claim: Claim | None = None) -> None:

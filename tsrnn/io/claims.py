@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tsrnn.errors import Failure
+from tsrnn.io.files import AnyLocation, location
 from tsrnn.io.local import LocalPath
 from tsrnn.io.location import Location
 from tsrnn.io.objects import ChangedError, ObjectPath
@@ -133,7 +134,7 @@ class Claim(ABC):
         return _lost(self.folder, self.name.split("/")[-2])
 
 
-def take(folder: Location, subject: str, *, after: int = 0) -> Claim:
+def take(folder: AnyLocation, subject: str, *, after: int = 0) -> Claim:
     """Claim something, ending all earlier claims of it.
 
     Args:
@@ -145,6 +146,7 @@ def take(folder: Location, subject: str, *, after: int = 0) -> Claim:
         ClaimLostError: another process claimed it at the same time, and has it.
         OSError: the folder cannot be written, or its store has no conditional writes.
     """
+    folder = location(folder)
     if isinstance(folder, ObjectPath):
         return _ObjectClaim.taken(folder, subject, None, after)
     assert isinstance(folder, LocalPath)
@@ -153,7 +155,7 @@ def take(folder: Location, subject: str, *, after: int = 0) -> Claim:
     return _FolderClaim(folder, _made(parent, folder, subject, after))
 
 
-def rejoin(folder: Location, name: str) -> Claim:
+def rejoin(folder: AnyLocation, name: str) -> Claim:
     """Return the claim of this name, which another process took: `Claim.name` as it was there.
 
     Raises:
@@ -162,6 +164,7 @@ def rejoin(folder: Location, name: str) -> Claim:
         OSError: the storage does not answer.
     """
     claim: Claim
+    folder = location(folder)
     if isinstance(folder, ObjectPath):
         claim = _ObjectClaim.named(folder, name)
     else:

@@ -112,9 +112,26 @@ def read_file(path: Location, columns: Sequence[str] | None = None) -> pa.Table:
         DamagedFileError: it is absent or damaged.
     """
     try:
-        return from_bytes(path.read_bytes(), columns)
-    except (OSError, ValueError) as error:
-        raise DamagedFileError(f"{path} cannot be read ({one_line(error)}): {repair(path.parent.parent)}") from error
+        data = path.read_bytes()
+    except OSError as error:
+        raise _damaged(path, error) from error
+    return decoded(path, data, columns)
+
+
+def decoded(path: Location, data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the rows of a Parquet file whose bytes have been read; see `from_bytes`.
+
+    Raises:
+        DamagedFileError: the data is not what was written.
+    """
+    try:
+        return from_bytes(data, columns)
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Location, error: Exception) -> DamagedFileError:
+    return DamagedFileError(f"{path} cannot be read ({one_line(error)}): {repair(path.parent.parent)}")
 
 
 def read_rows(path: Location, table: Table) -> pa.Table:
@@ -126,7 +143,16 @@ def read_rows(path: Location, table: Table) -> pa.Table:
         DamagedFileError: it is absent or damaged.
         StoreError: it has other columns than this version knows.
     """
-    rows, expected = read_file(path), schema(table)
+    return completed(path, read_file(path), table)
+
+
+def completed(path: Location, rows: pa.Table, table: Table) -> pa.Table:
+    """Return a file's rows with the columns that the table has today; see `read_rows`.
+
+    Raises:
+        StoreError: it has other columns than this version knows.
+    """
+    expected = schema(table)
     if rows.schema.equals(expected):
         return rows
     for column in table.columns:

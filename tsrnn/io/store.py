@@ -14,10 +14,13 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tsrnn.io.claims import Claim
 from tsrnn.io.files import AnyLocation, Location, location, write_atomically
 from tsrnn.io.parquet import (
     DamagedFileError,
     StoreError,
+    completed,
+    decoded,
     one_line,
     read_folder,
     read_rows,
@@ -46,10 +49,35 @@ class Store:
     """The Parquet tables of one sweep, below one folder, local or in an object store.
 
     A network has one writer at a time; several networks may be written from several processes at once.
+
+    Args:
+        folder: The sweep's.
+        claim: Through which files are written; None where nothing else can be writing them.
     """
 
-    def __init__(self, folder: AnyLocation):
+    def __init__(self, folder: AnyLocation, claim: Claim | None = None):
         self.folder = location(folder)
+        self._claim = claim
+
+    def adopt(self, network_id: str) -> None:
+        """Take over the files of a network from earlier holders of its claim, which cannot replace them any more.
+
+        Raises:
+            ClaimLostError: another process has claimed the network since.
+            StoreError: a file is damaged, or the folder cannot be written.
+        """
+        if self._claim is None:
+            return
+        for table in (EPOCHS, HEADS, SOLVED, OUTCOMES):
+            path = self._path(table, network_id)
+
+            def rewrite(data: bytes | None, table: Table = table, path: Location = path) -> bytes:
+                return self._encoded(schema(table).empty_table() if data is None else decoded(path, data))
+
+            try:
+                self._claim.adopt(path, rewrite)
+            except OSError as error:
+                raise _unwritable(path, error) from error
 
     def create(self, tables: Sequence[Table] = TABLES) -> None:
         """Make the folder of every table, and the file that lets an empty table be read.
@@ -76,6 +104,7 @@ class Store:
         Raises:
             ValueError: a row lacks a column, has an unknown one, a value of the wrong type or another id for
                 the network, or two rows share a key; the message names the column.
+            ClaimLostError: another process has claimed what the store's claim is of.
             StoreError: the folder cannot be written.
         """
         self._put(table, network_id, encode(table, network_id, rows))
@@ -92,11 +121,27 @@ class Store:
                 same time: each has its own file.
 
         Raises:
+            ClaimLostError: another process has claimed what the store's claim is of.
             StoreError: the folder cannot be written, or the network's file is damaged or has other columns.
         """
-        before = self._get(table, network_id, writer)
-        whole = pa.concat_tables([before.filter(pc.field("n") != n), rows])
-        self._put(table, network_id, whole.sort_by([(name, "ascending") for name in table.key]), writer)
+        path = self._path(table, network_id, writer)
+
+        def whole(before: pa.Table) -> pa.Table:
+            merged = pa.concat_tables([before.filter(pc.field("n") != n), rows])
+            return merged.sort_by([(name, "ascending") for name in table.key])
+
+        if self._claim is None:
+            self._put(table, network_id, whole(self._get(table, network_id, writer)), writer)
+            return
+
+        def change(data: bytes | None) -> bytes:
+            before = schema(table).empty_table() if data is None else completed(path, decoded(path, data), table)
+            return self._encoded(whole(before))
+
+        try:
+            self._claim.update(path, change)
+        except OSError as error:
+            raise _unwritable(path, error) from error
 
     def read(self, table: Table, network_id: str, writer: str = "") -> list[Row]:
         """Return the rows one network has in a table, ordered by key; none if it was never written.
@@ -138,7 +183,18 @@ class Store:
         return self.folder / table.name / f"{network_id}{writer and '.'}{writer}.parquet"
 
     def _put(self, table: Table, network_id: str, rows: pa.Table, writer: str = "") -> None:
-        _write_file(self._path(table, network_id, writer), rows)
+        path = self._path(table, network_id, writer)
+        if self._claim is None:
+            _write_file(path, rows)
+            return
+        try:
+            self._claim.write(path, self._encoded(rows))
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+    def _encoded(self, rows: pa.Table) -> bytes:
+        """Return a file's content, which says which attempt wrote it."""
+        return to_bytes(rows, {"attempt": self._claim.attempt} if self._claim else None)
 
     def _get(self, table: Table, network_id: str, writer: str = "") -> pa.Table:
         path = self._path(table, network_id, writer)
@@ -262,6 +318,8 @@ def _write_file(path: Location, rows: pa.Table) -> None:
     try:
         write_atomically(path, to_bytes(rows))
     except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or one_line(error)}; choose a folder that can be written"
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Location, error: OSError) -> StoreError:
+    return StoreError(f"cannot write {path}: {error.strerror or one_line(error)}; choose a folder that can be written")

@@ -130,12 +130,12 @@ DAMAGE = {
         TRAINED_AGAIN,
     ),
     "resume flipped": (
-        lambda f: flip(f / "checkpoints" / VICTIM / "epoch-000004.safetensors"),
+        lambda f: flip(f / "checkpoints" / VICTIM / "epoch-000004-2.1.safetensors"),
         "checkpoints",
         "an older checkpoint",
     ),
     "another's checkpoint": (
-        lambda f: shutil.copy(f / "checkpoints" / OTHER / "epoch-000004.safetensors", f / "checkpoints" / VICTIM),
+        lambda f: shutil.copy(f / "checkpoints" / OTHER / "epoch-000004-2.1.safetensors", f / "checkpoints" / VICTIM),
         "checkpoints",
         "an older checkpoint",
     ),
