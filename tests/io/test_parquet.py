@@ -66,6 +66,18 @@ class TestChecksum:
         assert from_bytes(to_bytes(ROWS, {"attempt": "3"})).schema.metadata == {b"attempt": b"3"}
         assert from_bytes(to_bytes(ROWS)).schema.metadata is None
 
+    def test_entries_are_replaced_and_not_doubled(self):
+        earlier = from_bytes(to_bytes(ROWS, {"attempt": "3", "other": "x"}))
+        data = to_bytes(earlier, {"attempt": "4"})
+        assert from_bytes(data).schema.metadata == {b"attempt": b"4", b"other": b"x"}
+        assert data.count(b"attempt") == 1
+
+    def test_frames_keep_what_pandas_notes(self, tmp_path: Path):
+        frame = pd.DataFrame({"x": pd.Categorical(["a", "b"])}, index=pd.Index([3, 4], name="key"))
+        path = tmp_path / "frame.parquet"
+        path.write_bytes(to_bytes(pa.Table.from_pandas(frame)))
+        pd.testing.assert_frame_equal(pd.read_parquet(path), frame)
+
     def test_other_programs_read_it(self, tmp_path: Path):
         path = tmp_path / "rows.parquet"
         path.write_bytes(to_bytes(ROWS, {"attempt": "3"}))

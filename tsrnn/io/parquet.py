@@ -64,16 +64,18 @@ def to_bytes(rows: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes
 
     Args:
         rows: The rows; metadata that their schema has is written too.
-        metadata: Further entries of the footer's metadata.
+        metadata: Entries of the footer's metadata, in place of those of the same names.
     """
-    buffer = io.BytesIO()
-    # Most files are small. For each column of each file zstd would take longer to set up than to read it, and dictionaries
-    # of numbers, which hardly repeat, are pages more.
+    entries, buffer = dict(metadata or {}), io.BytesIO()
+    kept = {key: text for key, text in (rows.schema.metadata or {}).items() if key.decode() not in entries}
+    rows = rows.replace_schema_metadata(kept or None)
+    # Most files are small. For each column of each file zstd would take longer to set up than to read it, and
+    # dictionaries of numbers, which hardly repeat, are pages more.
     texts = [field.name for field in rows.schema if pa.types.is_string(field.type)]
     form = {"compression": "snappy", "use_dictionary": texts, "write_page_checksum": True}
     with pq.ParquetWriter(buffer, rows.schema, **form) as writer:
         writer.write_table(rows)
-        writer.add_key_value_metadata({**(metadata or {}), _ENTRY.decode(): (_PREFIX + _ZEROS).decode()})
+        writer.add_key_value_metadata({**entries, _ENTRY.decode(): (_PREFIX + _ZEROS).decode()})
     data = buffer.getbuffer()
     at = _digits(data)
     data[at : at + len(_ZEROS)] = _checksum(data, at)
