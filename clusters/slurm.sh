@@ -21,13 +21,18 @@ trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
 export RAY_worker_niceness=0
 
 # A port of this job's own: another job may share the head's machine.
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${nodes%%$'\n'*}
 port=$((20000 + SLURM_JOB_ID % 20000))
 address=$head:$port
 
+# Nodes boot, and a busy file system takes its time: Ray waits for them for ten minutes, not for half of one.
+export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=600
+
 # On every node: starts Ray there, runs the sweep on the head's, stops Ray. It needs nodes of its own: it refuses to
-# start beside another Ray of yours, and ends it.
-# Where trials share a GPU, start NVIDIA's MPS first: srun --ntasks-per-node=1 nvidia-cuda-mps-control -d
-srun ray symmetric-run --address "$address" --min-nodes "$SLURM_NNODES" \
+# start beside another Ray of yours, and ends it. srun gives a step one CPU a task unless it is told.
+# Where trials share a GPU, start NVIDIA's MPS in the same step, before Ray:
+#   srun --cpus-per-task="$SLURM_CPUS_PER_TASK" sh -c 'nvidia-cuda-mps-control -d && exec "$@"' mps ray symmetric-run ...
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" ray symmetric-run --address "$address" --min-nodes "$SLURM_NNODES" \
   --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" -- \
   python "sweeps/$sweep.py" "$@"

@@ -145,6 +145,27 @@ def terminated(folder: Path) -> None:
     assert errors.splitlines()[-1] == "stopped by SIGTERM; the same command continues where it stopped", errors
 
 
+def submitted(folder: Path) -> None:
+    """A job that is submitted to a cluster, and brings its code along: nobody is in the project's folder."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run(
+        ["ray", "start", "--head", "--num-cpus=1", "--port=6379"],
+        env=own, cwd=folder, check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    submit = ["job", "submit", "--address", "http://127.0.0.1:8265", "--working-dir", ROOT, "--"]
+    where = "import sweeps, tsrnn; print('imported from', sweeps.__path__[0], tsrnn.__path__[0])"
+    print(said := ray_command(*submit, "python", "-c", where, cwd=folder))
+    found = re.search(r"imported from (\S+)/sweeps (\S+)/tsrnn", said)
+    assert found is not None
+    assert {*found.groups()} & {str(ROOT)} == set(), said
+    sweep = ["python", "sweeps/fixed_tau.py", *TINY, "--storage", folder / "storage"]
+    print(said := ray_command(*submit, *sweep, cwd=folder))
+    assert "Ray cluster of 1 machine: 1 CPUs" in said
+    assert "Largest N solved" in said
+    assert not (pd.read_parquet(folder / "storage" / "fixed_tau" / "outcomes")["status"] == "failed").any()
+    ray_command("stop")
+
+
 def ray_nodes(address: str) -> list[dict[str, object]]:
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
@@ -305,9 +326,9 @@ def node_environment(home: Path) -> None:
     (home / ".bashrc").touch()
 
 
-def ray_command(*words: str | Path) -> str:
+def ray_command(*words: str | Path, cwd: Path = ROOT) -> str:
     """Run a `ray` command as on the user's own machine, and return what it said."""
-    done = subprocess.run(["ray", *words], cwd=ROOT, capture_output=True, text=True, timeout=1200)
+    done = subprocess.run(["ray", *words], cwd=cwd, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, (words, done.stdout, done.stderr)
     return done.stdout + done.stderr
 
@@ -320,7 +341,7 @@ def other_machine(folder: Path, address: str) -> None:
 
 
 if __name__ == "__main__":
-    scenario = {one.__name__: one for one in (shared_gpus, node_killed, terminated, autoscaled, unshared, over_ssh)}
+    scenarios = (shared_gpus, node_killed, terminated, submitted, autoscaled, unshared, over_ssh)
     if sys.argv[1] == "other_machine":
         other_machine(Path(sys.argv[2]), sys.argv[3])
-    scenario[sys.argv[1]](Path(sys.argv[2]))
+    {one.__name__: one for one in scenarios}[sys.argv[1]](Path(sys.argv[2]))

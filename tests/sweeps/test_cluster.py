@@ -236,6 +236,11 @@ def test_a_batch_system_that_ends_a_job_is_a_calm_stop(scenario):
 
 
 @pytest.mark.slow
+def test_a_job_that_is_submitted_brings_its_code(scenario):
+    scenario("submitted")
+
+
+@pytest.mark.slow
 def test_machines_come_for_waiting_trials_and_go(scenario, undisturbed):
     assert_same_tables(scenario("autoscaled") / "storage" / "fixed_tau", undisturbed)
 

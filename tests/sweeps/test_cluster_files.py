@@ -1,18 +1,141 @@
-"""The cluster files: what Ray's own validation says of them, without a cloud account; that their commands are shell."""
+"""The cluster files: what Ray and AWS's stand-in say of them, and every line of them run, twice.
 
+The lines run as Ray runs them on a machine, in a home folder of their own: what they call that is not here, or would
+change this machine, is a stub that writes down how it was called and with which environment.
+"""
+
+import json
+import os
+import shutil
+import signal
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import boto3
 import pytest
 import yaml
-from ray.autoscaler._private.util import prepare_config, validate_config
+from moto import mock_aws
+from ray.autoscaler._private.aws.config import bootstrap_aws
+from ray.autoscaler._private.command_runner import _with_interactive
+from ray.autoscaler._private.util import hash_runtime_conf, prepare_config, validate_config
 from ray.autoscaler.v2.instance_manager.config import NodeTypeConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("cluster.yaml", "clusters/ssh.yaml")
+# What interactive shells of Debian and Ubuntu begin with.
+BASHRC = "case $- in\n    *i*) ;;\n      *) return;;\nesac\nexport OWN=mine\n"
+
+RECORD = """#!/bin/bash
+{ printf '%s' "${0##*/}"; printf ' %s' "$@"; echo; } >> "$STUB_LOG"
+"""
+STUBS = {
+    "sudo": 'exec "$@"\n',
+    "sleep": "",
+    # Another program holds the lock, twice.
+    "apt-get": """
+if [ "$1" = update ]; then
+  echo >> ~/updates
+  [ "$(wc -l < ~/updates)" -gt 2 ] || { echo 'E: Could not get lock' >&2; exit 100; }
+else
+  touch ~/has-venv
+fi
+""",
+    "python3": """
+case "$*" in
+  "-c import ensurepip") [ -e ~/has-venv ] ;;
+  "-m venv "*) [ -e ~/has-venv ] && mkdir -p "$3/bin" && cp "$STUBS/pip" "$STUBS/ray" "$3/bin/" ;;
+  *) exit 64 ;;
+esac
+""",
+    "pip": '[ -s "$HOME/tsrnn/constraints.txt" ]\n',
+    "ray": 'env > "$HOME/seen-by-ray-$1"\n',
+    # The daemon goes on by itself, under this name.
+    "nvidia-cuda-mps-control": """
+[ "$*" = -d ] || exit 1
+[ -d "$CUDA_MPS_LOG_DIRECTORY" ] && [ -d "$CUDA_MPS_PIPE_DIRECTORY" ] || exit 1
+(exec -a nvidia-cuda-mps-control /usr/bin/env sleep-of-mps 600) < /dev/null > /dev/null 2>&1 &
+echo $! >> ~/daemons
+""",
+}
+
+
+class Machine:
+    """A machine whose commands Ray runs over ssh."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make its home folder and its stubs."""
+        self.home, self._stubs, self._log = folder / "home", folder / "stubs", folder / "log"
+        self.home.mkdir()
+        self._stubs.mkdir()
+        for name, does in STUBS.items():
+            self._write(name, RECORD + does)
+        # A process is known by the name that it was started with: this one must not be a script.
+        self._write("sleep-of-mps", '#!/bin/bash\nexec -a nvidia-cuda-mps-control /bin/sleep "$@"\n')
+        # A login shell sets the path anew, and then reads this.
+        (self.home / ".profile").write_text(f"export PATH={self._stubs}:$PATH\n")
+        (self.home / ".bashrc").write_text(BASHRC)
+        (self.home / "tsrnn").mkdir()
+        shutil.copy(ROOT / "constraints.txt", self.home / "tsrnn")
+
+    def _write(self, name: str, text: str) -> None:
+        (self._stubs / name).write_text(text)
+        (self._stubs / name).chmod(0o755)
+
+    def without(self, name: str) -> None:
+        """Take a program away."""
+        (self._stubs / name).unlink()
+
+    def run(self, command: str) -> str:
+        """Run a command as Ray does."""
+        shell = " ".join(_with_interactive(command))
+        environment = {"HOME": str(self.home), "STUB_LOG": str(self._log), "STUBS": str(self._stubs), "TERM": "dumb"}
+        done = subprocess.run(
+            ["bash", "-c", f"export RAY_HEAD_IP=192.0.2.1; {shell}"],
+            env=environment | {"PATH": os.environ["PATH"]}, cwd=self.home, capture_output=True, text=True, timeout=60,
+            start_new_session=True,
+        )  # fmt: skip
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return done.stdout
+
+    def set_up(self, config: dict[str, Any], part: str) -> list[str]:
+        """Run what `ray up` runs on a head, or on a worker; return the calls of this time."""
+        before = len(self.calls)
+        for commands in ("setup_commands", f"{part}_setup_commands", f"{part}_start_ray_commands"):
+            for command in config.get(commands, []):
+                self.run(command)
+        return self.calls[before:]
+
+    @property
+    def calls(self) -> list[str]:
+        """How the stubs were called, in turn."""
+        text = self._log.read_text() if self._log.exists() else ""
+        return text.replace(str(self.home), "~").splitlines()
+
+    def seen(self, command: str = "start") -> dict[str, str]:
+        """The environment in which Ray was called last."""
+        lines = (self.home / f"seen-by-ray-{command}").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    @property
+    def daemons(self) -> list[int]:
+        """The processes of NVIDIA's stand-in."""
+        path = self.home / "daemons"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    yield made
+    for pid in made.daemons:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def read(name: str) -> dict[str, Any]:
@@ -25,68 +148,285 @@ def test_ray_accepts_it(name):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_its_commands_are_shell(name):
-    found = [command for key, value in read(name).items() if key.endswith("_commands") for command in value]
-    assert len(found) >= 6
-    for command in found:
-        subprocess.run(["bash", "-n"], input=command, text=True, check=True)
+@pytest.mark.parametrize("part", ["head", "worker"])
+class TestSetUp:
+    def test_a_machine_is_set_up_and_again(self, machine, name, part):
+        config = read(name)
+        venv, extra = ("~/venv", "[aws]") if name == "cluster.yaml" else ("~/tsrnn-venv", "")
+        if name != "cluster.yaml":
+            (machine.home / "has-venv").touch()
+        first, again = (machine.set_up(config, part) for _ in range(2))
+        install = f"pip install -q --constraint ~/tsrnn/constraints.txt --editable ~/tsrnn{extra}"
+        (start,) = [call for call in first if call.startswith("ray start ")]
+        for calls in (first, again):
+            assert [call for call in calls if call.startswith(("pip", "ray"))] == [install, "ray stop", start]
+        assert f"python3 -m venv {venv}" in first
+        assert f"python3 -m venv {venv}" not in again
+        if part == "head":
+            assert "--head --port=6379 --autoscaling-config=~/ray_bootstrap_config.yaml" in start
+            assert "--dashboard-host=127.0.0.1" in start
+        else:
+            assert start == "ray start --address=192.0.2.1:6379"
+
+    def test_its_shells_find_ray_and_keep_what_was_there(self, machine, name, part):
+        (machine.home / "has-venv").touch()
+        for _ in range(2):
+            machine.set_up(read(name), part)
+        seen = machine.seen()
+        assert seen["PATH"].startswith(f"{machine.home}/{'venv' if name == 'cluster.yaml' else 'tsrnn-venv'}/bin:")
+        assert seen["RAY_AUTH_MODE"] == "token"
+        assert seen.get("RAY_worker_niceness") == ("0" if name == "clusters/ssh.yaml" else None)
+        assert (machine.home / ".bashrc").read_text() == f". ~/tsrnn-env.sh\n{BASHRC}"
+        assert machine.run("echo $OWN").endswith("mine\n")
+        # As `ray down` does: this shell stops at the first lines of the user's own.
+        bare = subprocess.run(
+            ["bash", "-c", "source ~/.bashrc; command -v ray"],
+            env={"HOME": str(machine.home), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert bare.stdout == seen["PATH"].partition(":")[0] + "/ray\n"
+
+    def test_a_machine_without_a_bashrc(self, machine, name, part):
+        (machine.home / "has-venv").touch()
+        (machine.home / ".bashrc").unlink()
+        (machine.home / ".profile").write_text((machine.home / ".profile").read_text() + "touch ~/.bashrc\n")
+        for _ in range(2):
+            machine.set_up(read(name), part)
+        assert (machine.home / ".bashrc").read_text() == ". ~/tsrnn-env.sh\n"
+
+    def test_what_is_mounted_is_what_the_project_is_installed_from(self, name, part, tmp_path):
+        """And nothing that changes while one works: Ray would set every machine up again."""
+        for path in ("tsrnn", "sweeps", "analysis"):
+            shutil.copytree(ROOT / path, tmp_path / path, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in ("README.md", "pyproject.toml", "constraints.txt", "docs/fidelity.md"):
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / path, tmp_path / path)
+        mounts = read(name)["file_mounts"]
+        token = mounts.pop("~/.ray/auth_token")
+        assert token == "~/.ray/auth_token"
+        assert {remote.removeprefix("~/tsrnn/") for remote in mounts} == set(mounts.values())
+        assert {path.parts[0] for path in map(Path, mounts.values())} == {path.name for path in tmp_path.iterdir()}
+
+        def of_ray() -> str:
+            local = {remote: str(tmp_path / path) for remote, path in mounts.items()}
+            from ray.autoscaler._private import util
+
+            util._hash_cache.clear()
+            return hash_runtime_conf(local, None, part)[0]
+
+        before = of_ray()
+        for path in (".git/index", ".venv/bin/python", "results/quick/fixed_tau/sweep.json", "tests/test_new.py"):
+            (tmp_path / path).parent.mkdir(parents=True)
+            (tmp_path / path).write_text("new")
+        assert of_ray() == before
+        (tmp_path / "tsrnn" / "new.py").touch()
+        assert of_ray() != before
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_it_installs_the_pinned_project_and_keeps_the_token(name):
-    config = read(name)
-    assert any(
-        "pip install -q --constraint ~/tsrnn/constraints.txt --editable" in one for one in config["setup_commands"]
+class TestAws:
+    def test_a_bucket_that_is_changed_is_used(self, machine):
+        (machine.home / "has-venv").touch()
+        text = (ROOT / "cluster.yaml").read_text()
+        for bucket in ("first", "second"):
+            machine.set_up(yaml.safe_load(text.replace("YOUR-BUCKET", bucket)), "head")
+            assert machine.seen()["TSRNN_STORAGE"] == f"s3://{bucket}/tsrnn"
+            assert machine.seen("stop")["TSRNN_STORAGE"] == f"s3://{bucket}/tsrnn"
+
+    def test_a_machine_that_has_just_booted_updates_itself(self, machine):
+        """Its own updates hold apt's locks: one is waited for, the other tried again."""
+        first, again = (machine.set_up(read("cluster.yaml"), "worker") for _ in range(2))
+        asked = [call for call in first if call.startswith("apt-get")]
+        assert asked == ["apt-get update -q"] * 3 + [
+            "apt-get install -qy -o DPkg::Lock::Timeout=600 python3-venv",
+        ]
+        assert not [call for call in again if call.startswith(("sudo", "apt-get"))]
+
+    def test_mps_is_started_once_on_a_worker(self, machine):
+        (machine.home / "has-venv").touch()
+        for _ in range(2):
+            calls = machine.set_up(read("cluster.yaml"), "worker")
+            assert calls.index("ray stop") < len(calls) - 1
+        assert [call for call in machine.calls if "mps" in call] == ["nvidia-cuda-mps-control -d"]
+        (daemon,) = machine.daemons
+        assert machine.seen()["CUDA_MPS_PIPE_DIRECTORY"] == f"{machine.home}/.mps"
+        # One that died is started again.
+        os.kill(daemon, signal.SIGKILL)
+        machine.set_up(read("cluster.yaml"), "worker")
+        assert len(machine.daemons) == 2
+
+    def test_mps_is_not_started_on_the_head_nor_where_there_is_none(self, machine):
+        (machine.home / "has-venv").touch()
+        machine.set_up(read("cluster.yaml"), "head")
+        machine.without("nvidia-cuda-mps-control")
+        machine.set_up(read("cluster.yaml"), "worker")
+        assert not [call for call in machine.calls if "mps" in call]
+
+    @pytest.mark.parametrize(
+        ("spot", "expected"), [(None, {"gpu-spot": 2}), (0.0, {"gpu-on-demand": 2}), (1.0, {"gpu-spot": 2})]
     )
-    assert any("RAY_AUTH_MODE=token" in one for one in config["setup_commands"])
-    assert config["file_mounts"] == {"~/tsrnn": ".", "~/.ray/auth_token": "~/.ray/auth_token"}
-    assert {".git", ".venv", "results"} <= set(config["rsync_exclude"])
-    (start,) = [one for one in config["head_start_ray_commands"] if "ray start" in one]
-    assert "--dashboard-host=127.0.0.1" in start
-
-
-def test_aws_workers_share_a_gpu_by_mps_and_the_bucket_is_the_default_storage():
-    config = read("cluster.yaml")
-    assert any("nvidia-cuda-mps-control -d" in one for one in config["worker_start_ray_commands"])
-    assert any("TSRNN_STORAGE=s3://" in one for one in config["setup_commands"])
-    assert config["available_node_types"]["head"]["resources"] == {"CPU": 0}
-
-
-@pytest.mark.parametrize(
-    ("spot", "expected"), [(None, {"gpu-spot": 2}), (0.0, {"gpu-on-demand": 2}), (1.0, {"gpu-spot": 2})]
-)
-def test_aws_workers_are_spot_and_on_demand_where_those_were_not_to_be_had(spot, expected):
-    """Ray's own decision, for eight trials of a quarter of a GPU; a score of 0 means that a launch just failed."""
-    config = prepare_config(read("cluster.yaml"))
-    found = config["available_node_types"]
-    market = {name: one["node_config"].get("InstanceMarketOptions") for name, one in found.items()}
-    assert market == {"head": None, "gpu-spot": {"MarketType": "spot"}, "gpu-on-demand": None}
-    types = {
-        name: NodeTypeConfig(
-            name, 0, one.get("max_workers", 0), priority=one.get("priority", 0), resources=one["resources"]
+    def test_workers_are_spot_and_on_demand_where_those_were_not_to_be_had(self, spot, expected):
+        """Ray's own decision, for eight trials of a quarter of a GPU; a score of 0 means that a launch just failed."""
+        config = prepare_config(read("cluster.yaml"))
+        found = config["available_node_types"]
+        market = {name: one["node_config"].get("InstanceMarketOptions") for name, one in found.items()}
+        assert market == {"head": None, "gpu-spot": {"MarketType": "spot"}, "gpu-on-demand": None}
+        types = {
+            name: NodeTypeConfig(
+                name, 0, one.get("max_workers", 0), priority=one.get("priority", 0), resources=one["resources"]
+            )
+            for name, one in found.items()
+        }
+        request = ResourceRequestUtil.group_by_count(
+            [ResourceRequestUtil.make({"CPU": 1, "GPU": 0.25}) for _ in range(8)]
         )
-        for name, one in found.items()
+        reply = ResourceDemandScheduler(event_logger=None).schedule(
+            SchedulingRequest(
+                node_type_configs=types,
+                disable_launch_config_check=True,
+                max_num_nodes=config["max_workers"],
+                resource_requests=request,
+                recoverable_resource_availabilities={} if spot is None else {"gpu-spot": spot},
+            )
+        )
+        assert {one.instance_type: one.count for one in reply.to_launch} == expected
+
+    def test_no_trial_runs_on_the_head(self):
+        assert read("cluster.yaml")["available_node_types"]["head"]["resources"] == {"CPU": 0}
+
+    @mock_aws
+    def test_ray_opens_no_port_and_gives_workers_a_role_of_their_own(self, monkeypatch, tmp_path):
+        """What Ray asks of AWS before it starts anything, of a stand-in for AWS."""
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        config = prepare_config(read("cluster.yaml"))
+        ec2 = boto3.client("ec2", region_name=config["provider"]["region"])
+        (vpc,) = ec2.describe_vpcs()["Vpcs"]
+        group = ec2.create_security_group(GroupName="mine", Description="mine", VpcId=vpc["VpcId"])["GroupId"]
+        for one in config["available_node_types"].values():
+            assert one["node_config"]["SecurityGroupIds"] == ["sg-00000000000000000"]
+            one["node_config"]["SecurityGroupIds"] = [group]
+        groups = ec2.describe_security_groups()["SecurityGroups"]
+        made = bootstrap_aws(config)["available_node_types"]
+        assert ec2.describe_security_groups()["SecurityGroups"] == groups
+        assert all(one["node_config"]["SecurityGroupIds"] == [group] for one in made.values())
+        profiles = {
+            name: one["node_config"]["IamInstanceProfile"]["Arn"].rpartition("/")[2] for name, one in made.items()
+        }
+        assert profiles == {"head": "tsrnn-head", "gpu-spot": "tsrnn-worker", "gpu-on-demand": "tsrnn-worker"}
+        assert all(one["node_config"]["SubnetIds"] for one in made.values())
+
+    def test_workers_may_use_the_bucket_and_the_head_may_start_them_too(self):
+        def allowed(name: str) -> set[str]:
+            statements = json.loads((ROOT / "clusters" / "aws" / f"{name}.json").read_text())["Statement"]
+            actions = [one["Action"] for one in statements if one["Effect"] == "Allow"]
+            return {action for one in actions for action in ([one] if isinstance(one, str) else one)}
+
+        assert {action.partition(":")[0] for action in allowed("worker")} == {"s3"}
+        assert allowed("head") - allowed("worker") == {
+            "ec2:DescribeInstances", "ec2:RunInstances", "ec2:CreateTags", "ec2:TerminateInstances", "iam:PassRole",
+        }  # fmt: skip
+        assert allowed("worker") < allowed("head")
+
+
+def test_a_bashrc_that_is_a_link_stays_one(machine):
+    (machine.home / "has-venv").touch()
+    (machine.home / "dotfiles").mkdir()
+    (machine.home / ".bashrc").rename(machine.home / "dotfiles" / "bashrc")
+    (machine.home / ".bashrc").symlink_to("dotfiles/bashrc")
+    (machine.home / "dotfiles" / "bashrc").chmod(0o600)
+    for _ in range(2):
+        machine.set_up(read("clusters/ssh.yaml"), "worker")
+    assert (machine.home / ".bashrc").is_symlink()
+    assert (machine.home / "dotfiles" / "bashrc").read_text() == f". ~/tsrnn-env.sh\n{BASHRC}"
+    assert (machine.home / "dotfiles" / "bashrc").stat().st_mode & 0o777 == 0o600
+
+
+class TestSlurm:
+    """The script with stand-ins for Slurm's commands: srun runs its step here, once for each node."""
+
+    STUBS: ClassVar = {
+        "scontrol": "printf '%s\\n' node17 node18\n",
+        # As from version 22.05 on: a step has one CPU a task unless it is told.
+        "srun": """
+cpus=1
+while [[ "$1" == --* ]]; do [[ "$1" == --cpus-per-task=* ]] && cpus=${1#*=}; shift; done
+for node in node17 node18; do SLURMD_NODENAME=$node STEP_CPUS=$cpus "$@" || exit; done
+""",
+        "ray": """
+[ "$1" = symmetric-run ] || exit 64
+[ "$SLURMD_NODENAME" = node17 ] || exit 0
+env > seen-by-ray; stat -c %a "$RAY_AUTH_TOKEN_PATH" > mode; cp "$RAY_AUTH_TOKEN_PATH" token
+while [ "$1" != -- ]; do shift; done; shift; exec "$@"
+""",
+        "python": 'exit "${SWEEP_STATUS:-0}"\n',
     }
-    request = ResourceRequestUtil.group_by_count([ResourceRequestUtil.make({"CPU": 1, "GPU": 0.25}) for _ in range(8)])
-    reply = ResourceDemandScheduler(event_logger=None).schedule(
-        SchedulingRequest(
-            node_type_configs=types,
-            disable_launch_config_check=True,
-            max_num_nodes=config["max_workers"],
-            resource_requests=request,
-            recoverable_resource_availabilities={} if spot is None else {"gpu-spot": spot},
+
+    @pytest.fixture
+    def job(self, tmp_path: Path) -> Path:
+        """A copy of the project with an environment of stubs."""
+        (tmp_path / ".venv" / "bin").mkdir(parents=True)
+        (tmp_path / ".venv" / "bin" / "activate").write_text(f"PATH={tmp_path}/.venv/bin:$PATH\n")
+        for name, does in self.STUBS.items():
+            path = tmp_path / ".venv" / "bin" / name
+            path.write_text(RECORD + does)
+            path.chmod(0o755)
+        shutil.copy(ROOT / "clusters" / "slurm.sh", tmp_path)
+        return tmp_path
+
+    def submit(self, job: Path, *words: str, number: int = 123, **more: str) -> subprocess.CompletedProcess[str]:
+        (job / "log").unlink(missing_ok=True)
+        given = {
+            "SLURM_JOB_ID": str(number), "SLURM_JOB_NODELIST": "node[17-18]", "SLURM_NNODES": "2",
+            "SLURM_CPUS_PER_TASK": "8", "STUB_LOG": str(job / "log"), "PATH": os.environ["PATH"],
+        }  # fmt: skip
+        return subprocess.run(
+            ["bash", "slurm.sh", *words], cwd=job, env=given | more, capture_output=True, text=True, timeout=60
         )
-    )
-    assert {one.instance_type: one.count for one in reply.to_launch} == expected
 
+    def test_it_runs_a_sweep_on_all_cores_of_all_nodes_and_again(self, job):
+        for number in (123, 40123):
+            done = self.submit(job, "fixed_tau", "--taus", "1 2", number=number, SLURM_GPUS_ON_NODE="4")
+            assert done.returncode == 0, done.stderr
+            step = (
+                "ray symmetric-run --address node17:20123 --min-nodes 2 --num-cpus=8 --num-gpus=4 -- "
+                "python sweeps/fixed_tau.py --taus 1 2"
+            )
+            assert (job / "log").read_text().splitlines() == [
+                "scontrol show hostnames node[17-18]",
+                f"srun --cpus-per-task=8 {step}",
+                step,
+                "python sweeps/fixed_tau.py --taus 1 2",
+                step,
+            ]
+            seen = dict(line.split("=", 1) for line in (job / "seen-by-ray").read_text().splitlines() if "=" in line)
+            assert seen["STEP_CPUS"] == "8"
+            assert seen["RAY_worker_niceness"] == "0"
+            assert seen["RAY_AUTH_MODE"] == "token"
+            assert (job / "mode").read_text() == "600\n"
+            assert len((job / "token").read_text()) == 64
+            assert not list(job.glob(".ray-token-*"))
 
-def test_trials_on_machines_of_ones_own_are_not_nice():
-    config = read("clusters/ssh.yaml")
-    for part in ("head", "worker"):
-        (start,) = [one for one in config[f"{part}_start_ray_commands"] if "ray start" in one]
-        assert "RAY_worker_niceness=0 " in start
-    assert "export RAY_worker_niceness=0\n" in (ROOT / "clusters" / "slurm.sh").read_text()
+    def test_ray_waits_longer_for_nodes_than_it_does_by_itself(self, job):
+        self.submit(job, "fixed_tau")
+        (line,) = [one for one in (job / "seen-by-ray").read_text().splitlines() if "CLUSTER_WAIT" in one]
+        name, _, seconds = line.partition("=")
+        script = "from ray.scripts.symmetric_run import CLUSTER_WAIT_TIMEOUT; print(CLUSTER_WAIT_TIMEOUT)"
+        waits = [
+            int(subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True).stdout)
+            for environment in (os.environ, os.environ | {name: seconds})
+        ]
+        assert waits == [30, 600]
 
+    def test_what_a_sweep_ends_with_is_what_the_job_ends_with(self, job):
+        assert self.submit(job, "fixed_tau", SWEEP_STATUS="1").returncode == 1
+        assert not list(job.glob(".ray-token-*"))
 
-def test_the_slurm_script_is_shell():
-    subprocess.run(["bash", "-n", ROOT / "clusters" / "slurm.sh"], check=True)
+    def test_a_sweep_must_be_named(self, job):
+        done = self.submit(job)
+        assert done.returncode != 0
+        assert "name a sweep: sbatch clusters/slurm.sh fixed_tau [options]" in done.stderr
+
+    def test_git_ignores_the_secret(self):
+        if not (ROOT / ".git").exists():
+            pytest.skip("no git repository")
+        subprocess.run(["git", "check-ignore", "-q", ".ray-token-123"], cwd=ROOT, check=True)
