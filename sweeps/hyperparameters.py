@@ -26,6 +26,7 @@ from sweeps.engine.folder import SweepFolder
 from sweeps.engine.options import Execution, Flag
 from tsrnn.command_line import Whole, run_resumable
 from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, SOLVED
+from tsrnn.provenance import code
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,6 +140,7 @@ def main(settings: Settings = Settings()) -> int:
     folder.store.create((OUTCOMES, EPOCHS, SOLVED, HEADS))
     # Ray and Optuna take seconds to import: not for --help or a mistake.
     from sweeps.engine import cluster as _cluster
+    from sweeps.engine.same_code import require_same
     from sweeps.search.candidate import Question
     from sweeps.search.space import KNOWN
     from sweeps.search.study import Search
@@ -156,6 +158,8 @@ def main(settings: Settings = Settings()) -> int:
     search.begin_with(search.promoted(settings.budget.promoted) or KNOWN)
     errors: list[str] = []
     if search.finished < settings.candidates:
+        going_on = [(begun, code()) for begun in dict.fromkeys(search.codes())]
+        require_same(folder.path, NAME, going_on, console, allowed=settings.allow_other_code, what="stage")
         resources = _cluster.connect(settings, console)
         console.print(
             f"{NAME}: {search.finished} of {settings.candidates} candidates have been tried, each network with "

@@ -119,7 +119,8 @@ class HandMade:
         if status:
             ended: dict[str, Any] = {"network_id": key, "status": status, "reason": status, "max_n": top}
             ended |= {"epochs": len(values), "steps": 2, "operations": 1.0, "confirm_operations": 0.0, "wall_s": 1.0}
-            self.store.write(OUTCOMES, key, [ended | {"device": "cpu", "products": None, "versions": "{}"}])
+            ended |= {"device": "cpu", "products": None, "versions": "{}"}
+            self.store.write(OUTCOMES, key, [ended | dict.fromkeys(("code", "commit", "plugins"))])
         return key
 
     def write(self, table: Table, key: str, rows: Sequence[Row]) -> None:

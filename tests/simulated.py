@@ -208,6 +208,9 @@ class Simulated:
             device="cpu: made by hand",
             products="blas, 4 together",
             versions='{"tsrnn": "0.1.0", "torch": "2.13.0", "python": "3.11.7"}',
+            code=None,
+            commit=None,
+            plugins=None,
         )
 
     def _tau(self, cell: Cell, n: int, wobble: float) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ from tsrnn.io.claims import Claim, ClaimLostError
 from tsrnn.io.files import write_atomically
 from tsrnn.io.store import Store
 from tsrnn.plugins import files_of
+from tsrnn.provenance import code
 
 RETRIES: Final = 2
 """How often a trial is begun again that fails without training an epoch in between."""
@@ -239,17 +240,18 @@ def run(
         verbose: say of each trial what it found.
 
     Raises:
-        SweepError: if a machine of the cluster does not see the folder, or a trial failed, and its traceback cannot
-            be written down.
+        SweepError: if a machine of the cluster does not see the folder, or has other code, or a trial failed, and its
+            traceback cannot be written down.
         ClaimLostError: another driver has taken the folder over.
         PluginError: if a task or a network is defined in no file.
     """
-    require_shared(claim.folder, claim.name)
+    require_shared(claim.folder, claim.name, files_of(network for group in groups for network in group), console)
     trials = [
         {
             "index": i,
             "networks": [network.to_json() for network in group],
-            "plugins": files_of(group),
+            "plugins": (files := files_of(group)),
+            "code": asdict(code(files)),
             "folder": str(claim.folder),
             "claim": claim.name,
             "gpus": resources.gpus,

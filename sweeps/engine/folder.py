@@ -5,12 +5,12 @@ a sweep that was cut off can be finished from the folder alone.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, get_args
 
 from pydantic import ValidationError
@@ -23,6 +23,7 @@ from tsrnn.io.claims import DRIVER, Claim, take
 from tsrnn.io.files import Location, location, open_sealed_json, sealed_json
 from tsrnn.io.lock import FolderLock, LockedError
 from tsrnn.io.schemas import OUTCOMES, RUNS
+from tsrnn.provenance import UNKNOWN, Code
 
 if TYPE_CHECKING:
     from tsrnn.io.store import Store
@@ -161,14 +162,33 @@ class SweepFolder:
         if (obstacle := self.path.obstacle()) is not None:
             raise SweepError(f"storage = {self.path}: {obstacle} cannot be written; choose another --storage")
 
-    def write(self, record: Record) -> None:
+    def recorded_code(self) -> dict[str, Code]:
+        """Return the code that `runs` says of each network, by network_id.
+
+        Raises:
+            StoreError: a file of the table is damaged.
+        """
+        from tsrnn.io.rows import CODE, recorded_code
+        from tsrnn.io.store import read_folder
+
+        if not (self.path / RUNS.name).exists():
+            return {}
+        rows = read_folder(self.path / RUNS.name, ["network_id", *CODE]).to_pylist()
+        return {row["network_id"]: recorded_code(row) for row in rows}
+
+    def write(self, record: Record, code: Mapping[str, Code] = MappingProxyType({})) -> None:
         """Make the folder and its empty tables, then write the record and the `runs` rows.
+
+        Args:
+            record: What the folder is to hold.
+            code: What networks that have not begun will be begun with, by network_id: their rows say it, even where
+                they are there already.
 
         Raises:
             SweepError: if the folder cannot be written.
             ClaimLostError: another driver has taken over.
         """
-        from tsrnn.io.rows import runs_row
+        from tsrnn.io.rows import CODE, recorded_code, runs_row
         from tsrnn.io.store import StoreError, read_folder
 
         text = sealed_json(
@@ -185,23 +205,34 @@ class SweepFolder:
             self.store.create()
             self.claim.write(self.path / RECORD, text)
             # A row that an earlier version wrote does not say the preset: it is written again.
-            known = read_folder(self.path / RUNS.name)
-            kept = dict(zip(known["network_id"].to_pylist(), known["preset"].to_pylist(), strict=True))
-            new = {network.network_id: network for network in record.networks if not kept.get(network.network_id)}
-            rows = {key: [runs_row(network, record.sweep, record.scale, record.preset)] for key, network in new.items()}
+            known = read_folder(self.path / RUNS.name, ["network_id", "preset", *CODE])
+            kept = {row["network_id"]: row for row in known.to_pylist()}
+            rows = {}
+            for network in record.networks:
+                row = kept.get(key := network.network_id, {})
+                recorded = recorded_code(row)
+                if not row.get("preset") or (key in code and not code[key].is_same(recorded)):
+                    own = code.get(key, recorded)
+                    rows[key] = [runs_row(network, record.sweep, record.scale, record.preset, own)]
             with ThreadPoolExecutor(_WRITES) as pool:
                 list(pool.map(lambda key: self.store.write(RUNS, key, rows[key]), rows))
         except (OSError, StoreError) as error:
             raise SweepError(f"storage = {self.path}: cannot be written ({error}); choose another --storage") from None
 
-    def fail(self, network: RunConfig, reason: str) -> None:
-        """Record that an error ended a network's run, unless a trial that was given up for lost has ended it."""
+    def fail(self, network: RunConfig, reason: str, code: Code = UNKNOWN) -> None:
+        """Record that an error ended a network's run, unless a trial that was given up for lost has ended it.
+
+        Args:
+            network: Which.
+            reason: The error, in a line.
+            code: What it was trained with.
+        """
         from tsrnn.io.rows import outcomes_row
         from tsrnn.training.loop import Outcome
 
         with self.claimed(network.network_id) as store:
             if not any(EndState(row["status"]).is_final for row in store.read(OUTCOMES, network.network_id)):
-                row = outcomes_row(network, Outcome(EndState.FAILED, reason))
+                row = outcomes_row(network, Outcome(EndState.FAILED, reason), code=code)
                 store.write(OUTCOMES, network.network_id, [row])
 
     @contextmanager

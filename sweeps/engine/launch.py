@@ -9,6 +9,7 @@ from sweeps.engine.folder import SweepFolder
 from sweeps.engine.options import Execution
 from sweeps.engine.plan import Plan, groups_of
 from sweeps.engine.reuse import finished_elsewhere, take_over
+from sweeps.engine.same_code import code_of, require_same_code
 from tsrnn.config import Library, RunConfig
 
 
@@ -37,7 +38,8 @@ def train(
         The plan, and why each network that failed did, by network_id.
 
     Raises:
-        SweepError: the folder cannot be written or is in use, or the trials cannot be run.
+        SweepError: the folder cannot be written or is in use, other code began its networks, or the trials cannot be
+            run.
         ClaimLostError: another driver has taken the folder over: where locks failed, or this one was stopped for long.
         UsageError: an option is not allowed on this machine.
     """
@@ -45,8 +47,12 @@ def train(
     if folder.path.exists():
         folder.acquire()  # a folder in use is refused before seconds are spent on starting Ray
     waiting = folder.unfinished(plan_now().networks)
+    elsewhere = finished_elsewhere(folder, waiting)
+    trained = [network for network in waiting if network.network_id not in elsewhere]
+    code = require_same_code(folder, trained, console, allowed=execution.allow_other_code)
+    code |= {network.network_id: code_of([network]) for network in waiting if network.network_id in elsewhere}
     resources = None
-    if len(finished_elsewhere(folder, waiting)) < len(waiting):
+    if trained:
         from sweeps.engine import cluster as _cluster
 
         resources = _cluster.connect(execution, console)
@@ -55,7 +61,7 @@ def train(
     folder.acquire()
     claim = folder.claim  # before the folder is read: from now on nobody else changes it
     plan = plan_now()
-    folder.write(plan.record)
+    folder.write(plan.record, code)
     if taken := _take_over(folder, folder.unfinished(plan.networks)):
         console.print(
             f"{folder.sweep}: {len(taken)} networks are taken over from other sweeps of {folder.path.parent}",
@@ -74,7 +80,7 @@ def train(
         for network in folder.unfinished(waiting):
             if network.network_id in reasons:
                 failed[network.network_id] = reasons[network.network_id]
-                folder.fail(network, reasons[network.network_id])
+                folder.fail(network, reasons[network.network_id], code_of([network]))
     for network_id, reason in failed.items():
         console.print(f"failed: {network_id}: {reason}", highlight=False, soft_wrap=True)
     return plan, failed

@@ -64,6 +64,10 @@ class Execution:
     """How far the trials stand back for other programs of this machine, from 0 (not at all: they share it as equals) to
     19. It is for Ray that this command starts; a cluster that it joins has that of its own start. [default: 0]"""
 
+    allow_other_code: Flag = False
+    """Let networks that other code of tsrnn, or of a plugin, has begun go on with this code. Their numbers are then
+    those of neither. Without it that is an error; new and finished networks are never one."""
+
     def __post_init__(self) -> None:
         cpus, gpus, niceness = self.cpus_per_trial, self.gpus_per_trial, self.niceness
         if not cpus >= _SMALLEST_SHARE:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from sweeps.engine.folder import RECORD, SweepFolder
 from tsrnn.config import EndState, RunConfig
 from tsrnn.io.files import Location
-from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, SOLVED
+from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED
 
 
 def finished_elsewhere(folder: SweepFolder, networks: Sequence[RunConfig]) -> dict[str, Location]:
@@ -51,6 +51,7 @@ def take_over(folder: SweepFolder, found: Mapping[str, Location]) -> list[str]:
         ClaimLostError: another driver has taken it over.
     """
     from tsrnn.io.checkpoint import CheckpointError, load
+    from tsrnn.io.rows import CODE
     from tsrnn.io.store import Store, StoreError
 
     taken = []
@@ -58,6 +59,7 @@ def take_over(folder: SweepFolder, found: Mapping[str, Location]) -> list[str]:
         source = Store(other)
         try:
             rows = {table: source.read(table, key) for table in (HEADS, SOLVED, EPOCHS, OUTCOMES)}
+            began = [{name: row[name] for name in CODE} for row in source.read(RUNS, key)]
             kept = sorted((other / "checkpoints" / key).glob("[!_.]*.safetensors"), key=str)
             if {load(path).config.network_id for path in kept} - {key}:
                 continue
@@ -65,6 +67,8 @@ def take_over(folder: SweepFolder, found: Mapping[str, Location]) -> list[str]:
             continue
         if not {row["checkpoint"] for row in rows[SOLVED]} <= {f"checkpoints/{key}/{path.name}" for path in kept}:
             continue
+        if began:
+            folder.store.write(RUNS, key, [row | began[0] for row in folder.store.read(RUNS, key)])
         with folder.claimed(key) as store:
             for path in kept:
                 path.copy_to(folder.path / "checkpoints" / key / path.name)

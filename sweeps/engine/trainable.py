@@ -4,6 +4,7 @@ Everything is kept under a network's own key: a trial that is retried, moved to 
 later invocation continues each network from its newest valid checkpoint.
 """
 
+import socket
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from ray import tune
 
 from sweeps.engine.errors import SweepError
 from sweeps.engine.metrics import Metrics
-from sweeps.engine.shared import unseen
+from sweeps.engine.shared import other_code, unseen
 from tsrnn.config import EndState, RunConfig
 from tsrnn.io.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
 from tsrnn.io.claims import Claim, ClaimLostError, rejoin
@@ -22,6 +23,7 @@ from tsrnn.io.schemas import OUTCOMES
 from tsrnn.io.store import NetworkTables, Store, StoreError
 from tsrnn.networks.choice import processor
 from tsrnn.plugins import import_file
+from tsrnn.provenance import Code, code
 from tsrnn.training.loop import EpochReport, Outcome, Trainer, ended
 
 
@@ -30,7 +32,8 @@ class PopulationTrainable(tune.Trainable):
 
     Its Tune config holds one entry "trial": "networks" (RunConfigs as JSON), "plugins" (the files with their
     tasks and networks that tsrnn has not), "folder" (the sweep's), "claim" (the name of its driver's), "device",
-    "gpus", "threads" and, if it is not to be measured, "products".
+    "gpus", "threads" and, if it is not to be measured, "products"; "code", the driver's, to which this process's is
+    held.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -41,6 +44,12 @@ class PopulationTrainable(tune.Trainable):
         self._products = ""
         if reason := unseen(config["folder"], config["claim"]):  # on a machine that came after the sweep's start
             raise SweepError(reason)
+        self._code = code(config["plugins"])
+        if "code" in config:
+            expected = Code(**config["code"])
+            if reason := other_code(self._code, expected):
+                raise SweepError(f"{reason} (machine {socket.gethostname()})")
+            self._code = expected  # with the commit: a copy of the files knows it not
         self._driver = rejoin(config["folder"], config["claim"])
         self._metrics = Metrics(location(config["folder"]).name)
         self._claims: dict[str, Claim] = {}
@@ -192,7 +201,7 @@ class PopulationTrainable(tune.Trainable):
             self._folders[key].save_resume(report.checkpoint)
 
     def _write_outcome(self, checkpoint: Checkpoint, outcome: Outcome) -> None:
-        row = outcomes_row(checkpoint.config, outcome, checkpoint.progress, self._processor, self._products)
+        row = outcomes_row(checkpoint.config, outcome, checkpoint.progress, self._processor, self._products, self._code)
         key = checkpoint.config.network_id
         self._stores[key].write(OUTCOMES, key, [row])
         self._claims[key].release()

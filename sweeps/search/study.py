@@ -34,6 +34,7 @@ from tsrnn.io.files import write_atomically
 from tsrnn.io.parquet import to_bytes
 from tsrnn.io.schemas import EPOCHS, SOLVED
 from tsrnn.io.store import Store
+from tsrnn.provenance import UNKNOWN, Code, code
 
 # ASHA looks at candidates when they have used a fourth of the budget, and keeps a fourth of them: a look at less of it
 # prefers what is fast at N = 2.
@@ -42,6 +43,7 @@ _REDUCTION: Final = 4
 _COUNTS: Final = ("epoch", "steps", "operations", "wall_s")
 _ENOUGH_TO_TELL: Final = 10
 _QUESTION: Final = "question"
+_CODE: Final = "code"
 DATABASE: Final = "optuna.sqlite"
 
 
@@ -130,6 +132,20 @@ class Search:
         """Candidates that have a score."""
         return len(self._trials(TrialState.COMPLETE))
 
+    def codes(self) -> list[Code]:
+        """Return the code that trained candidates of this study, or of one whose best it begins with; empty: not begun.
+
+        That of a study which an earlier version began is not known.
+        """
+        found = []
+        for name in optuna.get_all_study_names(self._storage):
+            study = optuna.load_study(study_name=name, storage=self._storage)
+            question = Question.recorded(study.user_attrs[_QUESTION])
+            if question == self.question or question.precedes(self.question):
+                begun = any(trial.state is not TrialState.WAITING for trial in study.get_trials(deepcopy=False))
+                found += [Code(**one) for one in study.user_attrs.get(_CODE, [])] or [UNKNOWN] * begun
+        return found
+
     def begin_with(self, candidates: Sequence[Parameters]) -> None:
         """Put candidates in line that were not yet tried or in line."""
         for parameters in candidates:
@@ -209,13 +225,18 @@ class Search:
             claim: the driver's, on the folder.
 
         Raises:
-            SweepError: if a machine of the cluster does not see the folder.
+            SweepError: if a machine of the cluster does not see the folder, or has other code.
             ClaimLostError: another driver has taken the folder over.
         """
-        require_shared(self._folder, claim.name)
+        require_shared(self._folder, claim.name, (), console)
+        # Of every code that trained its candidates: what each trained is scored against all the others.
+        known = self._study.user_attrs.get(_CODE, [])
+        if dataclasses.asdict(code()) not in known:
+            self._study.set_user_attr(_CODE, [*known, dataclasses.asdict(code())])
         constants = {
             "question": dataclasses.asdict(self.question),
             "trial": {
+                "code": dataclasses.asdict(code()),
                 "folder": str(self._folder),
                 "claim": claim.name,
                 "gpus": resources.gpus,

@@ -4,18 +4,34 @@ import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any, Final
 
 import torch
 
 from tsrnn.config import SGD, FixedTau, Leaky, LeakyReLU, RunConfig
 from tsrnn.io.checkpoint import Progress
 from tsrnn.io.schemas import Row
+from tsrnn.provenance import UNKNOWN, Code
 from tsrnn.training.loop import EpochReport, Outcome
 
 
-def runs_row(config: RunConfig, sweep: str, scale: str, preset: str | None = None) -> Row:
-    """Return a network's row of `runs`."""
-    return {"sweep": sweep, "scale": scale, "preset": preset} | run_columns(config)
+def runs_row(config: RunConfig, sweep: str, scale: str, preset: str | None = None, code: Code = UNKNOWN) -> Row:
+    """Return a network's row of `runs`; `code` is what it is begun with, where that is known."""
+    return {"sweep": sweep, "scale": scale, "preset": preset} | run_columns(config) | code_columns(code)
+
+
+CODE: Final = ("code", "commit", "plugins")
+"""The columns of `runs` and `outcomes` that say which code it was."""
+
+
+def code_columns(code: Code) -> Row:
+    """Return the columns that say which code it was; what is not known is empty."""
+    return {name: getattr(code, name) or None for name in CODE}
+
+
+def recorded_code(row: Mapping[str, Any]) -> Code:
+    """Return the code that a row of `runs` or `outcomes` says; rows of earlier versions say none."""
+    return Code(**{name: row.get(name) or "" for name in CODE})
 
 
 def run_columns(config: RunConfig) -> Row:
@@ -57,6 +73,7 @@ def outcomes_row(
     progress: Progress | None = None,
     device: str | None = None,
     products: str | None = None,
+    code: Code = UNKNOWN,
 ) -> Row:
     """Return a network's row of `outcomes`; without `progress`, how far it came is left empty."""
     return {
@@ -74,7 +91,7 @@ def outcomes_row(
         "versions": json.dumps(
             {"tsrnn": version("tsrnn"), "torch": torch.__version__, "python": platform.python_version()}
         ),
-    }
+    } | code_columns(code)
 
 
 def epochs_row(report: EpochReport) -> Row:

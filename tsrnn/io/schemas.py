@@ -47,6 +47,15 @@ _ENDS = ", ".join(state for state in EndState if state is not EndState.RUNNING)
 _NETWORK = Column("network_id", "string", "", "which network: RunConfig.network_id", key=True)
 _EPOCH = Column("epoch", "int64", "epochs", "epochs this network had trained, counted from 1", key=True)
 
+
+def _code(when: str) -> tuple[Column, ...]:
+    return (
+        Column("code", "string", "", f"hash of the Python files of tsrnn that training {when} with; empty if unknown"),
+        Column("commit", "string", "", "their git commit, with -dirty where they are changed; empty without one"),
+        Column("plugins", "string", "", "hash of each plugin's file, as a JSON object by name; empty without plugins"),
+    )
+
+
 RUNS = Table(
     "runs",
     "One row a network, written when the sweep starts: what it is.",
@@ -80,6 +89,7 @@ RUNS = Table(
         Column("steps_per_epoch", "int64", "steps", "optimiser steps an epoch"),
         Column("max_steps", "int64", "steps", "optimiser steps at most: the budget"),
         Column("config", "string", "", "the whole RunConfig as JSON"),
+        *_code("began"),
     ),
 )
 
@@ -99,6 +109,7 @@ OUTCOMES = Table(
         Column("device", "string", "", "cpu or cuda, with the processor's name and its instruction set"),
         Column("products", "string", "", "what multiplied, and how many networks were stepped together"),
         Column("versions", "string", "", "tsrnn, torch and Python, as JSON"),
+        *_code("ended"),
     ),
 )
 

@@ -1,0 +1,140 @@
+"""Whether what was begun goes on with the code that began it.
+
+A network of which one code trained the first half and another the second has numbers that neither computes. So it is
+refused, unless it is allowed in words. Networks that have ended are never refused, nor are new ones beside them: the
+tables say of each which code trained it.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from rich.console import Console
+
+from sweeps.engine.errors import SweepError
+from sweeps.engine.folder import SweepFolder
+from tsrnn.config import RunConfig
+from tsrnn.io.files import AnyLocation
+from tsrnn.plugins import files_of
+from tsrnn.provenance import Code, code
+
+# At the same time: in an object store each is a request.
+_READS: Final = 16
+
+
+def code_of(networks: Sequence[RunConfig]) -> Code:
+    """Return the code of this process that trains some networks, their plugins included.
+
+    Raises:
+        PluginError: if a task or a network is defined in no file.
+    """
+    return code(files_of(networks))
+
+
+def require_same_code(
+    folder: SweepFolder, waiting: Sequence[RunConfig], console: Console, *, allowed: bool
+) -> dict[str, Code]:
+    """Refuse to train on networks of a sweep's folder that other code began; say it where that is allowed.
+
+    Args:
+        folder: The sweep's.
+        waiting: Its networks that have not ended.
+        console: Told, in one line, of other code in the folder.
+        allowed: Whether networks may go on with other code.
+
+    Returns:
+        The code that networks which have not begun will be begun with, by network_id.
+
+    Raises:
+        SweepError: they may not, and some would.
+        StoreError: a file of the folder is damaged.
+        PluginError: see `code_of`.
+    """
+    recorded = folder.recorded_code()
+    now = {network.network_id: code_of([network]) for network in waiting}
+    differ = [key for key, own in now.items() if key in recorded and not recorded[key].is_same(own)]
+    begun = _begun(folder, differ)
+    require_same(folder.path, folder.sweep, [(recorded[key], now[key]) for key in begun], console, allowed=allowed)
+    here = {own.code for own in now.values()}
+    others = [recorded[key] for key in recorded.keys() - set(differ) if recorded[key].code not in here]
+    if now and others and not begun:
+        _say(
+            console,
+            f"{folder.sweep}: {_count(others)} in {folder.path} {_are(others)} of {_listed(others)}; those that are "
+            f"trained now are of {_listed(list(now.values()))}",
+        )
+    return {key: own for key, own in now.items() if key not in begun}
+
+
+def require_same(
+    place: AnyLocation,
+    name: str,
+    going_on: Sequence[tuple[Code, Code]],
+    console: Console,
+    *,
+    allowed: bool,
+    what: str = "network",
+) -> None:
+    """Refuse that networks go on with other code than they were begun with, unless that is allowed or not known.
+
+    Args:
+        place: Where they are.
+        name: What of: the sweep's name.
+        going_on: For each of them the code that began it, and the one that it would go on with.
+        console: Told of networks that go on with other code.
+        allowed: Whether they may.
+        what: What one of them is called.
+
+    Raises:
+        SweepError: some would, and they may not.
+    """
+    other = [(begun, now) for begun, now in going_on if begun.code and not begun.is_same(now)]
+    silent = [(begun, now) for begun, now in going_on if not begun.code]
+    for pairs, known in ((other, True), (silent, False)):
+        if not pairs:
+            continue
+        before, after = _listed([begun for begun, _ in pairs]), _listed([now for _, now in pairs])
+        if known and not allowed:
+            raise SweepError(
+                f"storage = {place}: {_count(pairs, what)} would go on with {after}, and {_were(pairs)} begun with "
+                f"{before}; use that code, another --storage, or allow both with --allow-other-code"
+            )
+        if known:
+            _say(console, f"{name}: {_count(pairs, what)} {_were(pairs)} begun with {before} and go on with {after}")
+        else:
+            silence = f"it is not recorded which code began {_count(pairs, what)}"
+            _say(console, f"{name}: {silence}; training goes on with {after}")
+
+
+def _begun(folder: SweepFolder, keys: Sequence[str]) -> list[str]:
+    """Return which of these networks have trained an epoch."""
+    from tsrnn.io.store import StoreError
+
+    def begun(key: str) -> bool:
+        try:
+            return folder.store.last_epoch(key) > 0
+        except StoreError:  # damaged, and hence not absent; its trial says what is wrong
+            return True
+
+    with ThreadPoolExecutor(_READS) as pool:
+        return [key for key, has in zip(keys, pool.map(begun, keys), strict=True) if has]
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True)
+
+
+def _listed(codes: Sequence[Code]) -> str:
+    return " and ".join(sorted({str(one) for one in codes}))
+
+
+def _count(items: Sequence[object], what: str = "network") -> str:
+    return f"1 {what}" if len(items) == 1 else f"{len(items)} {what}s"
+
+
+def _are(items: Sequence[object]) -> str:
+    return "is" if len(items) == 1 else "are"
+
+
+def _were(items: Sequence[object]) -> str:
+    return "was" if len(items) == 1 else "were"
