@@ -97,7 +97,7 @@ def _ask(
 
 def look(folder: str, claim: str, plugins: list[str]) -> tuple[str, Code]:
     """Return why this machine cannot write to the sweep's folder, empty where it can; and the code that it has."""
-    return unseen(folder, mark), code(plugins)
+    return unseen(folder, claim), code(plugins)
 
 
 def unseen(folder: str, claim: str) -> str:

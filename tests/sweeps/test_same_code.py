@@ -174,7 +174,8 @@ class TestNew:
         assert said.count("\n") == 1
         assert f"small: 2 networks in {folder.path} are of code 0123456789abcdef (commit cccccccccc); those" in said
         assert list(found) == [SMALL.replicates(3)[2].network_id]
-        folder.write(folder.read().including(SMALL.replicates(3)), found)
+        again = SweepFolder(str(folder.path.parent), "small")
+        again.write(again.read().including(SMALL.replicates(3)), found)
         assert sorted(one.code for one in folder.recorded_code().values()) == sorted(
             ["0123456789abcdef"] * 2 + [provenance.package_hash()]
         )
