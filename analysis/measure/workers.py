@@ -8,15 +8,23 @@ private Ray would do, after seconds of starting it.
 import logging
 import multiprocessing
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from queue import SimpleQueue
+from typing import Any, Final, TypeVar
 
 from analysis.data.frames import ResultsError
+from tsrnn.distributed.environment import runtime_environment
+
+_FOR_EACH_CPU: Final = 4
+_LEAST: Final = 64
+_LOOK_EVERY_S: Final = 10.0
 
 S = TypeVar("S")
 J = TypeVar("J")
@@ -102,7 +110,7 @@ def on_ray(
     import ray
 
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, runtime_env=runtime_environment(), log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ResultsError(
@@ -111,15 +119,34 @@ def on_ray(
     try:
         task = ray.remote(num_cpus=1, max_retries=1)(function)
         shared = {key: ray.put(first) for key, first in {id(first): first for first, _ in jobs}.items()}
-        running = {task.remote(shared[id(first)], job): (first, job) for first, job in jobs}
-        while running:
-            (reference, *_), _ = ray.wait(list(running))
-            ended = running.pop(reference)
+        waiting = deque(jobs)
+        # The future of a task tells of its end by itself: `ray.wait` looks through all of them for each.
+        ended: SimpleQueue[Future[R]] = SimpleQueue()
+        running: dict[Future[R], tuple[S, J]] = {}
+        most, looked = 0, -_LOOK_EVERY_S
+        while waiting or running:
+            if time.monotonic() - looked >= _LOOK_EVERY_S:  # a cluster may have grown
+                most, looked = _most(ray.cluster_resources().get("CPU", 0)), time.monotonic()
+            while waiting and len(running) < most:
+                first, job = waiting.popleft()
+                future = task.remote(shared[id(first)], job).future()
+                running[future] = first, job
+                future.add_done_callback(ended.put)
+            future = ended.get()
             answer: R | Died
             try:
-                answer = ray.get(reference)
+                answer = future.result()
             except ray.exceptions.RayError as error:
                 answer = Died(" ".join(str(error).split()) or type(error).__name__)
-            yield ended, answer
+            yield running.pop(future), answer
     finally:
         ray.shutdown()
+
+
+def _most(cpus: float) -> int:
+    """Return how many tasks a cluster of so many CPUs is given at a time.
+
+    A few for each, so that none waits for this process; no more, since Ray holds every task that it was given in
+    memory. At least some tens, that a cluster without machines may see what to start.
+    """
+    return max(_LEAST, int(_FOR_EACH_CPU * cpus))

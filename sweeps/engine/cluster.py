@@ -32,6 +32,7 @@ from sweeps.engine.trainable import PopulationTrainable
 from tsrnn.config import Library, RunConfig
 from tsrnn.distributed import ray_internals
 from tsrnn.distributed.discovery import find
+from tsrnn.distributed.environment import runtime_environment
 from tsrnn.io.claims import Claim, ClaimLostError
 from tsrnn.io.files import write_atomically
 from tsrnn.io.store import Store
@@ -45,7 +46,6 @@ logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 _GPU_SHARE: Final = 0.25
 _CHECKED_EVERY_S: Final = 5.0
 _NICENESS: Final = "RAY_worker_niceness"
-_PASSED_ON: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,8 @@ def connect(execution: Execution, console: Console) -> Resources:
                 highlight=False,
                 soft_wrap=True,
             )
-        # Where the store is; who may use it the machines know themselves: secrets do not travel.
-        passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         try:
-            context = ray.init(address=found, runtime_env={"env_vars": passed} if passed else None, **settings)
+            context = ray.init(address=found, runtime_env=runtime_environment(), **settings)
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise SweepError(
