@@ -5,13 +5,16 @@ programs on the machine disturb little; `--json` prints them for programs.
 """
 
 import argparse
+import hashlib
 import io
 import json
 import logging
+import random
 import resource
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,14 +26,14 @@ from analysis.data.frames import load
 from sweeps.engine import cluster as _cluster
 from sweeps.engine.cluster import Resources
 from sweeps.engine.trainable import PopulationTrainable
-from tsrnn.config import Leaky, RunConfig, Training
+from tsrnn.config import EndState, Leaky, RunConfig, Training
 from tsrnn.io.checkpoint import Checkpoint, CheckpointFolder
 from tsrnn.io.claims import DRIVER, take
 from tsrnn.io.files import location
-from tsrnn.io.rows import epochs_row, heads_rows, runs_row, solved_rows
-from tsrnn.io.schemas import EPOCHS, RUNS
+from tsrnn.io.rows import epochs_row, heads_rows, outcomes_row, runs_row, solved_row, solved_rows
+from tsrnn.io.schemas import EPOCHS, OUTCOMES, RUNS, SOLVED
 from tsrnn.io.store import NetworkTables, Store
-from tsrnn.training.loop import train
+from tsrnn.training.loop import Outcome, train
 
 REPORTS = 300
 
@@ -104,14 +107,62 @@ def reader(folder: Path, networks: int) -> dict[str, float]:
     return {"read_ms_per_network": cost(3, lambda _: load(str(folder), EPOCHS)) / networks}
 
 
+def ended(folder: Path, networks: int) -> dict[str, float]:
+    """What reading `outcomes` and `solved` of many networks costs that have ended: 30 solved N each.
+
+    The time that passes is with the files in the machine's memory, on all its cores; the rest is processor time.
+    """
+    config, solved_n = RunConfig(network=Leaky(hidden=4)), range(2, 32)
+    (report,) = [one for one, _ in zip(train(config), range(1), strict=False)]
+    end = Outcome(EndState.EPOCHS, "trained for all its epochs")
+    progress = replace(report.checkpoint.progress, max_n=max(solved_n))
+    outcome = outcomes_row(config, end, progress, device="AMD EPYC", products="compiled: 4 together")
+    draw = random.Random(0)
+    store = Store(folder)
+    store.create()
+    store.write(RUNS, config.network_id, [runs_row(config, sweep="scaling", scale="quick")])
+    with patch("os.fsync"):  # what is read does not depend on it, and it would take minutes
+        for i in range(networks):
+            key = f"n{i:016x}"
+            store.write(OUTCOMES, key, [outcome | {"network_id": key, "wall_s": draw.random()}])
+            rows = [
+                solved_row(
+                    key,
+                    n,
+                    checkpoint=f"checkpoints/{key}/n-{n:03d}.safetensors",
+                    epoch=3 * n,
+                    epochs_taken=3,
+                    accuracy=draw.random(),
+                    tau_mean=draw.random(),
+                    tau_sd=draw.random(),
+                )
+                for n in solved_n
+            ]
+            store.write(SOLVED, key, rows)
+
+    def read(_: int) -> None:
+        for table in (OUTCOMES, SOLVED):
+            load(str(folder), table)
+
+    read(0)
+    began, passed = time.process_time(), time.perf_counter()
+    read(0)
+    found = {"read_ended_s": time.perf_counter() - passed, "read_ended_cpu_s": time.process_time() - began}
+    contents = [path.read_bytes() for table in (OUTCOMES, SOLVED) for path in (folder / table.name).glob("n*.parquet")]
+    checked = cost(1, lambda _: [hashlib.sha256(content).hexdigest() for content in contents])
+    return found | {"checksum_us_per_file": 1e3 * checked / len(contents)}
+
+
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--networks", type=int, default=1000)
+    options.add_argument("--ended", type=int, default=10_000, help="networks whose outcomes and solved N are read")
     options.add_argument("--json", action="store_true")
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         found = worker(Path(scratch) / "worker") | reader(Path(scratch) / "reader", given.networks)
+        found |= ended(Path(scratch) / "ended", given.ended)
         found |= driver(Path(scratch) / "driver")
     found["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     print(json.dumps(found) if given.json else "\n".join(f"{name:24} {value:10.3f}" for name, value in found.items()))

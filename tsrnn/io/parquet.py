@@ -28,7 +28,6 @@ _ARROW_TYPES: Final = {"string": pa.string(), "int64": pa.int64(), "float64": pa
 _ENTRY: Final = b"tsrnn.checksum"
 _PREFIX: Final = b"tsrnn:sha256:"
 _ZEROS: Final = b"0" * 64
-_ARROW_SCHEMA: Final = b"ARROW:schema"
 
 # Requests to an object store at the same time.
 _REQUESTS: Final = 32
@@ -64,18 +63,16 @@ def to_bytes(rows: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes
 
     Args:
         rows: The rows; metadata that their schema has is written too.
-        metadata: Entries of the footer's metadata, in place of those of the same names.
+        metadata: Entries of the footer's metadata, which only `pyarrow.parquet.read_metadata` and its like show.
     """
-    entries, buffer = dict(metadata or {}), io.BytesIO()
-    kept = {key: text for key, text in (rows.schema.metadata or {}).items() if key.decode() not in entries}
-    rows = rows.replace_schema_metadata(kept or None)
+    buffer = io.BytesIO()
     # Most files are small. For each column of each file zstd would take longer to set up than to read it, and
     # dictionaries of numbers, which hardly repeat, are pages more.
     texts = [field.name for field in rows.schema if pa.types.is_string(field.type)]
     form = {"compression": "snappy", "use_dictionary": texts, "write_page_checksum": True}
     with pq.ParquetWriter(buffer, rows.schema, **form) as writer:
         writer.write_table(rows)
-        writer.add_key_value_metadata({**entries, _ENTRY.decode(): (_PREFIX + _ZEROS).decode()})
+        writer.add_key_value_metadata({**(metadata or {}), _ENTRY.decode(): (_PREFIX + _ZEROS).decode()})
     data = buffer.getbuffer()
     at = _digits(data)
     data[at : at + len(_ZEROS)] = _checksum(data, at)
@@ -92,7 +89,7 @@ def from_bytes(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
         columns: Those to read, of which the file may lack some; all by default.
 
     Returns:
-        The rows. Their schema's metadata is that of the file without the checksum.
+        The rows, without the entries of the footer's metadata.
 
     Raises:
         ValueError: the data is not what was written; the message says why.
@@ -106,8 +103,7 @@ def from_bytes(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
         rows = file.read(columns=None if columns is None else list(columns), use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(one_line(error)) from error
-    entries = {key: text for key, text in (file.metadata.metadata or {}).items() if key not in (_ENTRY, _ARROW_SCHEMA)}
-    return rows.replace_schema_metadata(entries or None)
+    return rows.replace_schema_metadata(None)
 
 
 def read_file(path: Location, columns: Sequence[str] | None = None) -> pa.Table:
@@ -211,7 +207,7 @@ def read_folder(folder: Location, columns: Sequence[str] | None = None, where: p
 def _joined(parts: Sequence[pa.Table], expected: pa.Schema | None, columns: Sequence[str] | None) -> pa.Table:
     """Return the rows of several files as one table, with the columns that they are expected to have."""
     if expected is None:
-        return pa.concat_tables(parts, promote_options="default").replace_schema_metadata(None)
+        return pa.concat_tables(parts, promote_options="default")
     if columns is not None:
         expected = pa.schema([expected.field(name) for name in columns])
     return pa.concat_tables([_conformed(rows, expected) for rows in parts])
@@ -219,7 +215,7 @@ def _joined(parts: Sequence[pa.Table], expected: pa.Schema | None, columns: Sequ
 
 def _conformed(rows: pa.Table, expected: pa.Schema) -> pa.Table:
     if rows.schema.equals(expected):
-        return rows.replace_schema_metadata(None)
+        return rows
     for field in expected:
         if field.name not in rows.schema.names:
             rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
