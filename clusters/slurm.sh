@@ -10,7 +10,17 @@
 set -euo pipefail
 sweep=${1:?name a sweep: sbatch clusters/slurm.sh fixed_tau [options]}
 shift
-source .venv/bin/activate
+
+# .venv on the file system that all nodes see; or an image, which has the code and its packages:
+#   apptainer build tsrnn.sif docker://YOUR-REGISTRY/tsrnn:cuda      and      TSRNN_IMAGE=tsrnn.sif sbatch clusters/slurm.sh ...
+if [ -n "${TSRNN_IMAGE:-}" ]; then
+  sweeps=/home/tsrnn/tsrnn/sweeps
+  run=(apptainer exec --nv "$TSRNN_IMAGE")
+else
+  source .venv/bin/activate
+  sweeps=sweeps
+  run=(env)
+fi
 
 # The secret of this Ray, in a file that only you can read: other users of these machines cannot join.
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$PWD/.ray-token-$SLURM_JOB_ID
@@ -33,6 +43,6 @@ export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=600
 # start beside another Ray of yours, and ends it. srun gives a step one CPU a task unless it is told.
 # Where trials share a GPU, start NVIDIA's MPS in the same step, before Ray:
 #   srun --cpus-per-task="$SLURM_CPUS_PER_TASK" sh -c 'nvidia-cuda-mps-control -d && exec "$@"' mps ray symmetric-run ...
-srun --cpus-per-task="$SLURM_CPUS_PER_TASK" ray symmetric-run --address "$address" --min-nodes "$SLURM_NNODES" \
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" "${run[@]}" ray symmetric-run --address "$address" --min-nodes "$SLURM_NNODES" \
   --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" -- \
-  python "sweeps/$sweep.py" "$@"
+  python "$sweeps/$sweep.py" "$@"

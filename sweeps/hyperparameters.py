@@ -92,7 +92,7 @@ class Settings(Execution):
     """Folder for results; the study writes below STORAGE/hyperparameters/."""
 
     concurrent: Annotated[int, Whole] = 0
-    """Candidates at a time; 0 is as many as the cluster has room for."""
+    """Candidates at a time; 0 is as many as the cluster has room for, or 8 where it does not say what it may start."""
 
     export: Path | None = None
     """Also write the tables candidates and curves to this folder, as small Parquet files."""

@@ -17,12 +17,12 @@ os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
-import yaml
 from ray import tune
 from rich.console import Console
 
 from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.grid import title
+from sweeps.engine.machines import machines, share_out
 from sweeps.engine.options import Execution
 from sweeps.engine.progress import Progress
 from sweeps.engine.scratch import scratch
@@ -43,7 +43,6 @@ RETRIES: Final = 2
 """How often a trial is begun again that fails without training an epoch in between."""
 # A trial that fails for good is reported at the end, with its traceback in a file.
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-_GPU_SHARE: Final = 0.25
 _CHECKED_EVERY_S: Final = 5.0
 _NICENESS: Final = "RAY_worker_niceness"
 
@@ -56,11 +55,13 @@ class Resources:
         cpus: of a trial.
         gpus: of a trial.
         here: whether all trials run on this machine.
+        room: how many trials can run at a time; 0 where that is unknown.
     """
 
     cpus: float
     gpus: float
     here: bool = False
+    room: int = 0
 
 
 def connect(execution: Execution, console: Console) -> Resources:
@@ -102,17 +103,15 @@ def connect(execution: Execution, console: Console) -> Resources:
                 f"if it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
             ) from None
     stop_on_sigterm()
-    machines = _machines(private=found is None)
-    count = len(machines.now)
+    here = machines(private=found is None)
+    count = len(here.now)
     where = "local Ray" if found is None else f"Ray cluster of {count} machine{'s' if count > 1 else ''}"
-    console.print(f"{where}: {machines}", highlight=False, soft_wrap=True)
+    console.print(f"{where}: {here}", highlight=False, soft_wrap=True)
     if context.dashboard_url:
         console.print(f"dashboard: http://{context.dashboard_url}{_token_hint()}", highlight=False, soft_wrap=True)
-    cpus, gpus = execution.cpus_per_trial, execution.gpus_per_trial
-    if gpus is None:
-        gpus = _GPU_SHARE if any(machine.get("GPU", 0) for machine in machines.all) else 0.0
-    _require_place(cpus, gpus, machines)
-    return Resources(cpus, gpus, here=found is None)
+    cpus = execution.cpus_per_trial
+    gpus = share_out(cpus, execution.gpus_per_trial, here, console)
+    return Resources(cpus, gpus, here=found is None, room=here.room(cpus, gpus))
 
 
 def _token_hint() -> str:
@@ -158,64 +157,6 @@ def _make_token(path: Path) -> None:
         fresh.unlink()
     elif path.stat().st_mode & 0o077:
         path.chmod(0o600)
-
-
-@dataclass(frozen=True)
-class _Machines:
-    """What trials may be placed on.
-
-    Attributes:
-        now: the resources of each machine that is here.
-        kinds: the resources of a machine of each kind that the cluster starts when trials wait.
-        more: how many of those it may start.
-    """
-
-    now: list[dict[str, float]]
-    kinds: list[dict[str, float]]
-    more: int
-
-    @property
-    def all(self) -> list[dict[str, float]]:
-        """Machines of every sort that there can be."""
-        return self.now + self.kinds
-
-    def __str__(self) -> str:
-        cpus, gpus = (sum(machine.get(name, 0) for machine in self.now) for name in ("CPU", "GPU"))
-        grows = f", and up to {self.more} more machines as trials wait" if self.kinds else ""
-        return f"{cpus:g} CPUs, {gpus:g} GPUs{grows}"
-
-
-def _machines(*, private: bool) -> _Machines:
-    """Return what the cluster that was joined has, and may grow to."""
-    now = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    started = Path("~/ray_bootstrap_config.yaml").expanduser()  # `ray up` leaves it on the head, for the autoscaler
-    if private or not started.exists():
-        return _Machines(now, [], 0)
-    config = yaml.safe_load(started.read_text())
-    types = {name: one for name, one in config["available_node_types"].items() if name != config["head_node_type"]}
-    growing = {name: one for name, one in types.items() if one.get("max_workers", 0) > one.get("min_workers", 0)}
-    more = sum(one["max_workers"] - one.get("min_workers", 0) for one in growing.values())
-    return _Machines(now, [one["resources"] for one in growing.values()], min(more, config.get("max_workers", more)))
-
-
-def _require_place(cpus: float, gpus: float, machines: _Machines) -> None:
-    """Refuse a trial that no machine is large enough for: Tune would wait for ever.
-
-    Raises:
-        SweepError: says what there is.
-    """
-    needed = {"CPU": cpus, "GPU": gpus}
-    for name, amount in needed.items():
-        largest = max((machine.get(name, 0) for machine in machines.all), default=0)
-        if amount > largest:
-            raise SweepError(
-                f"{name.lower()}s-per-trial = {amount:g}: this cluster has no machine of more than {largest:g} {name}s"
-            )
-    if not any(all(amount <= machine.get(name, 0) for name, amount in needed.items()) for machine in machines.all):
-        raise SweepError(
-            f"cpus-per-trial = {cpus:g}, gpus-per-trial = {gpus:g}: no machine of this cluster has both; "
-            f"give a trial less of one"
-        )
 
 
 def run(

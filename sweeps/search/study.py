@@ -18,7 +18,6 @@ from rich.console import Console
 
 # Before Tune: it sets what Tune reads when it is imported.
 from sweeps.engine.cluster import RETRIES, Resources, WhileClaimed  # isort: skip
-import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
@@ -26,9 +25,10 @@ from ray.tune.search.optuna import OptunaSearch
 from sweeps.engine.errors import SweepError
 from sweeps.engine.scratch import scratch
 from sweeps.engine.shared import require_shared
+from sweeps.engine.stopping import ending_with_ray
 from sweeps.search.candidate import Candidate, Question, score
 from sweeps.search.space import Parameters, suggest
-from tsrnn.distributed.ray_internals import replay
+from tsrnn.distributed.ray_internals import forgive_failures, replay
 from tsrnn.io.claims import Claim
 from tsrnn.io.files import write_atomically
 from tsrnn.io.parquet import to_bytes
@@ -44,6 +44,8 @@ _COUNTS: Final = ("epoch", "steps", "operations", "wall_s")
 _ENOUGH_TO_TELL: Final = 10
 _QUESTION: Final = "question"
 _CODE: Final = "code"
+_ROOM_UNKNOWN: Final = 8
+"""Candidates at a time on a cluster that does not say what it may start."""
 DATABASE: Final = "optuna.sqlite"
 
 
@@ -59,14 +61,17 @@ class _Searcher(OptunaSearch):
         Path(checkpoint_path).touch()
 
 
-class _ScoreLines(tune.Callback):
-    """Prints the score of each candidate that ends."""
+class _Watcher(tune.Callback):
+    """Prints the score of each candidate that ends, and forgives the failures before one's latest epoch."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def __getstate__(self) -> dict[str, object]:
         return {}
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        forgive_failures(trial)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         result = trial.last_result
@@ -76,15 +81,6 @@ class _ScoreLines(tune.Callback):
             highlight=False,
             soft_wrap=True,
         )
-
-
-def _room(resources: Resources) -> int:
-    """Return how many trials the cluster can run at a time."""
-    have = ray.cluster_resources()
-    rooms = [have.get("CPU", 0) / resources.cpus]
-    if resources.gpus:
-        rooms.append(have.get("GPU", 0) / resources.gpus)
-    return max(1, int(min(rooms)))
 
 
 class Search:
@@ -219,7 +215,7 @@ class Search:
 
         Args:
             candidates: how many the study is to have, those of earlier runs included.
-            concurrent: how many at a time; 0 is as many as there is room for.
+            concurrent: how many at a time; 0 is as many as there is room for, or 8 where that is unknown.
             resources: of each.
             console: told of candidates that have a score.
             claim: the driver's, on the folder.
@@ -266,14 +262,14 @@ class Search:
             metric="score",
             mode="max",
         )
-        with scratch() as folder_of_tune:
+        with scratch() as folder_of_tune, ending_with_ray(console):
             results = tune.Tuner(
                 tune.with_resources(Candidate, {"cpu": resources.cpus, "gpu": resources.gpus}),
                 tune_config=tune.TuneConfig(
                     search_alg=searcher,
                     scheduler=scheduler,
                     num_samples=candidates - self.finished,
-                    max_concurrent_trials=concurrent or _room(resources),
+                    max_concurrent_trials=concurrent or resources.room or _ROOM_UNKNOWN,
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(
@@ -281,7 +277,7 @@ class Search:
                     name=self.question.study,
                     verbose=0,
                     stop=WhileClaimed(claim),
-                    callbacks=[_ScoreLines(console)],
+                    callbacks=[_Watcher(console)],
                     failure_config=tune.FailureConfig(max_failures=RETRIES),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),

@@ -24,8 +24,12 @@ class TestCanary:
         from ray._private.grpc_utils import init_grpc_channel
         from ray._private.node import Node
         from ray._private.utils import read_ray_address
+        from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+        from ray.autoscaler._private.kuberay.node_provider import KubernetesHttpApiClient
 
         assert callable(read_ray_address)
+        assert callable(_derive_autoscaling_config_from_ray_cr)
+        assert callable(KubernetesHttpApiClient("namespace").get)
         assert callable(init_grpc_channel)
         assert callable(is_token_auth_enabled)
         assert callable(Node.dead_processes)
@@ -65,7 +69,7 @@ class TestWithoutThem:
         imported = builtins.__import__
 
         def refuse(name: str, *rest: object, **more: object) -> object:
-            if name.startswith("ray._private"):
+            if name.startswith(("ray._private", "ray.autoscaler._private")):
                 raise ImportError(name)
             return imported(name, *rest, **more)
 
@@ -89,6 +93,11 @@ class TestWithoutThem:
         ray_internals.listen_on_loopback_only()
         assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
 
+    def test_nothing_is_known_of_kubernetes(self, monkeypatch):
+        monkeypatch.setenv("RAY_CLUSTER_NAME", "any")
+        monkeypatch.setenv("RAY_CLUSTER_NAMESPACE", "any")
+        assert ray_internals.kuberay_config() is None
+
     def test_no_process_is_found_dead(self):
         assert ray_internals.dead_processes() == set()
 
@@ -110,3 +119,27 @@ class TestWithoutThem:
 def test_no_ray_of_its_own_no_process_is_dead():
     assert "ray" in sys.modules
     assert ray_internals.dead_processes() == set()
+
+
+class TestKubernetes:
+    """tests/sweeps/test_job_files.py has what is known where it answers."""
+
+    def test_elsewhere_it_is_not_asked(self, monkeypatch):
+        monkeypatch.delenv("RAY_CLUSTER_NAME", raising=False)
+        assert ray_internals.kuberay_config() is None
+
+    @pytest.mark.parametrize("namespace", [None, "any"])
+    def test_where_the_pod_has_no_rights(self, monkeypatch, namespace):
+        """No secrets are mounted here, nor is there a namespace."""
+        monkeypatch.setenv("RAY_CLUSTER_NAME", "any")
+        monkeypatch.setenv("RAY_CLUSTER_NAMESPACE", namespace or "")
+        assert ray_internals.kuberay_config() is None
+
+    def test_where_kubernetes_refuses(self, monkeypatch):
+        def refuse(client: object, path: str) -> None:
+            raise OSError("403 Client Error: Forbidden")  # as requests has it
+
+        monkeypatch.setattr("ray.autoscaler._private.kuberay.node_provider.KubernetesHttpApiClient.get", refuse)
+        monkeypatch.setenv("RAY_CLUSTER_NAME", "any")
+        monkeypatch.setenv("RAY_CLUSTER_NAMESPACE", "any")
+        assert ray_internals.kuberay_config() is None

@@ -103,7 +103,8 @@ def joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tup
         monkeypatch.setattr(_cluster, "find", lambda address: "auto")
         monkeypatch.setattr(_cluster, "stop_on_sigterm", lambda: None)
         context = SimpleNamespace(dashboard_url="127.0.0.1:8265")
-        monkeypatch.setattr(_cluster, "ray", SimpleNamespace(init=lambda **_: context, nodes=lambda: nodes))
+        monkeypatch.setattr(_cluster, "ray", SimpleNamespace(init=lambda **_: context))
+        monkeypatch.setattr("sweeps.engine.machines.ray", SimpleNamespace(nodes=lambda: nodes))
         console = Console(file=io.StringIO(), width=200)
         execution = Execution(cpus_per_trial=cpus, gpus_per_trial=gpus, niceness=niceness)
         return _cluster.connect(execution, console), console.file.getvalue()
@@ -116,11 +117,11 @@ GPU_MACHINES = {"min_workers": 0, "max_workers": 8, "resources": {"CPU": 4, "GPU
 
 class TestPlaces:
     def test_gpus_are_used_where_there_are_some(self, joined):
-        assert joined([{"CPU": 4}], 1, None)[0] == Resources(1, 0)
+        assert joined([{"CPU": 4}], 1, None)[0] == Resources(1, 0, room=4)
         found, said = joined([{"CPU": 4}, {"CPU": 8, "GPU": 2}], 1, None)
-        assert found == Resources(1, 0.25)
+        assert found == Resources(1, 0.25, room=8)
         assert "Ray cluster of 2 machines: 12 CPUs, 2 GPUs\n" in said
-        assert joined([{"CPU": 8, "GPU": 2}], 1, 0)[0] == Resources(1, 0)
+        assert joined([{"CPU": 8, "GPU": 2}], 1, 0)[0] == Resources(1, 0, room=8)
 
     def test_the_niceness_of_a_joined_cluster_is_its_own(self, joined, monkeypatch):
         monkeypatch.delenv("RAY_worker_niceness", raising=False)
@@ -142,7 +143,7 @@ class TestPlaces:
     def test_a_cluster_that_has_no_machines_yet(self, joined):
         """A head without CPUs, and an autoscaler that waits for trials."""
         found, said = joined([{}], 1, None, gpu=GPU_MACHINES)
-        assert found == Resources(1, 0.25)
+        assert found == Resources(1, 0.25, room=32)
         assert "Ray cluster of 1 machine: 0 CPUs, 0 GPUs, and up to 8 more machines as trials wait" in said
         with pytest.raises(SweepError, match="gpus-per-trial = 2: this cluster has no machine of more than 1 GPUs"):
             joined([{}], 1, 2, gpu=GPU_MACHINES)

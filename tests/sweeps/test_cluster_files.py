@@ -9,11 +9,10 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import boto3
 import pytest
@@ -26,14 +25,12 @@ from ray.autoscaler.v2.instance_manager.config import NodeTypeConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.sweeps.stubs import ROOT, read, write_stub
+
 FILES = ("cluster.yaml", "clusters/ssh.yaml")
 # What interactive shells of Debian and Ubuntu begin with.
 BASHRC = "case $- in\n    *i*) ;;\n      *) return;;\nesac\nexport OWN=mine\n"
 
-RECORD = """#!/bin/bash
-{ printf '%s' "${0##*/}"; printf ' %s' "$@"; echo; } >> "$STUB_LOG"
-"""
 STUBS = {
     "sudo": 'exec "$@"\n',
     "sleep": "",
@@ -59,7 +56,7 @@ esac
     "nvidia-cuda-mps-control": """
 [ "$*" = -d ] || exit 1
 [ -d "$CUDA_MPS_LOG_DIRECTORY" ] && [ -d "$CUDA_MPS_PIPE_DIRECTORY" ] || exit 1
-(exec -a nvidia-cuda-mps-control /usr/bin/env sleep-of-mps 600) < /dev/null > /dev/null 2>&1 &
+(exec -a nvidia-cuda-mps-control /bin/sleep 600) < /dev/null > /dev/null 2>&1 &
 echo $! >> ~/daemons
 """,
 }
@@ -74,18 +71,12 @@ class Machine:
         self.home.mkdir()
         self._stubs.mkdir()
         for name, does in STUBS.items():
-            self._write(name, RECORD + does)
-        # A process is known by the name that it was started with: this one must not be a script.
-        self._write("sleep-of-mps", '#!/bin/bash\nexec -a nvidia-cuda-mps-control /bin/sleep "$@"\n')
+            write_stub(self._stubs / name, does)
         # A login shell sets the path anew, and then reads this.
         (self.home / ".profile").write_text(f"export PATH={self._stubs}:$PATH\n")
         (self.home / ".bashrc").write_text(BASHRC)
         (self.home / "tsrnn").mkdir()
         shutil.copy(ROOT / "constraints.txt", self.home / "tsrnn")
-
-    def _write(self, name: str, text: str) -> None:
-        (self._stubs / name).write_text(text)
-        (self._stubs / name).chmod(0o755)
 
     def without(self, name: str) -> None:
         """Take a program away."""
@@ -136,10 +127,6 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     for pid in made.daemons:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-def read(name: str) -> dict[str, Any]:
-    return yaml.safe_load((ROOT / name).read_text())
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -339,94 +326,3 @@ def test_a_bashrc_that_is_a_link_stays_one(machine):
     assert (machine.home / ".bashrc").is_symlink()
     assert (machine.home / "dotfiles" / "bashrc").read_text() == f". ~/tsrnn-env.sh\n{BASHRC}"
     assert (machine.home / "dotfiles" / "bashrc").stat().st_mode & 0o777 == 0o600
-
-
-class TestSlurm:
-    """The script with stand-ins for Slurm's commands: srun runs its step here, once for each node."""
-
-    STUBS: ClassVar = {
-        "scontrol": "printf '%s\\n' node17 node18\n",
-        # As from version 22.05 on: a step has one CPU a task unless it is told.
-        "srun": """
-cpus=1
-while [[ "$1" == --* ]]; do [[ "$1" == --cpus-per-task=* ]] && cpus=${1#*=}; shift; done
-for node in node17 node18; do SLURMD_NODENAME=$node STEP_CPUS=$cpus "$@" || exit; done
-""",
-        "ray": """
-[ "$1" = symmetric-run ] || exit 64
-[ "$SLURMD_NODENAME" = node17 ] || exit 0
-env > seen-by-ray; stat -c %a "$RAY_AUTH_TOKEN_PATH" > mode; cp "$RAY_AUTH_TOKEN_PATH" token
-while [ "$1" != -- ]; do shift; done; shift; exec "$@"
-""",
-        "python": 'exit "${SWEEP_STATUS:-0}"\n',
-    }
-
-    @pytest.fixture
-    def job(self, tmp_path: Path) -> Path:
-        """A copy of the project with an environment of stubs."""
-        (tmp_path / ".venv" / "bin").mkdir(parents=True)
-        (tmp_path / ".venv" / "bin" / "activate").write_text(f"PATH={tmp_path}/.venv/bin:$PATH\n")
-        for name, does in self.STUBS.items():
-            path = tmp_path / ".venv" / "bin" / name
-            path.write_text(RECORD + does)
-            path.chmod(0o755)
-        shutil.copy(ROOT / "clusters" / "slurm.sh", tmp_path)
-        return tmp_path
-
-    def submit(self, job: Path, *words: str, number: int = 123, **more: str) -> subprocess.CompletedProcess[str]:
-        (job / "log").unlink(missing_ok=True)
-        given = {
-            "SLURM_JOB_ID": str(number), "SLURM_JOB_NODELIST": "node[17-18]", "SLURM_NNODES": "2",
-            "SLURM_CPUS_PER_TASK": "8", "STUB_LOG": str(job / "log"), "PATH": os.environ["PATH"],
-        }  # fmt: skip
-        return subprocess.run(
-            ["bash", "slurm.sh", *words], cwd=job, env=given | more, capture_output=True, text=True, timeout=60
-        )
-
-    def test_it_runs_a_sweep_on_all_cores_of_all_nodes_and_again(self, job):
-        for number in (123, 40123):
-            done = self.submit(job, "fixed_tau", "--taus", "1 2", number=number, SLURM_GPUS_ON_NODE="4")
-            assert done.returncode == 0, done.stderr
-            step = (
-                "ray symmetric-run --address node17:20123 --min-nodes 2 --num-cpus=8 --num-gpus=4 -- "
-                "python sweeps/fixed_tau.py --taus 1 2"
-            )
-            assert (job / "log").read_text().splitlines() == [
-                "scontrol show hostnames node[17-18]",
-                f"srun --cpus-per-task=8 {step}",
-                step,
-                "python sweeps/fixed_tau.py --taus 1 2",
-                step,
-            ]
-            seen = dict(line.split("=", 1) for line in (job / "seen-by-ray").read_text().splitlines() if "=" in line)
-            assert seen["STEP_CPUS"] == "8"
-            assert seen["RAY_worker_niceness"] == "0"
-            assert seen["RAY_AUTH_MODE"] == "token"
-            assert (job / "mode").read_text() == "600\n"
-            assert len((job / "token").read_text()) == 64
-            assert not list(job.glob(".ray-token-*"))
-
-    def test_ray_waits_longer_for_nodes_than_it_does_by_itself(self, job):
-        self.submit(job, "fixed_tau")
-        (line,) = [one for one in (job / "seen-by-ray").read_text().splitlines() if "CLUSTER_WAIT" in one]
-        name, _, seconds = line.partition("=")
-        script = "from ray.scripts.symmetric_run import CLUSTER_WAIT_TIMEOUT; print(CLUSTER_WAIT_TIMEOUT)"
-        waits = [
-            int(subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True).stdout)
-            for environment in (os.environ, os.environ | {name: seconds})
-        ]
-        assert waits == [30, 600]
-
-    def test_what_a_sweep_ends_with_is_what_the_job_ends_with(self, job):
-        assert self.submit(job, "fixed_tau", SWEEP_STATUS="1").returncode == 1
-        assert not list(job.glob(".ray-token-*"))
-
-    def test_a_sweep_must_be_named(self, job):
-        done = self.submit(job)
-        assert done.returncode != 0
-        assert "name a sweep: sbatch clusters/slurm.sh fixed_tau [options]" in done.stderr
-
-    def test_git_ignores_the_secret(self):
-        if not (ROOT / ".git").exists():
-            pytest.skip("no git repository")
-        subprocess.run(["git", "check-ignore", "-q", ".ray-token-123"], cwd=ROOT, check=True)

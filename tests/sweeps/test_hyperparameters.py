@@ -1,6 +1,7 @@
 """The hyperparameter study: its space, its candidates, and that a kill loses none that is finished."""
 
 import dataclasses
+import io
 import json
 import math
 import subprocess
@@ -12,12 +13,15 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.trial import FixedTrial, TrialState
+from ray.tune.experiment import Trial
+from rich.console import Console
 
 from sweeps.engine.errors import SweepError
+from sweeps.search import study as _study
 from sweeps.search.candidate import Candidate, Question, score
 from sweeps.search.space import KNOWN, network_of, suggest
-from sweeps.search.study import DATABASE, Search
-from tests.processes import kill_everything
+from sweeps.search.study import DATABASE, RETRIES, Search
+from tests.processes import descendants, kill, kill_everything
 from tsrnn.config import SGD, AdamW, MultiHead, RateDecay, RunConfig, SingleHead
 from tsrnn.config.presets import with_preset
 from tsrnn.io.claims import DRIVER, take
@@ -244,6 +248,32 @@ def finished(storage: Path) -> dict[int, tuple[float, str]]:
         states=(TrialState.COMPLETE,)
     )
     return {trial.number: (trial.value, json.dumps(trial.params, sort_keys=True)) for trial in trials}
+
+
+def test_a_candidate_that_has_come_further_may_fail_again():
+    trial = Trial("any", stub=True)
+    trial.run_metadata.num_failures = RETRIES
+    _study._Watcher(Console(file=io.StringIO())).on_trial_result(0, [], trial, {})
+    assert trial.num_failures == 0
+
+
+@pytest.mark.slow
+def test_a_study_whose_raylet_is_killed_ends_and_says_so(tmp_path: Path):
+    process = subprocess.Popen(
+        command(tmp_path, 50), cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 300
+    while len(before := finished(tmp_path)) < 1:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.2)
+    kill([pid for pid, line in descendants(process.pid).items() if "/raylet/raylet " in line])
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == (
+        "error: Ray on this machine died (raylet); the same command continues where it stopped"
+    )
+    assert before.items() <= finished(tmp_path).items()
 
 
 @pytest.mark.slow

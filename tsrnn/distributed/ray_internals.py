@@ -6,6 +6,7 @@ longer has one of them, and holds the fallbacks to what is promised here.
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 _GONE: Final = (ImportError, AttributeError, TypeError)
@@ -77,6 +78,29 @@ def listen_on_loopback_only() -> None:
         ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment when ray was imported
     except _GONE:
         pass
+
+
+def kuberay_config() -> Mapping[str, Any] | None:
+    """Return what the autoscaler of a KubeRay cluster may start, in the form of `ray up`'s files; None elsewhere.
+
+    Kubernetes is asked, with the rights that the head's pod has where the autoscaler is on. Without this part of Ray,
+    or these rights, it is not known.
+    """
+    name, namespace = (os.environ.get(f"RAY_CLUSTER_{part}") for part in ("NAME", "NAMESPACE"))
+    if not name:
+        return None
+    try:
+        from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+        from ray.autoscaler._private.kuberay.node_provider import KubernetesHttpApiClient
+
+        namespace = namespace or Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace").read_text().strip()
+        cluster = KubernetesHttpApiClient(namespace).get(f"rayclusters/{name}")
+        config: dict[str, Any] = _derive_autoscaling_config_from_ray_cr(cluster)
+    except (*_GONE, OSError, ValueError, KeyError):
+        return None
+    if not cluster["spec"].get("enableInTreeAutoscaling"):
+        config["max_workers"] = 0
+    return config
 
 
 def dead_processes() -> set[str]:
