@@ -345,10 +345,10 @@ class _Check:
             self._retrain(
                 network, SOLVED, f"N = {most} is the largest with a checkpoint, but max_n is {outcome['max_n']}"
             )
-        elif {path: row for path, row in rows.items() if row["epoch"] <= last} != {
-            r["checkpoint"]: r for r in expected
-        }:
-            says = "damaged" if (SOLVED, key) in self._damaged else "does not agree with the checkpoints and epochs"
+        elif (damaged := (SOLVED, key) in self._damaged) or {
+            path: row for path, row in rows.items() if row["epoch"] <= last
+        } != {row["checkpoint"]: row for row in expected}:
+            says = "damaged" if damaged else "does not agree with the checkpoints and epochs"
             path = self._path(SOLVED, key)
             self._say(path, says, REWRITTEN, [path], (SOLVED, key, expected))
 

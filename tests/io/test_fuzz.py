@@ -1,27 +1,34 @@
 """Files of results that were changed at random load as what was written, or fail with the project's own error."""
 
 import ast
+import io
 import pickle
 import random
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
 
+from analysis.__main__ import main as analyse
 from analysis.data import frames
 from analysis.data.frames import ResultsError
+from analysis.data.study import Study
 from analysis.verify import verification
 from sweeps.engine.errors import SweepError
 from sweeps.engine.folder import Record, SweepFolder
+from tests.io.test_store import row
 from tests.sweeps.commands import ROOT
 from tests.sweeps.test_reliability import SMALL, trained
 from tsrnn.config import RunConfig
-from tsrnn.io.checkpoint import CheckpointError, load
-from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, RUNS, Table
+from tsrnn.errors import Failure
+from tsrnn.io.checkpoint import Checkpoint, CheckpointError, CheckpointFolder, load
+from tsrnn.io.files import location
+from tsrnn.io.schemas import BY_NAME, EPOCHS, HEADS, OUTCOMES, RUNS, Table
 from tsrnn.io.store import Store, StoreError, read_rows
 
 FEW, MANY = 100, 1000
@@ -94,7 +101,7 @@ def test_checkpoints(folder: Path, tmp_path: Path, count: int):
 def test_tables(folder: Path, tmp_path: Path, table: Table, count: int):
     path = Path(shutil.copy(folder / table.name / f"{SMALL.network_id}.parquet", tmp_path))
     written = read_rows(path, table)
-    assert refused(path, count, lambda: read_rows(path, table).equals(written), StoreError) > 0.8 * count
+    assert refused(path, count, lambda: read_rows(path, table).equals(written), StoreError) > 0.97 * count
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -116,6 +123,107 @@ def test_configurations(tmp_path: Path, count: int):
         return RunConfig.from_json(found.to_json()) == found
 
     assert refused(path, count, is_valid, ValidationError) > 0.5 * count
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sweep, with some rows in each table that training or an analysis writes."""
+    results = Path(shutil.copytree(folder, tmp_path_factory.mktemp("flips") / "small"))
+    store = Store(results)
+    for table in BY_NAME.values():
+        if not (results / table.name / f"{SMALL.network_id}.parquet").exists():
+            store.create([table])
+            rows = [row(table, network_id=SMALL.network_id) | ({"n": n} if "n" in table.key else {}) for n in (2, 3)]
+            store.write(table, SMALL.network_id, rows if "n" in table.key else rows[:1])
+    return results
+
+
+def max_n_of(results: Path) -> str | None:
+    """Return what the command `analysis max-n` prints; None where it refuses."""
+    output, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(output), redirect_stderr(errors):
+        status = analyse(["max-n", str(results), "--json"])
+    if status:
+        assert errors.getvalue().count("\n") == 1, "one line"
+        return None
+    return output.getvalue()
+
+
+def reads_of(results: Path, path: Path) -> dict[str, Callable[[], object]]:
+    """Return every way in which the project reads a file; each gives something comparable, None where it refuses."""
+    reads: dict[str, Callable[[], object]] = {"analysis max-n": lambda: max_n_of(results)}
+    if path.suffix == ".parquet":
+        table, network_id = BY_NAME[path.parent.name], path.stem
+        condition = [("network_id", "=", SMALL.network_id)]
+
+        def rows(one: Callable[[], pd.DataFrame]) -> Callable[[], object]:
+            return lambda: one().to_csv()
+
+        reads["load"] = rows(lambda: frames.load(results, table))
+        reads["load of a column"] = rows(lambda: frames.load(results, table, [table.columns[-1].name]))
+        reads["load of some rows"] = rows(lambda: frames.load(results, table, where=condition))
+        reads["Study"] = rows(lambda: Study(results).load(table))
+        reads["read_rows"] = lambda: read_rows(location(path), table).to_pylist()
+        if network_id != "empty":
+            reads["Store.read"] = lambda: Store(results).read(table, network_id)
+        if table is OUTCOMES:
+            reads["Store.finished"] = Store(results).finished
+        if table is EPOCHS:
+            reads["Store.last_epoch"] = lambda: Store(results).last_epoch(SMALL.network_id)
+    elif path.suffix == ".safetensors":
+
+        def state(found: Checkpoint) -> object:
+            tensors = [found.network, *found.optimizer.values()]
+            values = [{name: tensor.tolist() for name, tensor in part.items()} for part in tensors]
+            return repr((found.config, found.progress, found.computed)), values
+
+        def newest() -> object:
+            found, warnings = CheckpointFolder(results, SMALL.network_id).newest(SMALL)
+            return None if warnings else state(found)
+
+        reads["checkpoint"] = lambda: state(load(path))
+        reads["newest checkpoint"] = newest
+    else:
+        reads["record"] = SweepFolder(str(results.parent), results.name).read
+    return reads
+
+
+@pytest.mark.parametrize("flips", [40, pytest.param(MANY, marks=pytest.mark.slow)])
+def test_one_flipped_bit(results: Path, flips: int):
+    """At any place of any file: each read refuses it, or gives what was written; `verify` names what is refused."""
+    patterns = [*(f"{name}/*.parquet" for name in BY_NAME), "checkpoints/*/*.safetensors", "sweep.json"]
+    kinds = [sorted(results.glob(pattern)) for pattern in patterns]
+    assert all(kinds)
+    written = {
+        path: {name: read() for name, read in reads_of(results, path).items()} for kind in kinds for path in kind
+    }
+    refused = 0
+    for seed in range(flips):
+        draw = random.Random(seed)
+        path = draw.choice(kinds[seed % len(kinds)])
+        content = path.read_bytes()
+        changed = bytearray(content)
+        bit = draw.randrange(8 * len(content))
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        found = {}
+        for name, read in reads_of(results, path).items():
+            with suppress(Failure):
+                found[name] = read()
+        path.write_bytes(content)
+        where = f"bit {bit} of {path.relative_to(results)}"
+        for name, value in found.items():
+            assert value in (None, written[path][name]), f"{name}: {where}"
+        if None in found.values() or len(found) < len(written[path]):
+            refused += 1
+            path.write_bytes(changed)
+            named = {problem.path for problem in verification.verify(results).problems}
+            path.write_bytes(content)
+            assert path.relative_to(results).as_posix() in named, where
+        else:
+            assert path.suffix != ".parquet", f"{where} is not noticed"
+    print(f"{flips} flipped bits: {refused} refused, {flips - refused} read as they were written, 0 as anything else")
+    assert refused > 0.9 * flips
 
 
 class _Payload:
