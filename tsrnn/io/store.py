@@ -1,7 +1,7 @@
 """The tables of a sweep: one file per network and table, always rewritten whole.
 
-A file `<folder>/<table>/<network_id>.parquet` is replaced atomically and never appended to or deleted. So
-`pandas.read_parquet("<folder>/<table>")` in another process never fails and never sees a partial or doubled
+A file `<folder>/<table>/<network_id>.parquet` is replaced atomically and never appended to or deleted. So on a file
+system `pandas.read_parquet("<folder>/<table>")` in another process never fails and never sees a partial or doubled
 row, and writing the same rows again changes nothing. `empty.parquet` in each table's folder holds the schema
 and no rows: a table without networks reads as an empty frame with the right dtypes.
 """
