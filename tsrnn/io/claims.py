@@ -334,17 +334,25 @@ class _ObjectClaim(Claim):
 
     def write(self, path: Location, data: bytes) -> None:
         assert isinstance(path, ObjectPath)
-        if path not in self._versions:
+        if path in self._versions:
+            try:
+                self._versions[path] = path.write_version(data, self._versions[path])
+            except ChangedError:
+                raise self._lost() from None
+            return
+        for _ in range(_TRIES):
+            # The version first: whoever claims after the check, and writes the file, makes it another.
+            version = path.version()
             self.check()
-            self._versions[path] = path.version()
-        try:
-            self._versions[path] = path.write_version(data, self._versions[path])
-        except ChangedError:
-            raise self._lost() from None
+            try:
+                self._versions[path] = path.write_version(data, version)
+            except ChangedError:  # by an earlier holder, whose write had begun before this claim; or it is lost
+                continue
+            return
+        raise OSError(f"{path}: other processes write it all the time")
 
     def update(self, path: Location, change: Callable[[bytes | None], bytes | None]) -> None:
         assert isinstance(path, ObjectPath)
-        self.check()
         for _ in range(_TRIES):
             data: bytes | None
             version: UpdateVersion | None
@@ -352,6 +360,7 @@ class _ObjectClaim(Claim):
                 data, version = path.read_version()
             except FileNotFoundError:
                 data, version = None, None
+            self.check()
             new = change(data)
             try:
                 self._versions[path] = version if new is None else path.write_version(new, version)

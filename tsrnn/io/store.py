@@ -194,6 +194,8 @@ class Store:
 
     def _encoded(self, rows: pa.Table) -> bytes:
         """Return a file's content, which says which attempt wrote it."""
+        # Rows that were read say which attempt had written them.
+        rows = rows.replace_schema_metadata(None)
         return to_bytes(rows, {"attempt": self._claim.attempt} if self._claim else None)
 
     def _get(self, table: Table, network_id: str, writer: str = "") -> pa.Table:
