@@ -8,10 +8,14 @@ import json
 import os
 import random
 import sys
+import tempfile
 import time
 import traceback
 from dataclasses import replace
 from typing import Any
+
+import obstore.exceptions
+import obstore.store  # noqa: F401
 
 from tsrnn.config import EndState, Leaky, RunConfig
 from tsrnn.io.checkpoint import CheckpointFolder, Progress
@@ -21,8 +25,8 @@ from tsrnn.io.store import NetworkTables, Store
 
 CONFIG = RunConfig(network=Leaky(hidden=2))
 KEY = CONFIG.network_id
-LOST = 3
-"""The exit status of a process that lost its claim."""
+ENDED, WROTE, LOST = 0, 4, 3
+"""The exit status of a process that found all written, one that wrote the last of it, and one that lost its claim."""
 
 
 def row(table: Table, **values: Any) -> Row:
@@ -54,7 +58,7 @@ def attempt(folder: str, epochs: int, pace: float) -> int:
         store = Store(folder, claim)
         store.adopt(KEY)
         if store.read(OUTCOMES, KEY):
-            return 0
+            return ENDED
         kept = CheckpointFolder(folder, KEY, claim)
         start, warnings = kept.newest(CONFIG, store.last_epoch(KEY))
         claim.check()  # while its files are read, another may claim the network, and remove some
@@ -73,11 +77,13 @@ def attempt(folder: str, epochs: int, pace: float) -> int:
         claim.release()
     except ClaimLostError:
         return LOST
-    return 0
+    return WROTE
 
 
 def main() -> None:
     """Answer the lines of standard input."""
+    with tempfile.TemporaryDirectory() as folder:  # what is imported when it is needed is imported now
+        assert attempt(folder, 3, 0.0) == WROTE
     for line in sys.stdin:
         asked = json.loads(line)
         if "wait" in asked:
