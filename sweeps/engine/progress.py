@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from ray import tune
@@ -26,16 +27,15 @@ class _Trial:
     title: str
     networks: list[RunConfig]
     latest: dict[str, dict[str, Any]] = field(default_factory=dict)
+    epochs: int = 0
 
-    @property
-    def epochs(self) -> int:
-        """Epochs trained, or saved by ending early, summed over the trial's networks."""
-        total = 0
+    def take(self, latest: dict[str, dict[str, Any]]) -> None:
+        """Take what the trial reports; `epochs` are those trained, or saved by ending early, over its networks."""
+        self.latest, self.epochs = latest, 0
         for network in self.networks:
-            seen = self.latest.get(network.network_id)
+            seen = latest.get(network.network_id)
             if seen:
-                total += network.end.max_epochs if seen["ended"] else seen["epoch"]
-        return total
+                self.epochs += network.end.max_epochs if seen["ended"] else seen["epoch"]
 
     def summary(self) -> tuple[str, str, str]:
         """Return epoch, N and accuracy over the networks still in training, each as a range."""
@@ -54,7 +54,8 @@ def _span(values: Sequence[int]) -> str:
 class Progress(tune.Callback):
     """Shows runs done and running, each one's epoch, N and accuracy, and the time left.
 
-    Use it as a context around the run. `groups` are the trials' networks by trial index.
+    Use it as a context around the run. `groups` are the trials' networks by trial index. A report costs the same
+    however many trials there are: sums are kept, and the table is made when the terminal shows it, twice a second.
     """
 
     def __init__(self, groups: Sequence[Sequence[RunConfig]], console: Console, *, verbose: bool = False) -> None:
@@ -62,15 +63,20 @@ class Progress(tune.Callback):
         self._verbose = verbose
         self._groups = [list(group) for group in groups]
         self._console = console
+        self._networks = sum(len(group) for group in self._groups)
         self._total = sum(network.end.max_epochs for group in groups for network in group)
         self._running: dict[str, _Trial] = {}
         self._warned: set[str] = set()
-        self._before: dict[str, int] = {}
-        self._done_epochs = 0
+        # Networks that have reported, and the epochs that they had from earlier runs.
+        self._reported: set[str] = set()
+        self._before = 0
+        # Of trials that are done or running, and of networks that are done, and that run.
+        self._epochs = 0
         self._done_networks = 0
+        self._running_networks = 0
         self._began = time.monotonic()
         self._last_line = 0.0
-        self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
+        self._live = Live(self, console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "Progress":
         """Start showing."""
@@ -90,8 +96,10 @@ class Progress(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Take up a trial."""
         networks = self._groups[trial.config["trial"]["index"]]
+        self._drop(trial)
         self._running[trial.trial_id] = _Trial(title(networks[0]), networks)
-        self._show()
+        self._running_networks += len(networks)
+        self._print()
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -102,14 +110,18 @@ class Progress(tune.Callback):
         if self._verbose and not running.latest and result["products"]:
             line = f"{running.title}: products: {result['products']}"
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
-        running.latest = result["networks"]
+        self._epochs -= running.epochs
+        running.take(result["networks"])
+        self._epochs += running.epochs
         for network_id, seen in result["networks"].items():
-            self._before.setdefault(network_id, seen["epoch"] - 1)
+            if network_id not in self._reported:
+                self._reported.add(network_id)
+                self._before += seen["epoch"] - 1
         for warning in result["warnings"]:
             if warning not in self._warned:
                 self._warned.add(warning)
                 self._console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
-        self._show()
+        self._print()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Count a trial as done."""
@@ -120,34 +132,44 @@ class Progress(tune.Callback):
         self._close(trial)
 
     def _close(self, trial: Any) -> None:
-        ended = self._running.pop(trial.trial_id, None)
+        ended = self._drop(trial)
         if ended:
-            self._done_epochs += sum(network.end.max_epochs for network in ended.networks)
+            self._epochs += sum(network.end.max_epochs for network in ended.networks)
             self._done_networks += len(ended.networks)
-        self._show()
+        self._print()
+
+    def _drop(self, trial: Any) -> _Trial | None:
+        """Take a trial from those that run."""
+        found = self._running.pop(trial.trial_id, None)
+        if found:
+            self._epochs -= found.epochs
+            self._running_networks -= len(found.networks)
+        return found
 
     def _headline(self) -> str:
-        networks = sum(len(group) for group in self._groups)
-        running = sum(len(trial.networks) for trial in self._running.values())
-        epochs = self._done_epochs + sum(trial.epochs for trial in self._running.values())
         # Epochs that an earlier run trained cost this one no time.
-        before = sum(self._before.values())
-        elapsed, share = time.monotonic() - self._began, (epochs - before) / (self._total - before)
+        trained, total = self._epochs - self._before, self._total - self._before
+        elapsed, share = time.monotonic() - self._began, trained / total
         left = f", about {_clock(elapsed * (1 - share) / share)} left" if share > 0.02 else ""
-        return f"{self._done_networks} of {networks} networks done, {running} running, {_clock(elapsed)} passed{left}"
+        done, running = f"{self._done_networks} of {self._networks} networks done", f"{self._running_networks} running"
+        return f"{done}, {running}, {_clock(elapsed)} passed{left}"
 
-    def _show(self) -> None:
-        if self._live:
-            self._live.update(Group(Text(self._headline()), self._table()))
-        elif time.monotonic() - self._last_line >= _LINE_EVERY:
-            self._last_line = time.monotonic()
-            runs = (
-                f"{trial.title}: epoch {e}, N {n}, {a}"
-                for trial in self._running.values()
-                for e, n, a in [trial.summary()]
-                if n
-            )
-            self._console.print("; ".join([self._headline(), *list(runs)[:_ROWS]]), highlight=False, soft_wrap=True)
+    def __rich__(self) -> Group:
+        """Return what a terminal shows."""
+        return Group(Text(self._headline()), self._table())
+
+    def _print(self) -> None:
+        """Print a line, where there is no terminal and the last one was some time ago."""
+        if self._live or time.monotonic() - self._last_line < _LINE_EVERY:
+            return
+        self._last_line = time.monotonic()
+        runs = (
+            f"{trial.title}: epoch {e}, N {n}, {a}"
+            for trial in self._running.values()
+            for e, n, a in [trial.summary()]
+            if n
+        )
+        self._console.print("; ".join([self._headline(), *islice(runs, _ROWS)]), highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
