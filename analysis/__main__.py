@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
-from rich.console import Console
 
 from tsrnn import command_line
 from tsrnn.command_line import Place, at_least
+from tsrnn.untrusted import printable
 
 app = App(
     name="python -m analysis",
@@ -81,7 +81,7 @@ def verify(
         print(json.dumps({"sweeps": [verification.as_json(one, repaired=repair) for one in found]}, indent=2))
     else:
         for one in found:
-            print("\n".join(verification.lines(one, repaired=repair)))
+            print(printable("\n".join(verification.lines(one, repaired=repair))))
     return 1 if any(not (repair and problem.repair) for one in found for problem in one.problems) else 0
 
 
@@ -137,7 +137,7 @@ def interventions(
         heads=heads,
         workers=workers,
         address=address,
-        console=Console(stderr=True),
+        console=command_line.console(stderr=True),
     )
     if as_json:
         listed = {
@@ -201,7 +201,7 @@ def timescales(
         methods=method or METHODS,
         workers=workers,
         address=address,
-        console=Console(stderr=True),
+        console=command_line.console(stderr=True),
     )
     if as_json:
         listed = {"networks": tables.json_rows(found.networks), "summary": tables.json_rows(found.summary)}
@@ -250,7 +250,7 @@ def time_steps(
         as_trained=as_trained,
         workers=workers,
         address=address,
-        console=Console(stderr=True),
+        console=command_line.console(stderr=True),
     )
     if as_json:
         print(json.dumps({"rows": tables.json_rows(summary), "notes": notes, "failed": failed}, indent=2))
@@ -298,7 +298,7 @@ def figures(
 
     study, listed = Study(results), []
     ids = [id for id in FIGURES if only is None or id in only]
-    with JobProgress("figures", {"figures": len(ids)}, Console(stderr=True), quiet=True) as shown:
+    with JobProgress("figures", {"figures": len(ids)}, command_line.console(stderr=True), quiet=True) as shown:
         for id in ids:
             began = time.monotonic()
             (figure,) = build(study, [id])
@@ -353,10 +353,10 @@ def report(results: Place, /, *, out: Path = Path("report"), plugin: command_lin
     from analysis import report as page
     from analysis.data.study import Study
 
-    path, contents = page.write(Study(results), out, Console(stderr=True))
-    print(path)
+    path, contents = page.write(Study(results), out, command_line.console(stderr=True))
+    print(printable(str(path)))
     for line in contents.failed:
-        print(f"failed: {line}", file=sys.stderr)
+        print(f"failed: {printable(line)}", file=sys.stderr)
     return 1 if contents.failed else 0
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from analysis.claims.verdicts import MEANINGS, decided
 from analysis.data.cell import COLUMNS, TRAINING
 from analysis.quantities.reach import ENDINGS
+from tsrnn import command_line
 
 _ALWAYS_SHOWN: Final = ("task", "curriculum", "tau")
 
@@ -37,7 +38,7 @@ def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
             cell that are the same throughout are left out; "-" where an architecture has no such choice.
         console: Where to print; standard output by default.
     """
-    console = console or Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     table = Table(
         title="Largest N solved",
         title_justify="left",
@@ -115,7 +116,7 @@ def print_interventions(
         notes: lines.
         console: where to print; standard output by default.
     """
-    console = console or Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     for title, frame in summaries:
         if "head" in frame:
             # A matrix, N by N': the mean over networks.
@@ -147,7 +148,7 @@ def print_timescales(summary: pd.DataFrame, notes: Iterable[str], console: Conso
         notes: lines.
         console: where to print; standard output by default.
     """
-    console = console or Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     for method, frame in summary.groupby("method", sort=False):
         shown = frame[["group", "curriculum", "n", "networks", *_TIMESCALES]].rename(columns=_TIMESCALES)
         print_frame(shown, f"Timescales, {method} method", console)
@@ -182,7 +183,7 @@ def print_claims(claims: pd.DataFrame, counts: Mapping[str, int], console: Conso
         counts: claims by verdict.
         console: where to print; standard output by default.
     """
-    console = console or Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     for row in claims.to_dict("records"):
         console.print(Text(f"{row['figure']}: {row['claim']}", style="bold"), soft_wrap=True)
         # Known by their words; colours only help.

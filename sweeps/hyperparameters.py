@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import App, Parameter
-from rich.console import Console
 from rich.table import Table
 
 from sweeps.engine.errors import UsageError
 from sweeps.engine.folder import SweepFolder
 from sweeps.engine.options import Execution, Flag
+from tsrnn import command_line
 from tsrnn.command_line import Whole, run_resumable
 from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, SOLVED
 from tsrnn.provenance import code
@@ -130,7 +130,7 @@ def main(settings: Settings = Settings()) -> int:
     Args:
         settings: See `Settings`.
     """
-    console = Console(stderr=True, markup=False, emoji=False)
+    console = command_line.console(stderr=True)
     folder = SweepFolder(settings.storage, NAME)
     if not folder.path.is_file_system:
         raise UsageError(f"storage = {settings.storage}: allowed are folders of this machine, for the study's database")
@@ -186,7 +186,7 @@ def main(settings: Settings = Settings()) -> int:
 
 def _print(tried: "pd.DataFrame", importances: dict[str, float]) -> None:
     """Print the best candidates, and how much each parameter matters."""
-    console, table = Console(), Table(title="Best candidates")
+    console, table = command_line.console(), Table(title="Best candidates")
     if tried.empty:
         console.print("No candidate has a score yet.")
         return

@@ -25,6 +25,7 @@ from sweeps.engine.folder import Record, SweepFolder, read_record
 from sweeps.engine.launch import train
 from sweeps.engine.options import Execution, Flag
 from sweeps.engine.plan import Plan
+from tsrnn import command_line
 from tsrnn.command_line import Place, Plugins, Whole, import_plugins, run_resumable
 from tsrnn.config import EndRules, NoCurriculum, RunConfig
 from tsrnn.io.files import Location
@@ -113,7 +114,7 @@ def main(results: Place, /, settings: Settings = Settings()) -> int:
     from analysis.stats.comparison import compare_curricula, summarise
     from analysis.tables import json_rows, print_interventions
 
-    console = Console(stderr=True, markup=False, emoji=False)
+    console = command_line.console(stderr=True)
     choice, sources = _sources(results, settings, console)
     starts = {
         (key, larger): retrained(source, own, larger, settings.epochs)
@@ -162,6 +163,7 @@ def _sources(
     from analysis.data.study import Study
     from analysis.stats.comparison import choose
     from tsrnn.io import checkpoint
+    from tsrnn.untrusted import below
 
     study = Study(results)
     solved = study.load(SOLVED)
@@ -174,9 +176,13 @@ def _sources(
     if notes:
         console.print(f"retraining: {notes}", highlight=False, soft_wrap=True)
     chosen = choice.checkpoints.merge(solved, on=["network_id", "n"])
+    try:
+        paths = [below(results, str(path)) for path in chosen["checkpoint"]]
+    except ValueError as error:
+        raise SweepError(f"{results / SOLVED.name}: {error}; it is not what a sweep wrote") from None
     sources = {
-        str(key): (checkpoint.load(results / str(path)), int(n))
-        for key, path, n in zip(chosen["network_id"], chosen["checkpoint"], chosen["n"], strict=True)
+        str(key): (checkpoint.load(path), int(n))
+        for key, path, n in zip(chosen["network_id"], paths, chosen["n"], strict=True)
     }
     for source, _ in sources.values():
         if source.config.time.k != (1,):

@@ -89,7 +89,6 @@ def evaluate(
         as_json: Print {"heads": [{"n", "accuracy", "standard_error"}, ...]}.
     """
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     from tsrnn.io.checkpoint import load
@@ -118,7 +117,7 @@ def evaluate(
         table.add_column(name, justify="right")
     for n, head in heads.items():
         table.add_row(str(n), f"{head.accuracy:.4f}", f"{head.standard_error:.4f}")
-    Console().print(table)
+    command_line.console().print(table)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,15 +5,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter, Token
 from pydantic import ValidationError
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 
 from tsrnn.config import explain
 from tsrnn.errors import Failure
 from tsrnn.io.files import Location, location
 from tsrnn.plugins import import_file
+from tsrnn.untrusted import printable
 
 Plugins = Annotated[
     list[Path] | None,
@@ -103,5 +105,34 @@ def run_resumable(app: App, arguments: Sequence[str]) -> int:
 
 def fail(message: str, status: int) -> int:
     """Print an error as one line on standard error, and return its exit status."""
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    print("error:", " ".join(printable(message).split()), file=sys.stderr)
     return status
+
+
+def console(**options: Any) -> Console:
+    """Return rich's console, which prints names and messages as they are: no markup, nothing that a terminal obeys.
+
+    Args:
+        options: Of `rich.console.Console`.
+    """
+    made = Console(**{"markup": False, "emoji": False} | options)
+    made.push_render_hook(_Printable())
+    return made
+
+
+class _Printable(RenderHook):
+    """Takes what a terminal would obey out of all that a console prints, but for the console's own colours."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Wrap what is to be printed."""
+        return [_Cleaned(one) for one in renderables]
+
+
+class _Cleaned:
+    def __init__(self, renderable: ConsoleRenderable) -> None:
+        self._renderable = renderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._renderable, options):
+            # Control segments are rich's own; no text becomes one.
+            yield segment if segment.control else segment._replace(text=printable(segment.text))

@@ -1,6 +1,7 @@
 """What a figure is, and which networks it shows."""
 
 import inspect
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
@@ -376,4 +377,6 @@ def to_run(study: Study, sweep: str, options: str = "") -> str:
     """Return the command that trains a sweep's networks, at the scale of these results."""
     scales = study.networks["scale"]
     scale = scales.mode().iloc[0] if len(scales) else "quick"
-    return " ".join([f"python sweeps/{sweep}.py --scale {scale} --storage {study.storage}", *options.split()])
+    return " ".join(
+        [f"python sweeps/{sweep}.py --scale {shlex.quote(scale)} --storage {study.storage}", *options.split()]
+    )

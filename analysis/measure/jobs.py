@@ -22,6 +22,7 @@ from rich.console import Console
 from analysis.data.frames import ResultsError, load
 from analysis.measure.progress import JobProgress
 from analysis.measure.workers import Died, in_processes, on_ray
+from tsrnn import command_line
 from tsrnn.config import RunConfig, explain
 from tsrnn.distributed.discovery import find
 from tsrnn.io import checkpoint
@@ -32,6 +33,7 @@ from tsrnn.io.lock import FolderLock, LockedError
 from tsrnn.io.schemas import ANALYSES, RUNS, SOLVED, Row, Table
 from tsrnn.io.store import Store, StoreError, encode
 from tsrnn.plugins import files_of, import_file
+from tsrnn.untrusted import as_file_name, below
 
 Measure = Callable[[Checkpoint, int], Mapping[Table, Sequence[Row]]]
 """From a checkpoint and the N it solved to rows, by table, without `network_id` and `n`: those are added."""
@@ -165,7 +167,7 @@ def run_all(
         StoreError: the folder cannot be written, or a file in it is damaged.
         ClaimLostError: another process has begun one of the analyses: where locks failed, or this one was stopped.
     """
-    console = console or Console(stderr=True)
+    console = console or command_line.console(stderr=True)
     load(results, SOLVED)  # before anything is written: it must be a sweep's folder
     claims = {}
     with ExitStack() as locks:
@@ -249,14 +251,15 @@ def _jobs(results: Location, analysis: Analysis, keep: Callable[[str, int], bool
         finished = rows[same & (rows["status"] == "done")]
         done = set(zip(finished["network_id"], finished["n"].astype(int), strict=True))
     folder, plugins = results.resolve(), _plugins(results)
-    jobs = sorted(
-        (
-            Job(network_id, int(n), folder / path, plugins)
+    try:
+        jobs = [
+            Job(as_file_name(network_id), int(n), below(folder, path), plugins)
             for network_id, n, path in zip(solved["network_id"], solved["n"], solved["checkpoint"], strict=True)
             if keep(network_id, int(n))
-        ),
-        key=lambda job: (job.network_id, job.n),
-    )
+        ]
+    except ValueError as error:
+        raise ResultsError(f"{results / SOLVED.name}: {error}; it is not what a sweep wrote") from None
+    jobs.sort(key=lambda job: (job.network_id, job.n))
     todo = [job for job in jobs if (job.network_id, job.n) not in done]
     return todo, len(jobs) - len(todo)
 

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from tsrnn.untrusted import printable
+
 _LINE_EVERY: Final = 15.0
 # Of the work, before which nothing is said of the rest.
 _SHARE: Final = 0.02
@@ -119,7 +121,7 @@ class JobProgress:
     def say(self, line: str) -> None:
         """Print a line of the command's own output to standard output, above the bar."""
         self._bar.stop()
-        print(line, flush=True)
+        print(printable(line), flush=True)
         self._bar.start()
 
     def times(self) -> str:

@@ -2,7 +2,6 @@
 
 import base64
 import importlib.metadata
-import json
 import os
 import platform
 import sys
@@ -31,6 +30,7 @@ from analysis.quantities import reach as measures
 from tsrnn.config import EndState, RunConfig
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import ANALYSES, BY_NAME, EPOCHS, OUTCOMES
+from tsrnn.untrusted import parse_json
 
 POINTS: Final = 120
 """Epochs of a learning curve at most; fewer where there are many networks."""
@@ -379,8 +379,8 @@ def _versions(study: Study) -> list[str]:
     trained: list[str] = []
     for text, count in study.load(OUTCOMES)["versions"].value_counts().items():
         try:
-            named = ", ".join(f"{name} {version}" for name, version in json.loads(str(text)).items())
-        except (json.JSONDecodeError, AttributeError):
+            named = ", ".join(f"{name} {version}" for name, version in parse_json(str(text)).items())
+        except (ValueError, AttributeError):
             named = str(text)
         trained.append(f"{count} networks trained with {named}")
     ours = ", ".join(

@@ -26,6 +26,7 @@ from tsrnn.io.lock import FolderLock, LockedError
 from tsrnn.io.rows import runs_row, solved_row
 from tsrnn.io.schemas import ANALYSES, BY_NAME, EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED, TABLES, Row, Table
 from tsrnn.io.store import DamagedFileError, Store, StoreError, read_rows, schema
+from tsrnn.untrusted import below
 
 _RECORD: Final = "sweep.json"
 # results/SCALE/SWEEP/retrained
@@ -338,7 +339,7 @@ class _Check:
         absent = [path for path in rows if path not in weights]
         most = max((row["n"] for row in expected), default=0)
         if absent:
-            if all((self._folder / path).exists() for path in absent):
+            if all(_exists(self._folder, path) for path in absent):
                 return  # damaged, as was said
             self._retrain(network, SOLVED, f"the checkpoint {absent[0]} is absent")
         elif outcome is not None and outcome["max_n"] != most:
@@ -480,6 +481,14 @@ def _claimed(folder: Location) -> int:
 def _network(path: Location) -> str:
     """Return which network a file belongs to: a table's has its name, a checkpoint lies in a folder of it."""
     return path.parent.name if path.name.endswith(".safetensors") else path.name.split(".")[0]
+
+
+def _exists(folder: Location, path: str) -> bool:
+    """Whether there is the file that a row names; no file elsewhere is looked for."""
+    try:
+        return below(folder, path).exists()
+    except ValueError:
+        return False
 
 
 def _below(folder: Location, path: Location) -> str:

@@ -5,12 +5,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 
 from sweeps.engine.grid import title
 from sweeps.engine.plan import Plan, groups_of
 from sweeps.engine.scales import SCALES
+from tsrnn import command_line
 from tsrnn.config import RunConfig
 
 
@@ -52,7 +52,7 @@ def dry_run(plan: Plan, *, as_json: bool, before: Sequence[Cost] = ()) -> Cost:
     if as_json:
         print(json.dumps(_as_json(plan, groups, cost, workers, shared)))
         return cost
-    console = Console()
+    console = command_line.console()
     if not groups:
         console.print(f"{record.sweep}: its {shared} networks are taken over from the sweeps before.", highlight=False)
         return cost

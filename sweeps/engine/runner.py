@@ -18,7 +18,9 @@ from sweeps.engine.launch import train
 from sweeps.engine.options import Axes, Options
 from sweeps.engine.plan import Plan, Sweep, plan_of, storage_of
 from sweeps.engine.readings import readings
+from tsrnn import command_line
 from tsrnn.command_line import import_plugins, run_resumable
+from tsrnn.untrusted import printable
 
 __all__ = ["Axes", "Sweep", "main", "run"]
 
@@ -49,7 +51,7 @@ def run(sweep: Sweep, arguments: Sequence[str], costs: list[Cost] | None = None)
 
     @app.default
     def command(options: Options = Options()) -> int:  # noqa: B008
-        return _run(sweep, options, Console(stderr=True, markup=False, emoji=False), [] if costs is None else costs)
+        return _run(sweep, options, command_line.console(stderr=True), [] if costs is None else costs)
 
     return run_resumable(app, arguments)
 
@@ -90,7 +92,7 @@ def _conclude(sweep: Sweep, folder: SweepFolder, plan: Plan, options: Options, c
     else:
         print_max_n(table)
         for line in readings(folder.path, sweep.figures):
-            print(line)
+            print(printable(line))
     unfinished = folder.unfinished(plan.networks)
     if unfinished:
         console.print(

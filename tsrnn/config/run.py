@@ -17,6 +17,7 @@ from tsrnn.config.training import Training
 from tsrnn.curricula import CURRICULA, Curriculum, MultiHead
 from tsrnn.kinds import STRICT, Generator
 from tsrnn.tasks import TASKS, BitTask, Parity, Task
+from tsrnn.untrusted import parse_json
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -139,7 +140,7 @@ class RunConfig:
             pydantic.ValidationError: (a ValueError) names the field, the value and what is allowed.
         """
         try:
-            recorded = json.loads(text)
+            recorded = parse_json(text)
         except ValueError:
             recorded = None
         if not isinstance(recorded, Mapping):

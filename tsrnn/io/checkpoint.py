@@ -26,6 +26,7 @@ from tsrnn.kinds import MemoryN
 from tsrnn.networks import NetworkState, Population, initial_network, parameter_dtype, population, shapes
 from tsrnn.networks.choice import Computed
 from tsrnn.training.optimizers import OptimizerState, initial_state
+from tsrnn.untrusted import as_file_name, parse_json
 
 FORMAT: Final = "tsrnn-2"
 
@@ -201,16 +202,16 @@ def _read(path: Location) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 def _about(path: Location, text: str) -> tuple[RunConfig, Progress, Computed | None]:
     try:
-        about: Any = json.loads(text)
+        about: Any = parse_json(text)
         if not isinstance(about, dict) or about.get("format") != FORMAT:
             raise CheckpointError(f"{path}: unknown format; this version reads {FORMAT}")
         config = RunConfig.from_json(json.dumps(about.get("config")))
         progress = _PROGRESS.validate_json(json.dumps(about.get("progress")))
         return config, progress, _COMPUTED.validate_json(json.dumps(about.get("computed")))
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path}: its header is not JSON ({error})") from None
     except ValidationError as error:
         raise CheckpointError(f"{path}: {explain(error)}") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its header is not JSON ({error})") from None
 
 
 def _check(path: Location, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], part: str) -> None:
@@ -252,7 +253,7 @@ class CheckpointFolder:
             network_id: The network.
             claim: Through which the checkpoints are written; None where nothing else can be writing them.
         """
-        self._folder = location(sweep) / "checkpoints" / network_id
+        self._folder = location(sweep) / "checkpoints" / as_file_name(network_id)
         self._claim = claim
         # What an earlier attempt writes from now on, if it still can, is not this one's past, and is left alone.
         self._past = self._resumes()

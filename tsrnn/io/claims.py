@@ -34,6 +34,7 @@ from tsrnn.io.files import AnyLocation, location
 from tsrnn.io.local import LocalPath
 from tsrnn.io.location import Location
 from tsrnn.io.objects import ChangedError, ObjectPath
+from tsrnn.untrusted import parse_json
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
@@ -402,5 +403,5 @@ def _read(path: ObjectPath, *, must_exist: bool = False) -> tuple[dict[str, Any]
         if must_exist:
             raise
         return {"of": 0, "number": 0, "token": ""}, None
-    found = json.loads(data)
+    found = parse_json(data)
     return {"of": int(found["of"]), "number": int(found["number"]), "token": str(found["token"])}, version

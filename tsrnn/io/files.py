@@ -9,6 +9,7 @@ from typing import Any
 from tsrnn.io.local import LocalPath
 from tsrnn.io.location import Location
 from tsrnn.io.objects import SCHEME, ObjectPath
+from tsrnn.untrusted import parse_json
 
 __all__ = ["AnyLocation", "Location", "location", "open_sealed_json", "sealed_json", "write_atomically"]
 
@@ -55,7 +56,7 @@ def open_sealed_json(data: bytes) -> dict[str, Any]:
     Raises:
         ValueError: it is not a JSON object, or not what was written.
     """
-    content = json.loads(data)
+    content = parse_json(data)
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
     if content.pop("sha256", None) not in (None, _digest(content)):

@@ -13,6 +13,7 @@ from typing import Self
 
 from tsrnn.io.files import AnyLocation, Location, location
 from tsrnn.io.location import AlreadyLocked, HeldLock
+from tsrnn.untrusted import parse_json
 
 
 class LockedError(Exception):
@@ -69,7 +70,7 @@ class FolderLock:
 
 def _holder(text: bytes) -> str:
     try:
-        found = json.loads(text)
+        found = parse_json(text)
         return f"process {int(found['process'])} on {str(found['host'])[:100]}"
     except (ValueError, KeyError, TypeError):  # not written yet
         return "another process"

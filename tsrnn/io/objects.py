@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import socket
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
 
 from tsrnn.io.location import AlreadyLocked
+from tsrnn.untrusted import parse_json
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta, PutResult, UpdateVersion
@@ -363,13 +363,13 @@ class _Lease:
 def _was_here_and_ended(holder: bytes) -> bool:
     """Tell whether the holder of a lock was a process of this machine that is no more."""
     try:
-        named = json.loads(holder)
+        named = parse_json(holder)
         if named["host"] != socket.gethostname():
             return False
         os.kill(int(named["process"]), 0)
     except ProcessLookupError:
         return True
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OverflowError, OSError):
         return False
     return False
 

@@ -6,10 +6,8 @@ row, and writing the same rows again changes nothing. `empty.parquet` in each ta
 and no rows: a table without networks reads as an empty frame with the right dtypes.
 """
 
-import re
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,6 +27,7 @@ from tsrnn.io.parquet import (
     to_bytes,
 )
 from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, SOLVED, TABLES, Row, Table
+from tsrnn.untrusted import as_file_name
 
 __all__ = [
     "DamagedFileError",
@@ -40,9 +39,6 @@ __all__ = [
     "read_rows",
     "schema",
 ]
-
-# A network id names a file: not the empty one, not one that readers skip ("_", "."), none in another folder.
-_NETWORK_ID: Final = re.compile(r"(?!empty$)[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class Store:
@@ -178,9 +174,7 @@ class Store:
         return pc.max(self._get(EPOCHS, network_id)["epoch"]).as_py() or 0
 
     def _path(self, table: Table, network_id: str, writer: str = "") -> Location:
-        if not _NETWORK_ID.fullmatch(network_id):
-            raise ValueError(f"network_id = {network_id!r} cannot name a file: use letters, digits, '-' and '_'")
-        return self.folder / table.name / f"{network_id}{writer and '.'}{writer}.parquet"
+        return self.folder / table.name / f"{as_file_name(network_id)}{writer and '.'}{writer}.parquet"
 
     def _put(self, table: Table, network_id: str, rows: pa.Table, writer: str = "") -> None:
         path = self._path(table, network_id, writer)
