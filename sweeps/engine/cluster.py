@@ -262,9 +262,11 @@ def _fit(
         ).fit()
     claim.check()
     failed = {}
-    finished = Store(folder).finished()
+    finished: dict[str, str] | None = None
     for result in (results[i] for i in range(len(results))):
         if result.error is not None:
+            if finished is None:
+                finished = Store(folder).finished()
             # Its folder says which trial it is: of one that never reported, `result.config` is empty, or, where
             # a process was reused, that of the process's last trial.
             for network in groups[int(Path(result.path).name)]:

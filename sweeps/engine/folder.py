@@ -68,6 +68,8 @@ class SweepFolder:
         self.sweep = sweep
         self._lock = FolderLock(self.path)
         self._claim: Claim | None = None
+        # Networks that have ended, which they stay.
+        self._ended: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -256,8 +258,9 @@ class SweepFolder:
         """Return the networks that have not ended; those that failed are among them."""
         if not (self.path / OUTCOMES.name).exists():
             return list(networks)
-        ended = {key for key, status in self.store.finished().items() if EndState(status).is_final}
-        return [network for network in networks if network.network_id not in ended]
+        found = self.store.finished(without=self._ended)
+        self._ended |= {key for key, status in found.items() if EndState(status).is_final}
+        return [network for network in networks if network.network_id not in self._ended]
 
 
 def _content(folder: Location) -> dict[str, Any]:

@@ -102,6 +102,16 @@ class TestFolders:
         assert every.schema.names == [column.name for column in SOLVED.columns]
         assert read_folder(store.folder / "solved", ["n"]).schema.names == ["n"]
 
+    def test_files_that_are_left_out_are_not_read(self, store: Store):
+        (Path(str(store.folder)) / "outcomes" / "n3.parquet").write_bytes(b"PAR1 half")
+        with pytest.raises(StoreError, match=r"n3\.parquet cannot be read"):
+            store.finished()
+        others = {f"n{i}" for i in range(50)} - {"n3", "n7"}
+        assert store.finished(without={"n3"}).keys() == others | {"n7"}
+        assert store.finished(without=others | {"n3"}) == {"n7": "text"}
+        everything = others | {"n3", "n7", "empty"}
+        assert read_folder(store.folder / "outcomes", ["status"], without=everything).to_pydict() == {"status": []}
+
     def test_what_is_no_column_is_named(self, store: Store):
         with pytest.raises(StoreError, match="wrong_name"):
             read_folder(store.folder / "solved", ["wrong_name"])

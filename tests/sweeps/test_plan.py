@@ -21,6 +21,7 @@ from tsrnn.config import (
     GRU,
     LSTM,
     SGD,
+    EndState,
     FixedTau,
     Leaky,
     LeakyReLU,
@@ -29,8 +30,10 @@ from tsrnn.config import (
     Tanh,
     Training,
 )
-from tsrnn.io.rows import runs_row
-from tsrnn.io.schemas import RUNS
+from tsrnn.io.rows import outcomes_row, runs_row
+from tsrnn.io.schemas import OUTCOMES, RUNS
+from tsrnn.io.store import StoreError
+from tsrnn.training.loop import Outcome
 
 
 @pytest.mark.parametrize(
@@ -108,6 +111,22 @@ class TestParts:
         folder = SweepFolder(str(tmp_path), "fixed_tau")
         assert folder.read() is None
         assert folder.unfinished([RunConfig()]) == [RunConfig()]
+
+    def test_what_ended_is_read_once_and_what_failed_again(self, tmp_path):
+        networks = RunConfig().replicates(3)
+        folder = SweepFolder(str(tmp_path), "fixed_tau")
+        folder.store.create()
+        for network, status in zip(networks, ("epochs", "failed"), strict=False):
+            outcome = Outcome(EndState(status), "")
+            folder.store.write(OUTCOMES, network.network_id, [outcomes_row(network, outcome)])
+        assert folder.unfinished(networks) == networks[1:]
+        # Whoever reads this file again fails.
+        (folder.path / "outcomes" / f"{networks[0].network_id}.parquet").write(b"PAR1 half")
+        row = outcomes_row(networks[1], Outcome(EndState("epochs"), ""))
+        folder.store.write(OUTCOMES, networks[1].network_id, [row])
+        assert folder.unfinished(networks) == networks[2:]
+        with pytest.raises(StoreError):
+            SweepFolder(str(tmp_path), "fixed_tau").unfinished(networks)
 
     def test_the_precision_is_the_bases(self):
         coarse, fine = (base_config("quick", "tuned", 9, precision) for precision in ("bfloat16", None))

@@ -9,7 +9,7 @@ have checksums of their own, and in dictionaries, statistics, the schema and the
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -167,7 +167,12 @@ def completed(path: Location, rows: pa.Table, table: Table) -> pa.Table:
     return rows
 
 
-def read_folder(folder: Location, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
+def read_folder(
+    folder: Location,
+    columns: Sequence[str] | None = None,
+    where: pc.Expression | None = None,
+    without: Collection[str] = (),
+) -> pa.Table:
     """Read every file of a table's folder, each held against its checksum, while other processes replace some.
 
     A column that a file lacks, because an earlier version wrote it, is empty; one that this version does not know is
@@ -177,6 +182,7 @@ def read_folder(folder: Location, columns: Sequence[str] | None = None, where: p
         folder: A folder that `Store.create` made.
         columns: The columns to read; all by default.
         where: What holds for the rows that are read; all by default.
+        without: Names, without their suffix, of files that are left out.
 
     Returns:
         All rows, in no promised order.
@@ -197,6 +203,9 @@ def read_folder(folder: Location, columns: Sequence[str] | None = None, where: p
         paths = sorted(found, key=lambda path: path.name)
         if not paths:
             raise StoreError(f"{folder} has no Parquet file: create the store before reading it")
+        paths = [path for path in paths if path.stem not in without]
+        if not paths and expected is not None:
+            return expected.empty_table().select(expected.names if columns is None else list(columns))
         tasks = [paths[i : i + _FILES_A_TASK] for i in range(0, len(paths), _FILES_A_TASK)]
         with ThreadPoolExecutor((os.cpu_count() or 1) if folder.is_file_system else _REQUESTS) as pool:
             return _joined(list(pool.map(part, tasks)), None, None)

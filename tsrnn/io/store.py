@@ -6,7 +6,7 @@ row, and writing the same rows again changes nothing. `empty.parquet` in each ta
 and no rows: a table without networks reads as an empty frame with the right dtypes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from numbers import Integral
 
 import pyarrow as pa
@@ -153,8 +153,11 @@ class Store:
         rows: list[Row] = self._get(table, network_id, writer).to_pylist()
         return rows
 
-    def finished(self) -> dict[str, str]:
+    def finished(self, without: Collection[str] = ()) -> dict[str, str]:
         """Return the status of every network that has an outcome, by network_id.
+
+        Args:
+            without: Networks that are left out: their files are not read.
 
         Raises:
             StoreError: the folder was never created, or a file in it is damaged.
@@ -162,7 +165,7 @@ class Store:
         folder = self.folder / OUTCOMES.name
         if not folder.is_dir():
             raise StoreError(f"{folder} does not exist: create the store before reading it")
-        outcomes = read_folder(folder)
+        outcomes = read_folder(folder, ["network_id", "status"], without=without)
         return dict(zip(outcomes["network_id"].to_pylist(), outcomes["status"].to_pylist(), strict=True))
 
     def last_epoch(self, network_id: str) -> int:
