@@ -354,7 +354,7 @@ class _Lease:
                 self._version = _version(put)
             except (PreconditionError, FileNotFoundError):
                 self._version = {}
-                print(f"warning: {self._path}: the lock was lost; another process may write here", file=sys.stderr)
+                print(f"warning: {self._path}: the lock was lost; another process may take over", file=sys.stderr)
                 return
             except BaseError:  # the store does not answer: it may before the lease ends
                 continue
