@@ -260,7 +260,7 @@ def unshared(folder: Path) -> None:
 
 
 def over_ssh(folder: Path) -> None:
-    """`ray up` of clusters/ssh.yaml on two loopback addresses, a sweep on both, `ray down`.
+    """`ray up` of clusters/ssh.yaml on two loopback addresses, again with a change, a sweep on both, `ray down`.
 
     Both machines are this one, so the file is changed in: addresses, user and key; the worker's `ray stop`, which would
     stop the head too; and the numbers of CPUs.
@@ -295,13 +295,21 @@ def over_ssh(folder: Path) -> None:
     stop, start = config["worker_start_ray_commands"]
     config["worker_start_ray_commands"] = [f"{start} --node-ip-address=127.0.0.3 --num-cpus=1"]
     file = folder / "cluster.yaml"
-    file.write_text(yaml.safe_dump(config))
-    print(ray_command("up", "--yes", "--no-config-cache", file))
-    end = time.monotonic() + 300
-    while not re.search(r"127\.0\.0\.3 .*ALIVE", status := ray_command("exec", file, "ray list nodes")):
-        assert time.monotonic() < end, status
-        time.sleep(2)
-    sweep = f"cd ~/tsrnn && python sweeps/fixed_tau.py {' '.join(GRID)} --storage {folder}/storage"
+    began = time.monotonic()
+    for storage in ("elsewhere", "storage"):
+        changed = [
+            line.replace("RAY_AUTH_MODE=token", f"RAY_AUTH_MODE=token TSRNN_STORAGE={folder}/{storage}")
+            for line in config["setup_commands"]
+        ]
+        file.write_text(yaml.safe_dump(config | {"setup_commands": changed}))
+        print(ray_command("up", "--yes", "--no-config-cache", file))
+        # The head's `ray stop` ends the worker too, on this machine: the autoscaler finds it dead, and starts it again.
+        end = time.monotonic() + 400
+        while not re.search(r"127\.0\.0\.3 .*ALIVE", status := ray_command("exec", file, "ray list nodes")):
+            assert time.monotonic() < end, status
+            time.sleep(2)
+        print(f"{storage}: up after {time.monotonic() - began:.0f} s")
+    sweep = f"cd ~/tsrnn && python sweeps/fixed_tau.py {' '.join(GRID)}"
     said = ray_command("exec", file, sweep)
     print(said)
     assert "Ray cluster of 2 machines: 2 CPUs" in said
