@@ -34,6 +34,8 @@ from sweeps.engine.trainable import PopulationTrainable
 from tests.processes import descendants, kill
 from tests.sweeps.commands import GRID, ROOT, TINY
 from tsrnn.config import RunConfig
+from tsrnn.io.claims import DRIVER, take
+from tsrnn.io.files import location
 from tsrnn.io.store import Store
 
 # The route leads nowhere: Ray takes the address that it would use to the outside for the machine's own.
@@ -94,7 +96,8 @@ def shared_gpus(folder: Path) -> None:
     Store(folder / "sweep").create()
     ray.init(address="local", num_cpus=16, num_gpus=2, log_to_driver=False, logging_level="ERROR")
     groups = [[RunConfig(seed=seed)] for seed in range(8)]
-    assert _cluster.run(groups, folder / "sweep", Resources(1, 0.5), Console(file=io.StringIO())) == {}
+    claim = take(location(folder / "sweep"), DRIVER)
+    assert _cluster.run(groups, claim, Resources(1, 0.5), Console(file=io.StringIO())) == {}
 
 
 def node_killed(folder: Path) -> None:
@@ -158,7 +161,7 @@ def submitted(folder: Path) -> None:
     found = re.search(r"imported from (\S+)/sweeps (\S+)/tsrnn", said)
     assert found is not None
     assert {*found.groups()} & {str(ROOT)} == set(), said
-    sweep = ["python", "sweeps/fixed_tau.py", *TINY, "--storage", folder / "storage"]
+    sweep = ["python", "sweeps/fixed_tau.py", *TINY, "--taus", "1", "--storage", folder / "storage"]
     print(said := ray_command(*submit, *sweep, cwd=folder))
     assert "Ray cluster of 1 machine: 1 CPUs" in said
     assert "Largest N solved" in said

@@ -184,7 +184,8 @@ def run(
         ClaimLostError: another driver has taken the folder over.
         PluginError: if a task or a network is defined in no file.
     """
-    require_shared(claim.folder, claim.name, files_of(network for group in groups for network in group), console)
+    with ending_with_ray(console):
+        require_shared(claim.folder, claim.name, files_of(network for group in groups for network in group), console)
     trials = [
         {
             "index": i,

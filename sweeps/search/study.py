@@ -224,7 +224,8 @@ class Search:
             SweepError: if a machine of the cluster does not see the folder, or has other code.
             ClaimLostError: another driver has taken the folder over.
         """
-        require_shared(self._folder, claim.name, (), console)
+        with ending_with_ray(console):
+            require_shared(self._folder, claim.name, (), console)
         # Of every code that trained its candidates: what each trained is scored against all the others.
         known = self._study.user_attrs.get(_CODE, [])
         if dataclasses.asdict(code()) not in known:

@@ -14,8 +14,10 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -315,7 +317,8 @@ def test_a_sweep_can_be_scraped_while_it_runs(running):
         assert time.monotonic() < end, found
         time.sleep(2)
         for target in json.loads(discovery.read_text())[0]["targets"]:
-            with urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
+            # One of them may be listed before it listens.
+            with suppress(URLError), urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
                 for line in answer.read().decode().splitlines():
                     if line.startswith("ray_tsrnn_"):
                         found.setdefault(line.partition("{")[0], []).append(line)
