@@ -240,8 +240,28 @@ def autoscaled(folder: Path) -> None:
 
 def unshared(folder: Path) -> None:
     """A second machine that has another folder under the same name: the sweep is refused."""
+    refused_for(
+        folder,
+        "other_disk",
+        r"error: storage = \S*: this machine does not see that folder; give --storage a folder that all machines of "
+        r"the cluster share, or s3://BUCKET/PATH \(node [0-9.]+\)\n",
+    )
+
+
+def outdated(folder: Path) -> None:
+    """A second machine on which one file of tsrnn is another: the sweep is refused."""
+    refused_for(
+        folder,
+        "other_files",
+        r"error: this machine has other code of tsrnn \(\w{16}\) than the program that began the sweep \(\w{16}\); "
+        r"bring the project there to the same state \(node [0-9.]+\)\n",
+    )
+
+
+def refused_for(folder: Path, machine: str, says: str) -> None:
+    """Run a sweep on a cluster whose second machine is one of the functions below."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    other = [sys.executable, "-m", "tests.cluster_scenarios", "other_machine", str(folder), cluster.address]
+    other = [sys.executable, "-m", "tests.cluster_scenarios", machine, str(folder), cluster.address]
     node = subprocess.Popen(["unshare", "--mount", *other])
     end = time.monotonic() + 120
     while len(ray_nodes(cluster.address)) < 2:
@@ -254,11 +274,7 @@ def unshared(folder: Path) -> None:
     node.kill()
     print(sweep.stderr)
     assert sweep.returncode == 1, sweep.stderr
-    assert re.search(
-        r"error: storage = \S*: this machine does not see that folder; give --storage a folder that all machines of "
-        r"the cluster share, or s3://BUCKET/PATH \(node [0-9.]+\)\n",
-        sweep.stderr,
-    ), sweep.stderr
+    assert re.search(says, sweep.stderr), sweep.stderr
     assert len(pd.read_parquet(folder / "storage" / "fixed_tau" / "epochs")) == 0
 
 
@@ -344,15 +360,23 @@ def ray_command(*words: str | Path, cwd: Path = ROOT) -> str:
     return done.stdout + done.stderr
 
 
-def other_machine(folder: Path, address: str) -> None:
+def other_disk(folder: Path, address: str) -> None:
     """Join a cluster as a node that has an empty disk where the driver has its results."""
     (folder / "storage").mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "none", folder / "storage"], check=True)
     os.execvp("ray", ["ray", "start", f"--address={address}", "--num-cpus=1", "--block"])
 
 
+def other_files(folder: Path, address: str) -> None:
+    """Join a cluster as a node on which a file of tsrnn was edited."""
+    file = ROOT / "tsrnn" / "tasks" / "parity.py"
+    (folder / "parity.py").write_text(f"# Edited.\n{file.read_text()}")
+    subprocess.run(["mount", "--bind", folder / "parity.py", file], check=True)
+    os.execvp("ray", ["ray", "start", f"--address={address}", "--num-cpus=1", "--block"])
+
+
 if __name__ == "__main__":
-    scenarios = (shared_gpus, node_killed, terminated, submitted, autoscaled, unshared, over_ssh)
-    if sys.argv[1] == "other_machine":
-        other_machine(Path(sys.argv[2]), sys.argv[3])
+    scenarios = (shared_gpus, node_killed, terminated, submitted, autoscaled, unshared, outdated, over_ssh)
+    if len(sys.argv) > 3:
+        {one.__name__: one for one in (other_disk, other_files)}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])
     {one.__name__: one for one in scenarios}[sys.argv[1]](Path(sys.argv[2]))

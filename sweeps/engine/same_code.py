@@ -99,11 +99,11 @@ def require_same(
                 f"storage = {place}: {_count(pairs, what)} would go on with {after}, and {_were(pairs)} begun with "
                 f"{before}; use that code, another --storage, or allow both with --allow-other-code"
             )
-        if known:
-            _say(console, f"{name}: {_count(pairs, what)} {_were(pairs)} begun with {before} and go on with {after}")
-        else:
-            silence = f"it is not recorded which code began {_count(pairs, what)}"
-            _say(console, f"{name}: {silence}; training goes on with {after}")
+        count = _count(pairs, what)
+        said = (
+            f"{count} {_were(pairs)} begun with {before}" if known else f"it is not recorded which code began {count}"
+        )
+        _say(console, f"{name}: {said}; training goes on with {after}")
 
 
 def _begun(folder: SweepFolder, keys: Sequence[str]) -> list[str]:

@@ -17,16 +17,19 @@ from ray.tune.experiment import Trial
 from rich.console import Console
 
 from sweeps.engine.errors import SweepError
+from sweeps.hyperparameters import app
 from sweeps.search import study as _study
 from sweeps.search.candidate import Candidate, Question, score
 from sweeps.search.space import KNOWN, network_of, suggest
 from sweeps.search.study import DATABASE, RETRIES, Search
 from tests.processes import descendants, kill, kill_everything
+from tsrnn.command_line import run_resumable
 from tsrnn.config import SGD, AdamW, MultiHead, RateDecay, RunConfig, SingleHead
 from tsrnn.config.presets import with_preset
 from tsrnn.io.claims import DRIVER, take
 from tsrnn.io.schemas import EPOCHS
 from tsrnn.io.store import Store
+from tsrnn.provenance import UNKNOWN, Code
 from tsrnn.tasks import DMS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -180,6 +183,33 @@ class TestSearch:
             SweepError, match=r"operations = 6e\+07: the study parity-multi-12.* has a budget of 3e\+07"
         ):
             Search(folder, dataclasses.replace(QUESTION, operations=6e7), 0)
+
+    def test_it_says_which_code_trained_its_candidates(self, folder: Path):
+        search = Search(folder, QUESTION, 0)
+        search.begin_with(KNOWN)
+        assert search.codes() == []
+        search._study.set_user_attr("code", [dataclasses.asdict(Code("0123", "c" * 40))])
+        later = Search(folder, dataclasses.replace(QUESTION, stage=25), 0)
+        assert Search(folder, QUESTION, 0).codes() == later.codes() == [Code("0123", "c" * 40)]
+        assert Search(folder, dataclasses.replace(QUESTION, hidden=7), 0).codes() == []
+        # That of an earlier version does not say it.
+        self.ask(later)
+        assert Search(folder, dataclasses.replace(QUESTION, stage=25), 0).codes() == [Code("0123", "c" * 40), UNKNOWN]
+
+    @pytest.mark.parametrize("allowed", [False, True])
+    def test_a_study_that_other_code_began_is_refused(self, tmp_path: Path, monkeypatch, capsys, allowed: bool):
+        """The command; with the switch it goes as far as joining Ray."""
+        (tmp_path / "hyperparameters").mkdir()
+        question = Question(stage=12, operations=1e12, task="parity", curriculum_name="multi", hidden=500, seeds=(0, 1))
+        search = Search(tmp_path / "hyperparameters", question, 0)
+        search._study.set_user_attr("code", [dataclasses.asdict(Code("0123456789abcdef"))])
+        monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+        options = ["--storage", str(tmp_path), *(["--allow-other-code"] if allowed else [])]
+        assert run_resumable(app, options) == 1
+        said = " ".join(capsys.readouterr().err.split())
+        assert ("allow both with --allow-other-code" in said) != allowed
+        assert ("1 stage was begun with code 0123456789abcdef; training goes on with code" in said) == allowed
+        assert ("address = 127.0.0.1:1: no Ray cluster answers there" in said) == allowed
 
     def test_proposals_of_a_resumed_study_are_new(self, folder: Path):
         proposals = []

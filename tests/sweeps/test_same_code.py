@@ -113,7 +113,7 @@ class TestResume:
         assert invoke(tmp_path, 1, "refused", path=copy) == (0, "")
         status, said = invoke(tmp_path, 9, "allowed")
         assert (status, said.count("\n")) == (0, 1)
-        assert f"small: 1 network was begun with code {began} and go" in said
+        assert f"small: 1 network was begun with code {began}; training goes on with code" in said
         assert codes(tmp_path, "runs") == [began]
         assert codes(tmp_path, "outcomes") == [provenance.package_hash()]
         # What has ended is never refused.
