@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import pandas as pd
@@ -14,12 +14,22 @@ import pytest
 
 from analysis.__main__ import main as analysis
 from analysis.data.frames import load
+from sweeps.engine.folder import Record, SweepFolder
 from tests.object_store import object_store
 from tests.processes import descendants, kill_everything
 from tests.sweeps.commands import CLOCKS, GRID, ROOT, STARTED, TABLES
+from tsrnn.config import EndState, Leaky, RunConfig
+from tsrnn.io.claims import ClaimLostError
 from tsrnn.io.files import Location, location
+from tsrnn.io.local import LocalPath
+from tsrnn.io.rows import outcomes_row
+from tsrnn.io.schemas import EPOCHS, OUTCOMES
+from tsrnn.io.store import Store
+from tsrnn.training.loop import Outcome
 
 KEYS = ("network_id", "epoch", "n")
+SMALL = RunConfig(network=Leaky(hidden=3))
+NETWORKS = tuple(SMALL.replicates(4))
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +81,72 @@ def tables(folder: Location) -> dict[str, pd.DataFrame]:
         .reset_index(drop=True)
         for name, frame in found.items()
     }
+
+
+def record(networks: Sequence[RunConfig]) -> Record:
+    return Record("small", "quick", "paper", SMALL, tuple(networks))
+
+
+def test_a_record_loses_no_network(storage):
+    """The first driver goes on when the second has added networks to those that it found."""
+    first, second = SweepFolder(str(storage), "small"), SweepFolder(str(storage), "small")
+    first.write(record(NETWORKS[:2]))
+    assert second.claim.number == first.claim.number + 1
+    second.write(second.read().including(NETWORKS[2:3]))
+    with pytest.raises(ClaimLostError, match=r"small: another process has taken over this sweep; this one stops"):
+        first.write(record([*NETWORKS[:2], NETWORKS[3]]))
+    assert second.read().networks == NETWORKS[:3]
+    assert SweepFolder(str(storage), "small").claim.number == 3
+
+
+def test_what_a_trial_has_ended_does_not_fail(storage):
+    """Its machine was given up for lost; the driver records a failure, and then another one that is none."""
+    folder = SweepFolder(str(storage), "small")
+    folder.write(record(NETWORKS[:2]))
+    zombies = [Store(folder.path, folder.claim.within(network.network_id)) for network in NETWORKS[:2]]
+    for network, zombie in zip(NETWORKS[:2], zombies, strict=True):
+        zombie.adopt(network.network_id)
+    ended, late = (outcomes_row(network, Outcome(EndState.EPOCHS, "")) for network in NETWORKS[:2])
+    zombies[0].write(OUTCOMES, NETWORKS[0].network_id, [ended])
+    for network in NETWORKS[:2]:
+        folder.fail(network, "its machine was lost")
+    with pytest.raises(ClaimLostError):
+        zombies[1].write(OUTCOMES, NETWORKS[1].network_id, [late])
+    assert list(folder.store.finished().values()) in (["epochs", "failed"], ["failed", "epochs"])
+    assert folder.unfinished(NETWORKS[:2]) == [NETWORKS[1]]
+
+
+def test_a_sweep_that_may_be_running_is_not_repaired(storage, monkeypatch, capsys):
+    folder = SweepFolder(str(storage), "small")
+    folder.write(record(NETWORKS[:2]))
+    (folder.path / "epochs" / f"{NETWORKS[0].network_id}.parquet").write(b"PAR1 damaged")
+    before = {str(path): path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    with folder:
+        folder.acquire()
+        assert analysis(["verify", str(folder.path), "--repair"]) == 1
+        assert "repair it when that has ended" in capsys.readouterr().err
+        folder.claim.check()
+    if folder.path.is_file_system:
+        monkeypatch.setattr(LocalPath, "lock", lambda path, content: None)
+        assert analysis(["verify", str(folder.path), "--repair"]) == 1
+        assert "its file system has no locks" in capsys.readouterr().err
+    after = {str(path): path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    assert {name: data for name, data in after.items() if name in before} == before
+    assert not (folder.path / "_damaged").exists()
+
+
+def test_a_repair_ends_what_a_trial_that_comes_back_may_do(storage):
+    folder = SweepFolder(str(storage), "small")
+    folder.write(record(NETWORKS[:1]))
+    key = NETWORKS[0].network_id
+    zombie = Store(folder.path, folder.claim.within(key))
+    zombie.adopt(key)
+    (folder.path / "epochs" / f"{key}.parquet").write(b"PAR1 damaged")
+    assert analysis(["verify", str(folder.path), "--repair"]) == 0
+    with pytest.raises(ClaimLostError):
+        zombie.write(EPOCHS, key, [])
+    assert not (folder.path / "epochs" / f"{key}.parquet").exists()
+    assert folder.read() is not None
 
 
 @pytest.mark.slow
