@@ -26,7 +26,7 @@ test-avx2: $(VENV)/installed
 
 # One after the other: each of these runs a sweep on both cores.
 test-reliability: $(VENV)/installed
-	$(BIN)/pytest -m slow tests/sweeps -k "everything_killed or crash or full_disk or once or killed_machine"
+	$(BIN)/pytest -m slow tests/sweeps -k "everything_killed or crash or full_disk or (test_two_drivers and once) or killed_machine"
 
 # The environment is remade when a pin or the project's metadata changes.
 $(VENV)/installed: constraints.txt pyproject.toml
