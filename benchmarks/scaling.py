@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -25,6 +26,7 @@ from rich.console import Console
 from analysis.data.frames import load
 from sweeps.engine import cluster as _cluster
 from sweeps.engine.cluster import Resources
+from sweeps.engine.progress import Progress
 from sweeps.engine.trainable import PopulationTrainable
 from tsrnn.config import EndState, Leaky, RunConfig, Training
 from tsrnn.io.checkpoint import Checkpoint, CheckpointFolder
@@ -64,6 +66,34 @@ def driver(folder: Path) -> dict[str, float]:
     spent = time.process_time() - began
     ray.shutdown()
     return {"driver_ms_per_report": 1e3 * spent / (2 * REPORTS)}
+
+
+def reports(trials: int) -> dict[str, float]:
+    """What the reports of many trials of four networks each cost the driver's progress, without Tune and actors.
+
+    Of the paper's size all of them report every 64 s (see docs/scaling.md). The share is of one core, with the terminal
+    that shows the progress.
+    """
+    groups = [RunConfig(seed=4 * i).replicates(4) for i in range(trials)]
+    ids = [[network.network_id for network in group] for group in groups]
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    progress = Progress(groups, console)
+    forgiven = SimpleNamespace(num_failures=0)
+    running = [
+        SimpleNamespace(trial_id=str(i), config={"trial": {"index": i}}, run_metadata=forgiven) for i in range(trials)
+    ]
+    for trial in running:
+        progress.on_trial_start(0, running, trial)
+
+    def report(i: int) -> None:
+        seen = {"epoch": 1 + i // trials, "n": 5, "accuracy": 0.9, "ended": ""}
+        result = {"networks": dict.fromkeys(ids[i % trials], seen), "warnings": [], "products": ""}
+        progress.on_trial_result(0, running, running[i % trials], result)
+
+    cost(trials, report)
+    a_report, a_look = cost(20 * trials, report), cost(100, lambda _: console.print(progress))
+    share = 100 * (trials / 64 * a_report + 2 * a_look) / 1e3
+    return {"progress_ms_per_report": a_report, "progress_ms_per_look": a_look, "progress_percent_of_core": share}
 
 
 def cost(repeats: int, act: Callable[[int], object]) -> float:
@@ -158,11 +188,13 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--networks", type=int, default=1000)
     options.add_argument("--ended", type=int, default=10_000, help="networks whose outcomes and solved N are read")
+    options.add_argument("--trials", type=int, default=1000, help="trials that report to the driver's progress")
     options.add_argument("--json", action="store_true")
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         found = worker(Path(scratch) / "worker") | reader(Path(scratch) / "reader", given.networks)
         found |= ended(Path(scratch) / "ended", given.ended)
+        found |= reports(given.trials)
         found |= driver(Path(scratch) / "driver")
     found["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     print(json.dumps(found) if given.json else "\n".join(f"{name:24} {value:10.3f}" for name, value in found.items()))

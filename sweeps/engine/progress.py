@@ -25,17 +25,16 @@ class _Trial:
     """What is known of one running trial."""
 
     title: str
-    networks: list[RunConfig]
+    max_epochs: dict[str, int]
     latest: dict[str, dict[str, Any]] = field(default_factory=dict)
     epochs: int = 0
 
     def take(self, latest: dict[str, dict[str, Any]]) -> None:
         """Take what the trial reports; `epochs` are those trained, or saved by ending early, over its networks."""
         self.latest, self.epochs = latest, 0
-        for network in self.networks:
-            seen = latest.get(network.network_id)
-            if seen:
-                self.epochs += network.end.max_epochs if seen["ended"] else seen["epoch"]
+        for network_id, max_epochs in self.max_epochs.items():
+            if seen := latest.get(network_id):
+                self.epochs += max_epochs if seen["ended"] else seen["epoch"]
 
     def summary(self) -> tuple[str, str, str]:
         """Return epoch, N and accuracy over the networks still in training, each as a range."""
@@ -44,7 +43,7 @@ class _Trial:
             return "starting", "", ""
         epochs, ns = [seen["epoch"] for seen in live], [seen["n"] for seen in live]
         accuracy = sum(seen["accuracy"] for seen in live) / len(live)
-        return f"{max(epochs)}/{self.networks[0].end.max_epochs}", _span(ns), f"{100 * accuracy:.1f} %"
+        return f"{max(epochs)}/{max(self.max_epochs.values())}", _span(ns), f"{100 * accuracy:.1f} %"
 
 
 def _span(values: Sequence[int]) -> str:
@@ -97,7 +96,8 @@ class Progress(tune.Callback):
         """Take up a trial."""
         networks = self._groups[trial.config["trial"]["index"]]
         self._drop(trial)
-        self._running[trial.trial_id] = _Trial(title(networks[0]), networks)
+        max_epochs = {network.network_id: network.end.max_epochs for network in networks}
+        self._running[trial.trial_id] = _Trial(title(networks[0]), max_epochs)
         self._running_networks += len(networks)
         self._print()
 
@@ -134,8 +134,8 @@ class Progress(tune.Callback):
     def _close(self, trial: Any) -> None:
         ended = self._drop(trial)
         if ended:
-            self._epochs += sum(network.end.max_epochs for network in ended.networks)
-            self._done_networks += len(ended.networks)
+            self._epochs += sum(ended.max_epochs.values())
+            self._done_networks += len(ended.max_epochs)
         self._print()
 
     def _drop(self, trial: Any) -> _Trial | None:
@@ -143,7 +143,7 @@ class Progress(tune.Callback):
         found = self._running.pop(trial.trial_id, None)
         if found:
             self._epochs -= found.epochs
-            self._running_networks -= len(found.networks)
+            self._running_networks -= len(found.max_epochs)
         return found
 
     def _headline(self) -> str:
@@ -177,7 +177,7 @@ class Progress(tune.Callback):
             table.add_column(name, justify="left" if name == "run" else "right")
         trials = list(self._running.values())
         for trial in trials[:_ROWS]:
-            table.add_row(trial.title, str(len(trial.networks)), *trial.summary())
+            table.add_row(trial.title, str(len(trial.max_epochs)), *trial.summary())
         if len(trials) > _ROWS:
             table.add_row(f"and {len(trials) - _ROWS} more")
         return table
