@@ -39,6 +39,7 @@ from tsrnn.io.lock import FolderLock, LockedError
 from tsrnn.io.parquet import to_bytes
 from tsrnn.io.schemas import RUNS
 from tsrnn.io.store import Store
+from tsrnn.provenance import Code
 
 ROOT = Path(__file__).resolve().parents[1]
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -366,6 +367,10 @@ class TestSize:
         rewritten(made.folder, "outcomes", made.add(config(), [solved(2, 1)]), versions=DEEP)
         assert analyse(["report", str(made.folder), "--out", str(tmp_path / "page")]) == 0
         assert (tmp_path / "page" / "index.html").stat().st_size < 5_000_000
+
+    @pytest.mark.parametrize("text", [DEEP, "no JSON", "[1]", "1"])
+    def test_plugins_that_cannot_be_read(self, text):
+        assert str(Code("0123", plugins=text)) == "code 0123 (plugins that cannot be read)"
 
     def test_a_lock_that_is_deep(self, tmp_path):
         with FolderLock(tmp_path) as lock:

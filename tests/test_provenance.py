@@ -136,4 +136,5 @@ def test_what_is_not_known_is_the_same_as_nothing():
     assert recorded_code({"network_id": "n1"}) == UNKNOWN == recorded_code(code_columns(UNKNOWN))
     assert code_columns(UNKNOWN) == {"code": None, "commit": None, "plugins": None}
     assert recorded_code(code_columns(known)) == known
+    assert str(UNKNOWN) == "code that is not recorded"
     assert str(Code("0123", f"{'c' * 40}-dirty")) == "code 0123 (commit cccccccccc with changes)"

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from tsrnn.untrusted import parse_json
+
 _DIGITS: Final = 16
 # Seconds that git has for an answer: a commit is worth no wait.
 _PATIENCE: Final = 10.0
@@ -41,8 +43,10 @@ class Code:
             return "code that is not recorded"
         commit, _, dirty = self.commit.partition("-")
         said = [f"commit {commit[:10]}{dirty and ' with changes'}"] if commit else []
-        if self.plugins:
-            said += [f"{name} {digest}" for name, digest in json.loads(self.plugins).items()]
+        try:
+            said += [f"{name} {digest}" for name, digest in parse_json(self.plugins or "{}").items()]
+        except (ValueError, AttributeError):  # a table that tsrnn did not write
+            said.append("plugins that cannot be read")
         return f"code {self.code}" + (f" ({', '.join(said)})" if said else "")
 
 

@@ -29,7 +29,8 @@ from analysis.measure import progress as _progress
 from analysis.quantities import reach as measures
 from tsrnn.config import EndState, RunConfig
 from tsrnn.io.files import Location
-from tsrnn.io.schemas import ANALYSES, BY_NAME, EPOCHS, OUTCOMES
+from tsrnn.io.rows import CODE, recorded_code
+from tsrnn.io.schemas import ANALYSES, BY_NAME, EPOCHS, OUTCOMES, RUNS
 from tsrnn.untrusted import parse_json
 
 POINTS: Final = 120
@@ -383,6 +384,15 @@ def _versions(study: Study) -> list[str]:
         except (ValueError, AttributeError):
             named = str(text)
         trained.append(f"{count} networks trained with {named}")
+    outcomes, runs = (study.load(table)[["network_id", *CODE]].fillna("") for table in (OUTCOMES, RUNS))
+    for _, rows in outcomes.groupby([*CODE]):
+        trained.append(
+            f"{len(rows)} networks trained with {recorded_code({name: rows[name].iloc[0] for name in CODE})}"
+        )
+    both = outcomes.merge(runs, on="network_id", suffixes=("", "_began"))
+    changed = (both["code"] != both["code_began"]) | (both["plugins"] != both["plugins_began"])
+    if mixed := int((changed & (both["code_began"] != "")).sum()):
+        trained.append(f"{mixed} networks ended with other code than they began with")
     ours = ", ".join(
         f"{name} {importlib.metadata.version(name)}" for name in ("tsrnn", "pandas", "scipy", "matplotlib")
     )

@@ -24,7 +24,7 @@ from analysis.report._contents import NONE, Grid
 from tests.browser import chromium
 from tests.handmade import HandMade, config, solved
 from tests.simulated import Simulated
-from tsrnn.io.schemas import EPOCHS, HEADS
+from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, RUNS
 from tsrnn.io.store import Store, schema
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -73,6 +73,22 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(made):
     return Page(made[0].read_text())
+
+
+def test_it_says_which_code_trained(tmp_path):
+    made = HandMade(tmp_path / "sweep")
+    for seed, (began, ended) in enumerate([("01", "01"), ("01", "01"), ("01", "23"), ("", "23")]):
+        run = config(seed=seed)
+        key = made.add(run)
+        for table, code in ((RUNS, began), (OUTCOMES, ended)):
+            (row,) = made.store.read(table, key)
+            made.store.write(table, key, [row | {"code": code or None, "commit": code and 40 * "c"}])
+    said = report.collect(Study(made.folder), tmp_path).versions
+    assert [line for line in said if "code" in line] == [
+        "2 networks trained with code 01 (commit cccccccccc)",
+        "2 networks trained with code 23 (commit cccccccccc)",
+        "1 networks ended with other code than they began with",
+    ]
 
 
 class TestPage:
