@@ -191,6 +191,13 @@ class TestCode:
         with pytest.raises(SweepError, match=f"unknown: {next(iter(part))}"):
             read_record(location(results))
 
+    @pytest.mark.parametrize("claim", ["../../evil", [], None, True, -5, 1e30, 10**30])
+    def test_a_claim_that_is_no_number_is_refused(self, results, claim):
+        record = open_sealed_json((results / "sweep.json").read_bytes())
+        (results / "sweep.json").write_bytes(sealed_json(record | {"claim": claim}))
+        with pytest.raises(SweepError, match="not readable as a sweep's record"):
+            read_record(location(results))
+
     def test_a_pickle_is_not_read(self, tmp_path, capsys):
         """The authors' checkpoints are what torch.save wrote: of weights alone."""
         import torch

@@ -32,6 +32,7 @@ RECORD: Final = "sweep.json"
 _PARTS: Final = {"sweep", "scale", "preset", "base", "networks", "claim"}
 # At the same time: one after the other the rows of 10,000 networks take minutes, of an object store the more.
 _WRITES: Final = 16
+_MOST_CLAIMS: Final = 10**9
 
 
 @dataclass(frozen=True)
@@ -282,6 +283,8 @@ def read_record(folder: Location) -> Record | None:
         found = open_sealed_json(file.read_bytes())
         if unknown := found.keys() - _PARTS:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        if type(claim := found.get("claim", 0)) is not int or not 0 <= claim < _MOST_CLAIMS:
+            raise ValueError(f"claim = {claim!r}")
         return Record(
             sweep=found["sweep"],
             scale=_one_of(get_args(ScaleName), found["scale"]),
