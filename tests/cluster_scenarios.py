@@ -253,8 +253,8 @@ def outdated(folder: Path) -> None:
     refused_for(
         folder,
         "other_files",
-        r"error: this machine has other code of tsrnn \(\w{16}\) than the program that began the sweep \(\w{16}\); "
-        r"bring the project there to the same state \(node [0-9.]+\)\n",
+        r"error: this machine has other code of tsrnn \(\w{16}\) than the program that runs the sweep had when it "
+        r"began \(\w{16}\); bring the project there to the same state, .* \(node [0-9.]+\)\n",
     )
 
 

@@ -17,6 +17,8 @@ from tsrnn.provenance import UNKNOWN, Code
 ROOT = Path(__file__).resolve().parents[1]
 ASK = "from tsrnn import provenance; print(provenance.__file__, provenance.package_hash(), provenance.commit() or '-')"
 
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="no git here")
+
 
 def copied(folder: Path) -> Path:
     """Copy the package's sources into a folder."""
@@ -56,6 +58,10 @@ def test_what_is_no_source_does_not_count(tmp_path):
     copy = copied(tmp_path)
     (copy / "tsrnn" / "notes.txt").write_text("not code")
     (copy / "other.py").write_text("not the package's")
+    # An editor's lock, and a copy that a notebook keeps.
+    (copy / "tsrnn" / "tasks" / ".#parity.py").symlink_to("someone@somewhere.1234")
+    (copy / "tsrnn" / ".ipynb_checkpoints").mkdir()
+    (copy / "tsrnn" / ".ipynb_checkpoints" / "errors-checkpoint.py").write_text("")
     assert asked(copy)[0] == provenance.package_hash()
 
 
@@ -66,6 +72,7 @@ def test_it_takes_milliseconds():
     assert time.process_time() - began < 0.1
 
 
+@needs_git
 def test_the_commit_is_that_of_the_checkout_and_says_what_is_changed(tmp_path):
     copy = copied(tmp_path / "checkout")
     git(copy, "init", "-q")
@@ -84,6 +91,7 @@ def test_the_commit_is_that_of_the_checkout_and_says_what_is_changed(tmp_path):
     assert asked(copy, GIT_DIR=str(tmp_path / "nowhere"))[1] == f"{head}-dirty"
 
 
+@needs_git
 def test_without_git_there_is_no_commit(tmp_path):
     copy = copied(tmp_path)
     git(copy, "init", "-q")
@@ -93,6 +101,7 @@ def test_without_git_there_is_no_commit(tmp_path):
     assert asked(copy, PATH="/nowhere") == (provenance.package_hash(), "")
 
 
+@needs_git
 def test_a_package_that_lies_in_the_checkout_of_another_project_has_no_commit(tmp_path):
     git(tmp_path, "init", "-q")
     (tmp_path / "file").write_text("")

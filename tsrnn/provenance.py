@@ -72,9 +72,11 @@ def code(plugins: Iterable[str | Path] = ()) -> Code:
 def package_hash() -> str:
     """Return a hash of the paths and contents of all Python files of tsrnn, as they are when it is first asked for."""
     digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py"), key=lambda path: path.relative_to(_PACKAGE).as_posix()):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(_PACKAGE).as_posix()}\0{len(content)}\0".encode() + content)
+    names = sorted(path.relative_to(_PACKAGE).as_posix() for path in _PACKAGE.rglob("*.py"))
+    for name in names:
+        if not any(part.startswith(".") for part in name.split("/")):  # editors keep such files beside others
+            content = (_PACKAGE / name).read_bytes()
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:_DIGITS]
 
 

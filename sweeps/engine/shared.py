@@ -122,8 +122,8 @@ def other_code(found: Code, expected: Code) -> str:
     """Return how a machine's code is not the driver's, and what to do; empty where it is."""
     if found.code != expected.code:
         return (
-            f"this machine has other code of tsrnn ({found.code}) than the program that began the sweep "
-            f"({expected.code}); bring the project there to the same state"
+            f"this machine has other code of tsrnn ({found.code}) than the program that runs the sweep had when it "
+            f"began ({expected.code}); bring the project there to the same state, and change no file while it runs"
         )
     here, there = _hashes(expected), _hashes(found)
     for name in here:
