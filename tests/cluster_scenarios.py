@@ -25,6 +25,7 @@ from pathlib import Path
 import pandas as pd
 import ray
 import yaml
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
@@ -175,8 +176,33 @@ def ray_nodes(address: str) -> list[dict[str, object]]:
     return ray.nodes()
 
 
-def autoscaled(folder: Path) -> None:
-    """A head without CPUs starts two machines for two trials, and lets them go."""
+def autoscaled_v1(folder: Path) -> None:
+    """Ray's first autoscaler, which clusters/ssh.yaml has; the sweep finds what `ray up` leaves on a head."""
+    said = autoscaled(folder, Path(os.environ["HOME"]) / "ray_bootstrap_config.yaml", {"RAY_enable_autoscaler_v2": "0"})
+    assert "Ray cluster of 1 machine: 0 CPUs, 0 GPUs, and up to 2 more machines as trials wait" in said, said
+
+
+def autoscaled_v2(folder: Path) -> None:
+    """Ray's second autoscaler, as `ray up` starts it on AWS; the sweep is not told what it may start, and waits.
+
+    It looks for a file of defaults that Ray's wheel does not have, but for a provider that is not Ray's own.
+    """
+    head = {"RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID}
+    said = autoscaled(
+        folder,
+        folder / "autoscaler.yaml",
+        {"RAY_enable_autoscaler_v2": "1", "RAY_NODE_TYPE_NAME": "ray.head.default"} | head,
+        type="external",
+        module="ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+        launch_multiple=True,
+        head_node_id=FAKE_HEAD_NODE_ID,
+    )
+    assert "no machine that is here has both; waiting for the cluster to start one" in said, said
+    assert "no GPU is here, and this cluster does not say what machines it may start: trials use CPUs" in said, said
+
+
+def autoscaled(folder: Path, told: Path, autoscaler: dict[str, str], **provider: object) -> str:
+    """A head without CPUs starts two machines for two trials, and lets them go; returns what the sweep said."""
     machine = {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}
     head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
     config = {
@@ -189,6 +215,7 @@ def autoscaled(folder: Path) -> None:
             "use_node_id_as_ip": True,
             "disable_node_updaters": True,
             "disable_launch_config_check": True,
+            **provider,
         },
         "available_node_types": {"ray.head.default": head, "worker": machine},
         "head_node_type": "ray.head.default",
@@ -206,11 +233,10 @@ def autoscaled(folder: Path) -> None:
         "head_start_ray_commands": [],
         "worker_start_ray_commands": [],
     }
-    started = Path(os.environ["HOME"]) / "ray_bootstrap_config.yaml"
-    started.write_text(yaml.safe_dump(config))
-    own = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_enable_autoscaler_v2": "0"}
+    told.write_text(yaml.safe_dump(config))
+    own = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"} | autoscaler
     subprocess.run(
-        ["ray", "start", "--head", "--num-cpus=0", "--port=6379", f"--autoscaling-config={started}"],
+        ["ray", "start", "--head", "--num-cpus=0", "--port=6379", f"--autoscaling-config={told}"],
         env=os.environ | own, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     counts, ended = [len(ray_nodes("127.0.0.1:6379"))], threading.Event()
@@ -225,9 +251,6 @@ def autoscaled(folder: Path) -> None:
         [*SWEEP, *GRID, "--storage", folder / "storage"], cwd=ROOT, capture_output=True, text=True, timeout=500
     )
     assert sweep.returncode == 0, sweep.stderr
-    assert "Ray cluster of 1 machine: 0 CPUs, 0 GPUs, and up to 2 more machines as trials wait" in sweep.stderr, (
-        sweep.stderr
-    )
     end = time.monotonic() + 120
     while counts[-1] > 1 and time.monotonic() < end:
         time.sleep(1)
@@ -236,6 +259,7 @@ def autoscaled(folder: Path) -> None:
     ray.shutdown()
     print("machines, in turn:", [n for i, n in enumerate(counts) if i == 0 or n != counts[i - 1]])
     assert (counts[0], max(counts), counts[-1]) == (1, 3, 1), counts
+    return sweep.stderr
 
 
 def unshared(folder: Path) -> None:
@@ -376,7 +400,9 @@ def other_files(folder: Path, address: str) -> None:
 
 
 if __name__ == "__main__":
-    scenarios = (shared_gpus, node_killed, terminated, submitted, autoscaled, unshared, outdated, over_ssh)
+    scenarios = (
+        shared_gpus, node_killed, terminated, submitted, autoscaled_v1, autoscaled_v2, unshared, outdated, over_ssh,
+    )  # fmt: skip
     if len(sys.argv) > 3:
         {one.__name__: one for one in (other_disk, other_files)}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])
     {one.__name__: one for one in scenarios}[sys.argv[1]](Path(sys.argv[2]))

@@ -244,8 +244,9 @@ def test_a_job_that_is_submitted_brings_its_code(scenario):
 
 
 @pytest.mark.slow
-def test_machines_come_for_waiting_trials_and_go(scenario, undisturbed):
-    assert_same_tables(scenario("autoscaled") / "storage" / "fixed_tau", undisturbed)
+@pytest.mark.parametrize("autoscaler", ["v1", "v2"])
+def test_machines_come_for_waiting_trials_and_go(scenario, undisturbed, autoscaler):
+    assert_same_tables(scenario(f"autoscaled_{autoscaler}") / "storage" / "fixed_tau", undisturbed)
 
 
 @pytest.mark.slow
