@@ -31,6 +31,7 @@ from rich.console import Console
 
 from sweeps.engine import cluster as _cluster
 from sweeps.engine.cluster import Resources
+from sweeps.engine.shared import require_shared
 from sweeps.engine.trainable import PopulationTrainable
 from tests.processes import descendants, kill
 from tests.sweeps.commands import GRID, ROOT, TINY
@@ -282,6 +283,26 @@ def outdated(folder: Path) -> None:
     )
 
 
+def dying(folder: Path) -> None:
+    """A machine hangs when it is asked whether it sees the folder, and dies some seconds later: no reason to refuse."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    while len(ray_nodes(cluster.address)) < 3:
+        time.sleep(0.5)
+    Store(folder / "sweep").create()
+    claim = take(location(folder / "sweep"), DRIVER)
+    (raylet,) = [process.process.pid for process in nodes[0].all_processes["raylet"]]
+    os.kill(raylet, signal.SIGSTOP)
+    victims = [raylet, *descendants(raylet)]
+    threading.Timer(8, kill, [victims]).start()
+    console, began = Console(file=io.StringIO(), width=200), time.monotonic()
+    require_shared(location(folder / "sweep"), claim.name, (), console)
+    print(f"asked for {time.monotonic() - began:.0f} s: {console.file.getvalue()!r}")
+    assert time.monotonic() - began > 5
+    assert console.file.getvalue() == ""
+    assert sum(bool(node["Alive"]) for node in ray.nodes()) == 2
+
+
 def refused_for(folder: Path, machine: str, says: str) -> None:
     """Run a sweep on a cluster whose second machine is one of the functions below."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -401,7 +422,7 @@ def other_files(folder: Path, address: str) -> None:
 
 if __name__ == "__main__":
     scenarios = (
-        shared_gpus, node_killed, terminated, submitted, autoscaled_v1, autoscaled_v2, unshared, outdated, over_ssh,
+        shared_gpus, node_killed, terminated, submitted, autoscaled_v1, autoscaled_v2, unshared, outdated, dying, over_ssh,
     )  # fmt: skip
     if len(sys.argv) > 3:
         {one.__name__: one for one in (other_disk, other_files)}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])

@@ -40,6 +40,7 @@ from tsrnn.io.parquet import to_bytes
 from tsrnn.io.schemas import RUNS
 from tsrnn.io.store import Store
 from tsrnn.provenance import Code
+from tsrnn.untrusted import below
 
 ROOT = Path(__file__).resolve().parents[1]
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -130,6 +131,11 @@ class TestPaths:
         for name in ("s3://bucket/../other", "s3:///etc", "s3://"):
             with pytest.raises(ValueError, match="allowed are"):
                 location(name)
+        bucket = location("s3://bucket/results/sweep")
+        assert str(below(bucket, "checkpoints/n1/n-002.safetensors")) == f"{bucket}/checkpoints/n1/n-002.safetensors"
+        for name in ("../other", "/other", "s3://other/file", "a/../../b", ""):
+            with pytest.raises(ValueError, match="not the path of a file below"):
+                below(bucket, name)
 
 
 EVIL = """

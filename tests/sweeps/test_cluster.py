@@ -260,6 +260,11 @@ def test_a_machine_with_other_code_is_refused(scenario):
 
 
 @pytest.mark.slow
+def test_a_machine_that_dies_while_it_is_asked_is_passed_over(scenario):
+    scenario("dying")
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/usr/sbin/sshd").exists(), reason="no sshd here: install openssh-server")
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="no rsync here")
 def test_ray_up_over_ssh(scenario, undisturbed):
