@@ -422,7 +422,8 @@ def other_files(folder: Path, address: str) -> None:
 
 if __name__ == "__main__":
     scenarios = (
-        shared_gpus, node_killed, terminated, submitted, autoscaled_v1, autoscaled_v2, unshared, outdated, dying, over_ssh,
+        shared_gpus, node_killed, terminated, submitted, autoscaled_v1, autoscaled_v2, unshared, outdated, dying,
+        over_ssh,
     )  # fmt: skip
     if len(sys.argv) > 3:
         {one.__name__: one for one in (other_disk, other_files)}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])

@@ -12,13 +12,16 @@ from collections.abc import Callable
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 from rich.table import Table as Grid
 
+from analysis import figures
 from analysis.__main__ import main as analyse
 from analysis.data.frames import ResultsError
 from analysis.measure import jobs
@@ -272,6 +275,14 @@ class TestPage:
         tags = Tags(page)
         assert tags.scripts == 2
         assert "onerror" not in tags.names
+
+    def test_markup_in_a_table_of_markdown_is_text(self):
+        frame = pd.DataFrame({"curriculum": [f"multi{MARKUP}\n<b>|*"], "n": [1.5]})
+        text = figures._markdown(SimpleNamespace(title="T", caption="C"), frame)
+        assert "<script" not in text
+        assert "<b>" not in text
+        assert text.splitlines()[4].startswith("| multi&lt;script&gt;alert(1)&lt;/script&gt;")
+        assert text.splitlines()[4].endswith("&lt;b&gt;\\|\\* | 1.5 |")
 
 
 class TestTerminal:

@@ -1,5 +1,6 @@
 """The paper's figures and tables, made from results: each is computed first, drawn when asked."""
 
+import html
 import importlib
 import pkgutil
 import re
@@ -15,6 +16,7 @@ from analysis.figures import style
 from analysis.figures._figure import BUILDERS, Builder, Figure
 from tsrnn.io.files import write_atomically
 from tsrnn.io.store import StoreError
+from tsrnn.untrusted import printable
 
 __all__ = ["FIGURES", "Builder", "Figure", "build", "write"]
 
@@ -98,4 +100,6 @@ def _markdown(figure: Figure, frame: pd.DataFrame) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if pd.isna(value) else f"{value:.4g}"
-    return str(value).replace("|", "\\|").replace("*", "\\*")
+    # Viewers of Markdown render the HTML in it.
+    text = html.escape(" ".join(printable(str(value)).split()), quote=False)
+    return text.replace("|", "\\|").replace("*", "\\*")
