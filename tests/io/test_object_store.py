@@ -271,7 +271,7 @@ def test_a_sweep_in_a_bucket_killed_and_resumed_is_that_in_a_folder(folder, tmp_
     for name in TABLES:
         key = [column for column in ("network_id", "epoch", "n") if column in load(tmp_path / "fixed_tau", name)]
         ours, theirs = (load(f"{where}/fixed_tau", name).sort_values(key) for where in (storage, tmp_path))
-        clocks = [column for column in ("wall_s", "device", "products", "versions") if column in ours]
+        clocks = [column for column in ("wall_s", "device", "products", "versions", "commit") if column in ours]
         pd.testing.assert_frame_equal(
             *(frame.drop(columns=clocks).reset_index(drop=True) for frame in (ours, theirs)), check_exact=True
         )

@@ -19,7 +19,7 @@ TINY = [*QUICK, "--hidden", "8"]
 GRID = [*TINY, "--taus", "1", "trained", "--replicates", "2"]
 TABLES = ("runs", "outcomes", "epochs", "solved", "heads")
 STARTED: list[subprocess.Popen[str]] = []
-CLOCKS = ("wall_s", "device", "products", "versions")
+CLOCKS = ("wall_s", "device", "products", "versions", "commit")
 NICENESS = "3"
 
 
