@@ -8,6 +8,7 @@ import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
@@ -55,6 +56,14 @@ class TestChecksum:
 
     def test_the_same_rows_are_the_same_bytes(self):
         assert to_bytes(ROWS) == to_bytes(ROWS)
+
+    def test_units_are_in_the_file_without_rows(self, tmp_path: Path):
+        store = Store(tmp_path)
+        store.create([SOLVED])
+        store.write(SOLVED, "n1", [row(SOLVED, network_id="n1")])
+        described = pyarrow.dataset.dataset(tmp_path / "solved").schema
+        assert described.field("tau_mean").metadata[b"unit"] == b"time steps"
+        assert pq.read_schema(tmp_path / "solved" / "n1.parquet").field("tau_mean").metadata is None
 
     def test_what_pyarrow_reads_and_writes_again_has_none(self):
         again = io.BytesIO()
