@@ -6,6 +6,7 @@ change this machine, is a stub that writes down how it was called and with which
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -275,6 +276,15 @@ class TestAws:
             )
         )
         assert {one.instance_type: one.count for one in reply.to_launch} == expected
+
+    def test_the_image_may_be_used_in_place_of_an_installation(self):
+        text = (ROOT / "cluster.yaml").read_text()
+        found = re.search(r"^# docker:\n(# .*\n)+", text, re.MULTILINE)[0]
+        config = yaml.safe_load(text.replace(found, found.replace("# ", "")))
+        validate_config(prepare_config(config))
+        assert config["docker"] == {
+            "image": "YOUR-REGISTRY/tsrnn:cuda", "container_name": "tsrnn", "pull_before_run": True,
+        }  # fmt: skip
 
     def test_no_trial_runs_on_the_head(self):
         assert read("cluster.yaml")["available_node_types"]["head"]["resources"] == {"CPU": 0}
