@@ -32,7 +32,7 @@ from tsrnn.config import EndState, Leaky, RunConfig, Training
 from tsrnn.io.checkpoint import Checkpoint, CheckpointFolder
 from tsrnn.io.claims import DRIVER, take
 from tsrnn.io.files import location
-from tsrnn.io.rows import epochs_row, heads_rows, outcomes_row, runs_row, solved_row, solved_rows
+from tsrnn.io.rows import epochs_row, heads_rows, outcomes_row, runs_row, solved_row
 from tsrnn.io.schemas import EPOCHS, OUTCOMES, RUNS, SOLVED
 from tsrnn.io.store import NetworkTables, Store
 from tsrnn.training.loop import Outcome, train
@@ -114,7 +114,7 @@ def worker(folder: Path) -> dict[str, float]:
 
     def flush(epoch: int) -> None:
         row = epochs_row(report) | {"epoch": epoch + 1}
-        tables.add(row, [one | {"epoch": epoch + 1} for one in heads_rows(report)], solved_rows(report, {}))
+        tables.add(row, [one | {"epoch": epoch + 1} for one in heads_rows(report)], [])
         tables.flush()
 
     checkpoint: Checkpoint = report.checkpoint
