@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.error import URLError
 
 import pytest
 import torch
@@ -35,7 +34,7 @@ from sweeps.engine.shared import unseen
 from tests.browser import chromium
 from tests.cluster_scenarios import environment, isolated
 from tests.processes import descendants, kill
-from tests.sweeps.commands import GRID, ROOT, assert_same_tables, start, sweep, tables, wait_for
+from tests.sweeps.commands import GRID, ROOT, STARTED, assert_same_tables, start, sweep, tables, wait_for
 from tsrnn.distributed import discovery as _ray
 from tsrnn.io.claims import DRIVER, take
 
@@ -306,6 +305,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pa
         process = start(
             "--scale", "laptop", "--tasks", "parity", "--taus", "1", "--replicates", "2", "--storage", storage
         )
+    STARTED.remove(process)  # the end of a test is not this one's
     lines: list[str] = []
     reader = threading.Thread(target=lambda: lines.extend(iter(process.stderr.readline, "")))
     reader.start()
@@ -314,6 +314,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pa
     kill([process.pid, *descendants(process.pid)])
     process.wait()
     reader.join()
+    process.stdout.close()
+    process.stderr.close()
     shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -328,8 +330,8 @@ def test_a_sweep_can_be_scraped_while_it_runs(running):
         assert time.monotonic() < end, found
         time.sleep(2)
         for target in json.loads(discovery.read_text())[0]["targets"]:
-            # One of them may be listed before it listens.
-            with suppress(URLError), urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
+            # One may be listed before it listens, or be slow on a busy machine.
+            with suppress(OSError), urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
                 for line in answer.read().decode().splitlines():
                     if line.startswith("ray_tsrnn_"):
                         found.setdefault(line.partition("{")[0], []).append(line)
