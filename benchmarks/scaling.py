@@ -78,10 +78,7 @@ def reports(trials: int) -> dict[str, float]:
     ids = [[network.network_id for network in group] for group in groups]
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     progress = Progress(groups, console)
-    forgiven = SimpleNamespace(num_failures=0)
-    running = [
-        SimpleNamespace(trial_id=str(i), config={"trial": {"index": i}}, run_metadata=forgiven) for i in range(trials)
-    ]
+    running = [SimpleNamespace(trial_id=str(i), config={"trial": {"index": i}}) for i in range(trials)]
     for trial in running:
         progress.on_trial_start(0, running, trial)
 
