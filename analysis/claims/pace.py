@@ -65,7 +65,7 @@ def until_common(cell: Cell, others: Collection[Cell], needs: str, *, least: int
         every = [evidence.cell(c) for c in (cell, *others)]
         n = min((_reached_by_enough(networks) for networks in every), default=0)
         if n < 2 and len(every[0]):
-            values = every[0].set_index("network_id")["max_n"].astype(float)
+            values = every[0].set_index("network_id")["max_n"].astype(float).clip(lower=1)
             return Sample(
                 values, blocked="three quarters of the networks of each cell share no N that they have solved"
             )

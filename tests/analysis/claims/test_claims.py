@@ -1,5 +1,6 @@
 import json
 import math
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from analysis.claims.evidence import Evidence, Measure, Sample
 from analysis.claims.rules import Correlation, Difference, Group, Growth, Mean, Ratio, Share
 from analysis.claims.verdicts import MEANINGS, Claim, judge
 from analysis.data.cell import Cell
+from tests.handmade import HandMade, config
 from tests.simulated import CELLS, Simulated
 
 NOTHING = Evidence(Simulated(True, cells=[]))
@@ -335,6 +337,15 @@ class TestCommand:
     def folder(self, tmp_path):
         cells = [Cell(), Cell(curriculum="multi")]
         return Simulated(True, cells=cells).write(tmp_path / "results" / "curricula")
+
+    def test_a_sweep_that_was_stopped_before_anything_was_solved(self, tmp_path, capsys):
+        """Warnings of numpy's are errors in tests: there is no logarithm of 0."""
+        made = HandMade(tmp_path / "fixed_tau")
+        for curriculum, seed, settings in product(("single", "multi"), range(4), ({}, {"tau": 1.0})):
+            made.add(config(curriculum, seed=seed, **settings), [])
+        assert main(["claims", str(made.folder), "--json"]) == 0
+        counts = json.loads(capsys.readouterr().out)["counts"]
+        assert (counts["reproduced"], counts["contradicted"]) == (0, 0)
 
     def test_json(self, folder, capsys):
         assert main(["claims", str(folder), "--json"]) == 0
