@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Processes that run tests.
 WORKERS ?= 2
 
-.PHONY: sweep test test-avx2 test-reliability clean
+.PHONY: sweep test test-avx2 test-reliability docs clean
 
 # What depends on numbers: run a second time with the instructions that any x86 processor of the last decade has.
 NUMERIC := tests/contracts tests/networks tests/training tests/io/test_checkpoint.py tests/io/test_store.py \
@@ -27,6 +27,14 @@ test-avx2: $(VENV)/installed
 # One after the other: each of these runs a sweep on both cores.
 test-reliability: $(VENV)/installed
 	$(BIN)/pytest -m slow tests/sweeps -k "everything_killed or crash or full_disk or (test_two_drivers and once) or killed_machine"
+
+# The site, into site/: a warning, such as a link that leads nowhere, is an error.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	touch $@
 
 # The environment is remade when a pin or the project's metadata changes.
 $(VENV)/installed: constraints.txt pyproject.toml

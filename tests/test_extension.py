@@ -1,4 +1,4 @@
-"""A task, a curriculum and a network in one file each, as README shows them: learned, swept, measured, compared."""
+"""A task, a curriculum and a network in a file each, as docs/extending.md shows: learned, swept, measured, compared."""
 
 import json
 import os
@@ -40,13 +40,14 @@ from tsrnn.tasks import TASKS, BitTask, Parity, Sines, Task, register_task
 from tsrnn.training.loop import train
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "extending.md").read_text()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that README shows."""
+    """A folder with the files that docs/extending.md shows."""
     folder = tmp_path_factory.mktemp("files")
-    for block in re.findall(r"```python\n(# (\w+\.py)\n.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL):
+    for block in re.findall(r"```python\n(# (\w+\.py)\n.*?)```", PAGE, flags=re.DOTALL):
         (folder / block[1]).write_text(block[0])
     return folder
 
@@ -81,12 +82,12 @@ def run_python(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[
 
 
 def load_checkpoint(path: Path, folder: Path) -> Checkpoint:
-    """Load a network that was trained by the curriculum of README."""
+    """Load a network that was trained by the curriculum of docs/extending.md."""
     import_file(folder / "doubling.py")
     return load(path)
 
 
-class TestReadme:
+class TestPage:
     def test_the_task_is_the_definition(self, folder: Path):
         task = run_of(folder).task
         bits = torch.randint(2, (9, 1, 50), generator=torch.Generator().manual_seed(0)).float()
@@ -377,7 +378,7 @@ class TestPlugins:
                 import_file(path)
 
     def test_a_class_typed_into_a_session_is_refused(self):
-        code = (ROOT / "README.md").read_text().split("# majority.py\n")[1].split("```")[0]
+        code = PAGE.split("# majority.py\n")[1].split("```")[0]
         code += "from tsrnn.plugins import files_of\nfiles_of([tsrnn.RunConfig(task=Majority())])\n"
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

@@ -433,7 +433,7 @@ class TestCommand:
 
 
 def test_as_a_library_on_a_population_of_several(trained: Checkpoint):
-    """What README shows: networks side by side give what each gives alone."""
+    """What docs/timescales.md shows: networks side by side give what each gives alone."""
     people = population(trained.config.network, [trained.network] * 2, [trained.progress.heads] * 2)
     both, alone = Autocovariance(), Autocovariance()
     observe(people, [(0, "a"), (1, "b")], [both], steps=500, trials=2)
