@@ -295,6 +295,7 @@ class TestAws:
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)  # other tests' own store
         config = prepare_config(read("cluster.yaml"))
         ec2 = boto3.client("ec2", region_name=config["provider"]["region"])
         (vpc,) = ec2.describe_vpcs()["Vpcs"]
