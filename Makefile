@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes that run tests.
-WORKERS ?= 2
+# Processes that run tests: more than two cores, since tests of sweeps wait for Ray to start.
+WORKERS ?= 3
 
 .PHONY: sweep test test-avx2 test-reliability docs clean
 
@@ -26,7 +26,7 @@ test-avx2: $(VENV)/installed
 
 # One after the other: each of these runs a sweep on both cores.
 test-reliability: $(VENV)/installed
-	$(BIN)/pytest -m slow tests/sweeps -k "everything_killed or crash or full_disk or (test_two_drivers and once) or killed_machine"
+	$(BIN)/pytest -m slow tests/sweeps -k "everything_killed or crash or full_disk or (test_two_drivers and once) or killed_machine or (test_same_code and the_command)"
 
 # The site, into site/: a warning, such as a link that leads nowhere, is an error.
 docs: $(VENV)/installed-docs

@@ -326,6 +326,7 @@ class TestNodes:
             ask(a=self.sees, b=lambda: ("", Code("0123")))
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, copy):
     """A sweep that other code began and a kill ended: the command of today refuses it, and finishes it if told to."""
     environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
