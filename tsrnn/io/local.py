@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path, PosixPath
 from typing import Final
 
@@ -28,6 +29,11 @@ class LocalPath(PosixPath):
     def is_file_system(self) -> bool:
         """Yes."""
         return True
+
+    def read_bytes(self) -> bytes:
+        """Read the whole file, without `pathlib`'s buffer, which for a small file takes longer than the reading."""
+        with FileIO(self) as file:
+            return file.readall()
 
     def write(self, data: bytes, *, through: Path | None = None) -> None:
         """Write the whole file; see `Location.write`.
