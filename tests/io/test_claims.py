@@ -84,6 +84,23 @@ class TestClaim:
             first.write(folder / "file", b"2")
         assert (folder / "file").read_bytes()[:1] == b"1"
 
+    def test_a_successor_that_is_about_to_delete_the_folder(self, tmp_path, monkeypatch):
+        """It has deleted the file that was to be renamed, and not yet the folder that it lies in."""
+        first, fsync = take(tmp_path, DRIVER), os.fsync
+        own = tmp_path / claims.CLAIMS / first.name
+
+        def late(descriptor: int) -> None:
+            fsync(descriptor)
+            monkeypatch.setattr(os, "fsync", fsync)
+            (own.parent / "000002-00000000").mkdir()
+            for path in own.iterdir():
+                path.unlink()
+
+        monkeypatch.setattr(os, "fsync", late)
+        with pytest.raises(ClaimLostError):
+            first.write(location(tmp_path / "file"), b"1")
+        assert own.exists()
+
     def test_other_subjects_are_apart(self, folder):
         one, other = take(folder, "timescales"), take(folder, "ablation")
         take(folder, "timescales")

@@ -225,8 +225,15 @@ class _FolderClaim(Claim):
         self.check()
 
     def check(self) -> None:
+        folder, parts = self.folder / CLAIMS, self.name.split("/")
         try:
             os.stat(self._own)
+            for subject, name in zip(parts[::2], parts[1::2], strict=True):
+                folder = folder / subject
+                # A later claim is there before the earlier one is gone.
+                if max(os.listdir(folder)) > name:
+                    raise self._lost()
+                folder = folder / name
         except OSError as error:
             if error.errno in _GONE:
                 raise self._lost() from None
