@@ -102,6 +102,14 @@ def shared_gpus(folder: Path) -> None:
     assert _cluster.run(groups, claim, Resources(1, 0.5), Console(file=io.StringIO())) == {}
 
 
+def wait_until_trained(sweep: subprocess.Popen[str], folder: Path, epochs: int) -> None:
+    """Wait until the networks of a sweep that runs have trained this many epochs in all."""
+    trained = folder / "storage" / "fixed_tau" / "epochs"
+    while not trained.is_dir() or len(pd.read_parquet(trained)) < epochs:
+        assert sweep.poll() is None, sweep.communicate()
+        time.sleep(0.2)
+
+
 def node_killed(folder: Path) -> None:
     """Two nodes with a trial each; one is killed with its workers, and the other trains both."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
@@ -110,10 +118,7 @@ def node_killed(folder: Path) -> None:
         [*SWEEP, *GRID, "--storage", folder / "storage", "--address", cluster.address],
         cwd=ROOT, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    trained = folder / "storage" / "fixed_tau" / "epochs"
-    while not trained.is_dir() or len(pd.read_parquet(trained)) < 30:
-        assert sweep.poll() is None, sweep.communicate()
-        time.sleep(0.2)
+    wait_until_trained(sweep, folder, 30)
     (raylet,) = [process.process.pid for process in nodes[0].all_processes["raylet"]]
     victims = descendants(raylet)
     assert any("Trainable" in command for command in victims.values()), victims
@@ -135,10 +140,7 @@ def terminated(folder: Path) -> None:
         [*SWEEP, *GRID, "--storage", folder / "storage", "--address", cluster.address],
         cwd=ROOT, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    trained = folder / "storage" / "fixed_tau" / "epochs"
-    while not trained.is_dir() or len(pd.read_parquet(trained)) < 10:
-        assert sweep.poll() is None, sweep.communicate()
-        time.sleep(0.2)
+    wait_until_trained(sweep, folder, 10)
     began = time.monotonic()
     for pid in (*descendants(os.getpid()), sweep.pid):
         with suppress(ProcessLookupError):

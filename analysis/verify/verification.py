@@ -20,7 +20,7 @@ from analysis.data.frames import ResultsError
 from tsrnn.config import RunConfig, explain
 from tsrnn.io import checkpoint
 from tsrnn.io.checkpoint import Checkpoint, CheckpointError, DamagedCheckpointError
-from tsrnn.io.claims import CLAIMS, DRIVER, take
+from tsrnn.io.claims import CLAIMS, DRIVER, recorded_number, take
 from tsrnn.io.files import Location, location, open_sealed_json, write_atomically
 from tsrnn.io.lock import FolderLock, LockedError
 from tsrnn.io.rows import runs_row, solved_row
@@ -473,8 +473,8 @@ def _mend(found: Verification) -> None:
 def _claimed(folder: Location) -> int:
     """Return the number of the last driver's claim, as far as the record says."""
     try:
-        return int(open_sealed_json((folder / _RECORD).read_bytes()).get("claim", 0))
-    except (OSError, ValueError, TypeError):
+        return recorded_number(open_sealed_json((folder / _RECORD).read_bytes()))
+    except (OSError, ValueError):
         return 0
 
 

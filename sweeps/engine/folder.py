@@ -19,7 +19,7 @@ from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.scales import ScaleName
 from tsrnn.config import EndState, RunConfig, differences, explain
 from tsrnn.config.presets import PresetName
-from tsrnn.io.claims import DRIVER, Claim, take
+from tsrnn.io.claims import DRIVER, Claim, recorded_number, take
 from tsrnn.io.files import Location, location, open_sealed_json, sealed_json
 from tsrnn.io.lock import FolderLock, LockedError
 from tsrnn.io.schemas import OUTCOMES, RUNS
@@ -32,7 +32,6 @@ RECORD: Final = "sweep.json"
 _PARTS: Final = {"sweep", "scale", "preset", "base", "networks", "claim"}
 # At the same time: one after the other the rows of 10,000 networks take minutes, of an object store the more.
 _WRITES: Final = 16
-_MOST_CLAIMS: Final = 10**9
 
 
 @dataclass(frozen=True)
@@ -139,8 +138,7 @@ class SweepFolder:
         """
         if self._claim is None:
             try:
-                # The number is in the record too: a copy of the folder may lack the claims.
-                self._claim = take(self.path, DRIVER, after=_content(self.path).get("claim", 0))
+                self._claim = take(self.path, DRIVER, after=_claimed(self.path))
                 self._claim.adopt(self.path / RECORD, self._adopted)
             except OSError as error:
                 raise SweepError(
@@ -264,12 +262,12 @@ class SweepFolder:
         return [network for network in networks if network.network_id not in self._ended]
 
 
-def _content(folder: Location) -> dict[str, Any]:
-    """Return what a folder's record says, unchecked; nothing where it has none, or a damaged one."""
+def _claimed(folder: Location) -> int:
+    """Return the number of the last driver's claim; 0 where the record is absent or damaged."""
     try:
-        return open_sealed_json((folder / RECORD).read_bytes())
+        return recorded_number(open_sealed_json((folder / RECORD).read_bytes()))
     except (OSError, ValueError):
-        return {}
+        return 0
 
 
 def read_record(folder: Location) -> Record | None:
@@ -283,8 +281,7 @@ def read_record(folder: Location) -> Record | None:
         found = open_sealed_json(file.read_bytes())
         if unknown := found.keys() - _PARTS:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
-        if type(claim := found.get("claim", 0)) is not int or not 0 <= claim < _MOST_CLAIMS:
-            raise ValueError(f"claim = {claim!r}")
+        recorded_number(found)
         return Record(
             sweep=found["sweep"],
             scale=_one_of(get_args(ScaleName), found["scale"]),

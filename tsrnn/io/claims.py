@@ -24,7 +24,7 @@ import os
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -47,6 +47,7 @@ DRIVER: Final = "driver"
 # Seconds in which a claim's folder must become empty; an earlier holder writes one file at a time.
 _PATIENCE: Final = 60.0
 _TRIES: Final = 100
+_MOST: Final = 10**9
 _GONE: Final = {errno.ENOENT, errno.ESTALE}
 
 
@@ -176,6 +177,21 @@ def rejoin(folder: AnyLocation, name: str) -> Claim:
         claim = _FolderClaim(folder, folder / CLAIMS / name)
     claim.check()
     return claim
+
+
+def recorded_number(content: Mapping[str, Any]) -> int:
+    """Return the number of the last driver's claim that a sweep's record says: a copy of a folder may lack the claims.
+
+    Args:
+        content: The record's; one of before there were claims says nothing, which is 0.
+
+    Raises:
+        ValueError: it is no such number.
+    """
+    number = content.get("claim", 0)
+    if type(number) is not int or not 0 <= number < _MOST:
+        raise ValueError(f"claim = {number!r}")
+    return number
 
 
 def _lost(folder: Location, subject: str) -> ClaimLostError:
