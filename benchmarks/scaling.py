@@ -35,7 +35,8 @@ from tsrnn.io.files import location
 from tsrnn.io.rows import epochs_row, heads_rows, outcomes_row, runs_row, solved_row
 from tsrnn.io.schemas import EPOCHS, OUTCOMES, RUNS, SOLVED
 from tsrnn.io.store import NetworkTables, Store
-from tsrnn.training.loop import Outcome, train
+from tsrnn.training.loop import train
+from tsrnn.training.reports import Outcome
 
 REPORTS = 300
 

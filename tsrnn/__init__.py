@@ -35,7 +35,8 @@ from tsrnn.config.presets import with_preset
 from tsrnn.tasks import DMS, BitTask, Lengths, Parity, Sines, Task, register_task
 
 if TYPE_CHECKING:
-    from tsrnn.training.loop import EpochReport, Trainer, train
+    from tsrnn.training.loop import Trainer, train
+    from tsrnn.training.reports import EpochReport
 else:
 
     def __getattr__(name: str) -> object:

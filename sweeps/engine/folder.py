@@ -229,7 +229,7 @@ class SweepFolder:
             code: What it was trained with.
         """
         from tsrnn.io.rows import outcomes_row
-        from tsrnn.training.loop import Outcome
+        from tsrnn.training.reports import Outcome
 
         with self.claimed(network.network_id) as store:
             if not any(EndState(row["status"]).is_final for row in store.read(OUTCOMES, network.network_id)):

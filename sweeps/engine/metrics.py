@@ -5,7 +5,7 @@ from typing import Final
 from ray.util.metrics import Gauge
 
 from sweeps.engine.grid import title
-from tsrnn.training.loop import EpochReport
+from tsrnn.training.reports import EpochReport
 
 GAUGES: Final = {
     "tsrnn_n": "The newest N in training.",

@@ -24,7 +24,8 @@ from tsrnn.io.store import NetworkTables, Store, StoreError
 from tsrnn.networks.choice import processor
 from tsrnn.plugins import import_file
 from tsrnn.provenance import Code, code
-from tsrnn.training.loop import EpochReport, Outcome, Trainer, ended
+from tsrnn.training.loop import Trainer
+from tsrnn.training.reports import EpochReport, Outcome, ended
 
 
 class PopulationTrainable(tune.Trainable):

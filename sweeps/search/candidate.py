@@ -9,7 +9,7 @@ from sweeps.search.space import Parameters, network_of
 from tsrnn.config import RunConfig
 from tsrnn.io.schemas import EPOCHS
 from tsrnn.io.store import Store
-from tsrnn.training.loop import EpochReport
+from tsrnn.training.reports import EpochReport
 
 _WRITE_EVERY_S: Final = 10.0
 _CHANCE: Final = 0.5

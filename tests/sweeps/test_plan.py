@@ -33,7 +33,7 @@ from tsrnn.config import (
 from tsrnn.io.rows import outcomes_row, runs_row
 from tsrnn.io.schemas import OUTCOMES, RUNS
 from tsrnn.io.store import StoreError
-from tsrnn.training.loop import Outcome
+from tsrnn.training.reports import Outcome
 
 
 @pytest.mark.parametrize(

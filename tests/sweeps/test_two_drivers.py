@@ -25,7 +25,7 @@ from tsrnn.io.local import LocalPath
 from tsrnn.io.rows import outcomes_row
 from tsrnn.io.schemas import EPOCHS, OUTCOMES
 from tsrnn.io.store import Store
-from tsrnn.training.loop import Outcome
+from tsrnn.training.reports import Outcome
 
 KEYS = ("network_id", "epoch", "n")
 SMALL = RunConfig(network=Leaky(hidden=3))

@@ -24,8 +24,9 @@ from tsrnn.config import (
 )
 from tsrnn.io.checkpoint import Checkpoint, Progress
 from tsrnn.networks import NetworkState, initial_network
-from tsrnn.training.loop import EpochReport, Trainer
+from tsrnn.training.loop import Trainer
 from tsrnn.training.optimizers import OptimizerState
+from tsrnn.training.reports import EpochReport
 
 T, U, V = TypeVar("T"), TypeVar("U"), TypeVar("V")
 

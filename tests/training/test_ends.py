@@ -26,7 +26,8 @@ from tsrnn.config import (
 from tsrnn.io.checkpoint import Checkpoint, Progress
 from tsrnn.io.rows import solved_rows
 from tsrnn.networks import initial_network
-from tsrnn.training.loop import Outcome, Trainer, ended, train
+from tsrnn.training.loop import Trainer, train
+from tsrnn.training.reports import Outcome, ended
 
 
 class TestEnds:

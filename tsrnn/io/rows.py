@@ -12,7 +12,7 @@ from tsrnn.config import SGD, FixedTau, Leaky, LeakyReLU, RunConfig
 from tsrnn.io.checkpoint import Progress
 from tsrnn.io.schemas import Row
 from tsrnn.provenance import UNKNOWN, Code
-from tsrnn.training.loop import EpochReport, Outcome
+from tsrnn.training.reports import EpochReport, Outcome
 
 
 def runs_row(config: RunConfig, sweep: str, scale: str, preset: str | None = None, code: Code = UNKNOWN) -> Row:

@@ -73,7 +73,8 @@ class BitTask(Task):
         """Draw bits [T, R, B] as 0.0 and 1.0 with the task's input probability."""
         probability = streams.uniform(batch) if self.input_probability == "uniform" else self.input_probability
         # Uniform draws lie below 1, so what stands before the start is 0 at every probability.
-        return (streams.uniform_at_end(lengths, batch, before=1.0) < probability).float()
+        # In place it is one pass, and leaves numbers.
+        return streams.uniform_at_end(lengths, batch, before=1.0).lt_(probability)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return each head's mean cross-entropy [S, R, K] in nats.
@@ -82,7 +83,8 @@ class BitTask(Task):
         """
         import torch.nn.functional as F
 
-        difference = (outputs[..., 1] - outputs[..., 0]).transpose(2, 3)
+        no, yes = outputs.unbind(-1)
+        difference = (yes - no).transpose(2, 3)
         each = F.binary_cross_entropy_with_logits(difference, targets.to(outputs.dtype), reduction="none")
         return each.mean(3)
 

@@ -7,107 +7,26 @@ them only makes their matrix products share a call.
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from tsrnn.config import EndState, Library, RunConfig, stacking_key
-from tsrnn.curricula import Advance, CurriculumState
+from tsrnn.config import Library, RunConfig, stacking_key
 from tsrnn.io.checkpoint import Checkpoint, Progress, new
-from tsrnn.networks import NetworkState, Population, initial_head, operations, population, product_dtype
+from tsrnn.networks import Population, operations, population, product_dtype
 from tsrnn.networks.choice import Computed, Plan, libraries, processor, require_bfloat16
-from tsrnn.training.confirmation import Claims
-from tsrnn.training.evaluation import end_accuracy, end_scores
+from tsrnn.training.carrying import advanced, evaluated_weights
 from tsrnn.training.optimizers import (
     StackedOptimizer,
     clip_scale,
     gradient_norms,
-    initial_state,
     stacked_optimizer,
     step_operations,
 )
-from tsrnn.training.sampling import Address, TaskBatch, batches, over_steps, spread
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a network's run ended: the status, and the same in words.
-
-    `EndState.FAILED` is for a run that an error ended; the training loop itself never reports it.
-    """
-
-    status: EndState
-    reason: str
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """One network's epoch.
-
-    Attributes:
-        checkpoint: everything needed to continue the run from here, after the curriculum's step if there was one.
-        accuracies: test accuracy (the task's score, at most 1) by head N, of the heads that were evaluated.
-        loss: the task's (cross-entropy in nats, or squared error), sum over heads, mean over the epoch's steps.
-        grad_norm: gradient norm before clipping, mean over the epoch's steps.
-        tau_mean: mean of tau over neurons, in time steps; None for architectures without tau.
-        tau_sd: their standard deviation.
-        solved: the weights that solved some N for the first time, if this epoch's test did.
-        newly_solved: these N, ascending; see `tsrnn.curricula.CurriculumState.newly_solved`.
-        epochs_taken: epochs since the curriculum's last step, this one included; several N that one test solves
-            share it.
-        outcome: set in the network's last report.
-    """
-
-    checkpoint: Checkpoint
-    accuracies: dict[int, float]
-    loss: float
-    grad_norm: float
-    tau_mean: float | None
-    tau_sd: float | None
-    solved: Checkpoint | None
-    newly_solved: tuple[int, ...]
-    epochs_taken: int
-    outcome: Outcome | None
-
-    @property
-    def config(self) -> RunConfig:
-        """The network's run."""
-        return self.checkpoint.config
-
-    @property
-    def epoch(self) -> int:
-        """Epochs trained, counted from 1."""
-        return self.checkpoint.progress.epoch
-
-    @property
-    def n(self) -> int:
-        """The newest N that was evaluated."""
-        return max(self.accuracies)
-
-    @property
-    def accuracy(self) -> float:
-        """Test accuracy of the newest head."""
-        return self.accuracies[self.n]
-
-    @property
-    def accuracy_mean(self) -> float:
-        """Test accuracy, mean over heads."""
-        return sum(self.accuracies.values()) / len(self.accuracies)
-
-
-@dataclass
-class _Tested:
-    """What a test found: accuracy by N, the N solved for the first time, and the time steps of its sequences.
-
-    `confirm_steps` are those of the sequences that confirmed what was solved.
-    """
-
-    accuracies: dict[int, float] = dataclasses.field(default_factory=dict)
-    solved: tuple[int, ...] = ()
-    steps: float = 0.0
-    confirm_steps: float = 0.0
+from tsrnn.training.reports import EpochReport, diverged, ended
+from tsrnn.training.sampling import TaskBatch, batches, over_steps
+from tsrnn.training.testing import EpochTest, Tested
 
 
 class Trainer:
@@ -249,7 +168,7 @@ class Trainer:
         began = time.perf_counter()
         training = self._configs[0].training
         loss, norm, steps_of = self.train_steps(training.steps_per_epoch)
-        tested = self._test()
+        tested = EpochTest(self._configs, self._progress, self._population).run()
         operations_of = self._operations(steps_of, tested)
         confirming_of = [
             operations(config.network, 0, test.confirm_steps)
@@ -271,109 +190,6 @@ class Trainer:
             for progress, own, confirming in zip(self._progress, operations_of, confirming_of, strict=True)
         ]
         return self._conclude(loss, norm, tested)
-
-    def _test(self) -> list[_Tested]:
-        """Test each network, and those that solve the newest evaluated N also on what is evaluated next."""
-        states = [progress.curriculum for progress in self._progress]
-        found = [_Tested() for _ in states]
-        places, again = list(range(len(states))), 0
-        while places:
-            evaluated = [self._configs[r].curriculum.evaluated(states[r]) for r in places]
-            following = []
-            for r, state, outcome in zip(places, evaluated, self._evaluate(places, evaluated, again), strict=True):
-                # What an N was solved with on its own sequences is not overwritten by those of a later one.
-                found[r].accuracies = outcome.accuracies | {n: found[r].accuracies[n] for n in found[r].solved}
-                found[r].solved += outcome.solved
-                found[r].steps += outcome.steps
-                found[r].confirm_steps += outcome.confirm_steps
-                states[r] = states[r].solving(outcome.solved)
-                following_n = self._configs[r].curriculum.evaluated(states[r]).newest
-                if state.newest < min(following_n, self._configs[r].end.max_n):
-                    following.append(r)
-            places, again = following, again + 1
-        return found
-
-    def _evaluate(self, places: Sequence[int], evaluated: Sequence[CurriculumState], again: int) -> list[_Tested]:
-        """Test the networks at some places on the heads that are evaluated, for the first time or once more."""
-        training = self._configs[0].training
-        suffix = f"-{again}" if again else ""
-        if training.screening_batches is None:
-            found = self._tested(places, evaluated, "test" + suffix, training.test_batches)
-        else:
-            found = self._tested(places, evaluated, "screen" + suffix, training.screening_batches)
-            passed = [i for i, outcome in enumerate(found) if outcome.solved]
-            whole = self._tested(
-                [places[i] for i in passed], [evaluated[i] for i in passed], "test" + suffix, training.test_batches
-            )
-            for i, outcome in zip(passed, whole, strict=True):
-                outcome.steps += found[i].steps
-                found[i] = outcome
-        self._confirm(places, evaluated, found, again)
-        return found
-
-    def _confirm(
-        self, places: Sequence[int], evaluated: Sequence[CurriculumState], found: Sequence[_Tested], again: int
-    ) -> None:
-        """Keep, of what tests have solved, the N that fresh sequences confirm."""
-        config = self._configs[0]
-        rule = config.training.confirm
-        if rule is None:
-            return
-        claims = {
-            i: Claims(rule, config.training.solved_accuracy, evaluated[i], outcome.solved)
-            for i, outcome in enumerate(found)
-            if outcome.solved
-        }
-        for stage in range(rule.max_stages):
-            waiting = [i for i in claims if claims[i].open]
-            if not waiting:
-                break
-            networks = self._evaluating([places[i] for i in waiting], [evaluated[i].heads for i in waiting])
-            addresses = self._addresses([places[i] for i in waiting], f"confirm-{again}-{stage}")
-            scores = end_scores(
-                networks, config.task, addresses, rule.batches, rule.batch_size, config.time, config.generator, spread
-            )
-            for i, own in zip(waiting, scores, strict=True):
-                claims[i].add(dict(zip(evaluated[i].heads, own, strict=False)))
-                found[i].confirm_steps += rule.stage * self._mean_length(evaluated[i])
-        for i, own_claims in claims.items():
-            found[i].solved = own_claims.confirmed
-
-    def _evaluating(self, places: Sequence[int], heads: Sequence[tuple[int, ...]]) -> Population:
-        """Return the networks at some places of the population with the heads that are evaluated."""
-        networks = self._population
-        if tuple(heads) != networks.heads:
-            states = networks.states()
-            networks = population(self._configs[0].network, [states[r] for r in places], heads, networks.products)
-            networks.plan = self._plan
-        return networks
-
-    def _addresses(self, places: Sequence[int], purpose: str) -> list[Address]:
-        return [(self._configs[r].seed, purpose, self._progress[r].epoch + 1) for r in places]
-
-    def _mean_length(self, evaluated: CurriculumState) -> float:
-        """Return the time steps of a test's sequence, on average."""
-        config = self._configs[0]
-        return config.time.mean_k * sum(config.task.lengths_for(evaluated.newest)) / 2
-
-    def _tested(
-        self, places: Sequence[int], evaluated: Sequence[CurriculumState], purpose: str, count: int
-    ) -> list[_Tested]:
-        """Test the networks at some places of the population on `count` batches from the epoch's stream."""
-        if not places:
-            return []
-        config = self._configs[0]
-        networks = self._evaluating(places, [state.heads for state in evaluated])
-        addresses = self._addresses(places, purpose)
-        batch, threshold = config.training.sequences_tested, config.training.solved_accuracy
-        results = end_accuracy(networks, config.task, addresses, count, batch, config.time, config.generator)
-        found = []
-        for state, by_head in zip(evaluated, results, strict=True):
-            accuracies = {n: head.accuracy for n, head in by_head.items()}
-            # The mean test length stands for the lengths drawn.
-            steps = count * self._mean_length(state)
-            found.append(_Tested(accuracies, state.newly_solved(accuracies, threshold), steps))
-        return found
 
     def _stack(self, starts: Sequence[Checkpoint]) -> None:
         self._configs = [start.config for start in starts]
@@ -402,7 +218,7 @@ class Trainer:
                 solved = [k for k, n in enumerate(progress.heads) if n in progress.solved]
                 self._weights[r, solved] = training.solved_weight
 
-    def _operations(self, train_steps: Sequence[int], tested: Sequence[_Tested]) -> list[float]:
+    def _operations(self, train_steps: Sequence[int], tested: Sequence[Tested]) -> list[float]:
         """Count each network's useful operations of the epoch."""
         training = self._configs[0].training
         shapes = {name: tuple(tensor.shape[1:]) for name, tensor in self._population.parameters.items()}
@@ -412,7 +228,7 @@ class Trainer:
             for config, steps, test in zip(self._configs, train_steps, tested, strict=True)
         ]
 
-    def _conclude(self, loss: list[float], norm: list[float], tested: Sequence[_Tested]) -> list[EpochReport]:
+    def _conclude(self, loss: list[float], norm: list[float], tested: Sequence[Tested]) -> list[EpochReport]:
         """Judge the epoch: solved or not, ended or not; then restack what goes on."""
         reports, going_on = [], []
         changed = False
@@ -429,11 +245,11 @@ class Trainer:
                 max_n = max(progress.max_n, *solved)
                 progress = dataclasses.replace(progress, solved=state.solved, max_n=max_n, steps_since_solved=0)
                 following = dataclasses.replace(current, progress=progress)
-            outcome = ended(config, progress) if finite else _diverged(progress, loss[r])
+            outcome = ended(config, progress) if finite else diverged(progress, loss[r])
             if outcome is None and newest in state.solved:
                 step = config.curriculum.advance(state)
                 if step is not None:
-                    following = _advanced(following, step)
+                    following = advanced(following, step)
                     changed = True
             reports.append(
                 EpochReport(
@@ -443,7 +259,7 @@ class Trainer:
                     grad_norm=norm[r],
                     tau_mean=None if tau is None else float(tau[r].mean()),
                     tau_sd=None if tau is None else float(tau[r].std()),
-                    solved=_evaluated_weights(config, progress, current.network, tuple(accuracies)) if solved else None,
+                    solved=evaluated_weights(config, progress, current.network, tuple(accuracies)) if solved else None,
                     newly_solved=solved,
                     epochs_taken=taken,
                     outcome=outcome,
@@ -460,57 +276,6 @@ class Trainer:
         else:
             self._progress = [following.progress for following in going_on]
         return reports
-
-
-def _evaluated_weights(
-    config: RunConfig, progress: Progress, network: NetworkState, heads: tuple[int, ...]
-) -> Checkpoint:
-    """Return the weights that solved an N, with the heads that were evaluated."""
-    return Checkpoint(config, dataclasses.replace(progress, heads=heads), _carried(network, heads, {}))
-
-
-def _advanced(current: Checkpoint, step: Advance) -> Checkpoint:
-    """Return a network after a step of its curriculum: heads kept, handed on, dropped or made."""
-    heads = step.state.heads
-    network = _carried(current.network, heads, step.inherits)
-    optimizer = {part: _carried(state, heads, step.inherits) for part, state in current.optimizer.items()}
-    example = next(iter(network.values()))
-    for n in heads:
-        if f"heads.{n}.weight" not in network:
-            config = current.config
-            head = initial_head(config.network.hidden, n, config.seed, config.task.head_width)
-            head = {name: tensor.to(example) for name, tensor in head.items()}
-            network |= head
-            for part, state in initial_state(config.training.optimizer, head).items():
-                optimizer[part] |= state
-    progress = dataclasses.replace(current.progress, heads=heads, solved=step.state.solved, epochs_on_newest=0)
-    return dataclasses.replace(current, progress=progress, network=network, optimizer=optimizer)
-
-
-def _carried(state: NetworkState, heads: Sequence[int], inherits: Mapping[int, int]) -> NetworkState:
-    """Return a network's tensors with the heads that a step of the curriculum keeps or hands on."""
-    rest = {name: tensor for name, tensor in state.items() if not name.startswith("heads.")}
-    for n in heads:
-        old = inherits.get(n, n)
-        for part in ("weight", "bias"):
-            if f"heads.{old}.{part}" in state:
-                rest[f"heads.{n}.{part}"] = state[f"heads.{old}.{part}"]
-    return rest
-
-
-def _diverged(progress: Progress, loss: float) -> Outcome:
-    return Outcome(EndState.DIVERGED, f"the loss became {loss} in epoch {progress.epoch}")
-
-
-def ended(config: RunConfig, progress: Progress) -> Outcome | None:
-    """Apply the end rules, all solved first; None while training goes on."""
-    state = progress.curriculum
-    if config.curriculum.is_complete(state, progress.max_n, config.end.max_n):
-        several = len(state.heads) > 1 and state.solved == state.heads and config.curriculum.advance(state) is None
-        solved = f"all of N = {state.heads[0]} to {state.newest} were" if several else f"N = {progress.max_n} was"
-        return Outcome(EndState.SOLVED_ALL, f"{solved} solved")
-    reached = config.end.reached(progress)
-    return None if reached is None else Outcome(*reached)
 
 
 def train(

@@ -26,8 +26,9 @@ def gradient_norms(gradients: Mapping[str, Tensor]) -> Tensor:
 
     The squares are added one tensor after the other: torch's sum over them would take another order for other R.
     """
-    first, *rest = (torch.linalg.vector_norm(g.flatten(1), dim=1) ** 2 for g in gradients.values())
-    total: Tensor = first
+    norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients.values()])
+    first, *rest = norms.square().unbind()
+    total = first
     for square in rest:
         total = total + square
     return total.sqrt()
