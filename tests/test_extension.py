@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -16,6 +16,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from analysis.__main__ import main as analysis
 from analysis.figures import style
 from sweeps.engine.estimate import estimate
 from tests.tolerances import TOLERANCES, distance
@@ -153,46 +154,6 @@ class TestPage:
         )
         assert list(train(run))[-1].outcome.status == "solved_all"
 
-    def test_a_sweep_of_both_runs_on_ray_and_its_networks_can_be_asked(self, folder: Path, tmp_path: Path):
-        python = partial(run_python, tmp_path)
-        options = ["--scale", "quick", "--hidden", "6", "--curricula", "multi", "--replicates", "1"]
-        sweep = [folder / "majority_sweep.py", *options, "--storage", "results", "--address", "local"]
-        done = python(*sweep)
-        assert done.returncode == 0, done.stderr
-        assert "majority" in done.stdout
-        results = tmp_path / "results" / "majority"
-        runs, outcomes = pd.read_parquet(results / "runs"), pd.read_parquet(results / "outcomes")
-        assert sorted(zip(runs["task"], runs["architecture"], runs["seed"], strict=True)) == [
-            ("majority", "leaky", 0),
-            ("majority", "vanilla", 0),
-        ]
-        assert runs.set_index("architecture").loc["vanilla", ["tau", "nonlinearity"]].isna().all(axis=None)
-        assert set(outcomes["status"]) == {"epochs"}
-        assert len(pd.read_parquet(results / "epochs")) == 2 * 40
-        assert "all 2 networks have ended already" in " ".join(python(*sweep, "--resume").stderr.split())
-
-        (key, *_) = runs.loc[runs["architecture"] == "vanilla", "network_id"]
-        (checkpoint,) = (results / "checkpoints" / key).glob("epoch-000040*")
-        ask = ["-m", "tsrnn", "evaluate", checkpoint, "--protocol", "in-time", "--json"]
-        refused = python(*ask)
-        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-        assert "unknown kind 'majority'" in refused.stderr
-        asked = python(*ask, "--plugin", folder / "majority.py", folder / "vanilla.py")
-        assert asked.returncode == 0, asked.stderr
-        assert 0.4 < json.loads(asked.stdout)["heads"][0]["accuracy"] <= 1
-
-        plugins = ["--plugin", folder / "majority.py", folder / "vanilla.py"]
-        measure = ["-m", "analysis", "timescales", results, "--steps", "200", "--trials", "2", "--address", "local"]
-        refused = python(*measure, "--json")
-        assert (refused.returncode, refused.stderr.count("error: ")) == (1, 1)
-        assert "unknown kind 'majority'" in refused.stderr
-        measured = python(*measure, "--json", *plugins)
-        assert measured.returncode == 0, measured.stderr
-        assert json.loads(measured.stdout)["failed"] == []
-        solved = pd.read_parquet(results / "solved")
-        assert set(pd.read_parquet(results / "timescales")["network_id"]) == set(solved["network_id"])
-        assert len(solved)
-
 
 class TestCurriculum:
     def test_its_steps_and_its_name(self, folder: Path):
@@ -209,28 +170,103 @@ class TestCurriculum:
         assert sorted(["doubling", "multi", "none-5"], key=order) == ["multi", "none-5", "doubling"]
         assert style.curricula(["doubling", "multi"]).keys() == {"doubling", "multi-head"}
 
-    def test_it_is_trained_stored_tabulated_and_compared(self, folder: Path, tmp_path: Path):
-        python = partial(run_python, tmp_path)
-        plugin = ["--plugin", folder / "doubling.py"]
-        options = ["--scale", "quick", "--hidden", "32", "--tasks", "parity", "--curricula", "multi", "doubling"]
-        command = [ROOT / "sweeps" / "curricula.py", *options, "--replicates", "2", "--address", "local"]
-        refused = python(*command)
+    def test_unknown_without_its_file(self, folder: Path, tmp_path: Path):
+        refused = run_python(tmp_path, ROOT / "sweeps" / "curricula.py", "--curricula", "multi", "doubling")
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
         assert "curricula = 'doubling': allowed are " in refused.stderr
-        done = python(*command, *plugin)
-        assert done.returncode == 0, done.stderr
-        results = tmp_path / "results" / "quick" / "curricula"
-        runs, solved = pd.read_parquet(results / "runs"), pd.read_parquet(results / "solved")
-        assert sorted(runs["curriculum"]) == ["doubling", "doubling", "multi", "multi"]
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep of all three on Ray: the task and the network of its own file, the curriculum of a plugin."""
+
+    command: list[str | Path]
+    output: str
+    results: Path
+    plugins: list[str | Path]
+
+    @property
+    def again(self) -> subprocess.CompletedProcess[str]:
+        return run_python(self.results.parents[1], *self.command, "--resume")
+
+
+@pytest.fixture(scope="class")
+def swept(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    place = tmp_path_factory.mktemp("swept")
+    options = ["--scale", "quick", "--hidden", "16", "--curricula", "multi", "doubling", "--replicates", "2"]
+    # Networks that no longer get further end before the budget does.
+    options += ["--stall", "500"]
+    plugins = [folder / f"{name}.py" for name in ("majority", "vanilla", "doubling")]
+    command = [folder / "majority_sweep.py", *options, "--storage", "results", "--address", "local"]
+    command += ["--plugin", plugins[-1]]
+    done = run_python(place, *command)
+    assert done.returncode == 0, done.stderr
+    return Swept(command, done.stdout, place / "results" / "majority", ["--plugin", *plugins])
+
+
+class TestSweep:
+    """Commands that need no Ray run in this process, which forgets between tests what was imported."""
+
+    def test_its_tables(self, swept: Swept, folder: Path):
+        assert "majority" in swept.output
+        tables = {name: pd.read_parquet(swept.results / name) for name in ("runs", "outcomes", "epochs", "solved")}
+        runs, solved = tables["runs"], tables["solved"]
+        assert sorted(zip(runs["task"], runs["architecture"], runs["curriculum"], runs["seed"], strict=True)) == [
+            ("majority", architecture, curriculum, seed)
+            for architecture in ("leaky", "vanilla")
+            for curriculum in ("doubling", "multi")
+            for seed in (0, 1)
+        ]
+        assert runs[runs["architecture"] == "vanilla"][["tau", "nonlinearity"]].isna().all(axis=None)
+        ends = tables["outcomes"].set_index("network_id")
+        assert set(ends["status"]) <= {"epochs", "stalled"}
+        assert len(ends) == 8
+        epochs = tables["epochs"].groupby("network_id")["epoch"].apply(sorted)
+        assert epochs.to_dict() == {key: list(range(1, last + 1)) for key, last in ends["epochs"].items()}
         own = solved.merge(runs[runs["curriculum"] == "doubling"], on="network_id")
-        assert set(own.groupby("network_id")["n"].apply(tuple)) <= {(2,), (2, 4), (2, 4, 8)}
-        found = load_checkpoint(results / own["checkpoint"].iloc[0], folder)
+        assert len(own)
+        for found in own.groupby("network_id")["n"].apply(list):
+            assert found == [2 ** (step + 1) for step in range(len(found))]
+        for name in ("majority", "vanilla"):
+            import_file(folder / f"{name}.py")
+        found = load_checkpoint(swept.results / own["checkpoint"].iloc[0], folder)
         assert found.config.curriculum.kind == "doubling"
 
-        told = python("-m", "analysis", "max-n", results, "--json", *plugin)
-        assert {row["curriculum"] for row in json.loads(told.stdout)["rows"]} == {"doubling", "multi"}
-        ask = ["-m", "analysis", "interventions", results, "--kinds", "ablation", "--trials", "2", "--address", "local"]
-        compared = python(*ask, "--json", *plugin)
+    def test_resumed_when_all_have_ended(self, swept: Swept):
+        assert "all 8 networks have ended already" in " ".join(swept.again.stderr.split())
+
+    def test_one_of_its_networks_can_be_asked(self, swept: Swept, capsys):
+        runs = pd.read_parquet(swept.results / "runs").query("architecture == 'vanilla' and curriculum == 'multi'")
+        key = runs["network_id"].iloc[0]
+        last = pd.read_parquet(swept.results / "outcomes").set_index("network_id").loc[key, "epochs"]
+        (checkpoint,) = (swept.results / "checkpoints" / key).glob(f"epoch-{last:06}*")
+        ask = ["evaluate", checkpoint, "--protocol", "in-time", "--json"]
+        assert main([*map(str, ask)]) == 1
+        refused = capsys.readouterr().err
+        assert refused.count("\n") == 1
+        assert "unknown kind 'majority'" in refused
+        assert main([*map(str, [*ask, *swept.plugins])]) == 0
+        assert 0.4 < json.loads(capsys.readouterr().out)["heads"][0]["accuracy"] <= 1
+
+    def test_its_networks_are_measured(self, swept: Swept, capsys):
+        measure = ["timescales", swept.results, "--steps", "200", "--trials", "2", "--address", "local", "--json"]
+        assert analysis([*map(str, measure)]) == 1
+        refused = capsys.readouterr().err
+        assert refused.count("error: ") == 1
+        assert "unknown kind" in refused
+        measured = run_python(swept.results, "-m", "analysis", *measure, *swept.plugins)
+        assert measured.returncode == 0, measured.stderr
+        assert json.loads(measured.stdout)["failed"] == []
+        solved = pd.read_parquet(swept.results / "solved")
+        assert set(pd.read_parquet(swept.results / "timescales")["network_id"]) == set(solved["network_id"])
+        assert len(solved)
+
+    def test_its_curricula_are_tabulated_and_compared(self, swept: Swept, capsys):
+        assert analysis([*map(str, ["max-n", swept.results, "--json", *swept.plugins])]) == 0
+        rows = json.loads(capsys.readouterr().out)["rows"]
+        assert {row["curriculum"] for row in rows} == {"doubling", "multi"}
+        ask = ["interventions", swept.results, "--kinds", "ablation", "--trials", "2", "--address", "local", "--json"]
+        compared = run_python(swept.results, "-m", "analysis", *ask, *swept.plugins)
         assert compared.returncode == 0, compared.stderr
         ablation = json.loads(compared.stdout)["kinds"]["ablation"]
         assert {row["curriculum"] for row in ablation["summary"]} == {"doubling", "multi"}
