@@ -15,6 +15,7 @@ from analysis.claims.verdicts import MEANINGS, decided
 from analysis.data.cell import COLUMNS, TRAINING
 from analysis.quantities.reach import ENDINGS
 from tsrnn import command_line
+from tsrnn.command_line import counted
 
 _ALWAYS_SHOWN: Final = ("task", "curriculum", "tau")
 
@@ -75,8 +76,8 @@ def notes(frame: pd.DataFrame) -> list[str]:
     words = [f"{counts[column]} {state.label}" for state, column in ENDINGS.items() if counts[column]]
     if finished < n:
         words.append(f"{n - finished} not finished")
-    found = [f"{finished} of {n} networks finished"] if finished < n else []
-    found.append(f"{n} networks: {', '.join(words) or 'none'}")
+    found = [f"{finished} of {counted(n, 'network')} finished"] if finished < n else []
+    found.append(f"{counted(n, 'network')}: {', '.join(words) or 'none'}")
     if counts["out_of_epochs"] or counts["out_of_time"]:
         found.append("Out of epochs or time: the largest N is what the budget allowed, not the most they can solve.")
     if counts["failed"]:
@@ -192,7 +193,7 @@ def print_claims(claims: pd.DataFrame, counts: Mapping[str, int], console: Conso
         for line in claim_lines(row):
             console.print(Text(f"  {line}"), soft_wrap=True)
     number = claims["id"].nunique()
-    console.print(f"\n{number} claims: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    console.print(f"\n{counted(number, 'claim')}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     for line in MEANINGS:
         console.print(line, soft_wrap=True)
 
@@ -206,7 +207,7 @@ def claim_lines(row: Mapping[Hashable, Any]) -> list[str]:
     lines = [f"paper: {row['paper']}"]
     if row["ours"]:
         at = f" at {row['at']}" if row["at"] else ""
-        lines.append(f"ours: {row['ours']}{at}; {row['n']} networks; {row['part']}")
+        lines.append(f"ours: {row['ours']}{at}; {counted(row['n'], 'network')}; {row['part']}")
     if row["p"] == row["p"]:
         after = ": the verdict does not survive it" if decided(row["verdict"]) and not row["survives"] else ""
         lines.append(f"p = {row['p']:.2g}; corrected for the claims judged (Holm): {row['p_holm']:.2g}{after}")

@@ -5,16 +5,19 @@
 The order shows results early. It takes the options that all sweeps share (see `sweeps/fixed_tau.py --help`) and hands
 them on; what has ended already is not trained again, so that the same command continues after any stop, and a network
 that several sweeps ask for is trained by the first of them. A dry run ends with what all of them cost. Ctrl-C and
-SIGTERM stop the sweep that is running, and no other is begun. Exit status: 0 all is done, 1 something failed or is
+SIGTERM stop the sweep that is running, and no other is begun. What takes an hour or more asks once on a terminal, not
+with --yes. Exit status: 0 all is done, 1 something failed or is
 unfinished (the other sweeps run all the same), 2 an option is not allowed, 128 + its number after a signal.
 """
 
 import importlib
+import io
 import json
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import FrameType
 
@@ -75,10 +78,15 @@ def main(arguments: list[str]) -> int:
         return 0
     if "--dry-run" in arguments:
         return _dry_run(arguments)
+    if "--yes" not in arguments and sys.stdin.isatty():
+        # Once for all: a sweep runs in a process group of its own, which cannot ask the terminal.
+        _ask(arguments)
     runner = _Runner()
 
+    yes = [] if "--yes" in arguments else ["--yes"]
+
     def run(name: str) -> int:
-        status = runner.run([sys.executable, str(Path(__file__).with_name(f"{name}.py")), *arguments])
+        status = runner.run([sys.executable, str(Path(__file__).with_name(f"{name}.py")), *arguments, *yes])
         return 128 + runner.stopped if runner.stopped else status
 
     return _each(run)
@@ -96,10 +104,30 @@ def _each(run: Callable[[str], int]) -> int:
     return worst
 
 
+def _ask(arguments: list[str]) -> None:
+    """Show what all sweeps cost, if none has begun, and ask whether to begin where that is hours."""
+    from sweeps.engine.before import ask
+    from sweeps.engine.dry_run import Cost, duration
+    from sweeps.engine.options import Execution
+    from sweeps.engine.runner import run
+    from tsrnn import command_line
+
+    costs: list[Cost] = []
+    words = [*arguments, "--dry-run", "--json"]
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        statuses = [run(importlib.import_module(f"sweeps.{name}").SWEEP, words, costs) for name in SWEEPS]
+    if any(statuses):  # the first sweep will say what is wrong
+        return
+    seconds = sum(cost.seconds for cost in costs)
+    said = f"All {len(costs)} sweeps: at most about {duration(seconds)} on this machine, if nothing is done yet"
+    ask(said, seconds, Execution(), command_line.console(stderr=True))
+
+
 def _dry_run(arguments: list[str]) -> int:
     """Say what every sweep would do, in this one process, and what all of them cost."""
     from sweeps.engine.dry_run import Cost, duration
     from sweeps.engine.runner import run
+    from tsrnn.command_line import counted
 
     costs: list[Cost] = []
     status = _each(lambda name: run(importlib.import_module(f"sweeps.{name}").SWEEP, arguments, costs))
@@ -112,11 +140,17 @@ def _dry_run(arguments: list[str]) -> int:
         print(json.dumps({"sweep": "all", "networks": networks, "operations": operations, "seconds": seconds}))
     else:
         print(
-            f"All {len(costs)} sweeps, one after the other: {networks} networks, about {operations:.1e} operations; "
-            f"about {duration(seconds)} on this machine."
+            f"All {len(costs)} sweeps, one after the other: {counted(networks, 'network')}, "
+            f"about {operations:.1e} operations; about {duration(seconds)} on this machine."
         )
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from tsrnn.command_line import fail
+    from tsrnn.errors import Failure
+
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Failure as error:
+        sys.exit(fail(str(error), error.status))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from sweeps.engine.before import say_cost
 from sweeps.engine.dry_run import dry_run
 from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.folder import Record, SweepFolder, read_record
@@ -26,7 +27,7 @@ from sweeps.engine.launch import train
 from sweeps.engine.options import Execution, Flag
 from sweeps.engine.plan import Plan
 from tsrnn import command_line
-from tsrnn.command_line import Place, Plugins, Whole, import_plugins, run_resumable
+from tsrnn.command_line import Place, Plugins, Whole, counted, import_plugins, run_resumable
 from tsrnn.config import EndRules, NoCurriculum, RunConfig
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import RETRAINING, SOLVED
@@ -131,6 +132,18 @@ def main(results: Place, /, settings: Settings = Settings()) -> int:
         dry_run(plan(), as_json=settings.json)
         return 0
     if folder.unfinished(networks):
+        start_n = ", ".join(str(n) for n in sorted(set(choice.checkpoints["n"])))
+        waiting = folder.unfinished(networks)
+        console.print(
+            f"retraining: from N = {start_n}, {settings.higher} higher N' each: "
+            f"{len(waiting)} of {counted(len(networks), 'network')} to train; writes {folder.path} and "
+            f"{results / RETRAINING.name}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        for note in choice.notes:
+            console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        say_cost("retraining", waiting, plan().record.scale, settings, console)
         with folder:
             train(plan, folder, settings, console, prepare=lambda: _begin(folder, starts.values()))
     unfinished = folder.unfinished(networks)

@@ -46,6 +46,11 @@ Whole = Parameter(converter=_whole, n_tokens=1)
 """The rule that a number is whole: cyclopts would round 2.7 to 3."""
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words: "1 network", "2 networks"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def at_least(least: int) -> Parameter:
     """Return the rule that a number is whole and not below `least`."""
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from analysis.data.frames import ResultsError
+from tsrnn.command_line import counted
 from tsrnn.config import RunConfig, explain
 from tsrnn.io import checkpoint
 from tsrnn.io.checkpoint import Checkpoint, CheckpointError, DamagedCheckpointError
@@ -151,9 +152,9 @@ def verify(folder: Location, *, repair: bool = False) -> Verification:
 
 def lines(found: Verification, *, repaired: bool) -> list[str]:
     """Say what was found, in lines for a person."""
-    count = len(found.problems)
-    said = "nothing wrong" if not count else "1 problem" if count == 1 else f"{count} problems"
-    head = f"{found.networks} networks, {found.files} files of rows, {found.checkpoints} checkpoints: {said}"
+    said = counted(len(found.problems), "problem") if found.problems else "nothing wrong"
+    head = f"{counted(found.networks, 'network')}, {counted(found.files, 'file')} of rows, "
+    head += f"{counted(found.checkpoints, 'checkpoint')}: {said}"
     told = [f"{found.folder}: {head}"]
     if found.running:
         told.append(f"  {found.running} is writing it: whether its files agree was not checked")

@@ -11,6 +11,7 @@ from sweeps.engine.grid import title
 from sweeps.engine.plan import Plan, groups_of
 from sweeps.engine.scales import SCALES
 from tsrnn import command_line
+from tsrnn.command_line import counted
 from tsrnn.config import RunConfig
 
 
@@ -54,7 +55,9 @@ def dry_run(plan: Plan, *, as_json: bool, before: Sequence[Cost] = ()) -> Cost:
         return cost
     console = command_line.console()
     if not groups:
-        console.print(f"{record.sweep}: its {shared} networks are taken over from the sweeps before.", highlight=False)
+        console.print(
+            f"{record.sweep}: {counted(shared, 'network')} taken over from the sweeps before.", highlight=False
+        )
         return cost
     table = Table(title=f"{record.sweep}, scale {record.scale}, preset {record.preset}: nothing is run")
     for name in ("trial", "networks", "seeds", "hidden", "epochs", "operations"):
@@ -72,11 +75,11 @@ def dry_run(plan: Plan, *, as_json: bool, before: Sequence[Cost] = ()) -> Cost:
             f"{total:.1e}",
         )
     console.print(table)
-    taken = f" {shared} more are taken over from the sweeps before." if shared else ""
+    taken = f" {shared} more taken over from the sweeps before." if shared else ""
     console.print(
-        f"{cost.networks} networks in {len(groups)} trials, about {cost.operations:.1e} operations; about "
-        f"{duration(cost.seconds)} on {workers} cores of this machine with nothing else to do, if every network uses "
-        f"its whole budget around N = {typical_n}.{taken}",
+        f"{counted(cost.networks, 'network')} in {counted(len(groups), 'trial')}, "
+        f"about {cost.operations:.1e} operations; about {duration(cost.seconds)} on {counted(workers, 'core')} of this "
+        f"machine with nothing else to do, if every network uses its whole budget around N = {typical_n}.{taken}",
         highlight=False,
         soft_wrap=True,
     )

@@ -10,6 +10,7 @@ from sweeps.engine.options import Execution
 from sweeps.engine.plan import Plan, groups_of
 from sweeps.engine.reuse import finished_elsewhere, take_over
 from sweeps.engine.same_code import code_of, require_same_code
+from tsrnn.command_line import counted
 from tsrnn.config import Library, RunConfig
 
 
@@ -64,11 +65,13 @@ def train(
     folder.write(plan.record, code)
     if taken := _take_over(folder, folder.unfinished(plan.networks)):
         console.print(
-            f"{folder.sweep}: {len(taken)} networks are taken over from other sweeps of {folder.path.parent}",
+            f"{folder.sweep}: {counted(len(taken), 'network')} taken over from other sweeps of {folder.path.parent}",
             soft_wrap=True,
         )
     waiting, total = folder.unfinished(plan.networks), len(plan.networks)
-    console.print(f"{folder.sweep}: {len(waiting)} of {total} networks to train, in {folder.path}", soft_wrap=True)
+    console.print(
+        f"{folder.sweep}: {len(waiting)} of {counted(total, 'network')} to train, in {folder.path}", soft_wrap=True
+    )
     prepare()
     failed = {}
     if waiting:

@@ -68,6 +68,9 @@ class Execution:
     """Let networks that other code of tsrnn, or of a plugin, has begun go on with this code. Their numbers are then
     those of neither. Without it that is an error; new and finished networks are never one."""
 
+    yes: Flag = False
+    """Begin without asking. Otherwise what takes an hour or more asks once, where standard input is a terminal."""
+
     def __post_init__(self) -> None:
         cpus, gpus, niceness = self.cpus_per_trial, self.gpus_per_trial, self.niceness
         if not cpus >= _SMALLEST_SHARE:
@@ -91,7 +94,8 @@ class Options(Execution):
     """What a user may choose; None means the scale's (or, with --resume, the recorded) value."""
 
     scale: ScaleName | None = None
-    """How large and how long: quick (minutes on 2 cores), laptop (hours), paper (days). [default: paper]"""
+    """How large and how long: quick (minutes on 2 cores), laptop (hours), paper (days). [default: paper on a Ray
+    cluster that the sweep joins, quick on this machine alone]"""
 
     preset: PresetName | None = None
     """How networks are trained. paper: as it says, SGD with the scale's batches. authors: as their code does where it

@@ -74,7 +74,7 @@ def storage_of(options: Options, sweep: str) -> str:
             raise UsageError(f"resume: {' and '.join(found)} hold the sweep {sweep}; give --storage one of them")
         if found:
             return found[0]
-    return f"{RESULTS}/{options.scale or 'paper'}"
+    return f"{RESULTS}/{options.scale or 'quick'}"
 
 
 def plan_of(sweep: Sweep, options: Options, folder: SweepFolder) -> Plan:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.engine.grid import title
+from tsrnn.command_line import counted
 from tsrnn.config import RunConfig
 from tsrnn.distributed.ray_internals import forgive_failures
 
@@ -151,7 +152,10 @@ class Progress(tune.Callback):
         trained, total = self._epochs - self._before, self._total - self._before
         elapsed, share = time.monotonic() - self._began, trained / total
         left = f", about {_clock(elapsed * (1 - share) / share)} left" if share > 0.02 else ""
-        done, running = f"{self._done_networks} of {self._networks} networks done", f"{self._running_networks} running"
+        done, running = (
+            f"{self._done_networks} of {counted(self._networks, 'network')} done",
+            f"{self._running_networks} running",
+        )
         return f"{done}, {running}, {_clock(elapsed)} passed{left}"
 
     def __rich__(self) -> Group:

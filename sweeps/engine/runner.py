@@ -4,14 +4,17 @@ Ray, torch and pandas take seconds to import: they are when they are needed, not
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from cyclopts import App
 from rich.console import Console
 
 import tsrnn
+from sweeps.engine.before import say_cost, with_scale
 from sweeps.engine.dry_run import Cost, dry_run
 from sweeps.engine.folder import SweepFolder
 from sweeps.engine.launch import train
@@ -19,7 +22,8 @@ from sweeps.engine.options import Axes, Options
 from sweeps.engine.plan import Plan, Sweep, plan_of, storage_of
 from sweeps.engine.readings import readings
 from tsrnn import command_line
-from tsrnn.command_line import import_plugins, run_resumable
+from tsrnn.command_line import counted, import_plugins, run_resumable
+from tsrnn.io.files import Location
 from tsrnn.untrusted import printable
 
 __all__ = ["Axes", "Sweep", "main", "run"]
@@ -58,6 +62,7 @@ def run(sweep: Sweep, arguments: Sequence[str], costs: list[Cost] | None = None)
 
 def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) -> int:
     import_plugins(options.plugin)
+    options = with_scale(options, sweep.name, console)
     folder = SweepFolder(storage_of(options, sweep.name), sweep.name)
     plan = plan_of(sweep, options, folder)
     if plan.note:
@@ -65,7 +70,8 @@ def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) ->
     if options.dry_run:
         costs.append(dry_run(plan, as_json=options.json, before=costs))
         return 0
-    if folder.unfinished(plan.networks):
+    if waiting := folder.unfinished(plan.networks):
+        say_cost(sweep.name, waiting, plan.record.scale, options, console)
         with folder:
             plan, _ = train(
                 lambda: plan_of(sweep, options, folder),
@@ -77,7 +83,8 @@ def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) ->
             )
     else:
         total = len(plan.networks)
-        console.print(f"{sweep.name}: all {total} networks have ended already, in {folder.path}", soft_wrap=True)
+        already = "its network has" if total == 1 else f"all {total} networks have"
+        console.print(f"{sweep.name}: {already} ended already, in {folder.path}", soft_wrap=True)
     return _conclude(sweep, folder, plan, options, console)
 
 
@@ -96,8 +103,21 @@ def _conclude(sweep: Sweep, folder: SweepFolder, plan: Plan, options: Options, c
     unfinished = folder.unfinished(plan.networks)
     if unfinished:
         console.print(
-            f"{len(unfinished)} of {len(plan.networks)} networks are unfinished; the same command, or "
-            f"--resume with the same --storage, continues them",
+            f"unfinished: {len(unfinished)} of {counted(len(plan.networks), 'network')}; the same command, or "
+            f"--resume with the same --storage, continues",
             soft_wrap=True,
         )
+    for line in next_steps(folder.path):
+        console.print(line, highlight=False, soft_wrap=True)
     return 1 if unfinished else 0
+
+
+def next_steps(folder: Location) -> list[str]:
+    """Return where a sweep's results are, the command that reports them, and a query, a line each."""
+    place = str(folder)
+    if folder.is_file_system and Path(place).is_relative_to(Path.cwd()):
+        place = str(Path(place).relative_to(Path.cwd()))
+    lines = [f"results: {place}", f"report:  {shlex.join(['python', '-m', 'analysis', 'report', place])}"]
+    if folder.is_file_system:
+        lines.append(f"query:   pandas.read_parquet({json.dumps(f'{place}/solved')})")
+    return lines

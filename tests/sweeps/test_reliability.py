@@ -325,7 +325,7 @@ def test_a_crash_is_retried_a_divergence_is_not_and_the_others_go_on(tmp_path):
     for key in outcomes.index[outcomes["status"] == "diverged"]:
         assert outcomes.loc[key, "reason"] == "the loss became nan in epoch 1"
         assert not (tmp_path / "faults" / "checkpoints" / key).exists()
-    assert "2 of 6 networks are unfinished" in " ".join(result.stderr.split())
+    assert "unfinished: 2 of 6 networks" in " ".join(result.stderr.split())
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ class TestTrainedOnce:
         monkeypatch.setattr(_cluster, "connect", None)  # Ray is not even started
         assert run(SWEEP_OF_CURRICULA, [*self.CURRICULA, "--storage", str(storage)]) == 0
         said = " ".join(capsys.readouterr().err.split())
-        assert "curricula: 2 networks are taken over from other sweeps" in said
+        assert "curricula: 2 networks taken over from other sweeps" in said
         assert "0 of 2 networks to train" in said
         ours, theirs = tables(storage / "curricula"), tables(storage / "fixed_tau")
         keys = set(ours["runs"]["network_id"])

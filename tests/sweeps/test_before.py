@@ -1,0 +1,125 @@
+"""What a sweep says and asks before it begins."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from sweeps.engine.before import ask, say_cost, with_scale
+from sweeps.engine.errors import SweepError
+from sweeps.engine.folder import SweepFolder
+from sweeps.engine.options import Execution, Options
+from sweeps.engine.plan import plan_of, storage_of
+from sweeps.engine.runner import next_steps
+from sweeps.fixed_tau import SWEEP
+from tsrnn.command_line import counted
+
+NOBODY_THERE = Execution(address="local")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def said(console: Console) -> str:
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(("cluster", "scale", "other"), [(None, "quick", "paper"), ("auto", "paper", "quick")])
+def test_the_scale_is_that_of_the_place(monkeypatch, console, cluster, scale, other):
+    monkeypatch.setattr("tsrnn.distributed.discovery.find", lambda address: cluster)
+    chosen = with_scale(Options(), "fixed_tau", console)
+    assert chosen.scale == scale
+    assert storage_of(chosen, "fixed_tau") == f"results/{scale}"
+    assert said(console).startswith(f"fixed_tau: scale {scale}, since ")
+    assert f"--scale {other}" in said(console)
+    assert len(said(console).splitlines()) == 1
+
+
+def test_a_named_or_recorded_scale_stays(monkeypatch, console):
+    monkeypatch.setattr("tsrnn.distributed.discovery.find", lambda address: pytest.fail("asked for a cluster"))
+    assert with_scale(Options(scale="laptop"), "fixed_tau", console).scale == "laptop"
+    assert with_scale(Options(resume=True), "fixed_tau", console).scale is None
+    assert said(console) == ""
+
+
+def test_scales_have_folders_of_their_own(tmp_path, monkeypatch):
+    """After the quick sweep, the laptop scale is not refused."""
+    monkeypatch.chdir(tmp_path)
+    for scale in ("quick", "laptop"):
+        options = Options(scale=scale)
+        folder = SweepFolder(storage_of(options, SWEEP.name), SWEEP.name)
+        folder.write(plan_of(SWEEP, options, folder).record)
+    assert sorted(path.parent.parent.name for path in tmp_path.glob("results/*/fixed_tau/sweep.json")) == [
+        "laptop",
+        "quick",
+    ]
+
+
+def test_a_wrong_address_is_one_line(console):
+    with pytest.raises(SweepError, match=r"address = 'nowhere': allowed are auto, local and HOST:PORT"):
+        with_scale(Options(address="nowhere"), "fixed_tau", console)
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds", "yes", "begins", "asks"),
+    [
+        ("y\n", 7200, False, True, True),
+        ("n\n", 7200, False, False, True),
+        ("", 7200, False, False, True),
+        ("n\n", 7200, True, True, False),
+        ("n\n", 600, False, True, False),
+    ],
+)
+def test_asking(monkeypatch, console, answer, seconds, yes, begins, asks):
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    execution = replace(NOBODY_THERE, yes=yes)
+    if begins:
+        ask("cost", seconds, execution, console)
+    else:
+        with pytest.raises(SweepError, match="not begun"):
+            ask("cost", seconds, execution, console)
+    assert ("Begin?" in said(console)) == asks
+
+
+def test_without_a_terminal_it_begins(monkeypatch, console):
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    ask("cost", 7200, NOBODY_THERE, console)
+    assert said(console) == "cost\n"
+
+
+def test_the_cost_of_the_paper_scale_is_said(monkeypatch, console, tmp_path):
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    options = Options(scale="paper", taus=["1"], tasks=["parity"], curricula=["single"], replicates=1)
+    plan = plan_of(SWEEP, options, SweepFolder(str(tmp_path), SWEEP.name))
+    with pytest.raises(SweepError, match="not begun"):
+        say_cost("fixed_tau", plan.networks, "paper", NOBODY_THERE, console)
+    assert "fixed_tau: at most about " in said(console)
+    assert "on 1 core of this machine" in said(console)
+
+
+def test_what_takes_seconds_says_nothing(console, tmp_path):
+    options = Options(scale="quick", hidden=8, taus=["1"], tasks=["parity"], curricula=["single"], replicates=1)
+    plan = plan_of(SWEEP, options, SweepFolder(str(tmp_path), SWEEP.name))
+    say_cost("fixed_tau", plan.networks, "quick", NOBODY_THERE, console)
+    assert said(console) == ""
+
+
+def test_next_steps(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert next_steps(SweepFolder("results/quick", "fixed_tau").path) == [
+        "results: results/quick/fixed_tau",
+        "report:  python -m analysis report results/quick/fixed_tau",
+        'query:   pandas.read_parquet("results/quick/fixed_tau/solved")',
+    ]
+
+
+def test_plurals():
+    assert [counted(n, "network") for n in (0, 1, 2)] == ["0 networks", "1 network", "2 networks"]
