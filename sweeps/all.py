@@ -1,6 +1,6 @@
 """The whole study: every sweep of this folder, one after the other.
 
-    python sweeps/all.py [--scale quick|laptop|paper] [--dry-run] [--replicates 4] [--storage FOLDER] ...
+    python sweeps/all.py [--scale quick|overnight|laptop|paper] [--dry-run] [--replicates 4] [--storage FOLDER] ...
 
 The order shows results early. It takes the options that all sweeps share (see `sweeps/fixed_tau.py --help`) and hands
 them on; what has ended already is not trained again, so that the same command continues after any stop, and a network
@@ -34,6 +34,8 @@ SWEEPS = (
     "input_duration",
     "time_discretisation",
 )
+FURTHER = {"fixed_tau": ("--tasks", "parity", "--self-interactions", "outside")}
+"""Options of a second invocation, right after the first of the sweep: here figure S11, which is about parity alone."""
 
 
 class _Runner:
@@ -85,19 +87,21 @@ def main(arguments: list[str]) -> int:
 
     yes = [] if "--yes" in arguments else ["--yes"]
 
-    def run(name: str) -> int:
-        status = runner.run([sys.executable, str(Path(__file__).with_name(f"{name}.py")), *arguments, *yes])
+    def run(name: str, further: Sequence[str]) -> int:
+        script = str(Path(__file__).with_name(f"{name}.py"))
+        status = runner.run([sys.executable, script, *arguments, *further, *yes])
         return 128 + runner.stopped if runner.stopped else status
 
     return _each(run)
 
 
-def _each(run: Callable[[str], int]) -> int:
+def _each(run: Callable[[str, Sequence[str]], int]) -> int:
     """Run one sweep after the other, and return 1 if any did; a status that is neither 0 nor 1 ends it."""
     worst = 0
-    for name in SWEEPS:
-        print(f"== {name}", file=sys.stderr, flush=True)
-        status = run(name)
+    invocations = [(name, further) for name in SWEEPS for further in ((), FURTHER.get(name)) if further is not None]
+    for name, further in invocations:
+        print("==", name, *further, file=sys.stderr, flush=True)
+        status = run(name, further)
         if status not in (0, 1):
             return status
         worst = max(worst, status)
@@ -130,7 +134,9 @@ def _dry_run(arguments: list[str]) -> int:
     from tsrnn.command_line import counted
 
     costs: list[Cost] = []
-    status = _each(lambda name: run(importlib.import_module(f"sweeps.{name}").SWEEP, arguments, costs))
+    status = _each(
+        lambda name, further: run(importlib.import_module(f"sweeps.{name}").SWEEP, [*arguments, *further], costs)
+    )
     if status not in (0, 1):
         return status
     networks, operations, seconds = (
@@ -140,7 +146,7 @@ def _dry_run(arguments: list[str]) -> int:
         print(json.dumps({"sweep": "all", "networks": networks, "operations": operations, "seconds": seconds}))
     else:
         print(
-            f"All {len(costs)} sweeps, one after the other: {counted(networks, 'network')}, "
+            f"All {len(SWEEPS)} sweeps, one after the other: {counted(networks, 'network')}, "
             f"about {operations:.1e} operations; about {duration(seconds)} on this machine."
         )
     return status

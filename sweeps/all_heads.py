@@ -17,6 +17,7 @@ from tsrnn.config import RunConfig
 
 _CURRICULA: dict[ScaleName, tuple[str, ...]] = {
     "quick": ("all-5", "all-10"),
+    "overnight": ("all-10", "all-20"),
     "laptop": ("all-10", "all-20"),
     "paper": ("all-20", "all-40"),
 }

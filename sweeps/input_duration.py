@@ -31,7 +31,16 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
         yield with_time(with_task(with_curriculum(config, curriculum), task), Time(k=(k,)))
 
 
-SWEEP = Sweep(name="input_duration", doc=__doc__, axes=AXES, grid=grid, figures=("S6",))
+SWEEP = Sweep(
+    name="input_duration",
+    doc=__doc__,
+    axes=AXES,
+    grid=grid,
+    figures=("S6",),
+    # Sequences are k times as long: at the scale overnight a third of the others' steps, and half of their networks.
+    budget=lambda _config, scale: 75 if scale == "overnight" else None,
+    replicates={"overnight": 4},
+)
 
 if __name__ == "__main__":
     main(SWEEP)

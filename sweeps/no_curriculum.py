@@ -21,6 +21,7 @@ _EPOCHS = 50
 
 _NS: dict[ScaleName, tuple[int, ...]] = {
     "quick": (2, 5, 10, 20),
+    "overnight": (2, 5, 10, 15, 25),
     "laptop": (2, 5, 10, 15, 20, 25),
     "paper": (2, 5, 10, 15, 20, 25, 30, 40, 50),
 }
@@ -38,7 +39,16 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
         yield with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
 
 
-SWEEP = Sweep(name="no_curriculum", doc=__doc__, axes=axes_at, grid=grid, figures=("3a", "S13", "S3"))
+SWEEP = Sweep(
+    name="no_curriculum",
+    doc=__doc__,
+    axes=axes_at,
+    grid=grid,
+    figures=("3a", "S13", "S3"),
+    # As many sequences as the paper's 50 epochs.
+    budget=lambda _config, scale: 400 if scale == "overnight" else None,
+    replicates={"overnight": 5},
+)
 
 if __name__ == "__main__":
     main(SWEEP)

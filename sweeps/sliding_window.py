@@ -17,13 +17,20 @@ from sweeps.engine.runner import Sweep, main
 from sweeps.engine.scales import ScaleName
 from tsrnn.config import RunConfig
 
-_WIDTHS: dict[ScaleName, tuple[int, ...]] = {"quick": (3, 5), "laptop": (3, 5, 10), "paper": (3, 5, 10, 20)}
+_WIDTHS: dict[ScaleName, tuple[int, ...]] = {
+    "quick": (3, 5),
+    "overnight": (3, 5, 10),
+    "laptop": (3, 5, 10),
+    "paper": (3, 5, 10, 20),
+}
 
 
 def axes_at(scale: ScaleName) -> Axes:
     """Return the tasks and curricula at a scale."""
     windows = (f"sliding-{width}-full" for width in _WIDTHS[scale])
-    return Axes(tasks=("parity", "dms"), curricula=("single", *windows, "multi"))
+    return Axes(
+        tasks=("parity",) if scale == "overnight" else ("parity", "dms"), curricula=("single", *windows, "multi")
+    )
 
 
 def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:

@@ -32,7 +32,16 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
         yield with_time(config, Time(k=k, dt="1/k" if k != (1,) else "1"))
 
 
-SWEEP = Sweep(name="time_discretisation", doc=__doc__, axes=AXES, grid=grid, figures=("S5",))
+SWEEP = Sweep(
+    name="time_discretisation",
+    doc=__doc__,
+    axes=AXES,
+    grid=grid,
+    figures=("S5",),
+    # Sequences are up to 10 times as long; those of k = 1 are other sweeps' networks.
+    budget=lambda config, scale: 75 if scale == "overnight" and config.time != Time() else None,
+    replicates={"overnight": 4},
+)
 
 if __name__ == "__main__":
     main(SWEEP)

@@ -94,13 +94,14 @@ class Options(Execution):
     """What a user may choose; None means the scale's (or, with --resume, the recorded) value."""
 
     scale: ScaleName | None = None
-    """How large and how long: quick (minutes on 2 cores), laptop (hours), paper (days). [default: paper on a Ray
-    cluster that the sweep joins, quick on this machine alone]"""
+    """How large and how long: quick (minutes on 2 cores), overnight (all sweeps in a night), laptop (in days), paper
+    (weeks). [default: paper on a Ray cluster that the sweep joins, quick on this machine alone]"""
 
     preset: PresetName | None = None
     """How networks are trained. paper: as it says, SGD with the scale's batches. authors: as their code does where it
     differs (sequences to 4 N + 1, slope 0.01, tau clamped in the forward pass). tuned: Muon at rates that fall with N,
-    batches of 32, a test every 20 steps; what counts as solved is the same. [default: paper]"""
+    batches of 32, a test every 20 steps; what counts as solved is the same. momentum: as paper, with SGD at a rate of
+    0.02 and a momentum of 0.9. [default: paper]"""
 
     tasks: Annotated[list[str] | None, Many, Parameter(help=_listed("Tasks to train", TASKS))] = None
 
@@ -117,13 +118,13 @@ class Options(Execution):
     """Leak inside the nonlinearity (equation 1), outside (equation 5), or both. [default: the sweep's]"""
 
     replicates: Annotated[int | None, Whole] = None
-    """Networks per combination, each with its own seed. [default: 4; laptop 8]"""
+    """Networks per combination, each with its own seed. [default: 4; overnight and laptop 8, for some sweeps fewer]"""
 
     seed: Annotated[int | None, Whole] = None
     """Seed of the first replicate; the others count up from it. [default: 0]"""
 
     hidden: Annotated[int | None, Whole] = None
-    """Neurons of a network. [default: 500; laptop 128, quick 64]"""
+    """Neurons of a network. [default: 500; overnight and laptop 128, quick 64]"""
 
     precision: Literal["float32", "bfloat16"] | None = None
     """Dtype of the recurrence's products: bfloat16 is faster where the processor has it. [default: float32]"""

@@ -1,8 +1,8 @@
 """What an invocation of a sweep is to do: which networks, and what its folder will say of them."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -30,6 +30,8 @@ class Sweep:
         axes: the options that its grid varies over, with their values; a function where they depend on the scale.
         grid: yields one configuration a combination, from what all share and the values of the axes.
         figures: the paper's figures it is about: their claims are judged when it ends.
+        budget: the epochs of a network at a scale: None where they are the scale's, 0 where it is not trained there.
+        replicates: networks per combination at a scale, where they are not the scale's.
     """
 
     name: str
@@ -37,10 +39,19 @@ class Sweep:
     axes: Axes | Callable[[ScaleName], Axes]
     grid: Grid
     figures: tuple[str, ...] = ()
+    budget: Callable[[RunConfig, ScaleName], int | None] = lambda _config, _scale: None
+    replicates: Mapping[ScaleName, int] = field(default_factory=dict)
 
     def axes_at(self, scale: ScaleName) -> Axes:
         """Return the axes at a scale."""
         return self.axes if isinstance(self.axes, Axes) else self.axes(scale)
+
+    def cells(self, base: RunConfig, axes: Axes, scale: ScaleName) -> Iterable[RunConfig]:
+        """Yield one configuration a combination, with this sweep's budget at the scale."""
+        for config in self.grid(base, axes):
+            epochs = self.budget(config, scale)
+            if epochs != 0:
+                yield config if epochs is None else with_end(config, max_epochs=epochs)
 
 
 @dataclass(frozen=True)
@@ -110,8 +121,9 @@ def plan_of(sweep: Sweep, options: Options, folder: SweepFolder) -> Plan:
         chosen = options.over(_recorded_axes(axes, networks), sweep.name)
         seeds = [network.seed for network in networks]
         first = options.seed if options.seed is not None else min(seeds, default=0)
-        count = options.replicates if options.replicates is not None else len(set(seeds)) or SCALES[scale].replicates
-        networks = (*networks, *_expand(sweep, chosen, dataclasses.replace(base, seed=first), count))
+        count = options.replicates if options.replicates is not None else len(set(seeds))
+        count = count or sweep.replicates.get(scale, SCALES[scale].replicates)
+        networks = (*networks, *_expand(sweep.cells(dataclasses.replace(base, seed=first), chosen, scale), count))
     networks = tuple(dict.fromkeys(networks))
     if not networks:
         raise UsageError("grid: empty, there is nothing to train; give every option of it at least one value")
@@ -147,12 +159,12 @@ def _recorded_axes(axes: Axes, networks: Sequence[RunConfig]) -> Axes:
     return dataclasses.replace(axes, **found)
 
 
-def _expand(sweep: Sweep, axes: Axes, seeded: RunConfig, replicates: int) -> list[RunConfig]:
+def _expand(cells: Iterable[RunConfig], replicates: int) -> list[RunConfig]:
     """Return every network of the grid: each combination with each seed."""
     if replicates < 1:
         raise UsageError(f"replicates = {replicates}: allowed are numbers from 1 on")
     try:
-        return [network for cell in sweep.grid(seeded, axes) for network in cell.replicates(replicates)]
+        return [network for cell in cells for network in cell.replicates(replicates)]
     except ValidationError:
         raise
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The three scales of every sweep: how large the networks are and how long they may train.
+"""The scales of every sweep: how large the networks are and how long they may train.
 
 A scale fixes the same budget for every cell of a grid; no seed is chosen.
 """
@@ -10,7 +10,7 @@ from sweeps.engine.grid import with_end, with_training
 from tsrnn.config import Confirmation, EndRules, Leaky, Precision, RunConfig, Training
 from tsrnn.config.presets import PresetName, with_preset
 
-ScaleName = Literal["quick", "laptop", "paper"]
+ScaleName = Literal["quick", "overnight", "laptop", "paper"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,13 @@ SCALES: dict[ScaleName, Scale] = {
         end=EndRules(max_epochs=40),
         replicates=4,
         typical_n=6,
+    ),
+    "overnight": Scale(
+        network=Leaky(hidden=128),
+        training=Training(batch_size=64, steps_per_epoch=200, test_batches=20, confirm=Confirmation()),
+        end=EndRules(max_epochs=225),
+        replicates=8,
+        typical_n=11,
     ),
     "laptop": Scale(
         network=Leaky(hidden=128),

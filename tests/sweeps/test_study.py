@@ -16,11 +16,11 @@ from types import ModuleType
 import pytest
 
 from analysis.claims.catalogue import CLAIMS
-from sweeps.engine.grid import with_input_probability
+from sweeps.engine.grid import with_input_probability, with_network
 from sweeps.engine.runner import main
 from sweeps.engine.scales import SCALES, base_config
 from tests.processes import descendants, is_running
-from tsrnn.config import GRU, LSTM, Leaky, RunConfig, Sines
+from tsrnn.config import GRU, LSTM, Leaky, RunConfig, Sines, Training
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,7 +79,7 @@ class TestSweeps:
     def test_every_combination_is_another_network(self, name: str, scale: str, preset: str):
         networks = grid(name, scale, preset)
         assert len({config.network_id for config in networks}) == len(networks)
-        if scale != "laptop":
+        if scale in ("quick", "paper"):
             assert len(networks) == GRIDS[name][scale == "paper"]
 
     def test_a_dry_run_states_runs_networks_and_operations(
@@ -151,6 +151,7 @@ def test_windows_have_all_their_heads_from_the_start():
     }
     assert {scale: sorted({window.width for window in own}) for scale, own in windows.items()} == {
         "quick": [3, 5],
+        "overnight": [3, 5, 10],
         "laptop": [3, 5, 10],
         "paper": [3, 5, 10, 20],
     }
@@ -182,14 +183,16 @@ class TestAll:
         options = ["--scale", "quick", "--hidden", "8", "--replicates", "1", "--dry-run", "--storage", str(tmp_path)]
         command = [sys.executable, "sweeps/all.py", *options, *(["--json"] if json_asked else [])]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        assert [line.removeprefix("== ") for line in done.stderr.splitlines()] == list(GRIDS)
+        assert list(dict.fromkeys(line.split()[1] for line in done.stderr.splitlines())) == list(GRIDS)
         *each, last = done.stdout.splitlines()
         asked = [config.with_hidden(8).network_id for name in GRIDS for config in grid(name)]
+        # Figure S11 is a second invocation of fixed_tau: both curricula with four kinds of taus.
+        asked += [with_network(config, self_interaction="outside").with_hidden(8).network_id for config in main_cells()]
         networks = len(set(asked))
-        assert networks < len(asked) == sum(quick for quick, _ in GRIDS.values())
+        assert networks < len(asked) == sum(quick for quick, _ in GRIDS.values()) + 8
         if json_asked:
             found, total = [json.loads(line) for line in each], json.loads(last)
-            assert [one["sweep"] for one in found] == list(GRIDS)
+            assert list(dict.fromkeys(one["sweep"] for one in found)) == list(GRIDS)
             assert total == {"sweep": "all"} | {
                 part: sum(one[part] for one in found) for part in ("networks", "operations", "seconds")
             }
@@ -244,6 +247,32 @@ class TestAll:
         assert [path.name for path in tmp_path.iterdir()] == ["fixed_tau"]
         time.sleep(2)
         assert not [pid for pid in processes if is_running(pid)]
+
+
+def main_cells() -> list[RunConfig]:
+    """Return the cells of Figure 4a."""
+    return [config for config in grid("fixed_tau") if config.task.kind == "parity"]
+
+
+def test_the_scale_overnight_trains_what_its_budgets_say():
+    budgets = {name: {config.end.max_epochs for config in cells(name)} for name in GRIDS}
+    assert {name for name, own in budgets.items() if own != {225}} == {
+        "no_curriculum",
+        "architectures",
+        "input_duration",
+        "time_discretisation",
+    }
+    # As many sequences as 50 of the paper's epochs.
+    training, papers = base_config("overnight", "paper").training, Training()
+    sequences = 50 * papers.steps_per_epoch * papers.batch_size
+    assert budgets["no_curriculum"] == {sequences // (training.steps_per_epoch * training.batch_size)} == {400}
+    assert {c.end.max_epochs for c in cells("architectures") if isinstance(c.network, Leaky)} == {225}
+    assert {c.training.optimizer.weight_decay for c in cells("weight_decay")} == {0, 1e-4}
+
+
+def cells(name: str) -> list[RunConfig]:
+    sweep = importlib.import_module(f"sweeps.{name}").SWEEP
+    return list(sweep.cells(base_config("overnight", "paper"), sweep.axes_at("overnight"), "overnight"))
 
 
 def start_all(storage: Path) -> subprocess.Popen[str]:

@@ -62,7 +62,7 @@ RUNS = Table(
     (
         _NETWORK,
         Column("sweep", "string", "", "the sweep that trained it"),
-        Column("scale", "string", "", "quick, laptop or paper"),
+        Column("scale", "string", "", "quick, overnight, laptop or paper"),
         Column("task", "string", "", "the task's kind: parity, dms, sines or a user's own"),
         Column(
             "curriculum",
@@ -76,7 +76,9 @@ RUNS = Table(
         Column("tau", "string", "", "the tau constraint: trained, or the fixed value in time steps; empty without tau"),
         Column("hidden", "int64", "neurons", "H"),
         Column("seed", "int64", "", "the network's seed"),
-        Column("preset", "string", "", "paper, authors or tuned; empty where networks were configured otherwise"),
+        Column(
+            "preset", "string", "", "paper, authors, momentum or tuned; empty where networks were configured otherwise"
+        ),
         Column("precision", "string", "", "dtype of the products: float32, bfloat16 or float64"),
         Column("slope", "float64", "", "slope of the leaky ReLU below 0; empty for other nonlinearities"),
         Column("k", "string", "time steps", "time steps that a bit is held; one of several is drawn for each batch"),
