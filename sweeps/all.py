@@ -119,11 +119,13 @@ def _ask(arguments: list[str]) -> None:
     costs: list[Cost] = []
     words = [*arguments, "--dry-run", "--json"]
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        statuses = [run(importlib.import_module(f"sweeps.{name}").SWEEP, words, costs) for name in SWEEPS]
-    if any(statuses):  # the first sweep will say what is wrong
+        status = _each(
+            lambda name, further: run(importlib.import_module(f"sweeps.{name}").SWEEP, [*words, *further], costs)
+        )
+    if status:  # the first sweep will say what is wrong
         return
     seconds = sum(cost.seconds for cost in costs)
-    said = f"All {len(costs)} sweeps: at most about {duration(seconds)} on this machine, if nothing is done yet"
+    said = f"All {len(SWEEPS)} sweeps: at most about {duration(seconds)} on this machine, if nothing is done yet"
     ask(said, seconds, Execution(), command_line.console(stderr=True))
 
 

@@ -46,7 +46,7 @@ SWEEP = Sweep(
     grid=grid,
     figures=("3a", "S13", "S3"),
     # As many sequences as the paper's 50 epochs.
-    budget=lambda _config, scale: 400 if scale == "overnight" else None,
+    budget=lambda _config, scale: 600 if scale == "overnight" else None,
     replicates={"overnight": 5},
 )
 

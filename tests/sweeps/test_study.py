@@ -265,7 +265,7 @@ def test_the_scale_overnight_trains_what_its_budgets_say():
     # As many sequences as 50 of the paper's epochs.
     training, papers = base_config("overnight", "paper").training, Training()
     sequences = 50 * papers.steps_per_epoch * papers.batch_size
-    assert budgets["no_curriculum"] == {sequences // (training.steps_per_epoch * training.batch_size)} == {400}
+    assert budgets["no_curriculum"] == {sequences // (training.steps_per_epoch * training.batch_size)} == {600}
     assert {c.end.max_epochs for c in cells("architectures") if isinstance(c.network, Leaky)} == {225}
     assert {c.training.optimizer.weight_decay for c in cells("weight_decay")} == {0, 1e-4}
 
