@@ -37,23 +37,23 @@ def joins_cluster(address: str) -> bool:
         raise SweepError(str(error)) from None
 
 
-def with_scale(options: Options, sweep: str, console: Console) -> Options:
+def with_scale(options: Options) -> tuple[Options, str]:
     """Return the options with a scale: where none was named, the paper's on a cluster, and quick on one machine.
 
-    A line says which was chosen, and how to get the other. A sweep that is resumed has its own.
+    With them comes a line that says which was chosen and how to get the other; "" where nothing was chosen. A sweep
+    that is resumed has its own.
 
     Raises:
         SweepError: see `joins_cluster`.
     """
     if options.scale is not None or options.resume:
-        return options
+        return options, ""
     scale: ScaleName
     if joins_cluster(options.address):
         scale, why, other = "paper", "a Ray cluster was found", "--scale quick takes minutes"
     else:
         scale, why, other = "quick", "no Ray cluster was found", "--scale paper trains the paper's networks, for days"
-    console.print(f"{sweep}: scale {scale}, since {why}; {other}", highlight=False, soft_wrap=True)
-    return dataclasses.replace(options, scale=scale)
+    return dataclasses.replace(options, scale=scale), f"scale {scale}, since {why}; {other}"
 
 
 def say_cost(

@@ -121,8 +121,8 @@ def plan_of(sweep: Sweep, options: Options, folder: SweepFolder) -> Plan:
         chosen = options.over(_recorded_axes(axes, networks), sweep.name)
         seeds = [network.seed for network in networks]
         first = options.seed if options.seed is not None else min(seeds, default=0)
-        count = options.replicates if options.replicates is not None else len(set(seeds))
-        count = count or sweep.replicates.get(scale, SCALES[scale].replicates)
+        replicates = len(set(seeds)) or sweep.replicates.get(scale, SCALES[scale].replicates)
+        count = replicates if options.replicates is None else options.replicates
         networks = (*networks, *_expand(sweep.cells(dataclasses.replace(base, seed=first), chosen, scale), count))
     networks = tuple(dict.fromkeys(networks))
     if not networks:

@@ -3,6 +3,7 @@
 Ray, torch and pandas take seconds to import: they are when they are needed, not for --help or a mistake.
 """
 
+import dataclasses
 import json
 import shlex
 import sys
@@ -62,11 +63,15 @@ def run(sweep: Sweep, arguments: Sequence[str], costs: list[Cost] | None = None)
 
 def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) -> int:
     import_plugins(options.plugin)
-    options = with_scale(options, sweep.name, console)
+    if options.scale is None and not options.resume:
+        # A mistake is told before Ray is looked for, which takes seconds.
+        tried = dataclasses.replace(options, scale="quick", dry_run=True)
+        plan_of(sweep, tried, SweepFolder(storage_of(tried, sweep.name), sweep.name))
+    options, chosen = with_scale(options)
     folder = SweepFolder(storage_of(options, sweep.name), sweep.name)
     plan = plan_of(sweep, options, folder)
-    if plan.note:
-        console.print(f"{sweep.name}: {plan.note}", highlight=False, soft_wrap=True)
+    for line in filter(None, (chosen, plan.note)):
+        console.print(f"{sweep.name}: {line}", highlight=False, soft_wrap=True)
     if options.dry_run:
         costs.append(dry_run(plan, as_json=options.json, before=costs))
         return 0

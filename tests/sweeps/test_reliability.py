@@ -67,7 +67,7 @@ def trained(folder: Path, networks: list[RunConfig]) -> PopulationTrainable:
 
 class TestInterrupt:
     def test_during_the_imports_it_is_one_line(self, tmp_path):
-        command = [sys.executable, "sweeps/fixed_tau.py", "--storage", str(tmp_path)]
+        command = [sys.executable, "sweeps/fixed_tau.py", "--scale", "quick", "--storage", str(tmp_path)]
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():
             time.sleep(0.01)

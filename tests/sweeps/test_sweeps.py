@@ -94,11 +94,12 @@ class TestRun:
 
 
 class TestDryRun:
-    def test_without_a_scale_it_is_the_papers(self, tmp_path):
-        result = sweep("--dry-run", "--json", "--taus", "1", "--tasks", "dms", "--storage", tmp_path / "none")
+    def test_without_a_scale_it_is_quick_on_one_machine(self, tmp_path):
+        options = ("--address", "local", "--taus", "1", "--tasks", "dms", "--storage", tmp_path / "none")
+        result = sweep("--dry-run", "--json", *options)
         found = json.loads(result.stdout)
-        assert (result.returncode, found["scale"], found["networks"]) == (0, "paper", 8)
-        assert found["operations"] > 1e17
+        assert (result.returncode, found["scale"], found["networks"]) == (0, "quick", 8)
+        assert "scale quick, since no Ray cluster was found; --scale paper" in result.stderr
         assert not (tmp_path / "none").exists()
 
     def test_the_grid_is_a_table(self, tmp_path):
@@ -218,7 +219,7 @@ class TestStorage:
     def test_without_one_the_folder_says_the_scale(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         monkeypatch.delenv("TSRNN_STORAGE", raising=False)
-        assert storage_of(Options(), "fixed_tau") == "results/paper"
+        assert storage_of(Options(scale="paper"), "fixed_tau") == "results/paper"
         assert storage_of(Options(scale="quick"), "fixed_tau") == "results/quick"
         assert storage_of(Options(scale="quick", storage="here"), "fixed_tau") == "here"
 
@@ -229,10 +230,10 @@ class TestStorage:
         def hold(storage: str) -> None:
             SweepFolder(storage, "fixed_tau").write(Record("fixed_tau", "quick", "paper", RunConfig(), ()))
 
-        assert storage_of(resume, "fixed_tau") == "results/paper"
+        assert storage_of(resume, "fixed_tau") == "results/quick"
         hold("results/quick")
         assert storage_of(resume, "fixed_tau") == "results/quick"
-        assert storage_of(resume, "curricula") == "results/paper"
+        assert storage_of(resume, "curricula") == "results/quick"
         assert storage_of(Options(resume=True, scale="laptop"), "fixed_tau") == "results/laptop"
         hold("results")
         with pytest.raises(UsageError, match="results/quick and results hold the sweep fixed_tau; give --storage one"):
