@@ -71,7 +71,7 @@ def say_cost(
         console: shows it.
 
     Raises:
-        SweepError: the answer was no, or such networks cannot be tried on this machine, which is to train them.
+        SweepError: the answer was no.
     """
     from sweeps.engine.estimate import estimate
 
@@ -79,10 +79,12 @@ def say_cost(
     groups = groups_of(networks)
     try:
         found = estimate(groups, SCALES[scale].typical_n)
-    except SweepError:
-        if cluster:  # a head node need not be able to train
-            return
-        raise
+    except Exception as error:
+        # It trains a moment with the user's task and network, whatever these raise; and a cluster's head node need not
+        # be able to train. Trials say what is wrong, network by network, and the others go on.
+        if not cluster:
+            console.print(f"{sweep}: how long it takes is not known ({error})", highlight=False, soft_wrap=True)
+        return
     workers = 1 if cluster else max(1, min(int((os.cpu_count() or 1) / execution.cpus_per_trial), len(groups)))
     seconds = found.seconds(workers)
     if seconds < _SAID_FROM:

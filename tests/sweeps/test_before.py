@@ -110,6 +110,16 @@ def test_what_takes_seconds_says_nothing(console, tmp_path):
     assert said(console) == ""
 
 
+def test_an_estimate_that_fails_keeps_no_sweep_from_beginning(monkeypatch, console, tmp_path):
+    def broken(*_: object) -> None:
+        raise TypeError("the task is broken")
+
+    monkeypatch.setattr("sweeps.engine.estimate.estimate", broken)
+    plan = plan_of(SWEEP, Options(scale="quick"), SweepFolder(str(tmp_path), SWEEP.name))
+    say_cost("fixed_tau", plan.networks, "quick", NOBODY_THERE, console)
+    assert said(console) == "fixed_tau: how long it takes is not known (the task is broken)\n"
+
+
 def test_next_steps(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert next_steps(SweepFolder("results/quick", "fixed_tau").path) == [
