@@ -5,9 +5,9 @@
 The order shows results early. It takes the options that all sweeps share (see `sweeps/fixed_tau.py --help`) and hands
 them on; what has ended already is not trained again, so that the same command continues after any stop, and a network
 that several sweeps ask for is trained by the first of them. A dry run ends with what all of them cost. Ctrl-C and
-SIGTERM stop the sweep that is running, and no other is begun. What takes an hour or more asks once on a terminal, not
-with --yes. Exit status: 0 all is done, 1 something failed or is
-unfinished (the other sweeps run all the same), 2 an option is not allowed, 128 + its number after a signal.
+SIGTERM stop the sweep that is running, and no other is begun. Where all of them take an hour or more, the command asks
+once on a terminal; --yes does not ask. Exit status: 0 all is done, 1 something failed or is unfinished (the other
+sweeps run all the same), 2 an option is not allowed, 128 + its number after a signal.
 """
 
 import importlib
@@ -20,6 +20,10 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sweeps.engine.dry_run import Cost
 
 SWEEPS = (
     "fixed_tau",
@@ -113,15 +117,12 @@ def _ask(arguments: list[str]) -> None:
     from sweeps.engine.before import ask
     from sweeps.engine.dry_run import Cost, duration
     from sweeps.engine.options import Execution
-    from sweeps.engine.runner import run
     from tsrnn import command_line
 
     costs: list[Cost] = []
     words = [*arguments, "--dry-run", "--json"]
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        status = _each(
-            lambda name, further: run(importlib.import_module(f"sweeps.{name}").SWEEP, [*words, *further], costs)
-        )
+        status = _count(words, costs)
     if status:  # the first sweep will say what is wrong
         return
     seconds = sum(cost.seconds for cost in costs)
@@ -129,16 +130,22 @@ def _ask(arguments: list[str]) -> None:
     ask(said, seconds, Execution(), command_line.console(stderr=True))
 
 
+def _count(arguments: list[str], costs: list["Cost"]) -> int:
+    """Run every sweep in this one process, as a dry run; add what each costs, and return the exit status."""
+    from sweeps.engine.runner import run
+
+    return _each(
+        lambda name, further: run(importlib.import_module(f"sweeps.{name}").SWEEP, [*arguments, *further], costs)
+    )
+
+
 def _dry_run(arguments: list[str]) -> int:
     """Say what every sweep would do, in this one process, and what all of them cost."""
     from sweeps.engine.dry_run import Cost, duration
-    from sweeps.engine.runner import run
     from tsrnn.command_line import counted
 
     costs: list[Cost] = []
-    status = _each(
-        lambda name, further: run(importlib.import_module(f"sweeps.{name}").SWEEP, [*arguments, *further], costs)
-    )
+    status = _count(arguments, costs)
     if status not in (0, 1):
         return status
     networks, operations, seconds = (

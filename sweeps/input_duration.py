@@ -11,7 +11,7 @@ largest N falls as k grows.
 from collections.abc import Iterator
 from itertools import product
 
-from sweeps.engine.grid import with_curriculum, with_network, with_task, with_tau, with_time
+from sweeps.engine.grid import shortened, with_curriculum, with_network, with_task, with_tau, with_time
 from sweeps.engine.options import Axes
 from sweeps.engine.runner import Sweep, main
 from tsrnn.config import RunConfig, Time
@@ -38,7 +38,7 @@ SWEEP = Sweep(
     grid=grid,
     figures=("S6",),
     # Sequences are k times as long: at the scale overnight a third of the others' steps, and half of their networks.
-    budget=lambda _config, scale: 75 if scale == "overnight" else None,
+    at_scale=lambda config, scale: shortened(config) if scale == "overnight" else config,
     replicates={"overnight": 4},
 )
 

@@ -2,11 +2,12 @@
 
 Question: which N are learned from scratch, with one head and no curriculum, and in how many epochs?
 Grid: N x task, taus trained; several seeds.
-Stop rule: N solved, or 50 epochs (fewer where the scale has fewer).
+Stop rule: N solved, or 50 epochs (fewer where the scale has fewer; overnight as many sequences as the paper's 50).
 The paper found: parity is slow beyond N about 10; DMS takes an epoch or two up to N = 10 and fails altogether above
 20; taus and tau_net are like those of single-head networks.
 """
 
+import math
 from collections.abc import Iterator
 from itertools import product
 
@@ -14,11 +15,9 @@ from sweeps.engine.grid import with_curriculum, with_end, with_task, with_tau
 from sweeps.engine.options import Axes
 from sweeps.engine.runner import Sweep, main
 from sweeps.engine.scales import ScaleName
-from tsrnn.config import RunConfig
+from tsrnn.config import RunConfig, Training
 
 _EPOCHS = 50
-
-
 _NS: dict[ScaleName, tuple[int, ...]] = {
     "quick": (2, 5, 10, 20),
     "overnight": (2, 5, 10, 15, 25),
@@ -39,14 +38,20 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
         yield with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
 
 
+def _as_long_as_the_papers(config: RunConfig) -> RunConfig:
+    """Return as many sequences as the paper's 50 epochs have."""
+    own, papers = config.training, Training()
+    epochs = _EPOCHS * papers.steps_per_epoch * papers.batch_size / (own.steps_per_epoch * own.batch_size)
+    return with_end(config, max_epochs=math.ceil(epochs))
+
+
 SWEEP = Sweep(
     name="no_curriculum",
     doc=__doc__,
     axes=axes_at,
     grid=grid,
     figures=("3a", "S13", "S3"),
-    # As many sequences as the paper's 50 epochs.
-    budget=lambda _config, scale: 600 if scale == "overnight" else None,
+    at_scale=lambda config, scale: _as_long_as_the_papers(config) if scale == "overnight" else config,
     replicates={"overnight": 5},
 )
 

@@ -131,9 +131,8 @@ def main(results: Place, /, settings: Settings = Settings()) -> int:
     if settings.dry_run:
         dry_run(plan(), as_json=settings.json)
         return 0
-    if folder.unfinished(networks):
+    if waiting := folder.unfinished(networks):
         start_n = ", ".join(str(n) for n in sorted(set(choice.checkpoints["n"])))
-        waiting = folder.unfinished(networks)
         console.print(
             f"retraining: from N = {start_n}, {settings.higher} higher N' each: "
             f"{len(waiting)} of {counted(len(networks), 'network')} to train; writes {folder.path} and "
@@ -141,8 +140,6 @@ def main(results: Place, /, settings: Settings = Settings()) -> int:
             highlight=False,
             soft_wrap=True,
         )
-        for note in choice.notes:
-            console.print(f"note: {note}", highlight=False, soft_wrap=True)
         say_cost("retraining", waiting, plan().record.scale, settings, console)
         with folder:
             train(plan, folder, settings, console, prepare=lambda: _begin(folder, starts.values()))

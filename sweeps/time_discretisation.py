@@ -12,7 +12,7 @@ alone does a little worse. `python -m tsrnn evaluate CHECKPOINT --k 20` asks a n
 from collections.abc import Iterator
 from itertools import product
 
-from sweeps.engine.grid import with_curriculum, with_network, with_task, with_tau, with_time
+from sweeps.engine.grid import shortened, with_curriculum, with_network, with_task, with_tau, with_time
 from sweeps.engine.options import Axes
 from sweeps.engine.runner import Sweep, main
 from tsrnn.config import RunConfig, Time
@@ -39,7 +39,7 @@ SWEEP = Sweep(
     grid=grid,
     figures=("S5",),
     # Sequences are up to 10 times as long; those of k = 1 are other sweeps' networks.
-    budget=lambda config, scale: 75 if scale == "overnight" and config.time != Time() else None,
+    at_scale=lambda config, scale: shortened(config) if scale == "overnight" and config.time != Time() else config,
     replicates={"overnight": 4},
 )
 

@@ -221,6 +221,7 @@ class TestSweep:
         ends = tables["outcomes"].set_index("network_id")
         assert set(ends["status"]) <= {"epochs", "stalled"}
         assert len(ends) == 8
+        assert (ends.loc[ends["status"] == "epochs", "epochs"] == 40).all()
         epochs = tables["epochs"].groupby("network_id")["epoch"].apply(sorted)
         assert epochs.to_dict() == {key: list(range(1, last + 1)) for key, last in ends["epochs"].items()}
         own = solved.merge(runs[runs["curriculum"] == "doubling"], on="network_id")
@@ -253,7 +254,7 @@ class TestSweep:
         assert analysis([*map(str, measure)]) == 1
         refused = capsys.readouterr().err
         assert refused.count("error: ") == 1
-        assert "unknown kind" in refused
+        assert re.search(r"unknown kind '(majority|vanilla|doubling)'", refused)
         measured = run_python(swept.results, "-m", "analysis", *measure, *swept.plugins)
         assert measured.returncode == 0, measured.stderr
         assert json.loads(measured.stdout)["failed"] == []

@@ -94,8 +94,8 @@ class Options(Execution):
     """What a user may choose; None means the scale's (or, with --resume, the recorded) value."""
 
     scale: ScaleName | None = None
-    """How large and how long: quick (minutes on 2 cores), overnight (all sweeps in a night), laptop (in days), paper
-    (weeks). [default: paper on a Ray cluster that the sweep joins, quick on this machine alone]"""
+    """How large and how long: quick (minutes on 2 cores), overnight (all sweeps in a night), laptop (hours), paper
+    (days). [default: paper on a Ray cluster that the sweep joins, quick on this machine alone]"""
 
     preset: PresetName | None = None
     """How networks are trained. paper: as it says, SGD with the scale's batches. authors: as their code does where it

@@ -30,7 +30,7 @@ class Sweep:
         axes: the options that its grid varies over, with their values; a function where they depend on the scale.
         grid: yields one configuration a combination, from what all share and the values of the axes.
         figures: the paper's figures it is about: their claims are judged when it ends.
-        budget: the epochs of a network at a scale: None where they are the scale's, 0 where it is not trained there.
+        at_scale: a configuration of the grid as it is trained at a scale; None where it is not trained there.
         replicates: networks per combination at a scale, where they are not the scale's.
     """
 
@@ -39,7 +39,7 @@ class Sweep:
     axes: Axes | Callable[[ScaleName], Axes]
     grid: Grid
     figures: tuple[str, ...] = ()
-    budget: Callable[[RunConfig, ScaleName], int | None] = lambda _config, _scale: None
+    at_scale: Callable[[RunConfig, ScaleName], RunConfig | None] = lambda config, _scale: config
     replicates: Mapping[ScaleName, int] = field(default_factory=dict)
 
     def axes_at(self, scale: ScaleName) -> Axes:
@@ -47,11 +47,11 @@ class Sweep:
         return self.axes if isinstance(self.axes, Axes) else self.axes(scale)
 
     def cells(self, base: RunConfig, axes: Axes, scale: ScaleName) -> Iterable[RunConfig]:
-        """Yield one configuration a combination, with this sweep's budget at the scale."""
+        """Yield one configuration a combination that is trained at the scale."""
         for config in self.grid(base, axes):
-            epochs = self.budget(config, scale)
-            if epochs != 0:
-                yield config if epochs is None else with_end(config, max_epochs=epochs)
+            found = self.at_scale(config, scale)
+            if found is not None:
+                yield found
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Ray, torch and pandas take seconds to import: they are when they are needed, not
 import dataclasses
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,10 +120,20 @@ def _conclude(sweep: Sweep, folder: SweepFolder, plan: Plan, options: Options, c
 
 def next_steps(folder: Location) -> list[str]:
     """Return where a sweep's results are, the command that reports them, and a query, a line each."""
-    place = str(folder)
-    if folder.is_file_system and Path(place).is_relative_to(Path.cwd()):
-        place = str(Path(place).relative_to(Path.cwd()))
-    lines = [f"results: {place}", f"report:  {shlex.join(['python', '-m', 'analysis', 'report', place])}"]
+    place = _from_here(Path(str(folder))) if folder.is_file_system else str(folder)
+    report = shlex.join([_python(), "-m", "analysis", "report", place])
+    lines = [f"results: {place}", f"report:  {report}"]
     if folder.is_file_system:
         lines.append(f"query:   pandas.read_parquet({json.dumps(f'{place}/solved')})")
     return lines
+
+
+def _python() -> str:
+    """Return how this Python is called here: "python" where its environment is active, else its path."""
+    own, found = Path(sys.executable), shutil.which("python")
+    return "python" if found and Path(found).parent == own.parent else _from_here(own)
+
+
+def _from_here(path: Path) -> str:
+    """Return a path as seen from the working folder, if it lies below it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -1,7 +1,9 @@
 """What a sweep says and asks before it begins."""
 
 import io
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -122,11 +124,20 @@ def test_an_estimate_that_fails_keeps_no_sweep_from_beginning(monkeypatch, conso
 
 def test_next_steps(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     assert next_steps(SweepFolder("results/quick", "fixed_tau").path) == [
         "results: results/quick/fixed_tau",
         "report:  python -m analysis report results/quick/fixed_tau",
         'query:   pandas.read_parquet("results/quick/fixed_tau/solved")',
     ]
+
+
+def test_the_next_command_runs_where_the_environment_is_not_active(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr("sys.executable", str(tmp_path / ".venv" / "bin" / "python"))
+    _, report, _ = next_steps(SweepFolder("results/quick", "fixed_tau").path)
+    assert report == "report:  .venv/bin/python -m analysis report results/quick/fixed_tau"
 
 
 def test_plurals():

@@ -20,7 +20,7 @@ from sweeps.engine.grid import with_input_probability, with_network
 from sweeps.engine.runner import main
 from sweeps.engine.scales import SCALES, base_config
 from tests.processes import descendants, is_running
-from tsrnn.config import GRU, LSTM, Leaky, RunConfig, Sines, Training
+from tsrnn.config import GRU, LSTM, Leaky, RunConfig, Sines, Time
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,7 +52,7 @@ def load_all() -> ModuleType:
 def grid(name: str, scale: str = "quick", preset: str = "paper") -> list[RunConfig]:
     sweep = importlib.import_module(f"sweeps.{name}").SWEEP
     assert sweep.name == name
-    return list(sweep.grid(base_config(scale, preset), sweep.axes_at(scale)))
+    return list(sweep.cells(base_config(scale, preset), sweep.axes_at(scale), scale))
 
 
 def test_all_runs_every_sweep_there_is():
@@ -254,25 +254,27 @@ def main_cells() -> list[RunConfig]:
     return [config for config in grid("fixed_tau") if config.task.kind == "parity"]
 
 
-def test_the_scale_overnight_trains_what_its_budgets_say():
-    budgets = {name: {config.end.max_epochs for config in cells(name)} for name in GRIDS}
-    assert {name for name, own in budgets.items() if own != {225}} == {
-        "no_curriculum",
-        "architectures",
-        "input_duration",
-        "time_discretisation",
+@pytest.mark.parametrize("preset", ["paper", "momentum", "tuned"])
+def test_the_scale_overnight_trains_what_its_budgets_say(preset: str):
+    def steps(config: RunConfig) -> int:
+        return config.end.max_epochs * config.training.steps_per_epoch
+
+    def sequences(config: RunConfig) -> int:
+        return steps(config) * config.training.batch_size
+
+    found = {name: grid(name, "overnight", preset) for name in GRIDS}
+    budgets = {name: {steps(config) for config in own} for name, own in found.items()}
+    assert {name: own for name, own in budgets.items() if own != {45_000}} == {
+        "no_curriculum": {steps(found["no_curriculum"][0])},
+        "architectures": {45_000, 15_000},
+        "input_duration": {15_000},
+        "time_discretisation": {45_000, 15_000},
     }
     # As many sequences as 50 of the paper's epochs.
-    training, papers = base_config("overnight", "paper").training, Training()
-    sequences = 50 * papers.steps_per_epoch * papers.batch_size
-    assert budgets["no_curriculum"] == {sequences // (training.steps_per_epoch * training.batch_size)} == {600}
-    assert {c.end.max_epochs for c in cells("architectures") if isinstance(c.network, Leaky)} == {225}
-    assert {c.training.optimizer.weight_decay for c in cells("weight_decay")} == {0, 1e-4}
-
-
-def cells(name: str) -> list[RunConfig]:
-    sweep = importlib.import_module(f"sweeps.{name}").SWEEP
-    return list(sweep.cells(base_config("overnight", "paper"), sweep.axes_at("overnight"), "overnight"))
+    assert {sequences(config) for config in found["no_curriculum"]} == {50 * 600 * 256}
+    assert {steps(c) for c in found["architectures"] if isinstance(c.network, Leaky)} == {45_000}
+    assert {steps(c) for c in found["time_discretisation"] if c.time == Time()} == {45_000}
+    assert {c.training.optimizer.weight_decay for c in found["weight_decay"]} == {0, 1e-4}
 
 
 def start_all(storage: Path) -> subprocess.Popen[str]:
