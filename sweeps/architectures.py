@@ -2,9 +2,9 @@
 
 Question: how fast and how far do GRUs and LSTMs get, without a curriculum and under each, beside leaky RNNs?
 Grid: architecture x curriculum (none, at one N; single; multi), parity; several seeds. Gated networks are trained by
-Adam at 1e-3, in batches of 64 and epochs of 300 steps (or the scale's, if smaller), with fair bits and from states of
-0, as the authors' code does.
-Stop rule: N = 101 solved, or the scale's budget. The paper found: multi-head is the fastest for every architecture.
+Adam at 1e-3, with batches of 64 and 300 steps an epoch at most, fair bits and states of 0, as in the authors' code.
+Stop rule: N = 101 solved, or the scale's budget.
+The paper found: multi-head training is the fastest for every architecture.
 """
 
 from collections.abc import Iterator
