@@ -338,6 +338,31 @@ def claims(results: Place, /, *, plugin: command_line.Plugins = None, as_json: A
 
 
 @app.command
+def pace(results: Place, /, *, plugin: command_line.Plugins = None, as_json: AsJson = False) -> None:
+    """Compare the training to N of the cells that the claims of pace compare, at every N (figures 3c, 4a).
+
+    A claim of pace is judged at one N, fixed by its rule. This shows the ratio of training with its 95 % interval at
+    every N, and between which N the order of the two cells changes. Networks that have not solved N count with their
+    whole training as a lower bound.
+
+    Args:
+        results: A sweep's folder, such as results/quick/fixed_tau, or the folder of several, such as results/quick.
+        plugin: Python files that define tasks, networks or curricula of your own.
+        as_json: Print {"rows": [...]}, one row a claim, training and N.
+    """
+    command_line.import_plugins(plugin)
+    from analysis import tables
+    from analysis.claims.course import course
+    from analysis.data.study import Study
+
+    frame = course(Study(results))
+    if as_json:
+        print(json.dumps({"rows": tables.json_rows(frame)}, indent=2))
+    else:
+        tables.print_pace(frame)
+
+
+@app.command
 def report(results: Place, /, *, out: Path = Path("report"), plugin: command_line.Plugins = None) -> int:
     """Write a report of the results: one page of HTML that needs no network.
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from analysis.claims.course import turns
 from analysis.claims.verdicts import MEANINGS, decided
 from analysis.data.cell import COLUMNS, TRAINING
 from analysis.quantities.reach import ENDINGS
@@ -196,6 +197,35 @@ def print_claims(claims: pd.DataFrame, counts: Mapping[str, int], console: Conso
     console.print(f"\n{counted(number, 'claim')}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     for line in MEANINGS:
         console.print(line, soft_wrap=True)
+
+
+def print_pace(ratios: pd.DataFrame, console: Console | None = None) -> None:
+    """Print the ratio of training at every N, a table for each claim of pace and training of the networks.
+
+    Args:
+        ratios: what `analysis.claims.course.course` returned.
+        console: where to print; standard output by default.
+    """
+    console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    if ratios.empty:
+        console.print("These results have no two cells whose training is compared.")
+    for (id, part), rows in ratios.groupby(["id", "part"], sort=False):
+        console.print(Text(f"{id}: {rows['claim'].iloc[0]}", style="bold"), soft_wrap=True)
+        console.print(Text(f"{part}. A ratio above 1: the second needs more training."), soft_wrap=True)
+        table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+        for name in ("N", "first solved", "second solved", "ratio", "95 % interval", "p"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in rows.to_dict("records"):
+            interval = f"{_limit(row['low'])} to {_limit(row['high'])}"
+            counts = (str(row["first"]), str(row["second"]))
+            table.add_row(str(row["n"]), *counts, _short(row["ratio"]), interval, f"{row['p']:.2g}")
+        console.print(table)
+        pairs = [f"between N = {a} and {b}" for a, b in turns(rows)]
+        console.print("The order changes " + " and ".join(pairs) + ".\n" if pairs else "The order never changes.\n")
+
+
+def _limit(value: float) -> str:
+    return "∞" if math.isinf(value) else f"{value:.2f}"
 
 
 def claim_lines(row: Mapping[Hashable, Any]) -> list[str]:

@@ -89,7 +89,7 @@ def _slower(id: str, figure: str, text: str, paper: str, interest: str, fast: Ce
         pace.until_common(one, (other,), needs, least=size.least, paper=size.n)
         for one, other in ((fast, slow), (slow, fast))
     )
-    return _claim(id, figure, text, paper, interest, Ratio, pair)
+    return replace(_claim(id, figure, text, paper, interest, Ratio, pair), compared=(fast, slow))
 
 
 def _fixed_tau(figure: str, task: str, where: str, needs: str) -> list[Claim]:

@@ -154,8 +154,14 @@ def solving_order(needs: str) -> Measure:
     return Measure("correlation (Spearman) of N and the epoch it is solved in, all heads at once", needs, take)
 
 
-def _until(evidence: Evidence, networks: pd.DataFrame, n: int) -> Sample:
-    rows = evidence.rows(pace.sequences_until, networks)
+def until(networks: pd.DataFrame, rows: pd.DataFrame, n: int) -> Sample:
+    """Return the training until N = `n` was solved, in the paper's epochs; a lower bound for who has not solved it.
+
+    Args:
+        networks: rows of `analysis.data.study.Study.networks`.
+        rows: `analysis.quantities.pace.sequences_until`, of these networks or of more.
+        n: the N.
+    """
     solved = rows[rows["n"] == n].set_index("network_id")["value"]
     trained = networks.set_index("network_id")["sequences"].astype(float)
     values = solved.reindex(trained.index).fillna(trained)
@@ -163,6 +169,10 @@ def _until(evidence: Evidence, networks: pd.DataFrame, n: int) -> Sample:
     bounds = ~pd.Series(trained.index.isin(solved.index), index=trained.index)
     kept = values > 0
     return Sample(values[kept], bounds[kept], f"N = {n}")
+
+
+def _until(evidence: Evidence, networks: pd.DataFrame, n: int) -> Sample:
+    return until(networks, evidence.rows(pace.sequences_until, networks), n)
 
 
 def _reached_by_enough(networks: pd.DataFrame) -> int:

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.claims.effects import Interest, interests
 from analysis.claims.evidence import Evidence, Measure, Sample, counts, joined
 from analysis.claims.rules import Correlation, Group, Growth, Outcome, Ratio, Rule, Share, group_of
+from analysis.data.cell import Cell
 from analysis.stats import censoring
 from analysis.stats.permutation import LEVEL, Effect, Values
 
@@ -27,6 +28,7 @@ class Claim:
         interest: the name of its smallest effect of interest in effects.toml.
         rule: what is estimated of the measures, and held against that effect.
         measures: of one group of networks, or of two: the rule compares the second with the first.
+        compared: of a claim of pace, the two cells whose training is compared; see `analysis.claims.course`.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Claim:
     interest: str
     rule: Rule
     measures: tuple[Measure, ...]
+    compared: tuple[Cell, Cell] | None = None
 
     @property
     def size(self) -> Interest:

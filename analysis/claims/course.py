@@ -1,0 +1,94 @@
+"""How the training to N compares at every N, and where its order changes (figures 3c, 4a, S10, S11, S16).
+
+A claim of pace is judged at one N, which its rule fixes. Which of two cells is ahead may depend on N, so the ratio is
+shown at every N beside it: the same values, the same test.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims import pace
+from analysis.claims.catalogue import CLAIMS
+from analysis.claims.criteria import Exceeds
+from analysis.claims.evidence import Evidence
+from analysis.claims.rules import Ratio, group_of
+from analysis.claims.verdicts import Claim
+from analysis.quantities.base import Tables
+from analysis.quantities.pace import sequences_until
+from analysis.stats.permutation import Effect
+
+# Of it the effect and its p are taken, which no criterion changes.
+_RULE: Final = Ratio(Exceeds(0.0, math.log(1.25)))
+
+COLUMNS: Final = ("n", "first", "second", "ratio", "low", "high", "p")
+
+
+def course(tables: Tables, claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
+    """Return the ratio of training at every N, for each claim of pace and each training of the networks.
+
+    Args:
+        tables: the results, finished or not.
+        claims: all by default; those that compare no pace have no rows.
+
+    Returns:
+        One row a claim, training and N: `id`, `figure`, `claim`, `part` (the training in words), and what `compare`
+        returns.
+    """
+    parts = list(Evidence(tables).parts())
+    found = []
+    for claim in claims:
+        for part in parts if claim.compared else []:
+            first, second = (part.cell(cell) for cell in claim.compared or ())
+            if first.empty or second.empty:
+                continue
+            rows = compare(first, second, part.rows(sequences_until, part.networks))
+            about = {"id": claim.id, "figure": claim.figure, "claim": claim.text, "part": part.part}
+            found.append(rows.assign(**about)[[*about, *COLUMNS]])
+    if not found:
+        return pd.DataFrame(columns=["id", "figure", "claim", "part", *COLUMNS])
+    return pd.concat(found, ignore_index=True)
+
+
+def compare(first: pd.DataFrame, second: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Compare the training of two cells at every N that a network of either has solved.
+
+    Args:
+        first: the networks of one cell, rows of `analysis.data.study.Study.networks`.
+        second: those of the other.
+        rows: network_id, n and value: the training until N was solved.
+
+    Returns:
+        One row an N: `n`; `first` and `second`, how many networks of each have solved it; `ratio`, the training of the
+        second over that of the first, NaN where less than half of either have solved N; `low` and `high`, its 95 %
+        interval; `p`, two-sided, of a ratio of 1. A network that has not solved N counts with its whole training as a
+        lower bound.
+    """
+    rows = rows[rows["network_id"].isin([*first["network_id"], *second["network_id"]])]
+    found = []
+    for n in sorted(rows["n"].unique()):
+        samples = [pace.until(networks, rows, int(n)) for networks in (first, second)]
+        groups = [group_of(sample.values, sample.censored) for sample in samples]
+        solved = [int((~group.bounds).sum()) for group in groups]
+        if min(group.size for group in groups) == 0:
+            continue
+        enough = all(2 * count >= group.size for count, group in zip(solved, groups, strict=True))
+        effect: Effect = _RULE.effect(*groups)
+        ratio = math.exp(effect.estimate) if enough else math.nan
+        low, high = float(np.exp(effect.low)), float(np.exp(effect.high))
+        found.append((int(n), *solved, ratio, low, high, _RULE.p_value(0.0, *groups)))
+    return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def turns(ratios: pd.DataFrame) -> list[tuple[int, int]]:
+    """Return where the order of two cells changes: pairs of an N and the next one, on two sides of a ratio of 1.
+
+    Args:
+        ratios: what `compare` returns; an N without a ratio is passed over.
+    """
+    known = ratios[ratios["ratio"].notna() & (ratios["ratio"] != 1)].sort_values("n")
+    pairs = zip(known.itertuples(), known.iloc[1:].itertuples(), strict=False)
+    return [(int(a.n), int(b.n)) for a, b in pairs if (a.ratio < 1) != (b.ratio < 1)]
