@@ -90,5 +90,6 @@ def turns(ratios: pd.DataFrame) -> list[tuple[int, int]]:
         ratios: what `compare` returns; an N without a ratio is passed over.
     """
     known = ratios[ratios["ratio"].notna() & (ratios["ratio"] != 1)].sort_values("n")
-    pairs = zip(known.itertuples(), known.iloc[1:].itertuples(), strict=False)
-    return [(int(a.n), int(b.n)) for a, b in pairs if (a.ratio < 1) != (b.ratio < 1)]
+    slower = [float(ratio) > 1 for ratio in known["ratio"]]
+    ns = [int(n) for n in known["n"]]
+    return [(ns[i], ns[i + 1]) for i in range(len(ns) - 1) if slower[i] != slower[i + 1]]

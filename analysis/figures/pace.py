@@ -43,7 +43,7 @@ def compute(networks: pd.DataFrame, frame: pd.DataFrame) -> Ratios:
     for (task, curriculum), group in networks.groupby(["task", "curriculum"], sort=False):
         trained, fixed = (group[group["tau"] == tau] for tau in ("trained", "1"))
         if len(trained) and len(fixed):
-            found.append(compare(trained, fixed, rows).assign(task=task, curriculum=curriculum))
+            found.append(compare(trained, fixed, rows).assign(task=str(task), curriculum=str(curriculum)))
     return Ratios(frame, pd.concat(found, ignore_index=True) if found else pd.DataFrame({"n": []}))
 
 
@@ -82,7 +82,7 @@ def figure_4a_pace(study: Study) -> Figure:
     )
     found = compute(chosen.networks, _FRAME.rows(study, chosen.networks))
     caption = f"""Training until N was solved with tau = 1, over that with trained taus: above 1, networks with tau = 1
-        need more. Bands: 95 % intervals of the exact permutation test, or of the exact log-rank test where some networks
+        need more. Bands: 95 % intervals of the exact permutation test, or of the exact log-rank test where networks
         have not solved N. A line ends where less than half of the networks of a cell have.
         {each(chosen.networks)}."""
     both = among(chosen, "tau == '1'")
