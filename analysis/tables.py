@@ -15,6 +15,7 @@ from analysis.claims.course import turns
 from analysis.claims.verdicts import MEANINGS, decided
 from analysis.data.cell import COLUMNS, TRAINING
 from analysis.quantities.reach import ENDINGS
+from analysis.stats.intervals import FEW
 from tsrnn import command_line
 from tsrnn.command_line import counted
 
@@ -71,7 +72,12 @@ def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
 
 
 def notes(frame: pd.DataFrame) -> list[str]:
-    """Return what a reader must know of rows of `analysis.quantities.reach.max_n_by_cell`: how networks ended."""
+    """Return what a reader must know of rows of `max_n_by_cell`: how networks ended, and what the intervals are."""
+    return [*endings(frame), *([FEW] if frame["low"].notna().any() else [])]
+
+
+def endings(frame: pd.DataFrame) -> list[str]:
+    """Return in words how the networks of rows of `analysis.quantities.reach.max_n_by_cell` ended."""
     n, finished = int(frame["n"].sum()), int(frame["finished"].sum())
     counts = {column: int(frame[column].sum()) for column in ENDINGS.values()}
     words = [f"{counts[column]} {state.label}" for state, column in ENDINGS.items() if counts[column]]
@@ -83,11 +89,6 @@ def notes(frame: pd.DataFrame) -> list[str]:
         found.append("Out of epochs or time: the largest N is what the budget allowed, not the most they can solve.")
     if counts["failed"]:
         found.append("Failed networks count with what they had solved; resume the sweep to train them on.")
-    if frame["low"].notna().any():
-        found.append(
-            "95 % interval: percentile bootstrap of the mean over networks; of 4 networks it holds the true mean in "
-            "80 % of cases. Verdicts do not rest on it."
-        )
     return found
 
 

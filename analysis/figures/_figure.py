@@ -322,17 +322,14 @@ def sizes(networks: pd.DataFrame) -> "pd.Series[int]":
 
 
 def intervals(networks: Iterable[int]) -> str:
-    """Say what bands and whiskers are, and how far they can be trusted with so few networks.
+    """Say what bands and whiskers are; `analysis.stats.intervals.FEW` says how far they can be trusted.
 
     Args:
         networks: how many there are in each cell.
     """
-    counts = list(networks)
-    if max(counts, default=0) < 2:
+    if max(networks, default=0) < 2:
         return "One network each: no intervals."
-    text = "Bands and whiskers: 95 % bootstrap intervals of the mean over networks"
-    few = ", too narrow for so few (at n = 4 they hold the true mean in 80 % of cases)" if min(counts) < 8 else ""
-    return f"{text}{few}."
+    return "Bands and whiskers: 95 % intervals."
 
 
 def untrained(study: Study, chosen: Cohort, rows: pd.DataFrame, sweep: str, options: str = "") -> str:
@@ -361,7 +358,7 @@ def unmeasured(study: Study, chosen: Cohort, rows: pd.DataFrame, command: str, s
     run = f"python {run}" if run.endswith(".py") else f"python -m analysis {run}"
     if chosen.networks.empty:
         folder = study.folder if study.sweeps == (study.folder,) else study.storage / sweep
-        before = f"No such network is in {study.folder}. To have them: {to_run(study, sweep)}, then"
+        before = f"No such network is in {study.folder}. To have them: {to_run(study, sweep)} &&"
     else:
         folder = study.folder
         if study.sweeps != (study.folder,):

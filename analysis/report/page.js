@@ -82,6 +82,32 @@ for (const header of document.querySelectorAll("table.sorts thead th")) {
   });
 }
 
+// Contents: where the reader is; what a link leads to is opened.
+
+const places = new Map();
+for (const link of document.querySelectorAll("nav > ul > li > a")) {
+  const target = document.getElementById(link.hash.slice(1));
+  if (target) places.set(target.closest("section"), link);
+}
+const watcher = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    const link = places.get(entry.target);
+    if (entry.isIntersecting) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
+  }
+}, { rootMargin: "-20% 0px -75% 0px" });
+for (const section of places.keys()) watcher.observe(section);
+
+function reveal() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const closed = target?.closest("details:not([open])");
+  if (!closed) return;
+  closed.open = true;
+  target.scrollIntoView();
+}
+addEventListener("hashchange", reveal);
+reveal();
+
 // Learning curves.
 
 const curves = JSON.parse(document.getElementById("curves").textContent);

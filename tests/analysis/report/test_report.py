@@ -20,7 +20,7 @@ from analysis.claims.catalogue import CLAIMS
 from analysis.claims.verdicts import MEANINGS
 from analysis.data.cell import Cell
 from analysis.data.study import Study
-from analysis.report._contents import NONE, Grid
+from analysis.report.grids import NONE, Grid
 from tests.browser import chromium
 from tests.handmade import HandMade, config, solved
 from tests.simulated import Simulated
@@ -108,7 +108,17 @@ class TestPage:
 
     def test_every_section_is_there_and_named(self, page):
         ids = {attributes.get("id") for tag, attributes in page.tags if tag == "h2"}
-        assert {"max-n", "claims", "figures", "networks", "deviations", "machine", "versions", "tables"} <= ids
+        assert {
+            "glance",
+            "max-n",
+            "claims",
+            "figures",
+            "networks",
+            "deviations",
+            "machine",
+            "versions",
+            "tables",
+        } <= ids
         labelled = page.all("section", "aria-labelledby")
         assert set(labelled) <= ids
         assert {tag for tag, _ in page.tags} >= {"header", "nav", "main", "footer"}
@@ -123,13 +133,50 @@ class TestPage:
             assert bool(figure.missing) != bool(figure.image or figure.rows)
             assert figure.missing or figure.caption
             assert figure.query
-            if figure.missing:
-                assert "python " in figure.missing
-                assert " ".join(figure.missing.split()) in page.words
         drawn = [figure for figure in contents.figures if figure.image]
         assert drawn
-        assert page.all("img", "src") == [figure.image for figure in drawn]
+        # Figure 4a opens the page.
+        assert page.all("img", "src") == [f.image for f in sorted(drawn, key=lambda figure: figure.id != "4a")]
+        places = [attributes["id"] for _, attributes in page.tags if attributes.get("id", "").startswith("figure-")]
+        assert sorted(places) == sorted(f"figure-{id}" for id in figures.FIGURES)
         assert all(len(text) > 30 for text in page.all("img", "alt"))
+
+    def test_what_is_not_drawn_is_one_list_of_commands(self, made, page):
+        _, contents = made
+        missing = {figure.id: figure.missing for figure in contents.figures if figure.missing}
+        commands = {one.command: [figure.id for figure in one.figures] for one in contents.waiting}
+        assert sorted(itertools.chain(*commands.values())) == sorted(missing)
+        assert len(commands) < len(missing)
+        for command, ids in commands.items():
+            assert command in page.words
+            assert command.startswith("python ")
+            assert all(missing[id].endswith(f": {command}") for id in ids)
+        assert page.words.count("Not drawn") == 1
+
+    def test_it_opens_with_the_verdicts(self, made, page):
+        _, contents = made
+        rows = contents.claims
+        assert len(contents.sentences) == 3
+        assert all(sentence in page.words for sentence in contents.sentences)
+        for name, count in contents.counts.items():
+            assert f"{count} {name}" in page.words
+            assert count == sum(claim["verdict"] == name for claim in rows)
+        # A square a verdict, by figure, and each figure leads to its claims.
+        strip = re.search(r'<ul class="strip".*?</ul>', made[0].read_text(), re.DOTALL).group()
+        signs = [re.findall(r"<i [^>]*>(.)</i>", part) for part in strip.split("<li>")[1:]]
+        by_figure = {}
+        for claim in rows:
+            by_figure.setdefault(claim["figure"], []).append(claim["sign"])
+        assert signs == list(by_figure.values())
+        places = [list(figures.FIGURES).index(id) for group in contents.groups for id in group.figures[:1]]
+        assert places == sorted(places)
+        links = re.findall(r'href="#([^"]+)"', strip)
+        assert len(links) == len(by_figure)
+        assert set(links) <= {attributes.get("id") for _, attributes in page.tags}
+
+    def test_that_intervals_of_few_are_narrow_is_said_once(self, page):
+        assert page.words.count("80 % of cases") == 1
+        assert page.words.count("95 % intervals") > 3
 
     def test_headers_of_tables(self, page):
         assert all(attributes.get("scope") in ("col", "row") for tag, attributes in page.tags if tag == "th")
@@ -225,7 +272,7 @@ class TestPartialResults:
         made.add(config(), [solved(2, 1), solved(3, 4)], status="")
         _, contents = report.write(Study(tmp_path), tmp_path / "report")
         assert not contents.failed
-        assert contents.summary.startswith("1 networks, 0 of them finished")
+        assert contents.summary.startswith("1 network, 0 of them finished")
 
     def test_one_curriculum_only(self, tmp_path):
         Simulated(True, replicates=1, cells=[Cell()]).write(tmp_path / "curricula")

@@ -1,0 +1,163 @@
+"""The verdicts of a report: claim by claim, at a glance by figure, and in three sentences."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+
+from analysis import tables
+from analysis.claims.catalogue import counts
+from analysis.claims.verdicts import decided
+from analysis.figures import FIGURES
+from analysis.report.grids import NONE, listed
+from tsrnn.command_line import counted
+
+SIGNS: Final = {"reproduced": "✓", "contradicted": "✗", "inconclusive": "~", "not run": NONE}
+"""The sign of each verdict: they are told apart without their colours."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The verdicts on the claims of one figure, or of several that a claim is read from together.
+
+    Attributes:
+        id: of the group on the page.
+        label: such as "Figure 4a" or "Figures 7a, 7b".
+        figures: the ids of the figures.
+        claims: the verdicts, as rows of `analysis.claims.catalogue.judge_all` with what the page adds.
+        counts: how many verdicts there are of each kind.
+        place: where it comes among the groups.
+    """
+
+    id: str
+    label: str
+    figures: Sequence[str]
+    claims: Sequence[dict[str, Any]]
+    counts: dict[str, int]
+    place: int
+
+    @property
+    def short(self) -> str:
+        """The label in as few letters as it takes."""
+        return (
+            self.label.removeprefix("Figures ").removeprefix("Figure ").replace("Section ", "§ ").replace("Table ", "T")
+        )
+
+    @property
+    def words(self) -> str:
+        """The counts, such as "2 reproduced, 1 not run"."""
+        return listed(f"{count} {name}" for name, count in self.counts.items() if count)
+
+
+def groups(judged: pd.DataFrame) -> list[Group]:
+    """Return the verdicts by figure, in the paper's order; what is of no figure comes last.
+
+    Args:
+        judged: what `analysis.claims.catalogue.judge_all` returned.
+    """
+    order = {id: place for place, id in enumerate(FIGURES)}
+    keys = sorted(judged["figure"].unique(), key=lambda figure: [order[id] for id in ids(figure)] or [len(order)])
+    return [
+        Group(
+            id=f"claims-{re.sub('[^A-Za-z0-9]+', '-', str(figure))}",
+            label=label(str(figure)),
+            figures=ids(str(figure)),
+            claims=[_claim(row) for row in own.to_dict("records")],
+            counts=counts(own),
+            place=place,
+        )
+        for place, figure in enumerate(keys)
+        for own in [judged[judged["figure"] == figure]]
+    ]
+
+
+def ids(figure: str) -> list[str]:
+    """Return the ids of the figures that a claim is read from: "7c, Table 1" is 7c and table1."""
+    parts = [part.strip().replace("Table ", "table") for part in figure.split(",")]
+    return [part for part in parts if not part.startswith("section")]
+
+
+def label(figure: str) -> str:
+    """Return what a claim is read from, as words."""
+    if figure.startswith("section"):
+        return figure.capitalize()
+    return f"{'Figures' if ',' in figure and 'Table' not in figure else 'Figure'} {figure}"
+
+
+def _claim(row: dict[Any, Any]) -> dict[str, Any]:
+    return {str(key): value for key, value in row.items()} | {
+        "sign": SIGNS[row["verdict"]],
+        "rank": list(SIGNS).index(row["verdict"]),
+        "lines": tables.claim_lines(row),
+    }
+
+
+def sentences(judged: pd.DataFrame) -> list[str]:
+    """Return what the verdicts come to, in three sentences.
+
+    Args:
+        judged: what `analysis.claims.catalogue.judge_all` returned.
+    """
+    found, number = counts(judged), judged["id"].nunique()
+    several = "" if len(judged) == number else f" ({len(judged)} verdicts: each training is judged by itself)"
+    first = (
+        f"Of the paper's {counted(number, 'claim')}{several}, {found['reproduced']} are reproduced, "
+        f"{found['contradicted']} contradicted and {found['inconclusive']} inconclusive; for {found['not run']} "
+        "there are no results."
+    )
+    return [first, _decided(judged), _open(judged)]
+
+
+def _decided(judged: pd.DataFrame) -> str:
+    """Say in which figures claims are decided, and how far these verdicts can be trusted."""
+    own = judged[judged["verdict"].map(decided)]
+    if own.empty:
+        return "No claim is decided yet."
+    parts = [
+        f"{verdict.capitalize()}: {_by_figure(own[own['verdict'] == verdict])}"
+        for verdict in ("reproduced", "contradicted")
+        if (own["verdict"] == verdict).any()
+    ]
+    survive, below = int(own["survives"].sum()), int((own["below"] != "").sum())
+    beyond = f", and {below} hold at a smaller N or budget than the paper's" if below else ""
+    return (
+        f"{'; '.join(parts)}; {survive} of these {counted(len(own), 'verdict')} survive the correction for the number "
+        f"of claims{beyond}."
+    )
+
+
+def _by_figure(rows: pd.DataFrame) -> str:
+    """Return the figures with most of these claims, such as "4a (3), 3b (2) and 4 more figures"."""
+    found = rows["figure"].value_counts(sort=False).sort_values(ascending=False, kind="stable")
+    named = listed(f"{figure} ({count})" for figure, count in found.head(_NAMED).items())
+    more = len(found) - _NAMED
+    return f"{named} and {counted(more, 'more figure')}" if more > 0 else named
+
+
+_NAMED: Final = 6
+
+
+def _open(judged: pd.DataFrame) -> str:
+    """Say what would decide the inconclusive claims."""
+    own = judged[judged["verdict"] == "inconclusive"]
+    if own.empty:
+        return "No claim is left open by networks that were trained."
+    kinds = own["takes"].map(_kind).value_counts(sort=False).sort_values(ascending=False, kind="stable")
+    parts = [f"{name} ({count})" for name, count in kinds.items()]
+    return f"The inconclusive ones take {_joined(parts)}."
+
+
+def _kind(takes: str) -> str:
+    """Return in a few words what a claim takes to be decided."""
+    if "networks of each kind" in takes:
+        return "more networks"
+    if "networks that have solved" in takes:
+        return "networks that have solved a larger N"
+    return "more training" if "training" in takes or "budget" in takes else "other measurements"
+
+
+def _joined(parts: Iterable[str]) -> str:
+    *most, last = parts
+    return f"{', '.join(most)} or {last}" if most else last

@@ -1,0 +1,125 @@
+"""The figures of a report: each as an image or a table, or the command that it waits for."""
+
+import base64
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+from rich.console import Console
+
+from analysis import figures
+from analysis.data.study import Study
+from analysis.figures import Figure, style
+from analysis.measure import progress as _progress
+from analysis.report.grids import Column, Grid, number, word
+
+SVG_BYTES = 250_000
+"""A figure is embedded as SVG up to this size, else as PNG."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure as the page shows it: an image, a table, or why there is neither.
+
+    Attributes:
+        id: such as "4a" or "table1".
+        label: such as "Figure 4a".
+        title: in a few words.
+        caption: see `analysis.figures.Figure`.
+        query: see `analysis.figures.Figure`.
+        missing: why there is nothing to see; "" where there is.
+        image: as a URL of its data; "" for a table.
+        width: of the image, in pixels of CSS.
+        height: of the image.
+        rows: the table; None for an image.
+    """
+
+    id: str
+    label: str
+    title: str
+    caption: str
+    query: str
+    missing: str = ""
+    image: str = ""
+    width: int = 0
+    height: int = 0
+    rows: Grid | None = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A command, and the figures that wait for it.
+
+    Attributes:
+        command: in the words of a shell; "" where no command is known.
+        figures: those that it makes, or begins to make.
+        why: why they are not drawn; different reasons in different sentences.
+    """
+
+    command: str
+    figures: Sequence[Shown]
+    why: str
+
+
+def show(study: Study, console: Console) -> tuple[list[Shown], list[str]]:
+    """Return all figures of some results, and what went wrong with those that failed."""
+    shown, failed = [], []
+    with _progress.JobProgress("report", {"figures": len(figures.FIGURES)}, console, quiet=True) as progress:
+        for id in figures.FIGURES:
+            began = time.monotonic()
+            try:
+                (figure,) = figures.build(study, only=[id])
+                shown.append(_shown(figure))
+            except Exception as error:
+                # One figure's fault must not cost the others: it stands in its place, and in the exit status.
+                why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                failed.append(f"figure {id}: {why}")
+                shown.append(Shown(id, label(id), "it failed", "", "", f"This is a fault of the program: {why}"))
+            progress.take("figures", time.monotonic() - began)
+    return shown, failed
+
+
+def waiting(shown: Sequence[Shown]) -> list[Waiting]:
+    """Return what figures that are not drawn wait for: each command once, in the order of the first figure."""
+    found: dict[str, list[tuple[Shown, str]]] = {}
+    for figure in shown:
+        if figure.missing:
+            why, _, rest = figure.missing.partition(": python ")
+            command = f"python {rest}" if rest else ""
+            found.setdefault(command, []).append((figure, f"{why}:" if rest else why))
+    return [
+        Waiting(command, [figure for figure, _ in own], " ".join(dict.fromkeys(why for _, why in own)))
+        for command, own in found.items()
+    ]
+
+
+def label(id: str) -> str:
+    """Return what a figure is called, such as "Figure 4a" or "Table 1"."""
+    return f"Table {id.removeprefix('table')}" if id.startswith("table") else f"Figure {id}"
+
+
+def _shown(figure: Figure) -> Shown:
+    named = label(figure.id)
+    shown = Shown(
+        figure.id, named, figure.title.removeprefix(f"{named}: "), figure.caption, figure.query, figure.missing
+    )
+    if figure.missing:
+        return shown
+    if figure.id.startswith("table"):
+        frame = next(iter(figure.data.values()))
+        numbers = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame]
+        columns = [Column(str(name).replace("_", " "), number) for name, number in zip(frame, numbers, strict=True)]
+        rows = [
+            [number(cell, ".3g") if numeric else word(cell) for cell, numeric in zip(row, numbers, strict=True)]
+            for row in frame.itertuples(index=False)
+        ]
+        return replace(shown, rows=Grid(f"{shown.label}. {shown.title}", columns, rows))
+    drawing = figure.draw()
+    width, height = drawing.get_size_inches() * 96
+    image = style.render(drawing, "svg", outlines=True)
+    form = "svg+xml"
+    if len(image) > SVG_BYTES:
+        image, form = style.render(drawing, "png"), "png"
+    data = f"data:image/{form};base64,{base64.b64encode(image).decode()}"
+    return replace(shown, image=data, width=round(width), height=round(height))

@@ -1,0 +1,70 @@
+"""Tables of the page, before they become HTML."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+NONE: Final = "–"  # noqa: RUF001
+"""The text of a cell without a value."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: its text, what it sorts by (the text by default), a link, or the network that it opens."""
+
+    text: str
+    value: float | str | None = None
+    link: str = ""
+    network: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table."""
+
+    label: str
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of the page; the first cell of a row is its header."""
+
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+
+
+def word(value: Any) -> Cell:
+    """Return a word as a cell."""
+    return Cell(NONE if pd.isna(value) or value == "" else str(value))
+
+
+def number(value: Any, form: str = "g") -> Cell:
+    """Return a number as a cell; `form` as `format` knows it."""
+    if pd.isna(value):
+        return Cell(NONE, "")
+    return Cell(
+        f"{value:,}" if form == "g" and isinstance(value, int | np.integer) else f"{value:{form}}", value_of(value)
+    )
+
+
+def value_of(value: Any) -> float | str:
+    """Return what a cell with this number sorts by; "" where it is missing."""
+    return "" if pd.isna(value) else float(value)
+
+
+def duration(seconds: float) -> Cell:
+    """Return a time as a cell, in the unit that suits it."""
+    if seconds < 120:
+        return Cell(f"{seconds:.0f} s", seconds)
+    return Cell(f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h", seconds)
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return words with commas between them."""
+    return ", ".join(map(str, words))
