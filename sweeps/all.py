@@ -1,13 +1,11 @@
-"""The whole study: every sweep of this folder, one after the other.
+"""The whole study: every sweep, one after the other.
 
-    python sweeps/all.py [--scale quick|overnight|laptop|paper] [--dry-run] [--replicates 4] [--storage FOLDER] ...
-
-The order shows results early. It takes the options that all sweeps share (see `sweeps/fixed_tau.py --help`) and hands
-them on; what has ended already is not trained again, so that the same command continues after any stop, and a network
-that several sweeps ask for is trained by the first of them. A dry run ends with what all of them cost. Ctrl-C and
-SIGTERM stop the sweep that is running, and no other is begun. Where all of them take an hour or more, the command asks
-once on a terminal; --yes does not ask. Exit status: 0 all is done, 1 something failed or is unfinished (the other
-sweeps run all the same), 2 an option is not allowed, 128 + its number after a signal.
+The order shows results early. The options are handed on to every sweep; one that a sweep does not vary, such as --taus,
+ends the command there. What has ended already is not trained again, so that the same command continues after any stop,
+and a network that several sweeps ask for is trained by the first of them. A dry run ends with what all of them cost.
+Ctrl-C and SIGTERM stop the sweep that is running, and no other is begun. Where all of them take an hour or more, the
+command asks once on a terminal; --yes does not ask. Exit status: 0 all is done, 1 something failed or is unfinished
+(the other sweeps run all the same), 2 an option is not allowed, 128 + its number after a signal.
 """
 
 import importlib
@@ -20,10 +18,16 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sweeps.engine.dry_run import Cost
+from cyclopts import App
+
+import tsrnn
+from sweeps.engine.before import ask
+from sweeps.engine.dry_run import Cost, duration
+from sweeps.engine.options import Execution, Options
+from sweeps.engine.runner import run
+from tsrnn import command_line
+from tsrnn.command_line import counted, run_resumable
 
 SWEEPS = (
     "fixed_tau",
@@ -40,6 +44,15 @@ SWEEPS = (
 )
 FURTHER = {"fixed_tau": ("--tasks", "parity", "--self-interactions", "outside")}
 """Options of a second invocation, right after the first of the sweep: here figure S11, which is about parity alone."""
+
+
+app = App(
+    name="sweeps/all.py",
+    help=__doc__,
+    version=tsrnn.__version__,
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,
+)
 
 
 class _Runner:
@@ -77,26 +90,28 @@ class _Runner:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self.SIGNALS)
 
 
-def main(arguments: list[str]) -> int:
-    """Run every sweep with these options and return the exit status."""
-    if {"--help", "-h"} & set(arguments):
-        print(__doc__)
-        return 0
-    if "--dry-run" in arguments:
-        return _dry_run(arguments)
-    if "--yes" not in arguments and sys.stdin.isatty():
+@app.default
+def main(options: Options = Options()) -> int:  # noqa: B008
+    """Run every sweep with these options and return the exit status.
+
+    Args:
+        options: See `Options`.
+    """
+    arguments = options.words()
+    if options.dry_run:
+        return _dry_run(arguments, as_json=options.json)
+    if not options.yes and sys.stdin.isatty():
         # Once for all: a sweep runs in a process group of its own, which cannot ask the terminal.
         _ask(arguments)
     runner = _Runner()
+    yes = [] if options.yes else ["--yes"]
 
-    yes = [] if "--yes" in arguments else ["--yes"]
-
-    def run(name: str, further: Sequence[str]) -> int:
+    def run_one(name: str, further: Sequence[str]) -> int:
         script = str(Path(__file__).with_name(f"{name}.py"))
         status = runner.run([sys.executable, script, *arguments, *further, *yes])
         return 128 + runner.stopped if runner.stopped else status
 
-    return _each(run)
+    return _each(run_one)
 
 
 def _each(run: Callable[[str, Sequence[str]], int]) -> int:
@@ -114,11 +129,6 @@ def _each(run: Callable[[str, Sequence[str]], int]) -> int:
 
 def _ask(arguments: list[str]) -> None:
     """Show what all sweeps cost, if none has begun, and ask whether to begin where that is hours."""
-    from sweeps.engine.before import ask
-    from sweeps.engine.dry_run import Cost, duration
-    from sweeps.engine.options import Execution
-    from tsrnn import command_line
-
     costs: list[Cost] = []
     words = [*arguments, "--dry-run", "--json"]
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
@@ -130,20 +140,15 @@ def _ask(arguments: list[str]) -> None:
     ask(said, seconds, Execution(), command_line.console(stderr=True))
 
 
-def _count(arguments: list[str], costs: list["Cost"]) -> int:
+def _count(arguments: list[str], costs: list[Cost]) -> int:
     """Run every sweep in this one process, as a dry run; add what each costs, and return the exit status."""
-    from sweeps.engine.runner import run
-
     return _each(
         lambda name, further: run(importlib.import_module(f"sweeps.{name}").SWEEP, [*arguments, *further], costs)
     )
 
 
-def _dry_run(arguments: list[str]) -> int:
+def _dry_run(arguments: list[str], *, as_json: bool) -> int:
     """Say what every sweep would do, in this one process, and what all of them cost."""
-    from sweeps.engine.dry_run import Cost, duration
-    from tsrnn.command_line import counted
-
     costs: list[Cost] = []
     status = _count(arguments, costs)
     if status not in (0, 1):
@@ -151,7 +156,7 @@ def _dry_run(arguments: list[str]) -> int:
     networks, operations, seconds = (
         sum(getattr(cost, part) for cost in costs) for part in ("networks", "operations", "seconds")
     )
-    if "--json" in arguments:
+    if as_json:
         print(json.dumps({"sweep": "all", "networks": networks, "operations": operations, "seconds": seconds}))
     else:
         print(
@@ -162,10 +167,4 @@ def _dry_run(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    from tsrnn.command_line import fail
-    from tsrnn.errors import Failure
-
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except Failure as error:
-        sys.exit(fail(str(error), error.status))
+    sys.exit(run_resumable(app, sys.argv[1:]))

@@ -96,7 +96,7 @@ def commands(page: str) -> list[str]:
     blocks = [token.content for token in TOKENS[page] if token.type == "fence" and token.info == "bash"]
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     for token in _inline(page):
-        if token.type == "code_inline" and re.match(r"(python|make) [\w-]", token.content):
+        if token.type == "code_inline" and re.match(r"(python|make|tsrnn) [\w-]", token.content):
             # "[--option value]" is one that may be left out, "a|b" a choice. A sentence may leave out whose results.
             line = re.sub(r"[\[\]]|\\?\|[\w-]+", "", token.content)
             lines.append(re.sub(r"^(python -m analysis [\w-]+)(?= --|$)", r"\1 RESULTS", line))
@@ -204,7 +204,7 @@ class TestCommands:
         assert not [page for page in PAGES for token in TOKENS[page] if token.type == "code_block"]
 
     def test_they_parse(self, tmp_path: Path):
-        """By the program that each calls. `sweeps/all.py` hands its options on to every sweep."""
+        """By the program that each calls."""
         for block in python("docs/extending.md"):
             (tmp_path / block.split("\n")[0].removeprefix("# ")).write_text(block)
         (tmp_path / "network.safetensors").touch()
@@ -213,6 +213,8 @@ class TestCommands:
             if any(command == known or command.startswith(known + " ") for known in NOT_PARSED):
                 continue
             program, *words = shlex.split(command)
+            if program == "tsrnn":
+                program, words = "python", ["-m", "sweeps.command", *words]
             if program == "make":
                 assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), command
                 continue
@@ -222,8 +224,7 @@ class TestCommands:
             elif (tmp_path / words[0]).exists():
                 pass
             else:
-                script = "sweeps/fixed_tau.py" if words[0] == "sweeps/all.py" else words[0]
-                words = [str(ROOT / script), *words[1:]]
+                words = [str(ROOT / words[0]), *words[1:]]
             asked.append((command, words))
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         done = subprocess.run(

@@ -12,9 +12,12 @@ ROOT = Path(__file__).resolve().parents[1]
 SLOW = {"torch", "ray", "pandas", "scipy", "matplotlib", "pyarrow", "sklearn", "statsmodels", "optuna", "numba"}
 SWEEPS = sorted(path.name for path in (ROOT / "sweeps").glob("[a-z]*.py"))
 SUBCOMMANDS = {
-    "analysis": ["max-n", "verify", "interventions", "timescales", "time-steps", "figures", "claims", "report"],
+    "analysis": ["max-n", "verify", "interventions", "timescales", "time-steps", "figures", "claims", "pace", "report"],
     "tsrnn": ["import-reference", "evaluate"],
 }
+SUBCOMMANDS["sweeps.command"] = [
+    "sweep", "retraining", "hyperparameters", *SUBCOMMANDS["analysis"], *SUBCOMMANDS["tsrnn"], "--install-completion"
+]  # fmt: skip
 
 # Runs commands one after the other in one process, and prints for each its status and the modules loaded by then.
 RUN = """

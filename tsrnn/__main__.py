@@ -9,7 +9,8 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Final, Literal
 
 from cyclopts import App, Parameter
 
@@ -20,6 +21,9 @@ from tsrnn.io.schemas import RUNS, SOLVED
 from tsrnn.tasks import DMS, Parity
 
 app = App(name="python -m tsrnn", help="Look at single networks.", version_flags=[])
+
+FAILURES: Final = MappingProxyType({OSError: 1, ValueError: 2})
+"""Errors that these commands may end with, beside those that are failures everywhere, and their exit statuses."""
 
 Seed = Annotated[int, at_least(0)]
 
@@ -122,7 +126,7 @@ def evaluate(
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command, given as the words after the program's name, and return its exit status."""
-    return command_line.run(app, arguments, {OSError: 1, ValueError: 2})
+    return command_line.run(app, arguments, FAILURES)
 
 
 if __name__ == "__main__":

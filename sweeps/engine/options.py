@@ -157,6 +157,16 @@ class Options(Execution):
     json: Flag = False
     """Print the result (or the dry run) as JSON on standard output."""
 
+    def words(self) -> list[str]:
+        """Return the options as words of a command line, those with their default left out."""
+        found = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                values = () if value is True else value if isinstance(value, list) else (value,)
+                found += [f"--{field.name.replace('_', '-')}", *map(str, values)]
+        return found
+
     def over(self, axes: Axes, sweep: str) -> Axes:
         """Return a sweep's axes, with the values that were given in place of its own.
 

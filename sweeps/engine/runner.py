@@ -28,7 +28,7 @@ from tsrnn.command_line import counted, import_plugins, run_resumable
 from tsrnn.io.files import Location
 from tsrnn.untrusted import printable
 
-__all__ = ["Axes", "Sweep", "main", "run"]
+__all__ = ["Axes", "Sweep", "application", "main", "run"]
 
 
 def main(sweep: Sweep) -> NoReturn:
@@ -47,8 +47,19 @@ def run(sweep: Sweep, arguments: Sequence[str], costs: list[Cost] | None = None)
     Returns:
         0 all is done, 1 something failed or is unfinished, 2 an option is not allowed.
     """
+    return run_resumable(application(sweep, f"sweeps/{sweep.name}.py", costs), arguments)
+
+
+def application(sweep: Sweep, name: str, costs: list[Cost] | None = None) -> App:
+    """Return a sweep's command line; calling it runs the sweep and returns the exit status.
+
+    Args:
+        sweep: The experiment.
+        name: What the command is called.
+        costs: See `run`.
+    """
     app = App(
-        name=f"sweeps/{sweep.name}.py",
+        name=name,
         help=sweep.doc,
         version=tsrnn.__version__,
         help_format="plaintext",
@@ -59,7 +70,7 @@ def run(sweep: Sweep, arguments: Sequence[str], costs: list[Cost] | None = None)
     def command(options: Options = Options()) -> int:  # noqa: B008
         return _run(sweep, options, command_line.console(stderr=True), [] if costs is None else costs)
 
-    return run_resumable(app, arguments)
+    return app
 
 
 def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) -> int:

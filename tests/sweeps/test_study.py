@@ -58,7 +58,7 @@ def grid(name: str, scale: str = "quick", preset: str = "paper") -> list[RunConf
 def test_all_runs_every_sweep_there_is():
     files = {path.stem for path in (ROOT / "sweeps").glob("[!_]*.py")}
     # Retraining starts from another sweep's results; the search for hyperparameters is no part of the paper's study.
-    assert set(load_all().SWEEPS) == files - {"all", "retraining", "hyperparameters"} == set(GRIDS)
+    assert set(load_all().SWEEPS) == files - {"all", "command", "retraining", "hyperparameters"} == set(GRIDS)
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -212,11 +212,12 @@ class TestAll:
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1].startswith(f"All {len(GRIDS)} sweeps")
 
-    def test_a_bad_option_ends_it_at_once(self):
-        command = [sys.executable, "sweeps/all.py", "--scale", "huge"]
+    @pytest.mark.parametrize(("options", "sweeps"), [(["--scale", "huge"], 0), (["--tasks", "huge"], 1)])
+    def test_a_bad_option_ends_it_at_once(self, options: list[str], sweeps: int):
+        command = [sys.executable, "sweeps/all.py", *options]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert result.returncode == 2
-        assert result.stderr.count("== ") == 1
+        assert result.stderr.count("== ") == sweeps
         assert "huge" in result.stderr
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
