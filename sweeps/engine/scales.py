@@ -43,7 +43,7 @@ SCALES: dict[ScaleName, Scale] = {
     "overnight": Scale(
         network=Leaky(hidden=128),
         training=Training(batch_size=64, steps_per_epoch=200, test_batches=20, confirm=Confirmation()),
-        end=EndRules(max_epochs=225),
+        end=EndRules(max_n=31, max_epochs=225),
         replicates=8,
         typical_n=11,
     ),
