@@ -147,6 +147,22 @@ class Simulated:
             far *= 0.9
         return far
 
+    def _epochs_per_n(self, cell: Cell) -> float:
+        kind, _, number = cell.curriculum.partition("-")
+        if not self.true:
+            slow = (kind == "multi" and cell.tau == "1") or cell.weight_decay
+            return 20 if slow else 10
+        wide = int((number or "0").removesuffix("-full"))
+        per_n = {"single": 10, "multi": 1, "sliding": 8 - 0.4 * wide}[kind]
+        if cell.architecture != "leaky":
+            per_n /= 2
+        # With tau = 1 multi-head networks are as fast as with trained taus.
+        if cell.tau != "trained" and (kind, cell.tau) != ("multi", "1"):
+            per_n *= 2
+        if cell.dt == "1" and cell.k == "10":
+            per_n *= 2
+        return per_n
+
     def _train(self, cell: Cell, config: RunConfig, wobble: float, scale: str, farthest: int):
         network_id = config.network_id
         kind, _, number = cell.curriculum.partition("-")
@@ -170,11 +186,7 @@ class Simulated:
                 solved = [(n, round(pace * (n if self.true else int(number) + 2 - n))) for n in ns]
                 total = max(epoch for _, epoch in solved)
             case _:
-                per_n = {"single": 10, "multi": 1, "sliding": 6}[kind] if self.true else 10
-                if cell.tau == "1" and (kind == "single") == self.true:
-                    per_n *= 2
-                if not leaky and self.true:
-                    per_n = per_n / 2
+                per_n = self._epochs_per_n(cell)
                 last = min(farthest, round(self._max_n(cell) + 2 * wobble))
                 solved = [(n, max(1, round((n - 1) * per_n * (1 + 0.08 * wobble)))) for n in range(2, last + 1)]
                 total = config.end.max_epochs

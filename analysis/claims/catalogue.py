@@ -34,6 +34,8 @@ _DURATION: Final = "python sweeps/input_duration.py"
 _STEP: Final = "python sweeps/time_discretisation.py"
 _ALL: Final = "python sweeps/all_heads.py"
 
+_AS_PACE: Final = "the same claim, read as pace where N is cut short by the budget"
+
 _SINGLE: Final = Cell()
 _MULTI: Final = Cell(curriculum="multi")
 _DMS_SINGLE: Final = Cell(task="dms")
@@ -112,18 +114,19 @@ def _fixed_tau(figure: str, task: str, where: str, needs: str) -> list[Claim]:
         )
         for tau in ("1", "2", "3")
     ]
-    claims.append(
+    claims += [
         _slower(
-            f"{figure}-single-1-pace",
+            f"{figure}-single-{tau}-pace",
             figure,
-            f"Single-head networks with tau = 1 need more training to a common N than with trained taus ({name}).",
-            "the same claim, read as pace where N is cut short by the budget",
+            f"Single-head networks with tau = {tau} need more training to a common N than with trained taus ({name}).",
+            _AS_PACE,
             "fewer-epochs",
             cell("single", "trained"),
-            cell("single", "1"),
+            cell("single", tau),
             needs,
         )
-    )
+        for tau in ("1", "2", "3")
+    ]
     claims.append(
         _further(
             f"{figure}-multi-one",
@@ -141,26 +144,42 @@ def _fixed_tau(figure: str, task: str, where: str, needs: str) -> list[Claim]:
             f"{figure}-multi-one-pace",
             figure,
             f"Multi-head networks need as much training to a common N with tau = 1 as with trained taus ({name}).",
-            "the same claim, read as pace where N is cut short by the budget",
+            _AS_PACE,
             "as-fast",
             cell("multi", "trained"),
             cell("multi", "1"),
             needs,
         )
     )
-    return claims + [
-        _further(
-            f"{figure}-multi-{tau}",
-            figure,
-            f"Multi-head networks with tau = {tau} get much less far than with tau = 1 ({name}).",
-            "steep fall for tau >= 2",
-            "steep-fall",
-            cell("multi", tau),
-            cell("multi", "1"),
-            needs,
-        )
-        for tau in ("2", "3")
-    ]
+    return (
+        claims
+        + [
+            _further(
+                f"{figure}-multi-{tau}",
+                figure,
+                f"Multi-head networks with tau = {tau} get much less far than with tau = 1 ({name}).",
+                "steep fall for tau >= 2",
+                "steep-fall",
+                cell("multi", tau),
+                cell("multi", "1"),
+                needs,
+            )
+            for tau in ("2", "3")
+        ]
+        + [
+            _slower(
+                f"{figure}-multi-{tau}-pace",
+                figure,
+                f"Multi-head networks with tau = {tau} need more training to a common N than with tau = 1 ({name}).",
+                _AS_PACE,
+                "steep-pace",
+                cell("multi", "1"),
+                cell("multi", tau),
+                needs,
+            )
+            for tau in ("2", "3")
+        ]
+    )
 
 
 def _over_n(
@@ -434,9 +453,19 @@ def _claims() -> list[Claim]:
                 "smaller as k grows", "less-far-with-k", Cell(curriculum=name, k="10"), Cell(curriculum=name, k="2"),
                 _DURATION,
             ),
+            _slower(
+                f"S6-max-{name}-pace", "S6",
+                f"A common N takes more training with bits shown for 10 steps than for 2 ({name}-head).", _AS_PACE,
+                "slower-with-k", Cell(curriculum=name, k="2"), Cell(curriculum=name, k="10"), _DURATION,
+            ),
             _further(
                 f"2-decay-{name}", "section 2", f"An L2 variant gives comparable results ({name}-head).", "comparable",
                 "comparable", Cell(curriculum=name), Cell(curriculum=name, weight_decay=1e-4), _DECAY,
+            ),
+            _slower(
+                f"2-decay-{name}-pace", "section 2",
+                f"An L2 variant takes as much training to a common N ({name}-head).",
+                _AS_PACE, "comparable-pace", Cell(curriculum=name), Cell(curriculum=name, weight_decay=1e-4), _DECAY,
             ),
         ]  # fmt: skip
     for k in _KS:
@@ -466,6 +495,21 @@ def _claims() -> list[Claim]:
         _further(
             "S12-wider", "S12", "A wider window gets further: 10 heads further than 3.", "wider is better", "between",
             _NARROW, _WIDE, _SLIDING,
+        ),
+        _slower(
+            "S12-below-multi-pace", "S12",
+            "Networks of a window of 5 need more training to a common N than multi-head ones.", _AS_PACE,
+            "between-pace", _MULTI, _WINDOW, _SLIDING,
+        ),
+        _slower(
+            "S12-above-single-pace", "S12",
+            "Networks of a window of 5 need less training to a common N than single-head ones.", _AS_PACE,
+            "between-pace", _WINDOW, _SINGLE, _SLIDING,
+        ),
+        _slower(
+            "S12-wider-pace", "S12",
+            "Networks of a window of 10 heads need less training to a common N than of 3.", _AS_PACE, "between-pace",
+            _WIDE, _NARROW, _SLIDING,
         ),
         *(
             _differ(
