@@ -33,6 +33,11 @@ def json_rows(frame: pd.DataFrame) -> list[dict[Hashable, Any]]:
     ]
 
 
+def telling(frame: pd.DataFrame) -> list[str]:
+    """Return the columns that say which cell a row is: task, curriculum and tau, and those others that differ."""
+    return [name for name in (*COLUMNS, *TRAINING) if name in _ALWAYS_SHOWN or frame[name].nunique(dropna=False) > 1]
+
+
 def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
     """Print the largest N solved in each cell, and how far the sweep's networks have come.
 
@@ -50,7 +55,7 @@ def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
         padding=0,
         pad_edge=False,
     )
-    shown = [name for name in (*COLUMNS, *TRAINING) if name in _ALWAYS_SHOWN or frame[name].nunique(dropna=False) > 1]
+    shown = telling(frame)
     for name in shown:
         table.add_column(name, no_wrap=name in _ALWAYS_SHOWN)
     for name in ("networks", "mean", "95 % interval", "median", "range", "epochs"):

@@ -173,8 +173,10 @@ class TestPython:
 
     @pytest.mark.usefixtures("results")
     def test_a_figure(self):
-        (figure,) = python("docs/report.md")
-        exec(figure, {})
+        (code,) = python("docs/report.md")
+        exec(code, names := {})
+        assert names["results"].figure("4a").id == "4a"
+        assert names["solved"].groupby("sweep").size().to_dict() == {"curricula": 2, "fixed_tau": 5}
         assert Path("mine.pdf").read_bytes().startswith(b"%PDF")
 
     def test_the_library(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

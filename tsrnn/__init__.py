@@ -1,8 +1,10 @@
 """tsrnn: how recurrent networks grow long timescales, trained a population at a time.
 
-What trains is imported when it is first asked for, and torch with it: settings and `--help` do not wait for it.
+What trains, saves and loads is imported when it is first asked for, and torch with it: settings and `--help` do not
+wait for it.
 """
 
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -35,17 +37,24 @@ from tsrnn.config.presets import with_preset
 from tsrnn.tasks import DMS, BitTask, Lengths, Parity, Sines, Task, register_task
 
 if TYPE_CHECKING:
+    from tsrnn.io.checkpoint import Checkpoint, load, save
     from tsrnn.training.loop import Trainer, train
     from tsrnn.training.reports import EpochReport
 else:
+    _LATER = {
+        "Checkpoint": "tsrnn.io.checkpoint",
+        "EpochReport": "tsrnn.training.reports",
+        "Trainer": "tsrnn.training.loop",
+        "load": "tsrnn.io.checkpoint",
+        "save": "tsrnn.io.checkpoint",
+        "train": "tsrnn.training.loop",
+    }
 
     def __getattr__(name: str) -> object:
-        """Import what trains (PEP 562)."""
-        if name not in __all__:
+        """Import what needs torch (PEP 562)."""
+        if name not in _LATER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from tsrnn.training import loop as training
-
-        return getattr(training, name)
+        return getattr(import_module(_LATER[name]), name)
 
 
 def __dir__() -> list[str]:
@@ -64,6 +73,7 @@ __all__ = [
     "AdamW",
     "AllHeads",
     "BitTask",
+    "Checkpoint",
     "EndRules",
     "EpochReport",
     "FixedTau",
@@ -88,7 +98,9 @@ __all__ = [
     "Trainer",
     "Training",
     "__version__",
+    "load",
     "register_task",
+    "save",
     "train",
     "with_preset",
 ]

@@ -83,7 +83,7 @@ def evaluate(
     """Print the accuracy of every head of a checkpoint, with its standard error.
 
     Args:
-        checkpoint: A .safetensors file of ours.
+        checkpoint: A .safetensors file of ours, or the folder of a sweep's network: the largest N that it solved.
         protocol: end: sequences drawn and asked as in training, over the batches of its own test. in-time: an
             answer at each of 1000 steps after 100 steps of warm-up, 10 sequences, P(bit = 1) = 0.5.
         k: Time steps a bit is held, in protocol end: a k that training never saw shows how far the network

@@ -4,7 +4,7 @@ Each returns the copies of network 0 first, then those of network 1, and so on; 
 is. What can be done to copies that keep their W (ablation, other taus) gives a `LeakyCopies`, which simulates them
 together; changed weights give a stack.
 
-    population = tsrnn.io.checkpoint.load(path).population()
+    population = tsrnn.load(path).population()
     hurt = ablate(population, [[neuron] for neuron in by_tau(population)[0][-20:]])
     accuracies = in_time_accuracy(hurt, task, [(seed, "ablation", 0)] * hurt.replicates)
 """

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
@@ -10,6 +10,9 @@ from analysis.data import frames
 from analysis.data.networks import completed, describe
 from tsrnn.io.files import Location, location
 from tsrnn.io.schemas import BY_NAME, EPOCHS, OUTCOMES, RUNS, SOLVED, Table
+
+if TYPE_CHECKING:
+    from analysis.figures import Figure
 
 _DTYPES: Final = {"string": "str", "int64": "int64", "float64": "float64"}
 
@@ -100,3 +103,48 @@ class Study:
         runs = self.load(RUNS)
         epochs = self.load(EPOCHS, ["epoch"])
         return describe(runs, outcomes, epochs, self.load(SOLVED))
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of the tables that any of the sweeps has, in the order of the alphabet."""
+        found = {name for sweep in self.sweeps for name in frames.tables_of(sweep)}
+        return tuple(sorted(found & BY_NAME.keys()))
+
+    # For notebooks. What these return is built on this class, and takes seconds to import.
+
+    def max_n(self) -> pd.DataFrame:
+        """Return the largest N solved in each cell: see `analysis.quantities.reach.max_n_by_cell`."""
+        from analysis.quantities.reach import max_n_by_cell
+
+        return max_n_by_cell(self.networks)
+
+    def claims(self) -> pd.DataFrame:
+        """Return the verdicts on the paper's claims: see `analysis.claims.catalogue.judge_all`."""
+        from analysis.claims.catalogue import judge_all
+
+        return judge_all(self)
+
+    def figure(self, id: str) -> "Figure":
+        """Compute one of the paper's figures or tables; a notebook shows it drawn.
+
+        Args:
+            id: such as "4a", "S11" or "table1".
+
+        Returns:
+            The figure. Where the results do not allow it, its `missing` says why.
+
+        Raises:
+            ValueError: there is no such figure.
+        """
+        from analysis.figures import build
+
+        (figure,) = build(self, [id])
+        return figure
+
+    def __repr__(self) -> str:
+        return f"Study({str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        from analysis.notebook import study_html
+
+        return study_html(self)

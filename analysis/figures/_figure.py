@@ -67,6 +67,11 @@ class Figure:
         with style.applied():
             return style.laid_out(self.painter())
 
+    def _repr_html_(self) -> str:
+        from analysis.notebook import figure_html
+
+        return figure_html(self)
+
 
 Builder = Callable[[Study], Figure]
 

@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
+import tsrnn
 from tsrnn.config import DMS, Adam, FixedTau, Leaky, RunConfig, Training, explain
 from tsrnn.io.checkpoint import Checkpoint, CheckpointError, CheckpointFolder, Progress, load, new, save
 from tsrnn.networks import NetworkState
@@ -165,7 +166,9 @@ class TestRefusals:
         assert refusal(tmp_path / "none").endswith("no such checkpoint")
 
     def test_a_folder(self, tmp_path: Path):
-        assert "not a readable safetensors file" in refusal(tmp_path)
+        assert "no N was solved" in refusal(tmp_path)
+        (tmp_path / "folder.safetensors").mkdir()
+        assert "not a readable safetensors file" in refusal(tmp_path / "folder.safetensors")
 
     @pytest.mark.parametrize("content", [b"", b"hello\nworld\n" * 20, b"PK\x03\x04", bytes(range(256))])
     def test_not_safetensors(self, tmp_path: Path, content: bytes):
@@ -433,3 +436,39 @@ def test_a_checkpoint_rebuilds_its_network(path: Path, complete: Checkpoint):
     assert people.heads == ((2,),)
     assert people.network == complete.config.network
     assert_same(people.states()[0], complete.network)
+
+
+class TestLoadingANetwork:
+    """`tsrnn.load` of what a sweep leaves in a network's folder."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        folder = CheckpointFolder(tmp_path, "n1")
+        for n in (2, 3, 10):
+            folder.save_solved(new(dataclasses.replace(CONFIG, seed=n)), n)
+        folder.save_resume(new(dataclasses.replace(CONFIG, seed=99)))
+        return tmp_path / "checkpoints" / "n1"
+
+    def test_the_largest_n_unless_another_is_named(self, folder: Path):
+        assert tsrnn.load(folder).config.seed == 10
+        assert tsrnn.load(str(folder), n=3).config.seed == 3
+        assert tsrnn.load(folder / "n-002.safetensors").config.seed == 2
+        assert tsrnn.load(folder).population().replicates == 1
+
+    def test_an_n_that_was_not_solved(self, folder: Path, tmp_path: Path):
+        with pytest.raises(CheckpointError, match=r"N = 4 was not solved; allowed are 2, 3, 10$"):
+            tsrnn.load(folder, n=4)
+        with pytest.raises(CheckpointError, match="no N was solved; give the file of a checkpoint"):
+            tsrnn.load(tmp_path)
+        with pytest.raises(CheckpointError, match="no such checkpoint"):
+            tsrnn.load(tmp_path / "absent")
+        with pytest.raises(ValueError, match=r"n = 3: .* is no folder of a network"):
+            tsrnn.load(folder / "n-002.safetensors", n=3)
+
+    def test_a_saved_checkpoint_comes_back(self, tmp_path: Path, complete: Checkpoint):
+        tsrnn.save(complete, tmp_path / "network.safetensors")
+        assert_same_checkpoint(tsrnn.load(tmp_path / "network.safetensors"), complete)
+
+    def test_its_repr_leaves_the_numbers_out(self, complete: Checkpoint):
+        assert "tensor(" not in repr(complete)
+        assert "epoch=2" in repr(complete)

@@ -105,8 +105,8 @@ class Checkpoint:
 
     config: RunConfig
     progress: Progress
-    network: NetworkState
-    optimizer: OptimizerState = field(default_factory=dict)
+    network: NetworkState = field(repr=False)
+    optimizer: OptimizerState = field(default_factory=dict, repr=False)
     computed: Computed | None = None
 
     def population(self) -> Population:
@@ -153,16 +153,25 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
     return safetensors.torch.save(tensors, metadata)
 
 
-def load(path: AnyLocation) -> Checkpoint:
-    """Read a checkpoint.
+def load(path: AnyLocation, n: int | None = None) -> Checkpoint:
+    """Read a checkpoint; its `population()` is the network, its `config` and `progress` what belongs to it.
 
     Args:
-        path: A file, or s3://BUCKET/PATH.
+        path: A file, or a network's folder, such as `results/quick/fixed_tau/checkpoints/NETWORK_ID`; or
+            s3://BUCKET/PATH.
+        n: In a network's folder, the solved N whose weights to take; the largest by default.
 
     Raises:
-        CheckpointError: if the file is absent, damaged, not one of ours, or does not fit its own configuration.
+        CheckpointError: if the file is absent, damaged, not one of ours, or does not fit its own configuration; if the
+            folder has no weights that solved N = n.
+        ValueError: n is given, and `path` is a file.
     """
     path = location(path)
+    if path.name.endswith(".safetensors") or not path.is_dir():
+        if n is not None:
+            raise ValueError(f"n = {n}: {path} is no folder of a network; leave n out")
+    else:
+        path = _solved(path, n)
     try:
         metadata, tensors = _read(path)
     except FileNotFoundError:
@@ -192,6 +201,17 @@ def load(path: AnyLocation) -> Checkpoint:
     else:
         optimizer = {}
     return Checkpoint(config, progress, parts["network"], optimizer, computed)
+
+
+def _solved(folder: Location, n: int | None) -> Location:
+    """Return the file with the weights that solved an N, the largest by default."""
+    found = {int(path.stem[2:]): path for path in folder.glob("n-*.safetensors") if path.stem[2:].isdecimal()}
+    if not found:
+        raise CheckpointError(f"{folder}: no N was solved; give the file of a checkpoint")
+    wanted = max(found) if n is None else n
+    if wanted not in found:
+        raise CheckpointError(f"{folder}: N = {n} was not solved; allowed are {', '.join(map(str, sorted(found)))}")
+    return found[wanted]
 
 
 def _read(path: Location) -> tuple[dict[str, str], dict[str, Tensor]]:
