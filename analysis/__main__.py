@@ -24,6 +24,7 @@ app = App(
 )
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
+Yes = Annotated[bool, Parameter(negative="")]
 InterventionKind = Literal["ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining"]
 TimescaleMethod = Literal["paper", "robust"]
 
@@ -98,6 +99,7 @@ def interventions(
     heads: Annotated[list[Annotated[int, at_least(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
     workers: Annotated[int | None, at_least(1)] = None,
     address: str = "auto",
+    yes: Yes = False,
     plugin: command_line.Plugins = None,
     as_json: AsJson = False,
 ) -> int:
@@ -117,6 +119,7 @@ def interventions(
         heads: N' that the readout is retrained on. [default: 2 to 20, or to N + 5]
         workers: Processes on this machine. [default: one a CPU]
         address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
+        yes: Begin without asking. Otherwise what takes an hour or more asks once, where standard input is a terminal.
         plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"kinds": {KIND: {"summary": [...], "tests": [...]}}, "notes": [...], "failed": [...]}.
     """
@@ -137,6 +140,7 @@ def interventions(
         heads=heads,
         workers=workers,
         address=address,
+        yes=yes,
         console=command_line.console(stderr=True),
     )
     if as_json:
@@ -169,6 +173,7 @@ def timescales(
     method: Annotated[list[TimescaleMethod] | None, Parameter(consume_multiple=True, negative=())] = None,
     workers: Annotated[int | None, at_least(1)] = None,
     address: str = "auto",
+    yes: Yes = False,
     plugin: command_line.Plugins = None,
     as_json: AsJson = False,
 ) -> int:
@@ -186,6 +191,7 @@ def timescales(
         method: How timescales are fitted; both by default.
         workers: Processes on this machine. [default: one a CPU]
         address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
+        yes: Begin without asking. Otherwise what takes an hour or more asks once, where standard input is a terminal.
         plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"networks": [...], "summary": [...], "failed": [...]}.
     """
@@ -201,6 +207,7 @@ def timescales(
         methods=method or METHODS,
         workers=workers,
         address=address,
+        yes=yes,
         console=command_line.console(stderr=True),
     )
     if as_json:
@@ -221,6 +228,7 @@ def time_steps(
     as_trained: Annotated[bool, Parameter(negative=())] = False,
     workers: Annotated[int | None, at_least(1)] = None,
     address: str = "auto",
+    yes: Yes = False,
     plugin: command_line.Plugins = None,
     as_json: AsJson = False,
 ) -> int:
@@ -236,6 +244,7 @@ def time_steps(
             the newest head on fair bits. Claims take 0.5 for chance, which it is for fair bits only.
         workers: Processes on this machine. [default: one a CPU]
         address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
+        yes: Begin without asking. Otherwise what takes an hour or more asks once, where standard input is a terminal.
         plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"rows": [...], "notes": [...], "failed": [...]}.
     """
@@ -250,6 +259,7 @@ def time_steps(
         as_trained=as_trained,
         workers=workers,
         address=address,
+        yes=yes,
         console=command_line.console(stderr=True),
     )
     if as_json:

@@ -22,12 +22,11 @@ from types import FrameType
 from cyclopts import App
 
 import tsrnn
-from sweeps.engine.before import ask
-from sweeps.engine.dry_run import Cost, duration
-from sweeps.engine.options import Execution, Options
+from sweeps.engine.dry_run import Cost
+from sweeps.engine.options import Options
 from sweeps.engine.runner import run
 from tsrnn import command_line
-from tsrnn.command_line import counted, run_resumable
+from tsrnn.command_line import ask, counted, duration, run_resumable
 
 SWEEPS = (
     "fixed_tau",
@@ -137,7 +136,7 @@ def _ask(arguments: list[str]) -> None:
         return
     seconds = sum(cost.seconds for cost in costs)
     said = f"All {len(SWEEPS)} sweeps: at most about {duration(seconds)} on this machine, if nothing is done yet"
-    ask(said, seconds, Execution(), command_line.console(stderr=True))
+    ask(said, seconds, yes=False, console=command_line.console(stderr=True))
 
 
 def _count(arguments: list[str], costs: list[Cost]) -> int:

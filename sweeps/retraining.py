@@ -140,7 +140,8 @@ def main(results: Place, /, settings: Settings = Settings()) -> int:
             highlight=False,
             soft_wrap=True,
         )
-        say_cost("retraining", waiting, plan().record.scale, settings, console)
+        then = _accuracy_seconds(sources, settings)
+        say_cost("retraining", waiting, plan().record.scale, settings, console, said_from=0.0, then=then)
         with folder:
             train(plan, folder, settings, console, prepare=lambda: _begin(folder, starts.values()))
     unfinished = folder.unfinished(networks)
@@ -223,6 +224,19 @@ def _begin(folder: SweepFolder, starts: Iterable["Checkpoint"]) -> None:
             claim = folder.claim.within(start.config.network_id)
             CheckpointFolder(folder.path, start.config.network_id, claim).save_resume(start)
             claim.release()
+
+
+def _accuracy_seconds(sources: dict[str, tuple["Checkpoint", int]], settings: Settings) -> float:
+    """Estimate how long it takes to measure all accuracies, before and after retraining."""
+    from analysis.measure.cost import extrapolated
+    from analysis.measure.interventions import InTime, accuracy_in_time
+
+    source, n = next(iter(sources.values()))
+    whole = InTime(trials=settings.trials)
+    one = extrapolated(
+        lambda steps: accuracy_in_time(source, n, dataclasses.replace(whole, steps=steps)), 20, 200, whole.steps
+    )
+    return one * len(sources) * (1 + settings.higher)
 
 
 def _measure(

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from cyclopts import App, CycloptsError, Parameter, Token
 from pydantic import ValidationError
@@ -49,6 +49,37 @@ Whole = Parameter(converter=_whole, n_tokens=1)
 def counted(count: int, noun: str) -> str:
     """Return a number of things in words: "1 network", "2 networks"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, such as "2.5 hours"."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return counted(round(seconds), "second")
+
+
+_ASKED_FROM: Final = 3600.0
+
+
+def ask(cost: str, seconds: float, *, yes: bool, console: Console) -> None:
+    """Print what a command costs; if that is an hour or more and a user is at the terminal, ask whether to begin.
+
+    Args:
+        cost: The line to print.
+        seconds: How long the command is expected to take.
+        yes: Begin without asking.
+        console: Where the line and the question are printed.
+
+    Raises:
+        Failure: The answer was no.
+    """
+    console.print(cost, highlight=False, markup=False, soft_wrap=True)
+    if seconds < _ASKED_FROM or yes or not sys.stdin.isatty():
+        return
+    console.print("Begin? [y/N] (--yes does not ask) ", end="", highlight=False, markup=False, soft_wrap=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Failure("not begun; answer y, or give --yes")
 
 
 def at_least(least: int) -> Parameter:

@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from scipy import stats
 from torch import Tensor
 
+from analysis.measure.cost import extrapolated
 from analysis.measure.jobs import Analysis
 from tsrnn.config import Time
 from tsrnn.dynamics import timescales
@@ -48,6 +49,8 @@ POOLED: Final = -1
 
 # A series that varies by less than this, relative to its size, is constant up to the rounding of float32.
 _CONSTANT: Final = 8 * float(np.finfo(np.float32).eps)
+# Steps of the simulations that the cost is estimated from.
+_PIECES: Final = (500, 3000)
 _FITTED: Final = tuple(field.name for field in dataclasses.fields(timescales.Fits))
 
 
@@ -256,6 +259,16 @@ def _dimensionality(covariance: Covariance) -> list[Row]:
     return rows
 
 
+def cost(checkpoint: Checkpoint, n: int, *, protocol: Protocol, methods: Sequence[Method]) -> float:
+    """Estimate the seconds of one core that `measure` takes: two short simulations, of which one is longer."""
+
+    def piece(steps: int) -> Rows:
+        return measure(checkpoint, n, protocol=dataclasses.replace(protocol, steps=steps), methods=methods)
+
+    short, longer = _PIECES
+    return extrapolated(piece, short, longer, protocol.steps)
+
+
 def analysis(protocol: Protocol, methods: Sequence[Method] = METHODS) -> Analysis:
     """Return what `python -m analysis timescales` measures, for `analysis.measure.jobs.run`."""
     chosen = [method for method in METHODS if method in methods]
@@ -264,6 +277,7 @@ def analysis(protocol: Protocol, methods: Sequence[Method] = METHODS) -> Analysi
         measure=partial(measure, protocol=protocol, methods=chosen),
         tables=TABLES,
         settings=dataclasses.asdict(protocol) | {"methods": chosen},
+        cost=partial(cost, protocol=protocol, methods=chosen),
     )
 
 

@@ -40,6 +40,7 @@ def run(
     workers: int | None,
     address: str,
     console: Console,
+    yes: bool = False,
 ) -> Results:
     """Measure what was not measured yet, then sum up everything that was asked for.
 
@@ -51,6 +52,7 @@ def run(
         workers: processes; see `analysis.measure.jobs.run`.
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
         console: for progress.
+        yes: begin without asking; see `analysis.measure.jobs.run_all`.
 
     Raises:
         ResultsError: if no network has solved an N.
@@ -63,7 +65,7 @@ def run(
     chosen = dynamics.choose(solved, every)
     analysis = dynamics.analysis(protocol, methods)
     only = set(zip(chosen["network_id"], chosen["n"].astype(int), strict=True))
-    summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console)
+    summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console, yes=yes)
     measured = Study(results)
     tables = {table: measured.load(table) for table in (TIMESCALES, NEURONS, DIMENSIONALITY, CONNECTIVITY)}
     networks = dynamics_summary.by_network(tables, chosen)

@@ -62,6 +62,7 @@ def run(
     workers: int | None,
     address: str,
     console: Console,
+    yes: bool = False,
 ) -> Results:
     """Measure what was not measured yet, then sum up everything that was asked for.
 
@@ -77,6 +78,7 @@ def run(
         workers: processes; see `analysis.measure.jobs.run`.
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
         console: for progress.
+        yes: begin without asking; see `analysis.measure.jobs.run_all`.
 
     Raises:
         ResultsError: if no checkpoint can be measured; the message says what is needed.
@@ -108,6 +110,7 @@ def run(
         workers=workers,
         address=address,
         console=console,
+        yes=yes,
     )
     for (kind, _, checkpoints), summary in zip(wanted, summaries, strict=True):
         found.failed += [f"{kind}: {job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]

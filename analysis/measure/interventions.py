@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analysis.measure.cost import extrapolated
 from analysis.measure.jobs import Analysis
 from analysis.stats.significance import relative_accuracy
 from tsrnn.config import Time
@@ -44,6 +45,11 @@ ABLATED_SHARE: Final = 0.04
 
 # Recurrent weights of perturbed copies that are simulated together.
 _HELD: Final = 1 << 18
+
+
+# The cost is estimated from runs with so many steps, and with every so manieth strength of a perturbation.
+_PIECES: Final = (20, 150)
+_EVERY: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +166,31 @@ def measure_heads_retraining(
         for k, head in enumerate(ns)
     ]
     return {HEADS_RETRAINING: rows}
+
+
+def cost(
+    checkpoint: Checkpoint, n: int, *, measure: Callable[..., Rows], protocol: InTime, settings: Mapping[str, Any]
+) -> float:
+    """Estimate the seconds of one core that a `measure_*` function takes: it is run with fewer steps and strengths.
+
+    Args:
+        checkpoint: the network.
+        n: the N it solved.
+        measure: the function.
+        protocol: its protocol.
+        settings: its other arguments.
+    """
+    factor = 1.0
+    if strengths := settings.get("strengths"):
+        some = strengths[::_EVERY]
+        factor = (1 + len(strengths)) / (1 + len(some))
+        settings = {**settings, "strengths": some}
+
+    def piece(steps: int) -> Rows:
+        return measure(checkpoint, n, protocol=dataclasses.replace(protocol, steps=steps), **settings)
+
+    short, longer = _PIECES
+    return factor * extrapolated(piece, short, longer, protocol.steps)
 
 
 def newest_head(checkpoint: Checkpoint, n: int) -> Population:
@@ -308,6 +339,7 @@ def analyses(
                 tables=(table,),
                 settings=settings | own,
                 shares_tables=table is PERTURBATION,
+                cost=partial(cost, measure=measure, protocol=protocol, settings=own),
             )
         )
     return result

@@ -6,9 +6,7 @@ ran. Only the caller's process writes. A job that is done is not done again; one
 """
 
 import json
-import os
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,11 +18,11 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from analysis.data.frames import ResultsError, load
+from analysis.measure.begin import Place, begin, counts
 from analysis.measure.progress import JobProgress
 from analysis.measure.workers import Died, in_processes, on_ray
 from tsrnn import command_line
 from tsrnn.config import RunConfig, explain
-from tsrnn.distributed.discovery import find
 from tsrnn.io import checkpoint
 from tsrnn.io.checkpoint import Checkpoint
 from tsrnn.io.claims import take
@@ -38,6 +36,12 @@ from tsrnn.untrusted import as_file_name, below
 Measure = Callable[[Checkpoint, int], Mapping[Table, Sequence[Row]]]
 """From a checkpoint and the N it solved to rows, by table, without `network_id` and `n`: those are added."""
 
+Cost = Callable[[Checkpoint, int], float]
+"""From a checkpoint and the N it solved to about how many seconds of one core it takes to measure it.
+
+It runs short pieces of the measurement in this process; see `analysis.measure.cost`.
+"""
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -50,6 +54,7 @@ class Analysis:
         settings: everything that changes its numbers. A checkpoint measured with other settings is measured again,
             and the new rows replace the old.
         shares_tables: other analyses fill the same tables: each has files of its own there.
+        cost: estimates the time of a job; without it the time is not known before jobs have ended.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Analysis:
     tables: tuple[Table, ...]
     settings: Mapping[str, Any]
     shares_tables: bool = False
+    cost: Cost | None = None
 
     @property
     def settings_json(self) -> str:
@@ -111,6 +117,7 @@ def run(
     workers: int | None = None,
     address: str = "auto",
     console: Console | None = None,
+    yes: bool = False,
 ) -> Summary:
     """Measure every checkpoint of a sweep, finished or still running, that was not measured yet.
 
@@ -122,18 +129,19 @@ def run(
         workers: see `run_all`.
         address: see `run_all`.
         console: see `run_all`.
+        yes: see `run_all`.
 
     Returns:
         How many checkpoints were measured, and which failed.
 
     Raises:
-        ResultsError, StoreError: see `run_all`.
+        ResultsError, StoreError, Failure: see `run_all`.
     """
 
     def wanted(network_id: str, n: int) -> bool:
         return keep(n) and (only is None or (network_id, n) in only)
 
-    options: dict[str, Any] = {"workers": workers, "address": address, "console": console}
+    options: dict[str, Any] = {"workers": workers, "address": address, "console": console, "yes": yes}
     (summary,) = run_all(results, analysis.name, [(analysis, wanted)], **options)
     return summary
 
@@ -146,8 +154,11 @@ def run_all(
     workers: int | None = None,
     address: str = "auto",
     console: Console | None = None,
+    yes: bool = False,
 ) -> list[Summary]:
     """Run several analyses side by side, each over the checkpoints it wants that it did not measure yet.
+
+    It begins with a line that says how many jobs there are and about how long they take.
 
     Args:
         results: the sweep's folder.
@@ -157,6 +168,7 @@ def run_all(
         address: of a Ray cluster: auto (the one this machine belongs to, else processes here), local (processes
             here) or HOST:PORT.
         console: shows progress; standard error by default.
+        yes: begin without asking; otherwise what takes an hour or more asks once, on a terminal.
 
     Returns:
         For each analysis how many checkpoints were measured, and which failed.
@@ -165,27 +177,30 @@ def run_all(
         ResultsError: the folder is not a sweep's, one of the analyses is running in it already, or nothing answers
             at the address.
         StoreError: the folder cannot be written, or a file in it is damaged.
+        Failure: the user answered that it is not to begin.
         ClaimLostError: another process has begun one of the analyses: where locks failed, or this one was stopped.
     """
     console = console or command_line.console(stderr=True)
     load(results, SOLVED)  # before anything is written: it must be a sweep's folder
-    claims = {}
     with ExitStack() as locks:
         for analysis, _ in analyses:
             lock = locks.enter_context(FolderLock(results, f"lock-{analysis.name}"))
             try:
                 lock.acquire()  # two at once would measure everything twice
-                claims[analysis.name] = take(results, analysis.name)
             except LockedError as error:
                 raise ResultsError(f"{results}: {analysis.name} is being measured already ({error.holder})") from None
             except OSError as error:
                 raise StoreError(f"cannot write {lock.path}: {error}; choose a folder that can be written") from error
         planned, summaries = _plan(results, analyses)
-        stores = {name: Store(results, claim) for name, claim in claims.items()}
+        skipped = sum(summary.skipped for summary in summaries.values())
+        place = begin(name, planned, skipped, workers, address, console, yes=yes)
+        try:
+            stores = {analysis.name: Store(results, take(results, analysis.name)) for analysis, _ in analyses}
+        except OSError as error:
+            raise StoreError(f"cannot write {results}: {error}; choose a folder that can be written") from error
         filled = dict.fromkeys(table for analysis, _ in analyses for table in analysis.tables)
         Store(results).create((*filled, ANALYSES))
-        if planned:
-            _measure_all(stores, name, planned, summaries, workers, address, console)
+        _measure_all(stores, name, planned, place, summaries, console)
         return list(summaries.values())
 
 
@@ -193,22 +208,18 @@ def _measure_all(
     stores: Mapping[str, Store],
     name: str,
     planned: Sequence[_Planned],
+    place: Place,
     summaries: Mapping[str, Summary],
-    workers: int | None,
-    address: str,
     console: Console,
 ) -> None:
     """Run the jobs, and write down how each ended."""
-    try:
-        cluster = find(address)
-    except (ValueError, ConnectionError) as error:
-        raise ResultsError(str(error)) from None
-    count = max(1, min(workers or os.cpu_count() or 1, len(planned)))
-    ended = in_processes(_measure, planned, count) if cluster is None else on_ray(_measure, planned, cluster)
-    notes = [f"{count} at a time" if cluster is None else "on the cluster"]
-    if skipped := sum(summary.skipped for summary in summaries.values()):
-        notes.append(f"{skipped} done before")
-    with JobProgress(name, Counter(analysis.name for analysis, _ in planned), console, ", ".join(notes)) as progress:
+    if not planned:
+        return
+    if place.cluster is None:
+        ended = in_processes(_measure, planned, place.processes)
+    else:
+        ended = on_ray(_measure, planned, place.cluster)
+    with JobProgress(name, counts(planned), console, quiet=True) as progress:
         for (analysis, job), found in ended:
             result = _Ended({}, found.reason, 0.0) if isinstance(found, Died) else found
             _write(stores[analysis.name], analysis, job, result)

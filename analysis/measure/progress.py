@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from tsrnn.command_line import counted
 from tsrnn.untrusted import printable
 
 _LINE_EVERY: Final = 15.0
@@ -63,6 +64,12 @@ class Estimate:
         return max(0.0, (self._last - self._began) * to_do / done - (now - self._last))
 
 
+def heading(name: str, jobs: Mapping[str, int], note: str = "") -> str:
+    """Return the line that a command with jobs begins with: how many there are of each kind, and a note."""
+    kinds = f" ({', '.join(f'{kind} {count}' for kind, count in jobs.items())})" if len(jobs) > 1 else ""
+    return f"{name}: {counted(sum(jobs.values()), 'job')}{kinds}{note and ', '}{note}"
+
+
 class JobProgress:
     """Shows how far a command's jobs are: a bar on a terminal, a line now and then elsewhere.
 
@@ -83,8 +90,7 @@ class JobProgress:
         self._done = 0
         self._estimate = Estimate(jobs)
         self._began = self._last_line = time.monotonic()
-        kinds = f" ({', '.join(f'{kind} {count}' for kind, count in jobs.items())})" if len(jobs) > 1 else ""
-        self._first = f"{name}: {_jobs(self._total)}{kinds}{note and ', '}{note}"
+        self._first = heading(name, jobs, note)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -115,7 +121,7 @@ class JobProgress:
         self._bar.advance(self._task)
         if not self._console.is_terminal and now - self._last_line >= _LINE_EVERY and self._done < self._total:
             self._last_line = now
-            line = f"{self._name}: {self._done} of {_jobs(self._total)}, {self.times()}"
+            line = f"{self._name}: {self._done} of {counted(self._total, 'job')}, {self.times()}"
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def say(self, line: str) -> None:
@@ -136,10 +142,6 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _jobs(count: int) -> str:
-    return f"{count} {'job' if count == 1 else 'jobs'}"
 
 
 class _Times(ProgressColumn):

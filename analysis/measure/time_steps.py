@@ -12,6 +12,7 @@ from rich.console import Console
 from analysis.data.frames import ResultsError
 from analysis.data.study import Study
 from analysis.measure import jobs as _jobs
+from analysis.measure.cost import extrapolated
 from analysis.measure.jobs import Analysis, Measure
 from analysis.stats.comparison import choose, measured, summarise
 from tsrnn.io.checkpoint import Checkpoint
@@ -22,6 +23,9 @@ from tsrnn.training.evaluation import end_accuracy
 
 KS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 50, 100, 200)
 """Time steps a bit: the paper tests 1 to 200."""
+
+# Time steps a bit of the tests that the cost is estimated from.
+_PIECES: Final = (1, 8)
 
 
 def measure(checkpoint: Checkpoint, n: int, *, ks: Sequence[int], as_trained: bool = False) -> dict[Table, list[Row]]:
@@ -58,6 +62,14 @@ def measure(checkpoint: Checkpoint, n: int, *, ks: Sequence[int], as_trained: bo
     return {TIME_STEPS: rows}
 
 
+def cost(checkpoint: Checkpoint, n: int, *, ks: Sequence[int], as_trained: bool) -> float:
+    """Estimate the seconds of one core that `measure` takes, which is proportional to the time steps of a bit."""
+    short, longer = _PIECES
+    return extrapolated(
+        lambda k: measure(checkpoint, n, ks=(k,), as_trained=as_trained), short, longer, max(longer, sum(ks))
+    )
+
+
 def run(
     results: Location,
     *,
@@ -67,6 +79,7 @@ def run(
     address: str,
     console: Console,
     as_trained: bool = False,
+    yes: bool = False,
 ) -> tuple[pd.DataFrame, list[str], list[str]]:
     """Measure the checkpoints that were not measured yet, and sum up.
 
@@ -78,6 +91,7 @@ def run(
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
         console: for progress.
         as_trained: see `measure`.
+        yes: begin without asking; see `analysis.measure.jobs.run_all`.
 
     Returns:
         One row a group, curriculum, n and k (see `analysis.stats.comparison.summarise`), notes on networks left
@@ -94,9 +108,10 @@ def run(
         raise ResultsError(f"{results}: nothing to measure: {why}")
     step: Measure = partial(measure, ks=ks, as_trained=as_trained)
     settings = {"ks": list(ks)} | ({"as_trained": True} if as_trained else {})
-    analysis = Analysis("time-steps", step, (TIME_STEPS,), settings)
+    costs = partial(cost, ks=ks, as_trained=as_trained)
+    analysis = Analysis("time-steps", step, (TIME_STEPS,), settings, cost=costs)
     only = set(zip(choice.checkpoints["network_id"], choice.checkpoints["n"].astype(int), strict=True))
-    summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console)
+    summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console, yes=yes)
     failed = [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]
     rows = measured(Study(results).load(TIME_STEPS), choice.checkpoints)
     return summarise(rows, ["k"], ["accuracy"]), list(choice.notes), failed

@@ -2,22 +2,16 @@
 
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
-from typing import Final
 
 from rich.console import Console
 
-from sweeps.engine.dry_run import duration
 from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.options import Execution, Options
 from sweeps.engine.plan import groups_of
 from sweeps.engine.scales import SCALES, ScaleName
-from tsrnn.command_line import counted
+from tsrnn.command_line import ask, counted, duration
 from tsrnn.config import RunConfig
-
-_SAID_FROM: Final = 60.0
-_ASKED_FROM: Final = 3600.0
 
 
 def joins_cluster(address: str) -> bool:
@@ -57,9 +51,16 @@ def with_scale(options: Options) -> tuple[Options, str]:
 
 
 def say_cost(
-    sweep: str, networks: Sequence[RunConfig], scale: ScaleName, execution: Execution, console: Console
+    sweep: str,
+    networks: Sequence[RunConfig],
+    scale: ScaleName,
+    execution: Execution,
+    console: Console,
+    *,
+    said_from: float = 60.0,
+    then: float = 0.0,
 ) -> None:
-    """Say how long training will take, if that is a minute or more, and ask once if it is an hour or more.
+    """Say how long training will take, unless it is soon done, and ask once if it is an hour or more.
 
     It asks on a terminal only, and not with `--yes`.
 
@@ -69,9 +70,11 @@ def say_cost(
         scale: decides the N around which they are taken to spend their time.
         execution: where they are trained, and whether to ask.
         console: shows it.
+        said_from: the seconds from which on it is said.
+        then: the seconds of one core that follow the training.
 
     Raises:
-        SweepError: the answer was no.
+        Failure: the answer was no.
     """
     from sweeps.engine.estimate import estimate
 
@@ -86,25 +89,11 @@ def say_cost(
             console.print(f"{sweep}: how long it takes is not known ({error})", highlight=False, soft_wrap=True)
         return
     workers = 1 if cluster else max(1, min(int((os.cpu_count() or 1) / execution.cpus_per_trial), len(groups)))
-    seconds = found.seconds(workers)
-    if seconds < _SAID_FROM:
+    seconds = found.seconds(workers) + then
+    if seconds < said_from:
         return
     if cluster:
         where = "of one core like this machine's, which the cluster's processors share"
     else:
         where = f"on {counted(workers, 'core')} of this machine"
-    ask(f"{sweep}: at most about {duration(seconds)} {where}", seconds, execution, console)
-
-
-def ask(cost: str, seconds: float, execution: Execution, console: Console) -> None:
-    """Print what something costs; where it takes an hour or more and somebody is there, ask whether to begin.
-
-    Raises:
-        SweepError: the answer was no.
-    """
-    console.print(cost, highlight=False, soft_wrap=True)
-    if seconds < _ASKED_FROM or execution.yes or not sys.stdin.isatty():
-        return
-    console.print("Begin? [y/N] (--yes does not ask) ", end="", highlight=False, soft_wrap=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise SweepError("not begun; answer y, or give --yes")
+    ask(f"{sweep}: at most about {duration(seconds)} {where}", seconds, yes=execution.yes, console=console)

@@ -11,7 +11,7 @@ from sweeps.engine.grid import title
 from sweeps.engine.plan import Plan, groups_of
 from sweeps.engine.scales import SCALES
 from tsrnn import command_line
-from tsrnn.command_line import counted
+from tsrnn.command_line import counted, duration
 from tsrnn.config import RunConfig
 
 
@@ -102,11 +102,3 @@ def _as_json(
             {"title": title(group[0]), "network_ids": [network.network_id for network in group]} for group in groups
         ],
     }
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words."""
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"

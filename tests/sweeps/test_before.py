@@ -2,20 +2,20 @@
 
 import io
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from sweeps.engine.before import ask, say_cost, with_scale
+from sweeps.engine.before import say_cost, with_scale
 from sweeps.engine.errors import SweepError
 from sweeps.engine.folder import SweepFolder
 from sweeps.engine.options import Execution, Options
 from sweeps.engine.plan import plan_of, storage_of
 from sweeps.engine.runner import next_steps
 from sweeps.fixed_tau import SWEEP
-from tsrnn.command_line import counted
+from tsrnn.command_line import ask, counted
+from tsrnn.errors import Failure
 
 NOBODY_THERE = Execution(address="local")
 
@@ -80,18 +80,17 @@ def test_a_wrong_address_is_one_line():
 )
 def test_asking(monkeypatch, console, answer, seconds, yes, begins, asks):
     monkeypatch.setattr("sys.stdin", Terminal(answer))
-    execution = replace(NOBODY_THERE, yes=yes)
     if begins:
-        ask("cost", seconds, execution, console)
+        ask("cost", seconds, yes=yes, console=console)
     else:
-        with pytest.raises(SweepError, match="not begun"):
-            ask("cost", seconds, execution, console)
+        with pytest.raises(Failure, match="not begun"):
+            ask("cost", seconds, yes=yes, console=console)
     assert ("Begin?" in said(console)) == asks
 
 
 def test_without_a_terminal_it_begins(monkeypatch, console):
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
-    ask("cost", 7200, NOBODY_THERE, console)
+    ask("cost", 7200, yes=False, console=console)
     assert said(console) == "cost\n"
 
 
@@ -99,7 +98,7 @@ def test_the_cost_of_the_paper_scale_is_said(monkeypatch, console, tmp_path):
     monkeypatch.setattr("sys.stdin", Terminal("n\n"))
     options = Options(scale="paper", taus=["1"], tasks=["parity"], curricula=["single"], replicates=1)
     plan = plan_of(SWEEP, options, SweepFolder(str(tmp_path), SWEEP.name))
-    with pytest.raises(SweepError, match="not begun"):
+    with pytest.raises(Failure, match="not begun"):
         say_cost("fixed_tau", plan.networks, "paper", NOBODY_THERE, console)
     assert "fixed_tau: at most about " in said(console)
     assert "on 1 core of this machine" in said(console)

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from analysis.data.frames import ResultsError, load
 from analysis.measure import jobs as _jobs
-from analysis.measure.jobs import Analysis
+from analysis.measure.jobs import Analysis, Cost
 from tsrnn.config import Leaky, RunConfig
+from tsrnn.errors import Failure
 from tsrnn.io.checkpoint import Checkpoint, CheckpointFolder, new
 from tsrnn.io.lock import FolderLock
 from tsrnn.io.schemas import ANALYSES, RUNS, SOLVED, Column, Table
@@ -44,8 +45,22 @@ def measure(checkpoint: Checkpoint, n: int, add: float = 0.0, folder: str = "") 
     return {MEASURED: [{"value": float(checkpoint.network["tau"].double().sum()) + add, "process": os.getpid()}]}
 
 
-def analysis(folder: Path | str = "", add: float = 0.0) -> Analysis:
-    return Analysis("testing", partial(measure, add=add, folder=str(folder)), (MEASURED,), {"add": add})
+def analysis(folder: Path | str = "", add: float = 0.0, cost: Cost | None = None) -> Analysis:
+    return Analysis("testing", partial(measure, add=add, folder=str(folder)), (MEASURED,), {"add": add}, cost=cost)
+
+
+def half_an_hour(checkpoint: Checkpoint, n: int) -> float:
+    assert isinstance(checkpoint, Checkpoint)
+    return 1800.0 if n == 3 else 0.0
+
+
+def broken(checkpoint: Checkpoint, n: int) -> float:
+    raise RuntimeError("cannot be tried")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 @pytest.fixture
@@ -180,8 +195,51 @@ def test_several_analyses_are_one_run(results, tmp_path):
     options = {"workers": 2, "address": "local", "console": console}
     summaries = _jobs.run_all(results, "both", list(zip(analyses, wanted, strict=True)), **options)
     assert [(summary.done, summary.failed) for summary in summaries] == [(6, {}), (2, {})]
-    assert console.file.getvalue().splitlines()[0] == "both: 8 jobs (one 6, other 2), 2 at a time"
+    assert (
+        console.file.getvalue().splitlines()[0]
+        == "both: 8 jobs (one 6, other 2), 2 at a time, how long they take is not known yet"
+    )
     values = load(results, "measured").groupby(["network_id", "n"])["value"].apply(sorted).to_dict()
     assert values == {key: [value + 1] + [value + 2] * (key[1] == 3) for key, value in sorted(expected().items())}
     again = _jobs.run_all(results, "both", list(zip(analyses, wanted, strict=True)), **options)
     assert [(summary.done, summary.skipped) for summary in again] == [(0, 6), (0, 2)]
+
+
+class TestBeforeItBegins:
+    """What is said of the time, from the cost of the job of the median N, and what is asked."""
+
+    def begin(
+        self, results: Path, monkeypatch: pytest.MonkeyPatch, answer: str, **options: object
+    ) -> tuple[list[str], int]:
+        monkeypatch.setattr("sys.stdin", Terminal(answer))
+        monkeypatch.setattr("os.cpu_count", lambda: 2)
+        console = Console(file=io.StringIO(), width=40)
+        cost = options.pop("cost", half_an_hour)
+        summary = _jobs.run(results, analysis(cost=cost), workers=2, address="local", console=console, **options)
+        return console.file.getvalue().splitlines(), summary.done
+
+    def test_hours_are_said_and_asked(self, results, monkeypatch):
+        lines, done = self.begin(results, monkeypatch, "y\n")
+        assert lines[0] == "testing: 6 jobs, 2 at a time, about 90.1 minutes"
+        assert lines[1].startswith("Begin? [y/N]")
+        assert done == 6
+
+    def test_no_leaves_the_results_as_they_are(self, results, monkeypatch):
+        before = {path for path in results.rglob("*") if path.is_dir()}
+        with pytest.raises(Failure, match="not begun"):
+            self.begin(results, monkeypatch, "n\n")
+        assert {path for path in results.rglob("*") if path.is_dir()} == before
+        assert self.begin(results, monkeypatch, "y\n")[1] == 6
+
+    def test_yes_does_not_ask(self, results, monkeypatch):
+        lines, done = self.begin(results, monkeypatch, "n\n", yes=True)
+        assert (len(lines), done) == (1, 6)
+
+    def test_what_is_done_is_not_asked_about(self, results, monkeypatch):
+        self.begin(results, monkeypatch, "y\n")
+        assert self.begin(results, monkeypatch, "n\n") == ([], 0)
+
+    def test_an_estimate_that_fails_stops_nothing(self, results, monkeypatch):
+        lines, done = self.begin(results, monkeypatch, "n\n", cost=broken)
+        assert lines == ["testing: 6 jobs, 2 at a time, how long they take is not known yet"]
+        assert done == 6

@@ -1,0 +1,79 @@
+"""Before jobs begin: where they are computed, how many there are, about how long they take, and whether to begin."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from analysis.data.frames import ResultsError
+from analysis.measure import cost
+from analysis.measure.progress import heading
+from tsrnn.command_line import ask, duration
+from tsrnn.distributed.discovery import find
+
+if TYPE_CHECKING:
+    from analysis.measure.jobs import Analysis, Job
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where jobs are computed: on the Ray cluster at an address, or else in so many processes of this machine."""
+
+    cluster: str | None
+    processes: int
+
+
+def begin(
+    name: str,
+    planned: "Sequence[tuple[Analysis, Job]]",
+    skipped: int,
+    workers: int | None,
+    address: str,
+    console: Console,
+    *,
+    yes: bool,
+) -> Place:
+    """Say how many jobs there are and about how long they take, and ask where that is an hour or more.
+
+    Args:
+        name: The command's.
+        planned: The jobs, each with its analysis.
+        skipped: How many jobs were done before.
+        workers: Processes on this machine; None for one a CPU.
+        address: Of a Ray cluster; see `analysis.measure.jobs.run_all`.
+        console: Where it is said and asked.
+        yes: Begin without asking.
+
+    Returns:
+        Where the jobs are computed.
+
+    Raises:
+        ResultsError: nothing answers at the address.
+        Failure: the answer was no.
+    """
+    try:
+        cluster = find(address)
+    except (ValueError, ConnectionError) as error:
+        raise ResultsError(str(error)) from None
+    cpus = os.cpu_count() or 1
+    place = Place(cluster, max(1, min(workers or cpus, len(planned))))
+    if planned:
+        notes = [f"{place.processes} at a time" if cluster is None else "on the cluster"]
+        if skipped:
+            notes.append(f"{skipped} done before")
+        seconds = cost.seconds(planned, 1 if cluster else min(place.processes, cpus))
+        if seconds is None:
+            notes.append("how long they take is not known yet")
+        else:
+            shared = " of one core like this machine's, which the cluster's processors share" if cluster else ""
+            notes.append(f"about {duration(seconds)}{shared}")
+        ask(heading(name, counts(planned), ", ".join(notes)), seconds or 0.0, yes=yes, console=console)
+    return place
+
+
+def counts(planned: "Sequence[tuple[Analysis, Job]]") -> Counter[str]:
+    """Return how many jobs each analysis has, by its name."""
+    return Counter(analysis.name for analysis, _ in planned)
