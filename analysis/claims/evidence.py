@@ -51,11 +51,13 @@ class Measure:
         words: the value, in words.
         needs: the command whose results it is taken from.
         take: from results to values.
+        task: of the networks; "" for any.
     """
 
     words: str
     needs: str
     take: Callable[["Evidence"], Sample]
+    task: str = ""
 
 
 class Evidence:

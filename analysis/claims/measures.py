@@ -192,7 +192,7 @@ def at_n(
         )
 
     where = "at the largest N in common" if n is None else f"at N = {n}"
-    return Measure(f"{curve.words} {where}, {cell.words}", _needs(curve, needs), take)
+    return Measure(f"{curve.words} {where}, {cell.words}", _needs(curve, needs), take, cell.task or "")
 
 
 def growth(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
@@ -236,7 +236,7 @@ def across_networks(curve: Curve, other: Curve, cell: Cell, needs: str, *, least
         blocked = first.blocked or second.blocked
         return Sample(pairs, None, first.at, blocked, first.takes or second.takes, first.below)
 
-    return Measure(f"{curve.words} and {other.words}, {cell.words}", _needs(curve, needs), take)
+    return Measure(f"{curve.words} and {other.words}, {cell.words}", _needs(curve, needs), take, cell.task or "")
 
 
 def saturation(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
@@ -295,7 +295,9 @@ def before_balance(cell: Cell, needs: str, *, least: int, paper: int) -> Measure
         return _sample(frame, values.astype(float), least, paper, 1, EXPLOSION)
 
     words = f"inhibition left beyond balance where activity explodes, {cell.words}"
-    return Measure(words, f"{needs}, then {interventions.activity_range.needs} and {TIMESCALES_COMMAND}", take)
+    return Measure(
+        words, f"{needs}, then {interventions.activity_range.needs} and {TIMESCALES_COMMAND}", take, cell.task or ""
+    )
 
 
 def _over_n(
@@ -313,7 +315,7 @@ def _over_n(
         rows = curve.rows(evidence, evidence.cell(cell)).sort_values("n")
         return _sample(rows, by_network(rows, value), least, paper, points, curve)
 
-    return Measure(f"{curve.words}: {words}, {cell.words}", _needs(curve, needs), take)
+    return Measure(f"{curve.words}: {words}, {cell.words}", _needs(curve, needs), take, cell.task or "")
 
 
 def _sample(

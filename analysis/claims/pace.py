@@ -33,7 +33,7 @@ def furthest(cell: Cell, needs: str) -> Measure:
         values = own["max_n"].astype(float).clip(lower=1)
         return Sample(values, bounds, blocked=_waiting(networks, own), below=_budget(own))
 
-    return Measure(f"largest N solved by {cell.words}", needs, take)
+    return Measure(f"largest N solved by {cell.words}", needs, take, cell.task or "")
 
 
 def furthest_within(cell: Cell, needs: str) -> Measure:
@@ -45,7 +45,7 @@ def furthest_within(cell: Cell, needs: str) -> Measure:
         values = own["max_n"].astype(float)
         return Sample(values, cut_short(own), blocked=_waiting(networks, own), below=_budget(own))
 
-    return Measure(f"largest N solved by {cell.words}", needs, take)
+    return Measure(f"largest N solved by {cell.words}", needs, take, cell.task or "")
 
 
 def until_common(cell: Cell, others: Collection[Cell], needs: str, *, least: int, paper: int) -> Measure:
@@ -76,7 +76,7 @@ def until_common(cell: Cell, others: Collection[Cell], needs: str, *, least: int
             return replace(found, blocked=blocked, takes=f"networks that have solved N = {least}", below=below)
         return replace(found, below=below)
 
-    return Measure(f"training until a common N of {cell.words}", needs, take)
+    return Measure(f"training until a common N of {cell.words}", needs, take, cell.task or "")
 
 
 def until_alone(cell: Cell, needs: str) -> Measure:
@@ -103,7 +103,7 @@ def until_alone(cell: Cell, needs: str) -> Measure:
 
     words = "without a curriculum" if cell.curriculum == "none" else str(cell.curriculum)
     kind = "leaky RNN" if cell.architecture == "leaky" else str(cell.architecture).upper()
-    return Measure(f"training until N of {kind} {words}", needs, take)
+    return Measure(f"training until N of {kind} {words}", needs, take, cell.task or "")
 
 
 def until_n(cell: Cell, n: int, needs: str) -> Measure:
@@ -112,7 +112,7 @@ def until_n(cell: Cell, n: int, needs: str) -> Measure:
     def take(evidence: Evidence) -> Sample:
         return _until(evidence, evidence.cell(cell), n)
 
-    return Measure(f"training until N = {n} of {cell.words}", needs, take)
+    return Measure(f"training until N = {n} of {cell.words}", needs, take, cell.task or "")
 
 
 def alone(task: str, ns: range, needs: str) -> Measure:
@@ -123,7 +123,7 @@ def alone(task: str, ns: range, needs: str) -> Measure:
         own = ended(networks).set_index("network_id", drop=False)
         return Sample(own["sequences"].astype(float), own["max_n"] == 0, _ns(own), _waiting(networks, own))
 
-    return Measure(f"training of {task} without curriculum, N {_span(ns)}", needs, take)
+    return Measure(f"training of {task} without curriculum, N {_span(ns)}", needs, take, task)
 
 
 def solved_alone(task: str, ns: range, needs: str) -> Measure:
@@ -139,7 +139,7 @@ def solved_alone(task: str, ns: range, needs: str) -> Measure:
         takes = f"a budget of {ALONE_BUDGET:g} of the paper's epochs" if blocked else ""
         return Sample(solved.astype(float), None, _ns(own), blocked or _waiting(networks, own), takes)
 
-    return Measure(f"share of {task} networks that solve N {_span(ns)} without curriculum", needs, take)
+    return Measure(f"share of {task} networks that solve N {_span(ns)} without curriculum", needs, take, task)
 
 
 def solving_order(needs: str) -> Measure:
@@ -151,7 +151,9 @@ def solving_order(needs: str) -> Measure:
         rows = evidence.rows(pace.epoch_solved, networks)
         return Sample(by_network(rows, lambda own: spearman(own["n"], own["value"])))
 
-    return Measure("correlation (Spearman) of N and the epoch it is solved in, all heads at once", needs, take)
+    return Measure(
+        "correlation (Spearman) of N and the epoch it is solved in, all heads at once", needs, take, "parity"
+    )
 
 
 def until(networks: pd.DataFrame, rows: pd.DataFrame, n: int) -> Sample:

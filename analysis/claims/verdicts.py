@@ -46,6 +46,11 @@ class Claim:
         return interests()[self.interest]
 
     @property
+    def task(self) -> str:
+        """The tasks of the networks it compares, such as "parity" or "parity, dms"; "" for any."""
+        return ", ".join(dict.fromkeys(measure.task for measure in self.measures if measure.task))
+
+    @property
     def words(self) -> str:
         """The rule in words."""
         names = [measure.words for measure in self.measures]
@@ -201,7 +206,21 @@ def decided(verdict: str) -> bool:
     return verdict in ("reproduced", "contradicted")
 
 
-_ABOUT: Final = ("id", "figure", "claim", "paper", "rule", "interest", "planned")
+_ABOUT: Final = ("id", "figure", "task", "claim", "paper", "rule", "unit", "interest", "planned")
+
+
+def _about(claim: Claim) -> tuple[object, ...]:
+    return (
+        claim.id,
+        claim.figure,
+        claim.task,
+        claim.text,
+        claim.paper,
+        claim.words,
+        claim.rule.unit,
+        claim.size.why,
+        claim.planned,
+    )
 
 
 def frame_of(rows: Sequence[tuple[Claim, Verdict]], correct: Callable[[Values], Values]) -> pd.DataFrame:
@@ -212,17 +231,7 @@ def frame_of(rows: Sequence[tuple[Claim, Verdict]], correct: Callable[[Values], 
         correct: from the p-values of the claims judged on one training to those corrected for how many there are.
     """
     frame = pd.DataFrame(
-        [
-            dict(
-                zip(
-                    _ABOUT,
-                    (claim.id, claim.figure, claim.text, claim.paper, claim.words, claim.size.why, claim.planned),
-                    strict=True,
-                )
-            )
-            | vars(verdict)
-            for claim, verdict in rows
-        ],
+        [dict(zip(_ABOUT, _about(claim), strict=True)) | vars(verdict) for claim, verdict in rows],
         columns=[*_ABOUT, *Verdict.__dataclass_fields__],
     )
     corrected = frame.groupby("part", sort=False)["p"].transform(lambda p: correct(p.to_numpy(dtype=float)))

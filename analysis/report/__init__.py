@@ -12,6 +12,7 @@ from markupsafe import Markup
 from rich.console import Console
 
 from analysis.data.study import Study
+from analysis.report.claims import SIGNS
 from analysis.report.contents import Contents, collect
 from analysis.report.deviations import deviations
 from tsrnn.io.files import write_atomically
@@ -54,6 +55,7 @@ def render(contents: Contents) -> str:
     curves = json.dumps(contents.curves, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return environment.get_template("page.html.jinja").render(
         report=contents,
+        signs=SIGNS,
         css=Markup((here / "page.css").read_text()),
         js=Markup((here / "page.js").read_text()),
         curves=Markup(curves),

@@ -1,5 +1,6 @@
 """The verdicts of a report: claim by claim, at a glance by figure, and in three sentences."""
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,10 @@ def groups(judged: pd.DataFrame) -> list[Group]:
         judged: what `analysis.claims.catalogue.judge_all` returned.
     """
     order = {id: place for place, id in enumerate(FIGURES)}
-    keys = sorted(judged["figure"].unique(), key=lambda figure: [order[id] for id in ids(figure)] or [len(order)])
+
+    def place(figure: str) -> list[int]:
+        return [order[id] for id in ids(figure) if id in order] or [len(order)]
+
     return [
         Group(
             id=f"claims-{re.sub('[^A-Za-z0-9]+', '-', str(figure))}",
@@ -66,9 +70,9 @@ def groups(judged: pd.DataFrame) -> list[Group]:
             figures=ids(str(figure)),
             claims=[_claim(row) for row in own.to_dict("records")],
             counts=counts(own),
-            place=place,
+            place=at,
         )
-        for place, figure in enumerate(keys)
+        for at, figure in enumerate(sorted(judged["figure"].unique(), key=place))
         for own in [judged[judged["figure"] == figure]]
     ]
 
@@ -89,9 +93,20 @@ def label(figure: str) -> str:
 def _claim(row: dict[Any, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in row.items()} | {
         "sign": SIGNS[row["verdict"]],
-        "rank": list(SIGNS).index(row["verdict"]),
         "lines": tables.claim_lines(row),
+        "size": _short(row["estimate"]),
+        "interval": f"{_short(row['low'])} to {_short(row['high'])}" if row["low"] == row["low"] else "",
+        "p_text": _short(row["p"], ".2g"),
+        "p_holm_text": _short(row["p_holm"], ".2g"),
+        "lost": decided(row["verdict"]) and not row["survives"],
     }
+
+
+def _short(value: float, form: str = ".3g") -> str:
+    """Return a number in few digits; "" where it is not known."""
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return "" if math.isnan(value) else f"{value:{form}}"
 
 
 def sentences(judged: pd.DataFrame) -> list[str]:
@@ -103,8 +118,8 @@ def sentences(judged: pd.DataFrame) -> list[str]:
     found, number = counts(judged), judged["id"].nunique()
     several = "" if len(judged) == number else f" ({len(judged)} verdicts: each training is judged by itself)"
     first = (
-        f"Of the paper's {counted(number, 'claim')}{several}, {found['reproduced']} are reproduced, "
-        f"{found['contradicted']} contradicted and {found['inconclusive']} inconclusive; for {found['not run']} "
+        f"Of the paper's {counted(number, 'claim')}{several}, these results reproduce {found['reproduced']}, "
+        f"contradict {found['contradicted']} and leave {found['inconclusive']} inconclusive; for {found['not run']} "
         "there are no results."
     )
     return [first, _decided(judged), _open(judged)]
@@ -116,15 +131,16 @@ def _decided(judged: pd.DataFrame) -> str:
     if own.empty:
         return "No claim is decided yet."
     parts = [
-        f"{verdict.capitalize()}: {_by_figure(own[own['verdict'] == verdict])}"
+        f"{verdict}: {_by_figure(own[own['verdict'] == verdict])}"
         for verdict in ("reproduced", "contradicted")
         if (own["verdict"] == verdict).any()
     ]
+    words = "; ".join(parts)
     survive, below = int(own["survives"].sum()), int((own["below"] != "").sum())
-    beyond = f", and {below} hold at a smaller N or budget than the paper's" if below else ""
+    beyond = f", and {below} were reached at a smaller N or budget than the paper's" if below else ""
     return (
-        f"{'; '.join(parts)}; {survive} of these {counted(len(own), 'verdict')} survive the correction for the number "
-        f"of claims{beyond}."
+        f"{words[0].upper()}{words[1:]}; {survive or 'none'} of these {counted(len(own), 'verdict')} survive the "
+        f"correction for the number of claims{beyond}."
     )
 
 

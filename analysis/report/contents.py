@@ -59,6 +59,24 @@ class Contents:
         """The verdicts on all claims."""
         return [claim for group in self.groups for claim in group.claims]
 
+    def figure(self, id: str) -> Shown:
+        """Return the figure with this id."""
+        return next(figure for figure in self.figures if figure.id == id)
+
+    def about(self, id: str) -> list[Group]:
+        """Return the verdicts on claims that are read from a figure."""
+        return [group for group in self.groups if id in group.figures]
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that claims are about."""
+        return list(dict.fromkeys(task for claim in self.claims for task in claim["task"].split(", ") if task))
+
+    @property
+    def parts(self) -> list[str]:
+        """The trainings that are judged, in words."""
+        return list(dict.fromkeys(claim["part"] for claim in self.claims if claim["part"]))
+
     @property
     def drawn(self) -> list[Shown]:
         """The figures that can be seen."""

@@ -87,7 +87,8 @@ def waiting(shown: Sequence[Shown]) -> list[Waiting]:
         if figure.missing:
             why, _, rest = figure.missing.partition(": python ")
             command = f"python {rest}" if rest else ""
-            found.setdefault(command, []).append((figure, f"{why}:" if rest else why))
+            # Its last sentence begins the command, such as "To have them".
+            found.setdefault(command, []).append((figure, why.rpartition(". ")[0] + "." if rest else why))
     return [
         Waiting(command, [figure for figure, _ in own], " ".join(dict.fromkeys(why for _, why in own)))
         for command, own in found.items()
@@ -101,9 +102,8 @@ def label(id: str) -> str:
 
 def _shown(figure: Figure) -> Shown:
     named = label(figure.id)
-    shown = Shown(
-        figure.id, named, figure.title.removeprefix(f"{named}: "), figure.caption, figure.query, figure.missing
-    )
+    title = figure.title.removeprefix(f"{named}: ")
+    shown = Shown(figure.id, named, title[:1].upper() + title[1:], figure.caption, figure.query, figure.missing)
     if figure.missing:
         return shown
     if figure.id.startswith("table"):

@@ -82,6 +82,57 @@ for (const header of document.querySelectorAll("table.sorts thead th")) {
   });
 }
 
+// Claims: filters.
+
+const filters = document.getElementById("filters");
+const claims = [...document.querySelectorAll("tr.claim")];
+
+function filter() {
+  const verdicts = new Set();
+  for (const button of filters.querySelectorAll("[aria-pressed=true]")) verdicts.add(button.dataset.verdict);
+  const chosen = (name) => filters.querySelector(`[data-filter=${name}]`).value;
+  const [figure, task, part] = ["figure", "task", "part"].map(chosen);
+  const words = filters.querySelector("input").value.toLowerCase().split(/\s+/).filter(Boolean);
+  let count = 0;
+  for (const row of claims) {
+    const text = words.length ? row.parentElement.rows[0].textContent + row.textContent : "";
+    row.hidden = !(verdicts.has(row.dataset.verdict) &&
+      (!figure || row.parentElement.id === figure) &&
+      (!task || !row.dataset.task || row.dataset.task.split(", ").includes(task)) &&
+      (!part || !row.dataset.part || row.dataset.part === part) &&
+      words.every((word) => text.toLowerCase().includes(word)));
+    count += !row.hidden;
+  }
+  for (const body of new Set(claims.map((row) => row.parentElement))) {
+    body.hidden = [...body.rows].slice(1).every((row) => row.hidden);
+  }
+  filters.querySelector("output").textContent = `${count} of ${claims.length} shown`;
+}
+
+function showAll() {
+  for (const button of filters.querySelectorAll("[aria-pressed]")) button.setAttribute("aria-pressed", "true");
+  for (const control of filters.querySelectorAll("select, input")) control.value = "";
+  filter();
+}
+
+if (filters) {
+  filters.hidden = false;
+  filters.addEventListener("submit", (event) => event.preventDefault());
+  filters.addEventListener("reset", (event) => { event.preventDefault(); showAll(); });
+  filters.addEventListener("input", filter);
+  for (const button of filters.querySelectorAll("[aria-pressed]")) {
+    button.addEventListener("click", () => {
+      button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
+      filter();
+    });
+  }
+  // What was not run is listed on request, where anything was.
+  if (claims.some((row) => row.dataset.verdict !== "not run")) {
+    filters.querySelector("[data-verdict='not run']").setAttribute("aria-pressed", "false");
+  }
+  filter();
+}
+
 // Contents: where the reader is; what a link leads to is opened.
 
 const places = new Map();
@@ -100,9 +151,10 @@ for (const section of places.keys()) watcher.observe(section);
 
 function reveal() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  const closed = target?.closest("details:not([open])");
+  const closed = target?.closest("details:not([open]), [hidden]");
   if (!closed) return;
-  closed.open = true;
+  if (closed.hidden) showAll();
+  else closed.open = true;
   target.scrollIntoView();
 }
 addEventListener("hashchange", reveal);

@@ -151,6 +151,7 @@ class TestPage:
             assert command in page.words
             assert command.startswith("python ")
             assert all(missing[id].endswith(f": {command}") for id in ids)
+        assert all("To " not in one.why for one in contents.waiting)
         assert page.words.count("Not drawn") == 1
 
     def test_it_opens_with_the_verdicts(self, made, page):
@@ -179,8 +180,10 @@ class TestPage:
         assert page.words.count("95 % intervals") > 3
 
     def test_headers_of_tables(self, page):
-        assert all(attributes.get("scope") in ("col", "row") for tag, attributes in page.tags if tag == "th")
-        assert page.all("table", "class").count("sorts") >= 7
+        assert all(
+            attributes.get("scope") in ("col", "row", "rowgroup") for tag, attributes in page.tags if tag == "th"
+        )
+        assert page.all("table", "class").count("sorts") >= 6
 
     def test_numbers_stand_in_columns_of_numbers(self, made):
         grids = [part for part in vars(made[1]).values() if isinstance(part, Grid)]
@@ -201,6 +204,16 @@ class TestPage:
                 assert " ".join(line.split()) in page.words
         for line in MEANINGS:
             assert line in page.words
+
+    def test_a_claim_is_a_line_with_its_numbers(self, made, page):
+        rows = re.findall(r'<tr role="row" class="claim".*?</tr>', made[0].read_text(), re.DOTALL)
+        assert len(rows) == len(made[1].claims)
+        for row, claim in zip(rows, made[1].claims, strict=True):
+            words = Page(row).words
+            assert f"{claim['sign']} {claim['verdict']}" in words
+            wanted = [f"{claim[name]:.3g}" for name in ("estimate", "low", "high")]
+            wanted += [f"{claim[name]:.2g}" for name in ("p", "p_holm")]
+            assert all(text.replace("inf", "∞") in words for text in wanted if text != "nan")
 
     def test_numbers_are_those_of_the_measures(self, made, page):
         _, contents = made
@@ -352,6 +365,30 @@ def test_in_a_browser(made):
         page.keyboard.press("Enter")
         assert page.evaluate(cells) == sorted(before, reverse=True)
         assert header.get_attribute("aria-sort") == "descending"
+
+        # Claims: what was not run is listed on request; filters and search; from a claim to its figure and back.
+        count = "[...document.querySelectorAll('tr.claim')].filter(row => row.checkVisibility()).length"
+        number = len(contents.claims)
+        assert page.evaluate(count) == number - contents.counts["not run"]
+        page.locator("#filters [data-verdict='not run']").focus()
+        page.keyboard.press("Space")
+        assert page.evaluate(count) == number
+        assert page.locator("#filters output").inner_text() == f"{number} of {number} shown"
+        page.locator("#filters [data-filter='task']").select_option("dms")
+        assert page.evaluate(count) == sum("dms" in claim["task"] for claim in contents.claims)
+        page.locator("#filters [type='search']").fill("further DMS single-head than")
+        shown = page.locator("tr.claim:visible")
+        assert any(
+            "Single-head networks get further in DMS than in parity." in text for text in shown.all_inner_texts()
+        )
+        page.goto(f"{path.as_uri()}#claims-S18")
+        assert page.evaluate(count) == number
+        assert page.locator("#claims-S18").is_visible()
+        page.locator("#claims-4a .group a").click()
+        assert page.evaluate("document.getElementById('figure-4a').getBoundingClientRect().top") < 900
+        page.locator("#figure-4a .back a").click()
+        assert page.evaluate("location.hash") == "#claims-4a"
+        assert page.evaluate("getComputedStyle(document.querySelector('.claims').parentElement).overflowY") == "visible"
 
         # A figure is enlarged, by keyboard too.
         dialog, image = page.locator("dialog"), page.locator("dialog img")
