@@ -348,6 +348,36 @@ def claims(results: Place, /, *, plugin: command_line.Plugins = None, as_json: A
 
 
 @app.command
+def publish(
+    results: Place,
+    out: Place,
+    /,
+    *,
+    n: Annotated[list[Annotated[int, at_least(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
+    where: str = "",
+    plugin: command_line.Plugins = None,
+) -> None:
+    """Copy results as they are published: each table as one file, and the checkpoints that are asked for.
+
+    Every other command reads such a folder as it reads the sweeps' own; sweeps refuse to train in it.
+
+    Args:
+        results: A sweep's folder, such as results/quick/fixed_tau, or the folder of several, such as results/quick.
+        out: The folder to write: absent, empty, or published before.
+        n: Copy the networks' checkpoints at these solved N; none by default.
+        where: Of which networks, as pandas.DataFrame.query knows it, such as "task == 'parity' and tau == 'trained'";
+            all by default.
+        plugin: Python files that define tasks, networks or curricula of your own.
+    """
+    command_line.import_plugins(plugin)
+    from analysis.data.publish import publish as copy
+
+    files = copy(results, out, n or (), where)
+    size = sum(len(path.read_bytes()) for path in files)
+    print(printable(f"{out}: {command_line.counted(len(files), 'file')}, {size / 1e6:.1f} MB"))
+
+
+@app.command
 def pace(results: Place, /, *, plugin: command_line.Plugins = None, as_json: AsJson = False) -> None:
     """Compare the training to N of the cells that the claims of pace compare, at every N (figures 3c, 4a).
 

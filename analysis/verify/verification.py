@@ -6,84 +6,40 @@ and what is worthless without it, moves to `_damaged/`, and the sweep's own comm
 """
 
 import json
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from analysis.data.frames import ResultsError
+from analysis.verify import rows as rules
+from analysis.verify.found import (
+    MADE_AGAIN,
+    MEASURED_AGAIN,
+    OLDER_USED,
+    REWRITTEN,
+    TRAINED_AGAIN,
+    Problem,
+    Verification,
+)
+from analysis.verify.mending import DAMAGED, RECORD, mend
+from analysis.verify.mending import below as path_below
 from tsrnn.command_line import counted
 from tsrnn.config import RunConfig, explain
 from tsrnn.io import checkpoint
 from tsrnn.io.checkpoint import Checkpoint, CheckpointError, DamagedCheckpointError
-from tsrnn.io.claims import CLAIMS, DRIVER, recorded_number, take
-from tsrnn.io.files import Location, location, open_sealed_json, write_atomically
+from tsrnn.io.claims import CLAIMS
+from tsrnn.io.files import Location, location, open_sealed_json
 from tsrnn.io.lock import FolderLock, LockedError
-from tsrnn.io.rows import runs_row, solved_row
+from tsrnn.io.published import PUBLISHED, is_published
+from tsrnn.io.rows import runs_row
 from tsrnn.io.schemas import ANALYSES, BY_NAME, EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED, TABLES, Row, Table
-from tsrnn.io.store import DamagedFileError, Store, StoreError, read_rows, schema
+from tsrnn.io.store import DamagedFileError, StoreError, read_rows, schema
 from tsrnn.untrusted import below
 
-_RECORD: Final = "sweep.json"
 # results/SCALE/SWEEP/retrained
 _DEPTH: Final = 3
-_DAMAGED: Final = "_damaged"
-
-MADE_AGAIN: Final = "moved aside; the sweep's command writes it again"
-TRAINED_AGAIN: Final = (
-    "the network's rows and resume checkpoints moved aside; the sweep's command trains it again "
-    "(equal but for rounding: see docs/reproducibility.md)"
-)
-MEASURED_AGAIN: Final = "moved aside; the command of its analysis measures the network again"
-OLDER_USED: Final = "moved aside; an older checkpoint is used, or none needed"
-REWRITTEN: Final = "written again, from what the other files say"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong.
-
-    Attributes:
-        path: the file, below the sweep's folder.
-        says: what is wrong with it.
-        repair: what mending does; empty where it can do nothing.
-        aside: the files it moves.
-        rows: the rows it writes: table, network_id, rows.
-    """
-
-    path: str
-    says: str
-    repair: str = ""
-    aside: tuple[Location, ...] = ()
-    rows: tuple[Table, str, Sequence[Row]] | None = None
-
-
-@dataclass
-class Verification:
-    """What was found in one sweep's folder.
-
-    Attributes:
-        folder: the sweep's.
-        networks: how many it is meant to hold.
-        files: tables' files read.
-        checkpoints: checkpoints read.
-        problems: what is wrong.
-        leftovers: temporary files of processes that were killed: harmless.
-        running: the process that writes it now, if any: then only files were checked, not that they agree.
-    """
-
-    folder: Location
-    networks: int = 0
-    files: int = 0
-    checkpoints: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    leftovers: list[Location] = field(default_factory=list)
-    running: str = ""
 
 
 def sweeps_below(results: str | Location) -> list[Location]:
@@ -98,7 +54,7 @@ def sweeps_below(results: str | Location) -> list[Location]:
     found = [path for path in _candidates(folder, _DEPTH) if _is_sweep(path)]
     if not found:
         raise ResultsError(
-            f"{folder} holds no sweep: give the folder of one, which has {_RECORD} and {RUNS.name}/ in it"
+            f"{folder} holds no sweep: give the folder of one, which has {RECORD} and {RUNS.name}/ in it"
         )
     return found
 
@@ -125,6 +81,12 @@ def verify(folder: Location, *, repair: bool = False) -> Verification:
         StoreError, OSError: mending cannot write the folder.
         ClaimLostError: a sweep has taken the folder over while it was mended.
     """
+    if is_published(folder):
+        if repair:
+            raise ResultsError(f"{folder} holds published results: publish them again from the sweep's own folder")
+        found = Verification(folder)
+        _Check(found).run()
+        return found
     with FolderLock(folder) as lock:
         try:
             locked = lock.acquire()
@@ -146,7 +108,7 @@ def verify(folder: Location, *, repair: bool = False) -> Verification:
             found = Verification(folder)
         _Check(found).run()
         if repair:
-            _mend(found)
+            mend(found)
     return found
 
 
@@ -199,6 +161,7 @@ class _Check:
         self._damaged: set[tuple[Table, str]] = set()
         self._foreign: set[str] = set()
         self._sweep: dict[str, Any] = {}
+        self._published = is_published(found.folder)
 
     def run(self) -> None:
         """Check everything."""
@@ -208,7 +171,7 @@ class _Check:
             path
             for path in self._folder.rglob("_*")
             if not path.name.startswith("_lock")
-            and not _below(self._folder, path).startswith((_DAMAGED, CLAIMS))
+            and not path_below(self._folder, path).startswith((DAMAGED, CLAIMS))
             and path.is_file()
         ]
         for path in _folders(self._folder):
@@ -222,7 +185,7 @@ class _Check:
 
     def _networks(self) -> dict[str, RunConfig]:
         """Return the networks that the folder is meant to hold."""
-        path = self._folder / _RECORD
+        path = self._folder / RECORD
         try:
             self._sweep = open_sealed_json(path.read_bytes())
             listed = [json.dumps(one) for one in self._sweep["networks"]]
@@ -245,13 +208,32 @@ class _Check:
                 networks[network.network_id] = network
         return networks
 
+    def _read_published(self, table: Table, path: Location) -> None:
+        """Read a table's one file, and check the rows of each network."""
+        self._found.files += 1
+        try:
+            whole = read_rows(path, table)
+        except StoreError as error:
+            self._say(path, str(error))
+            return
+        for network_id, rows in rules.by_network(whole):
+            try:
+                rules.check(table, network_id, rows)
+            except ValueError as error:
+                self._say(path, f"{network_id}: {error}")
+            if table in TABLES:
+                self._rows[table, network_id] = rows
+
     def _read_table(self, table: Table, folder: Location, networks: dict[str, RunConfig]) -> None:
+        if self._published:
+            self._read_published(table, folder / PUBLISHED)
+            return
         for path in _files(folder, "[!_.]*.parquet"):
             network_id = path.name.split(".")[0]
             self._found.files += 1
             try:
                 rows = read_rows(path, table)
-                _check_rows(table, network_id, rows)
+                rules.check(table, network_id, rows)
             except (DamagedFileError, ValueError) as error:
                 self._damaged.add((table, network_id))
                 if network_id == "empty":
@@ -297,11 +279,34 @@ class _Check:
                     valid.append((path, found))
         return valid
 
+    def _published_agree(self, network: RunConfig) -> None:
+        """Hold a network's rows against each other; of its checkpoints some may be there, or none."""
+        key = network.network_id
+        epochs, heads, solved, outcomes = (self._table(table, key) for table in (EPOCHS, HEADS, SOLVED, OUTCOMES))
+        last = epochs.num_rows
+        if not self._table(RUNS, key).num_rows:
+            self._say(self._folder / RUNS.name / PUBLISHED, f"{key}: absent")
+        if epochs["epoch"].to_pylist() != list(range(1, last + 1)):
+            self._say(self._folder / EPOCHS.name / PUBLISHED, f"{key}: epochs are missing")
+        elif not rules.covers(heads, last, exactly=bool(outcomes.num_rows)):
+            self._say(self._folder / HEADS.name / PUBLISHED, f"{key}: not the epochs of the table epochs")
+        elif wrong := rules.unlike(epochs, heads, solved):
+            says = f"{key}: N = {wrong[0]} does not agree with the epoch in which it was solved"
+            self._say(self._folder / SOLVED.name / PUBLISHED, says)
+        for outcome in outcomes.to_pylist():
+            most = max(solved["n"].to_pylist(), default=0)
+            if outcome["status"] != "failed" and (outcome["epochs"], outcome["max_n"]) != (last, most):
+                says = f"{key}: {outcome['epochs']} epochs, max_n = {outcome['max_n']}; other tables say {last}, {most}"
+                self._say(self._folder / OUTCOMES.name / PUBLISHED, says)
+
     def _agree(self, network: RunConfig, kept: list[tuple[Location, Checkpoint]]) -> None:
         """Hold a network's files against each other."""
+        if self._published:
+            self._published_agree(network)
+            return
         key = network.network_id
         resume = {found.progress.epoch for path, found in kept if path.name.startswith("epoch-")}
-        weights = {_below(self._folder, path): found for path, found in kept if path.name.startswith("n-")}
+        weights = {path_below(self._folder, path): found for path, found in kept if path.name.startswith("n-")}
         if (RUNS, key) not in self._rows and (RUNS, key) not in self._damaged:
             row = self._runs_row(network)
             self._say(self._path(RUNS, key), "absent", REWRITTEN, [], (RUNS, key, [row]))
@@ -319,7 +324,7 @@ class _Check:
             self._retrain(network, EPOCHS, f"ends at epoch {last}, but the network ended after {outcome['epochs']}")
         elif resume and min(resume) > last:
             self._retrain(network, EPOCHS, f"ends at epoch {last}, but the checkpoints are of {min(resume)} on")
-        elif not _covers(heads, last, exactly=outcome is not None):
+        elif not rules.covers(heads, last, exactly=outcome is not None):
             self._retrain(network, HEADS, "does not have the epochs of the table epochs")
         else:
             self._solved_agree(network, epochs, heads, solved, weights, outcome)
@@ -336,7 +341,7 @@ class _Check:
         """Hold the solved N against the checkpoints that have their weights."""
         key, last = network.network_id, epochs.num_rows
         rows = {row["checkpoint"]: row for row in solved.to_pylist()}
-        expected = _solved_rows(key, epochs, heads, weights)
+        expected = rules.solved_rows(key, epochs, heads, weights)
         absent = [path for path in rows if path not in weights]
         most = max((row["n"] for row in expected), default=0)
         if absent:
@@ -380,108 +385,9 @@ class _Check:
         aside: Iterable[Location] = (),
         rows: tuple[Table, str, Sequence[Row]] | None = None,
     ) -> None:
-        where = _below(self._folder, path)
+        where = path_below(self._folder, path)
         says = " ".join(says.removeprefix(str(path)).removeprefix(":").split())
         self._found.problems.append(Problem(where, says, repair, tuple(aside), rows))
-
-
-def _check_rows(table: Table, network_id: str, rows: pa.Table) -> None:
-    """Hold the rows of a file against its name and the table's key.
-
-    Raises:
-        ValueError: says what is wrong.
-    """
-    if network_id == "empty":
-        if rows.num_rows:
-            raise ValueError("has rows")
-        return
-    if rows.num_rows and pc.unique(rows["network_id"]).to_pylist() != [network_id]:
-        raise ValueError("has rows of other networks")
-    keys = rows.select(list(table.key))
-    if keys.group_by(keys.column_names).aggregate([]).num_rows < rows.num_rows:
-        raise ValueError(f"has two rows with the same {', '.join(table.key)}")
-    if table is OUTCOMES and not rows.num_rows:
-        return  # in an object store, of a network that was begun
-    if table in (RUNS, OUTCOMES) and rows.num_rows != 1:
-        raise ValueError(f"has {rows.num_rows} rows, where one is right")
-    if table is RUNS:
-        try:
-            found = RunConfig.from_json(rows["config"][0].as_py()).network_id
-        except ValidationError as error:
-            raise ValueError(f"config: {explain(error)}") from None
-        if found != network_id:
-            raise ValueError(f"config is that of {found}")
-
-
-def _covers(heads: pa.Table, last: int, *, exactly: bool) -> bool:
-    """Whether `heads` has rows of every epoch to the last; those of the next may have been written before a stop."""
-    epochs = set(pc.unique(heads["epoch"]).to_pylist())
-    return epochs == set(range(1, last + 1)) or (not exactly and epochs == set(range(1, last + 2)))
-
-
-def _solved_rows(
-    network_id: str, epochs: pa.Table, heads: pa.Table, weights: dict[str, Checkpoint]
-) -> list[dict[str, Any]]:
-    """Return the rows of `solved` that a network's other rows and its checkpoints amount to, ordered by N."""
-    accuracies = {(row["epoch"], row["n"]): row["accuracy"] for row in heads.to_pylist()}
-    taus = epochs.select(["tau_mean", "tau_sd"]).to_pylist()
-    rows = []
-    for path, found in weights.items():
-        n, epoch = int(PurePosixPath(path).stem.removeprefix("n-")), found.progress.epoch
-        if epoch <= len(taus) and (epoch, n) in accuracies:
-            rows.append(
-                solved_row(
-                    network_id,
-                    n,
-                    checkpoint=path,
-                    epoch=epoch,
-                    epochs_taken=found.progress.epochs_on_newest,
-                    accuracy=accuracies[epoch, n],
-                    **taus[epoch - 1],
-                )
-            )
-    return sorted(rows, key=lambda row: row["n"])
-
-
-def _mend(found: Verification) -> None:
-    """Move aside what is damaged, and write again what other files say.
-
-    The driver's claim, and those of the networks concerned, end whatever a process that was believed dead might do.
-    """
-    claim = take(found.folder, DRIVER, after=_claimed(found.folder))
-    store = Store(found.folder)
-    concerned = {_network(path) for problem in found.problems for path in (found.folder / problem.path, *problem.aside)}
-    claims = {key: claim.within(key) for key in sorted(concerned)}
-    away = found.folder / _DAMAGED / time.strftime("%Y-%m-%dT%H-%M-%S")
-    for problem in found.problems:
-        for path in problem.aside:
-            if path.exists():
-                target = away
-                for name in _below(found.folder, path).split("/"):
-                    target = target / name
-                write_atomically(target, path.read_bytes())
-                path.unlink()
-    store.create()
-    retrained = {path for problem in found.problems if problem.repair == TRAINED_AGAIN for path in problem.aside}
-    for problem in found.problems:
-        if problem.rows and found.folder / problem.path not in retrained:
-            table, key, rows = problem.rows
-            Store(found.folder, claims[key]).write(table, key, rows)
-    for path in found.leftovers:
-        path.unlink(missing_ok=True)
-
-
-def _claimed(folder: Location) -> int:
-    """Return the number of the last driver's claim, as far as the record says."""
-    try:
-        return recorded_number(open_sealed_json((folder / _RECORD).read_bytes()))
-    except (OSError, ValueError):
-        return 0
-
-
-def _network(path: Location) -> str:
-    """Return which network a file belongs to: a table's has its name, a checkpoint lies in a folder of it."""
-    return path.parent.name if path.name.endswith(".safetensors") else path.name.split(".")[0]
 
 
 def _exists(folder: Location, path: str) -> bool:
@@ -492,16 +398,12 @@ def _exists(folder: Location, path: str) -> bool:
         return False
 
 
-def _below(folder: Location, path: Location) -> str:
-    return str(path).removeprefix(f"{folder}/")
-
-
 def _is_sweep(folder: Location) -> bool:
     """Whether a folder is a sweep's, which may have lost its record.
 
     That of a hyperparameter study is not: it has a sweep's tables, and no networks in `runs`.
     """
-    return (folder / _RECORD).is_file() or any(
+    return (folder / RECORD).is_file() or any(
         path.name != "empty.parquet" for path in _files(folder / RUNS.name, "[!_.]*.parquet")
     )
 

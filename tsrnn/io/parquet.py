@@ -58,12 +58,13 @@ def schema(table: Table) -> pa.Schema:
     )
 
 
-def to_bytes(rows: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes:
+def to_bytes(rows: pa.Table, metadata: Mapping[str, str] | None = None, compression: str = "snappy") -> bytes:
     """Return the Parquet file of some rows, with its checksum.
 
     Args:
         rows: The rows; metadata that their schema has is written too.
         metadata: Entries of the footer's metadata, which only `pyarrow.parquet.read_metadata` and its like show.
+        compression: Of the pages, as `pyarrow.parquet.ParquetWriter` names it.
     """
     buffer = io.BytesIO()
     # Most files are small. For each column of each file zstd would take longer to set up than to read it, and
@@ -73,7 +74,7 @@ def to_bytes(rows: pa.Table, metadata: Mapping[str, str] | None = None) -> bytes
         bare = pa.schema([field.remove_metadata() for field in rows.schema], rows.schema.metadata)
         rows = pa.Table.from_arrays(rows.columns, schema=bare)
     texts = [field.name for field in rows.schema if pa.types.is_string(field.type) and rows.num_rows > 1]
-    form = {"compression": "snappy", "use_dictionary": texts, "write_page_checksum": True}
+    form = {"compression": compression, "use_dictionary": texts, "write_page_checksum": True}
     with pq.ParquetWriter(buffer, rows.schema, **form) as writer:
         writer.write_table(rows)
         writer.add_key_value_metadata({**(metadata or {}), _ENTRY.decode(): (_PREFIX + _ZEROS).decode()})

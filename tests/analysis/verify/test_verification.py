@@ -7,12 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from analysis.__main__ import main
+from analysis.claims.catalogue import judge_all
 from analysis.data.frames import ResultsError
+from analysis.data.publish import publish
+from analysis.data.study import Study
 from analysis.verify import verification
+from analysis.verify.rows import solved_rows
+from analysis.verify.verification import verify
+from sweeps.engine.errors import SweepError
 from sweeps.engine.folder import Record, SweepFolder
 from sweeps.engine.trainable import PopulationTrainable
 from tests.sweeps.commands import assert_same_tables, contents
@@ -20,8 +27,9 @@ from tests.sweeps.test_reliability import SMALL, trial
 from tsrnn.config import Leaky, RunConfig
 from tsrnn.io import checkpoint
 from tsrnn.io.lock import FolderLock
+from tsrnn.io.parquet import read_file, to_bytes
 from tsrnn.io.rows import runs_row
-from tsrnn.io.schemas import ANALYSES, CONNECTIVITY, EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED, TABLES
+from tsrnn.io.schemas import ANALYSES, CONNECTIVITY, EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED, TABLES, Table
 from tsrnn.io.store import Store, encode
 
 LEARNS = replace(SMALL, network=Leaky(hidden=16), training=replace(SMALL.training, batch_size=16, solved_accuracy=1e-9))
@@ -290,7 +298,7 @@ def test_rows_made_again_are_those_that_training_wrote(whole):
     rows = pd.read_parquet(whole / "solved" / f"{VICTIM}.parquet")
     epochs, heads = (pq.read_table(whole / table.name / f"{VICTIM}.parquet") for table in (EPOCHS, HEADS))
     weights = {path: checkpoint.load(whole / path) for path in rows["checkpoint"]}
-    pd.testing.assert_frame_equal(pd.DataFrame(verification._solved_rows(VICTIM, epochs, heads, weights)), rows)
+    pd.testing.assert_frame_equal(pd.DataFrame(solved_rows(VICTIM, epochs, heads, weights)), rows)
 
 
 def test_the_folder_of_a_hyperparameter_study_is_no_sweeps(tmp_path: Path):
@@ -305,3 +313,76 @@ def test_the_folder_of_a_hyperparameter_study_is_no_sweeps(tmp_path: Path):
     Store(folder / "sweep").create()
     Store(folder / "sweep").write(RUNS, config.network_id, [runs_row(config, "sweep", "quick", "paper")])
     assert verification.sweeps_below(folder) == verification.sweeps_below(tmp_path) == [folder / "sweep"]
+
+
+class TestPublished:
+    """Results with one file a table."""
+
+    @pytest.fixture
+    def published(self, whole: Path, tmp_path: Path) -> Path:
+        publish(whole, tmp_path / "out" / "small", ns=[2], where="seed == 0")
+        return tmp_path / "out" / "small"
+
+    def test_it_has_the_same_rows_and_the_checkpoints_that_were_asked_for(self, whole: Path, published: Path):
+        before, after = Study(whole), Study(published)
+        for table in (*TABLES, CONNECTIVITY):
+            key = [*table.key]
+            expected = before.load(table).sort_values(key, ignore_index=True)
+            pd.testing.assert_frame_equal(after.load(table).sort_values(key, ignore_index=True), expected)
+            assert [path.name for path in (published / table.name).iterdir()] == ["published.parquet"]
+        solved = before.load(SOLVED).merge(before.networks[["network_id", "seed"]])
+        wanted = solved[(solved["n"] == 2) & (solved["seed"] == 0)]["checkpoint"]
+        assert len(wanted)
+        assert {str(p.relative_to(published)) for p in published.rglob("*.safetensors")} == set(wanted)
+        pd.testing.assert_frame_equal(judge_all(after), judge_all(before))
+
+    def test_nothing_is_wrong_with_it_and_nothing_is_written(self, published: Path):
+        files = {path: path.read_bytes() for path in published.rglob("*") if path.is_file()}
+        found = verify(published)
+        assert found.problems == []
+        assert found.networks == len(NETWORKS)
+        assert found.checkpoints > 0
+        assert {path: path.read_bytes() for path in published.rglob("*") if path.is_file()} == files
+
+    @pytest.mark.parametrize("table", [*TABLES, CONNECTIVITY], ids=lambda table: table.name)
+    def test_a_flipped_bit_is_found(self, published: Path, table: Table):
+        flip(published / table.name / "published.parquet")
+        assert any(problem.path == f"{table.name}/published.parquet" for problem in verify(published).problems)
+
+    @pytest.mark.parametrize(
+        ("table", "change", "says"),
+        [
+            (EPOCHS, lambda rows: rows.slice(1), "epochs are missing"),
+            (HEADS, lambda rows: rows.slice(3), "not the epochs"),
+            (RUNS, lambda rows: rows.slice(1), "absent"),
+            (SOLVED, lambda rows: rows.slice(0, rows.num_rows - 1), "max_n"),
+            (SOLVED, lambda rows: changed(rows, "accuracy", 0.5), "does not agree"),
+            (OUTCOMES, lambda rows: changed(rows, "max_n", 77), "max_n = 77"),
+            (CONNECTIVITY, lambda rows: pa.concat_tables([rows, rows]).sort_by("network_id"), "two rows"),
+        ],
+    )
+    def test_rows_that_do_not_agree_are_found(self, published: Path, table: Table, change, says: str):
+        path = published / table.name / "published.parquet"
+        path.write_bytes(to_bytes(change(read_file(path))))
+        assert any(says in problem.says for problem in verify(published).problems)
+
+    def test_it_is_neither_trained_on_nor_repaired(self, published: Path, capsys: pytest.CaptureFixture[str]):
+        with pytest.raises(SweepError, match="published results"):
+            SweepFolder(str(published.parent), "small").read()
+        assert main(["verify", str(published), "--repair"]) == 1
+        assert "publish them again" in capsys.readouterr().err
+
+    def test_what_cannot_be_published_says_why(self, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        (tmp_path / "notes.txt").write_text("mine")
+        assert main(["publish", str(whole), str(tmp_path)]) == 1
+        assert "publish into a new folder" in capsys.readouterr().err
+        assert main(["publish", str(whole), str(tmp_path / "new"), "--n", "2", "--where", "sort == 1"]) == 1
+        assert "where = 'sort == 1'" in capsys.readouterr().err
+        assert not (tmp_path / "new").exists()
+
+
+def changed(rows: pa.Table, column: str, value: float) -> pa.Table:
+    """Return rows with another value in the first."""
+    values = rows[column].to_pylist()
+    values[0] = value
+    return rows.set_column(rows.column_names.index(column), rows.field(column), pa.array(values, rows[column].type))

@@ -1,0 +1,59 @@
+"""What a check of a sweep's folder found, and what mends it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from tsrnn.io.files import Location
+from tsrnn.io.schemas import Row, Table
+
+MADE_AGAIN: Final = "moved aside; the sweep's command writes it again"
+TRAINED_AGAIN: Final = (
+    "the network's rows and resume checkpoints moved aside; the sweep's command trains it again "
+    "(equal but for rounding: see docs/reproducibility.md)"
+)
+MEASURED_AGAIN: Final = "moved aside; the command of its analysis measures the network again"
+OLDER_USED: Final = "moved aside; an older checkpoint is used, or none needed"
+REWRITTEN: Final = "written again, from what the other files say"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        path: the file, below the sweep's folder.
+        says: what is wrong with it.
+        repair: what mending does; empty where it can do nothing.
+        aside: the files it moves.
+        rows: the rows it writes: table, network_id, rows.
+    """
+
+    path: str
+    says: str
+    repair: str = ""
+    aside: tuple[Location, ...] = ()
+    rows: tuple[Table, str, Sequence[Row]] | None = None
+
+
+@dataclass
+class Verification:
+    """What was found in one sweep's folder.
+
+    Attributes:
+        folder: the sweep's.
+        networks: how many it is meant to hold.
+        files: tables' files read.
+        checkpoints: checkpoints read.
+        problems: what is wrong.
+        leftovers: temporary files of processes that were killed: harmless.
+        running: the process that writes it now, if any: then only files were checked, not that they agree.
+    """
+
+    folder: Location
+    networks: int = 0
+    files: int = 0
+    checkpoints: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    leftovers: list[Location] = field(default_factory=list)
+    running: str = ""

@@ -1,0 +1,58 @@
+"""Mends what a check of a sweep's folder found: nothing is deleted but what killed processes left."""
+
+import time
+from typing import Final
+
+from analysis.verify.found import TRAINED_AGAIN, Verification
+from tsrnn.io.claims import DRIVER, recorded_number, take
+from tsrnn.io.files import Location, open_sealed_json, write_atomically
+from tsrnn.io.store import Store
+
+RECORD: Final = "sweep.json"
+DAMAGED: Final = "_damaged"
+
+
+def mend(found: Verification) -> None:
+    """Move aside what is damaged, and write again what other files say.
+
+    The driver's claim, and those of the networks concerned, end whatever a process that was believed dead might do.
+    """
+    claim = take(found.folder, DRIVER, after=_claimed(found.folder))
+    store = Store(found.folder)
+    concerned = {_network(path) for problem in found.problems for path in (found.folder / problem.path, *problem.aside)}
+    claims = {key: claim.within(key) for key in sorted(concerned)}
+    away = found.folder / DAMAGED / time.strftime("%Y-%m-%dT%H-%M-%S")
+    for problem in found.problems:
+        for path in problem.aside:
+            if path.exists():
+                target = away
+                for name in below(found.folder, path).split("/"):
+                    target = target / name
+                write_atomically(target, path.read_bytes())
+                path.unlink()
+    store.create()
+    retrained = {path for problem in found.problems if problem.repair == TRAINED_AGAIN for path in problem.aside}
+    for problem in found.problems:
+        if problem.rows and found.folder / problem.path not in retrained:
+            table, key, rows = problem.rows
+            Store(found.folder, claims[key]).write(table, key, rows)
+    for path in found.leftovers:
+        path.unlink(missing_ok=True)
+
+
+def _claimed(folder: Location) -> int:
+    """Return the number of the last driver's claim, as far as the record says."""
+    try:
+        return recorded_number(open_sealed_json((folder / RECORD).read_bytes()))
+    except (OSError, ValueError):
+        return 0
+
+
+def _network(path: Location) -> str:
+    """Return which network a file belongs to: a table's has its name, a checkpoint lies in a folder of it."""
+    return path.parent.name if path.name.endswith(".safetensors") else path.name.split(".")[0]
+
+
+def below(folder: Location, path: Location) -> str:
+    """Return a path as it is below a folder."""
+    return str(path).removeprefix(f"{folder}/")

@@ -1,0 +1,62 @@
+"""Results as they are published: each table of a sweep as one file, and the checkpoints that are wanted.
+
+The folder of a running sweep has a file a network and table, so that nothing is ever half written. Once a sweep has
+ended, a file a table says the same in a twentieth of the space. Such a folder is read, verified and queried like any
+other, and never trained on.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+from tsrnn.io.files import Location, write_atomically
+from tsrnn.io.parquet import StoreError, read_folder, to_bytes
+from tsrnn.io.schemas import BY_NAME, RUNS
+
+PUBLISHED: Final = "published.parquet"
+"""The file of a table that holds the rows of all networks."""
+
+RECORD: Final = "sweep.json"
+
+
+def is_published(folder: Location) -> bool:
+    """Return whether a sweep's folder is one that `publish` wrote."""
+    return (folder / RUNS.name / PUBLISHED).is_file()
+
+
+def publish(folder: Location, out: Location, checkpoints: Collection[str] = ()) -> list[Location]:
+    """Copy the results of a sweep, each table as one file.
+
+    Args:
+        folder: The sweep's, which nothing writes any more.
+        out: Where to: a folder that is absent, empty or was published before.
+        checkpoints: Paths below the sweep's folder, as the table `solved` has them, of checkpoints to copy.
+
+    Returns:
+        The files.
+
+    Raises:
+        StoreError: `out` holds something else, or a file cannot be read or written.
+    """
+    if out.is_dir() and not is_published(out) and any(True for _ in out.iterdir()):
+        raise StoreError(f"{out} holds other files: publish into a new folder")
+    written = []
+    try:
+        for name in sorted(BY_NAME):
+            if not (folder / name).is_dir():
+                continue
+            table = BY_NAME[name]
+            rows = read_folder(folder / name).sort_by([(column, "ascending") for column in table.key])
+            written.append(out / name / PUBLISHED)
+            write_atomically(written[-1], to_bytes(rows, compression="zstd"))
+        for path in sorted({RECORD, *checkpoints}):
+            written.append(_within(out, path))
+            write_atomically(written[-1], _within(folder, path).read_bytes())
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be published in {out}: {error}") from error
+    return written
+
+
+def _within(folder: Location, path: str) -> Location:
+    for name in path.split("/"):
+        folder = folder / name
+    return folder
