@@ -20,7 +20,9 @@ hypothesis.settings.load_profile("tsrnn")
 REFERENCE = Path(__file__).resolve().parents[1] / ".." / "shared" / "reference"
 
 
-RAY = frozenset(f"test_{name}.py" for name in ("extension", "kills", "retraining", "reuse", "same_code", "sweeps"))
+RAY = frozenset(
+    f"test_{name}.py" for name in ("extension", "kills", "retraining", "reuse", "same_code", "sweeps", "tracking")
+)
 """Files whose tests start Ray: its workers starve beside each other's, so that one process runs them all."""
 
 

@@ -49,6 +49,7 @@ NOT_PARSED: Final = {
     "ray": "needs a cluster or cloud",
     "sbatch": "needs Slurm",
     "aws": "needs an account",
+    "tensorboard": "is no dependency",
 }
 """Commands by their first words, and why they are not tried."""
 

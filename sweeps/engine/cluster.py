@@ -20,10 +20,11 @@ import ray
 from ray import tune
 from rich.console import Console
 
+from sweeps.engine import tracking
 from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.grid import title
 from sweeps.engine.machines import machines, share_out
-from sweeps.engine.options import Execution
+from sweeps.engine.options import Execution, Tracker
 from sweeps.engine.progress import Progress
 from sweeps.engine.scratch import scratch
 from sweeps.engine.shared import require_shared
@@ -166,6 +167,7 @@ def run(
     console: Console,
     *,
     products: Library | None = None,
+    trackers: Sequence[Tracker] = (),
     verbose: bool = False,
 ) -> dict[str, str]:
     """Train each group as one trial; return the reason of each network that failed, by network_id.
@@ -176,6 +178,7 @@ def run(
         resources: of each trial.
         console: shows progress.
         products: what multiplies; None to let every trial measure it.
+        trackers: what shows the trials, beside the tables.
         verbose: say of each trial what it found.
 
     Raises:
@@ -183,7 +186,9 @@ def run(
             traceback cannot be written down.
         ClaimLostError: another driver has taken the folder over.
         PluginError: if a task or a network is defined in no file.
+        UsageError: if a tracker cannot be used.
     """
+    tracked = tracking.callbacks(trackers, claim.folder, console)
     with ending_with_ray(console):
         require_shared(claim.folder, claim.name, files_of(network for group in groups for network in group), console)
     trials = [
@@ -201,7 +206,7 @@ def run(
         }
         for i, group in enumerate(groups)
     ]
-    return _fit(trials, groups, claim, resources, Progress(groups, console, verbose=verbose), console)
+    return _fit(trials, groups, claim, resources, Progress(groups, console, verbose=verbose), tracked, console)
 
 
 class WhileClaimed(tune.Stopper):
@@ -237,6 +242,7 @@ def _fit(
     claim: Claim,
     resources: Resources,
     progress: Progress,
+    tracked: Sequence[tune.Callback],
     console: Console,
 ) -> dict[str, str]:
     """Train the groups; return the reasons of failures."""
@@ -256,7 +262,7 @@ def _fit(
                 name=folder.name,
                 verbose=0,
                 stop=WhileClaimed(claim),
-                callbacks=[progress],
+                callbacks=[progress, *tracked],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.folder import SweepFolder
-from sweeps.engine.options import Execution
+from sweeps.engine.options import Execution, Tracker
 from sweeps.engine.plan import Plan, groups_of
 from sweeps.engine.reuse import finished_elsewhere, take_over
 from sweeps.engine.same_code import code_of, require_same_code
@@ -22,6 +22,7 @@ def train(
     *,
     prepare: Callable[[], None] = lambda: None,
     products: Library | None = None,
+    trackers: Sequence[Tracker] = (),
     verbose: bool = False,
 ) -> tuple[Plan, dict[str, str]]:
     """Train the networks of a plan that have not ended; `folder`, a context, stays locked until it ends.
@@ -33,6 +34,7 @@ def train(
         console: told what happens.
         prepare: makes what the networks start from, after the record is written.
         products: what multiplies; None to let every trial measure it.
+        trackers: what shows the trials, beside the tables.
         verbose: say of each trial what it found.
 
     Returns:
@@ -78,7 +80,9 @@ def train(
         from sweeps.engine import cluster as _cluster
 
         resources = resources or _cluster.connect(execution, console)
-        reasons = _cluster.run(groups_of(waiting), claim, resources, console, products=products, verbose=verbose)
+        reasons = _cluster.run(
+            groups_of(waiting), claim, resources, console, products=products, trackers=trackers, verbose=verbose
+        )
         # A network that had ended before its trial's error stays as it is.
         for network in folder.unfinished(waiting):
             if network.network_id in reasons:

@@ -1,8 +1,9 @@
 """The options every sweep takes on its command line."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
@@ -17,6 +18,27 @@ from tsrnn.tasks import TASKS
 
 Many = Parameter(consume_multiple=True, negative=())
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+
+Tracker = Literal["tensorboard", "wandb", "mlflow"]
+"""What shows a sweep's trials, beside the tables."""
+
+_PACKAGES: Final[dict[Tracker, str]] = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
+"""The package that each tracker needs."""
+
+
+def require_installed(trackers: Sequence[Tracker]) -> None:
+    """Refuse trackers whose package is not installed.
+
+    Raises:
+        UsageError: names the tracker, its package and the command that installs it.
+    """
+    for tracker in trackers:
+        if find_spec(_PACKAGES[tracker]) is None:
+            raise UsageError(
+                f"log = {tracker}: the package {_PACKAGES[tracker]} is not installed; run "
+                f"`pip install --editable '.[{tracker}]'`, or leave --log out"
+            )
+
 
 # Ray counts resources in ten-thousandths.
 _SMALLEST_SHARE: Final = 0.0001
@@ -150,6 +172,9 @@ class Options(Execution):
     dry_run: Flag = False
     """Print the grid with its operations and the time they take here, and run nothing. The time is estimated from a
     moment of training, within a factor of about 1.5."""
+
+    log: Annotated[list[Tracker] | None, Many] = None
+    """Also show the trials in tensorboard, wandb (Weights & Biases) or mlflow. [default: the tables alone]"""
 
     verbose: Flag = False
     """Say of each trial what multiplies and how many networks are stepped together."""

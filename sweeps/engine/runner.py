@@ -20,7 +20,7 @@ from sweeps.engine.before import say_cost, with_scale
 from sweeps.engine.dry_run import Cost, dry_run
 from sweeps.engine.folder import SweepFolder
 from sweeps.engine.launch import train
-from sweeps.engine.options import Axes, Options
+from sweeps.engine.options import Axes, Options, require_installed
 from sweeps.engine.plan import Plan, Sweep, plan_of, storage_of
 from sweeps.engine.readings import readings
 from tsrnn import command_line
@@ -75,6 +75,7 @@ def application(sweep: Sweep, name: str, costs: list[Cost] | None = None) -> App
 
 def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) -> int:
     import_plugins(options.plugin)
+    require_installed(options.log or ())
     if options.scale is None and not options.resume:
         # A mistake is told before Ray is looked for, which takes seconds.
         tried = dataclasses.replace(options, scale="quick", dry_run=True)
@@ -96,6 +97,7 @@ def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) ->
                 options,
                 console,
                 products=options.products,
+                trackers=options.log or (),
                 verbose=options.verbose,
             )
     else:

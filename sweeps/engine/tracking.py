@@ -1,0 +1,175 @@
+"""A sweep's trials in TensorBoard, Weights & Biases and MLflow, by Ray Tune's own callbacks.
+
+The tables stay the record. A tracker shows of each trial what a reader looks for: its settings, and the newest N and
+the accuracy of its networks, by epoch. One that fails is said once, and training goes on.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.logger import LoggerCallback
+from rich.console import Console
+
+from sweeps.engine.errors import UsageError
+from sweeps.engine.options import Tracker
+from tsrnn.config import RunConfig
+from tsrnn.io.files import Location
+from tsrnn.io.rows import run_columns
+
+
+def callbacks(trackers: Sequence[Tracker], folder: Location, console: Console) -> list[Callback]:
+    """Return what Tune is to call for these trackers.
+
+    Args:
+        trackers: Their packages are installed.
+        folder: The sweep's. Files of TensorBoard lie in its subfolder `tensorboard`, those of Weights & Biases in
+            `wandb`; MLflow writes to MLFLOW_TRACKING_URI, and by its own default to `mlflow.db` in the working folder.
+        console: Told of a tracker that fails.
+
+    Raises:
+        UsageError: A tracker cannot be used like this: its files cannot lie in a bucket, or it has no account.
+    """
+    return [Tracked(tracker, _of_tune(tracker, folder), folder, console) for tracker in dict.fromkeys(trackers)]
+
+
+def _of_tune(tracker: Tracker, folder: Location) -> LoggerCallback:
+    """Return Tune's callback of a tracker, set up."""
+    if tracker != "mlflow" and not folder.is_file_system:
+        raise UsageError(f"log = {tracker}: its files cannot lie in {folder}; allowed is mlflow, or a --storage folder")
+    made: LoggerCallback
+    try:
+        if tracker == "tensorboard":
+            from ray.tune.logger import TBXLoggerCallback
+
+            made = TBXLoggerCallback()
+        elif tracker == "wandb":
+            from ray.air.integrations.wandb import WandbLoggerCallback
+
+            # The callback logs in a process of its own, which on a cluster has not this one's environment.
+            project = os.environ.get("WANDB_PROJECT", "tsrnn")
+            made = WandbLoggerCallback(project=project, mode=os.environ.get("WANDB_MODE"))
+        else:
+            from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+            experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", folder.name)
+            made = MLflowLoggerCallback(os.environ.get("MLFLOW_TRACKING_URI"), experiment_name=experiment)
+        made.setup()
+    except Exception as error:  # whatever a tracker's package raises where it has no account, server or file
+        hint = "; WANDB_MODE=offline needs no account" if tracker == "wandb" else ""
+        raise UsageError(f"log = {tracker}: cannot be used ({error}){hint}") from None
+    return made
+
+
+class Tracked(LoggerCallback):
+    """One of Tune's callbacks, shown trials as their reader knows them, and kept from stopping a sweep.
+
+    Args:
+        tracker: Its name.
+        inner: Tune's callback, set up.
+        folder: The sweep's.
+        console: Told once if it fails.
+    """
+
+    def __init__(self, tracker: Tracker, inner: LoggerCallback, folder: Location, console: Console) -> None:
+        self._tracker, self._inner, self._folder, self._console = tracker, inner, folder, console
+        self._shown: dict[str, _Shown] = {}
+        self._failed = False
+
+    def __getstate__(self) -> dict[str, object]:
+        """Hold nothing in the state Tune saves: it is for a restore that is not used here."""
+        return {}
+
+    def log_trial_start(self, trial: Any) -> None:
+        """Begin to log a trial, or go on where it was begun again."""
+        self._call(self._inner.log_trial_start, self._known(trial))
+
+    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+        """Log an epoch."""
+        shown = self._known(trial)
+        self._call(self._inner.log_trial_result, iteration, shown, measured(shown.networks, result))
+
+    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
+        """End a trial's log."""
+        self._call(self._inner.log_trial_end, self._known(trial), failed)
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """Wait for what is still to be written."""
+        self._call(self._inner.on_experiment_end, trials, **info)
+
+    def _known(self, trial: Any) -> "_Shown":
+        """Return a trial as it is shown, the same object each time: callbacks keep their files by it."""
+        return self._shown.setdefault(trial.trial_id, _Shown(trial, self._folder, self._tracker))
+
+    def _call(self, log: Callable[..., None], *args: Any, **info: Any) -> None:
+        if self._failed:
+            return
+        try:
+            log(*args, **info)
+        except Exception as error:  # a server that is gone, a full disk: the tables have every epoch all the same
+            self._failed = True
+            self._console.print(
+                f"log {self._tracker}: ended ({error}); training goes on, and the tables have every epoch",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+class _Shown:
+    """A trial of Tune with its own name, but with settings and a folder that mean something to a reader."""
+
+    def __init__(self, trial: Any, folder: Location, tracker: Tracker) -> None:
+        self._trial = trial
+        self._folder, self._tracker = folder, tracker
+        self.networks = [RunConfig.from_json(text) for text in trial.config["trial"]["networks"]]
+        self.config = self.evaluated_params = settings(folder.name, self.networks)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trial, name)
+
+    def __str__(self) -> str:
+        return str(self._trial)
+
+    @property
+    def local_path(self) -> str:
+        """Where files of the log lie: Tune's own folder of a trial is gone when the sweep ends."""
+        path = Path(str(self._folder)).absolute() / self._tracker / str(self._trial)
+        path.mkdir(parents=True, exist_ok=True)
+        return str(path)
+
+    def init_local_path(self) -> None:
+        """Make the folder, as a trial does."""
+
+
+def settings(sweep: str, networks: Sequence[RunConfig]) -> dict[str, str | int | float]:
+    """Return the settings that the networks of a trial share, and their seeds and ids, as words and numbers."""
+    shared = run_columns(networks[0])
+    for name in ("network_id", "seed", "config"):
+        del shared[name]
+    return {
+        "sweep": sweep,
+        **{name: value for name, value in shared.items() if value is not None},
+        "seeds": " ".join(str(network.seed) for network in networks),
+        "network_ids": " ".join(network.network_id for network in networks),
+    }
+
+
+def measured(networks: Sequence[RunConfig], result: dict[str, Any]) -> dict[str, Any]:
+    """Return what a trial's report says by epoch: newest N and accuracy, of each network and their mean.
+
+    Args:
+        networks: The trial's.
+        result: The report. Networks that ended before it was begun are not in it.
+    """
+    seen = {network.seed: result["networks"].get(network.network_id) for network in networks}
+    found = {seed: values for seed, values in seen.items() if values}
+    # Steps are epochs, so that a sweep that goes on continues its curves.
+    shown: dict[str, Any] = {"training_iteration": max((values["epoch"] for values in found.values()), default=0)}
+    for name in ("n", "accuracy"):
+        if found:
+            shown[name] = sum(values[name] for values in found.values()) / len(found)
+        shown |= {f"{name}/seed-{seed}": values[name] for seed, values in found.items()}
+    return shown | {"time_total_s": result["time_total_s"]}
