@@ -9,6 +9,7 @@ from typing import Final
 
 import pandas as pd
 
+from analysis import paper
 from analysis.claims import measures as of
 from analysis.claims import pace
 from analysis.claims.criteria import OUTCOMES
@@ -73,10 +74,20 @@ def _claim(
     return Claim(id, figure, text, paper, interest, rule(criterion), measures)  # type: ignore[call-arg]
 
 
-def _far(id: str, cell: Cell, paper: str, interest: str) -> Claim:
+def _about(cell: Cell) -> int:
+    """Return the largest N that the paper's networks of a cell solved, about."""
+    return paper.MAX_N[str(cell.task), str(cell.curriculum)]
+
+
+def _far(id: str, cell: Cell, interest: str) -> Claim:
     names = {"parity": "parity", "dms": "DMS"}
-    text = f"{str(cell.curriculum).capitalize()}-head networks get to N {paper} in {names[str(cell.task)]}."
-    return _claim(id, "3b", text, f"N {paper}", interest, Mean, (pace.furthest_within(cell, _CURRICULA),))
+    n = f"N about {_about(cell)}"
+    text = f"{str(cell.curriculum).capitalize()}-head networks get to {n} in {names[str(cell.task)]}."
+    return _claim(id, "3b", text, n, interest, Mean, (pace.furthest_within(cell, _CURRICULA),))
+
+
+def _ablated(curriculum: str, first: str, second: str) -> str:
+    return f"{paper.ABLATED[curriculum, first]:g} against {paper.ABLATED[curriculum, second]:g}"
 
 
 def _further(id: str, figure: str, text: str, paper: str, interest: str, less: Cell, more: Cell, needs: str) -> Claim:
@@ -259,20 +270,22 @@ def _claims() -> list[Claim]:
             "S13-fails", "S13", "Without a curriculum DMS fails completely above N = 20.",
             "none solved in 50 epochs", "alone-fails", Share, (pace.solved_alone("dms", range(21, 102), _ALONE),),
         ),
-        _far("3b-parity-single", _SINGLE, "about 35", "far-35"),
-        _far("3b-parity-multi", _MULTI, "about 100", "far-100"),
-        _far("3b-dms-single", _DMS_SINGLE, "about 90", "far-90"),
-        _far("3b-dms-multi", _DMS_MULTI, "about 100", "far-100"),
+        _far("3b-parity-single", _SINGLE, "far-35"),
+        _far("3b-parity-multi", _MULTI, "far-100"),
+        _far("3b-dms-single", _DMS_SINGLE, "far-90"),
+        _far("3b-dms-multi", _DMS_MULTI, "far-100"),
         _further(
             "3b-order", "3b", "In parity multi-head networks get further than single-head ones.",
-            "about 100 against 35", "further", _SINGLE, _MULTI, _CURRICULA,
+            f"about {_about(_MULTI)} against {_about(_SINGLE)}", "further", _SINGLE, _MULTI, _CURRICULA,
         ),
         _further(
             "3b-order-dms", "3b", "In DMS multi-head networks get further than single-head ones.",
-            "about 100 against 90", "further-dms", _DMS_SINGLE, _DMS_MULTI, _CURRICULA,
+            f"about {_about(_DMS_MULTI)} against {_about(_DMS_SINGLE)}", "further-dms", _DMS_SINGLE, _DMS_MULTI,
+            _CURRICULA,
         ),
         _further(
-            "3b-easier", "3b", "Single-head networks get further in DMS than in parity.", "about 90 against 35",
+            "3b-easier", "3b", "Single-head networks get further in DMS than in parity.",
+            f"about {_about(_DMS_SINGLE)} against {_about(_SINGLE)}",
             "easier", _SINGLE, _DMS_SINGLE, _CURRICULA,
         ),
         _slower(
@@ -323,7 +336,8 @@ def _claims() -> list[Claim]:
             for claim in (
                 _claim(
                     f"S1-{task}", "S1", f"AIC and BIC choose the same number of timescales for most neurons ({name}).",
-                    "about 95 %", "agree", Mean, (of.over_n(_AGREEMENT, Cell(task, None), _CURRICULA),),
+                    f"about {100 * paper.AGREEMENT:g} %", "agree", Mean,
+                    (of.over_n(_AGREEMENT, Cell(task, None), _CURRICULA),),
                 ),
                 _claim(
                     f"S2-{task}", "S2", f"The exponential fits are good ({name}).", "R² near 1", "good-fits", Mean,
@@ -395,7 +409,8 @@ def _claims() -> list[Claim]:
         *_ablation("S9", _PLAIN, _of(_PLAIN, "multi"), ", self-interaction outside", _PHI),
         _differ(
             "7-taus", "7a, 7b", "At N = 30 the longest taus are 2 to 7 times longer under single-head.",
-            "5.28 against 1.95", "longer-taus", of.LONGEST_TAU, _MULTI, _SINGLE, _CURRICULA, Ratio,
+            f"{paper.ABLATED_TAU['single']:g} against {paper.ABLATED_TAU['multi']:g}", "longer-taus", of.LONGEST_TAU,
+            _MULTI, _SINGLE, _CURRICULA, Ratio,
         ),
         *(
             _differ(
@@ -409,7 +424,8 @@ def _claims() -> list[Claim]:
         _differ(
             "7e-retrain", "7e, Table 3",
             "From N = 16 multi-head networks retrain on higher N better than single-head ones.",
-            "better up to N of about 29", "retrains-better", of.retrained(13), _SINGLE, _MULTI, _CURRICULA,
+            f"better up to N of about {paper.RETRAINED_TO}", "retrains-better", of.retrained(13), _SINGLE, _MULTI,
+            _CURRICULA,
         ),
         *(
             _differ(
@@ -599,13 +615,13 @@ def _ablation(figure: str, single: Cell, multi: Cell, where: str, needs: str) ->
         _value(
             f"{names[0]}-single-long", names[0],
             f"At N = 30 losing a long-tau neuron hurts single-head networks more than a short-tau one{where}.",
-            "0.454 against 0.926" if figure == "7" else "as Figure 7a", "long-hurts",
+            _ablated("single", "longest", "shortest") if figure == "7" else "as Figure 7a", "long-hurts",
             of.ablated_more("longest", "shortest"), single, (), needs,
         ),
         _value(
             f"{names[1]}-multi-short", names[1],
             f"At N = 30 losing a neuron with tau = 1 hurts multi-head networks, not losing a long-tau one{where}.",
-            "0.792 against 0.999" if figure == "7" else "as Figure 7b", "short-hurts",
+            _ablated("multi", "shortest", "longest") if figure == "7" else "as Figure 7b", "short-hurts",
             of.ablated_more("shortest", "longest"), multi, (), needs,
         ),
     ]  # fmt: skip

@@ -35,6 +35,7 @@ class Panel:
         title: of the panel.
         where: by column, the value that rows have.
         reference: y of a dashed line.
+        paper: the paper's values, by the value that tells lines apart; None is of all of them.
     """
 
     quantity: str
@@ -42,6 +43,7 @@ class Panel:
     title: str = ""
     where: Mapping[str, Any] = field(default_factory=dict)
     reference: float | None = None
+    paper: Mapping[Any, float] = field(default_factory=dict)
 
     def of(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the rows that belong here."""
@@ -116,6 +118,8 @@ def draw(
                 style.line(axes, here["n"], here["mean"], here["low"], here["high"], look["color"], **line)
             if panel.reference is not None:
                 axes.axhline(panel.reference, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+            for value, y in panel.paper.items():
+                style.paper(axes, y, **({"shade": looks[value]["color"]} if value in looks else {}))
             if panel.title:
                 axes.set_title(panel.title)
             if column == 0 or not share_rows:
@@ -124,7 +128,10 @@ def draw(
                 axes.set_xlabel("N")
                 style.whole(axes.xaxis)
     shown = [value for value in looks if (found.cells[kind] == value).any()]
-    style.legend(figure, {looks[value]["label"]: _key(looks[value]) for value in shown}, min(len(shown), 5))
+    entries = {looks[value]["label"]: _key(looks[value]) for value in shown}
+    if any(panel.paper for row in panels for panel in row):
+        entries["paper"] = dict(style.PAPER)
+    style.legend(figure, entries, min(len(entries), 5))
     return figure
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from analysis import paper
 from analysis.data.study import Study
 from analysis.figures import style
 from analysis.figures._figure import (
@@ -209,8 +210,11 @@ def draw_progress(found: Steps) -> Drawing:
         axes.set_xlabel("epochs trained")
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
+        for curriculum in curricula:
+            if (task, curriculum) in paper.MAX_N:
+                style.paper(axes, paper.MAX_N[task, curriculum], style.colour(curriculum))
     grid[0][0].set_ylabel("largest N solved")
-    style.legend(figure, style.curricula(curricula))
+    style.legend(figure, style.curricula(curricula) | {"paper": style.PAPER})
     return figure
 
 
@@ -281,7 +285,7 @@ def figure_3b(study: Study) -> Figure:
     """Figure 3b: the largest N solved, by epoch."""
     chosen = cohort(study, MAIN, *_TWO)
     caption = f"""The largest N solved, by epochs trained; a line is a network, a dot is where it stands or ended.
-        {each(chosen.networks)}."""
+        Dotted: about as far as the paper's networks got. {each(chosen.networks)}."""
     return _steps(study, chosen, Words("3b", "Largest N solved under two curricula", caption), draw_progress)
 
 

@@ -1,11 +1,14 @@
 """How far networks get whose taus are fixed, and those that train them (figures 4a, S10, S11)."""
 
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from analysis import paper
 from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import style
@@ -48,8 +51,13 @@ def compute(frame: pd.DataFrame) -> MaxN:
     return MaxN(frame, per_cell(frame, ["task", "curriculum", "tau"], "max_n"))
 
 
-def draw(found: MaxN) -> Drawing:
-    """Draw a panel a task: taus along x, curricula beside each other."""
+def draw(found: MaxN, theirs: Mapping[tuple[str, str], float] = MappingProxyType({})) -> Drawing:
+    """Draw a panel a task: taus along x, curricula beside each other.
+
+    Args:
+        found: what is drawn.
+        theirs: the paper's, with trained taus, by task and curriculum.
+    """
     tasks = [task for task in ("parity", "dms") if task in set(found.cells["task"])]
     taus = sorted(found.cells["tau"].unique(), key=lambda tau: (tau == "trained", tau))
     curricula = [name for name in ("single", "multi") if name in set(found.cells["curriculum"])]
@@ -70,7 +78,12 @@ def draw(found: MaxN) -> Drawing:
         axes.set_ylabel("largest N solved")
         axes.set_title(style.word(task))
         axes.set_ylim(bottom=0)
-    style.legend(figure, style.curricula(curricula))
+        for i, curriculum in enumerate(curricula):
+            at = len(taus) - 1 + (i - (len(curricula) - 1) / 2) * width
+            if taus[-1] == "trained" and (task, curriculum) in theirs:
+                ends = (at - width / 2, at + width / 2)
+                style.paper(axes, theirs[task, curriculum], style.colour(curriculum), ends)
+    style.legend(figure, style.curricula(curricula) | ({"paper": style.PAPER} if theirs else {}))
     return figure
 
 
@@ -79,7 +92,14 @@ def matching(frame: pd.DataFrame, cell: dict[str, str]) -> pd.DataFrame:
     return frame[(frame[list(cell)] == pd.Series(cell)).all(axis=1)]
 
 
-def build(study: Study, id: str, title: str, cell: Cell, options: str = "") -> Figure:
+def build(
+    study: Study,
+    id: str,
+    title: str,
+    cell: Cell,
+    options: str = "",
+    theirs: Mapping[tuple[str, str], float] = MappingProxyType({}),
+) -> Figure:
     """Make one of the figures, of the networks of a cell, whatever their tau."""
     chosen = cohort(study, cell, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
     found = compute(_FRAME.rows(study, chosen.networks))
@@ -90,6 +110,8 @@ def build(study: Study, id: str, title: str, cell: Cell, options: str = "") -> F
         f"The largest N each network has solved (dots) and their mean (bars), by the constraint on tau. "
         f"{numbers(found.cells['networks'])} for each bar. {intervals(found.cells['networks'])}"
     )
+    if theirs:
+        caption += " Dotted: about as far as the paper's networks with trained taus got."
     if running:
         caption += f" {running} networks are still in training."
     return make(
@@ -97,7 +119,7 @@ def build(study: Study, id: str, title: str, cell: Cell, options: str = "") -> F
         Words(id, title, caption),
         chosen,
         found,
-        partial(draw, found),
+        partial(draw, found, theirs),
         frame=_FRAME,
         missing=untrained(study, fixed, fixed.networks, "fixed_tau", options),
     )
@@ -107,13 +129,14 @@ def build(study: Study, id: str, title: str, cell: Cell, options: str = "") -> F
 def figure_4a(study: Study) -> Figure:
     """Figure 4a: parity."""
     title = "Largest N with fixed and trained taus, N-parity"
-    return build(study, "4a", title, Cell(curriculum=None, tau=None))
+    return build(study, "4a", title, Cell(curriculum=None, tau=None), theirs=paper.MAX_N)
 
 
 @builds("S10")
 def figure_s10(study: Study) -> Figure:
     """Figure S10: DMS."""
-    return build(study, "S10", "Largest N with fixed and trained taus, N-DMS", Cell("dms", None, None))
+    title = "Largest N with fixed and trained taus, N-DMS"
+    return build(study, "S10", title, Cell("dms", None, None), theirs=paper.MAX_N)
 
 
 @builds("S11")

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from analysis import paper
 from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import style
@@ -82,7 +83,13 @@ def draw_ablation(found: Ablation, curriculum: str) -> Drawing:
     _ablation_bars(axes, found.networks, found.cells, "relative_accuracy", {curriculum: 0.0}, 0.7)
     axes.axhline(1, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set_ylabel(RELATIVE)
-    axes.set_title(f"{style.word(curriculum)}, N = {found.cells['n'].iloc[0]}")
+    n = int(found.cells["n"].iloc[0])
+    axes.set_title(f"{style.word(curriculum)}, N = {n}")
+    if n == LARGE:
+        for at, removed in enumerate(_REMOVED):
+            ends = (at - 0.35, at + 0.35)
+            style.paper(axes, paper.ABLATED[curriculum, removed], style.PAPER["color"], ends)
+        style.legend(figure, {"paper": style.PAPER})
     return figure
 
 
@@ -294,9 +301,10 @@ def _ablation(study: Study, id: str, title: str, curriculum: str) -> Figure:
     frame = _ablation_frame(study, chosen.networks, LARGE)
     own = cohort(study, Cell(curriculum=curriculum))
     found = compute_ablation(frame.rows(study, own.networks))
+    compared = " Dotted: the mean of the authors' networks." if n_of(frame) == LARGE else ""
     caption = f"""In-time accuracy at N = {n_of(frame)} relative to the intact network (dashed), without the 4 % of
         neurons of the longest or of the shortest tau: each removed alone (mean over them), and all together. Dots are
-        networks, bars their means. n = {found.networks["network_id"].nunique()} networks.
+        networks, bars their means.{compared} n = {found.networks["network_id"].nunique()} networks.
         {intervals(found.cells["networks"])}"""
     return make(
         study,

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from analysis import paper
 from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import style
@@ -48,7 +49,11 @@ def draw_retraining(found: Response) -> Drawing:
     """Draw relative accuracy against N'."""
     figure, grid = style.panels(1, width=3.6, height=2.6)
     _against_larger(grid[0][0], found)
-    style.legend(figure, style.curricula(style.ordered(found.cells["curriculum"])))
+    entries = style.curricula(style.ordered(found.cells["curriculum"]))
+    if found.cells["n"].iloc[0] == SOURCE:
+        grid[0][0].axvline(paper.RETRAINED_TO, **style.PAPER, zorder=1)
+        entries["paper"] = dict(style.PAPER)
+    style.legend(figure, entries)
     return figure
 
 
@@ -68,9 +73,10 @@ def figure_7e(study: Study) -> Figure:
     n = n_of(frame)
     own = study.load(RETRAINING, ["epochs"], [("n", "==", n)])
     epochs = int(own["epochs"].max()) if len(own) else 0
+    compared = " Dotted: about the N' up to which the paper's multi-head networks did better." if n == SOURCE else ""
     caption = f"""In-time accuracy on N' of networks that had solved N = {n} and were then trained on N' alone, for at
         most {epochs} epochs, all weights free; relative to their accuracy at N (1; chance is 0). Dots are networks,
-        lines their means. {numbers(found.cells["networks"])} of each curriculum at each N'.
+        lines their means.{compared} {numbers(found.cells["networks"])} of each curriculum at each N'.
         {intervals(found.cells["networks"])}"""
     return make(
         study,

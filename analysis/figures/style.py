@@ -214,6 +214,42 @@ def whole(axis: Axis) -> None:
     axis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
 
 
+def paper(axes: Axes, value: float, shade: str = "#444444", at: tuple[float, float] | None = None) -> None:
+    """Draw a value of the paper's as a dotted line; call it when everything else is drawn.
+
+    Where it is far above what is drawn, the upper edge says it in words: a line there would press all else flat.
+
+    Args:
+        axes: the panel.
+        value: along y.
+        shade: the colour of what it is compared with.
+        at: where the line begins and ends along x; the whole width by default.
+    """
+    low, high = axes.get_ylim()
+    if low <= value <= _NEAR * high:
+        axes.set_ylim(low, max(high, 1.05 * value))
+        look = {**PAPER, "color": shade, "zorder": 5, "label": "paper"}
+        if at is None:
+            axes.axhline(value, **look)
+        else:
+            axes.hlines(value, *at, **look)
+        return
+    words: dict[str, Any] = {"color": shade, "fontsize": 7, "label": "paper"}
+    if at is None:
+        above = sum(text.get_label() == "paper" for text in axes.texts)
+        axes.text(0.03, 0.98 - 0.09 * above, f"paper: {value:g} ↑", transform=axes.transAxes, va="top", **words)
+    else:
+        where = axes.get_xaxis_transform()
+        axes.text(sum(at) / 2, 1.0, f"{value:g}↑", transform=where, ha="center", va="bottom", **words)
+
+
+PAPER: Final[Mapping[str, Any]] = {"color": "#444444", "linestyle": (0, (1, 1)), "linewidth": 1.6}
+"""How the paper's values look in legends."""
+
+# A line so many times as high as what is drawn is still drawn.
+_NEAR: Final = 1.6
+
+
 def legend(figure: Figure, entries: Mapping[str, Mapping[str, Any]], columns: int | None = None) -> None:
     """Add a legend above the panels with a line for each entry: its words, and how the line looks."""
     handles = [Line2D([], [], label=label, **look) for label, look in entries.items()]

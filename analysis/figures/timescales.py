@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from analysis import paper
 from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import _against_n, style
@@ -206,10 +207,13 @@ def draw_examples(found: Examples) -> Drawing:
     return figure
 
 
-def draw_one(found: AgainstN, quantity: str, label: str, reference: float | None = None) -> Drawing:
-    """Draw one quantity, a panel a task."""
+def draw_one(
+    found: AgainstN, quantity: str, label: str, reference: float | None = None, value: float | None = None
+) -> Drawing:
+    """Draw one quantity, a panel a task, with the paper's value where it gives one."""
     tasks = style.ordered(found.networks["task"])
-    panels = [[Panel(quantity, label, style.word(task), {"task": task}, reference) for task in tasks]]
+    values = {} if value is None else {None: value}
+    panels = [[Panel(quantity, label, style.word(task), {"task": task}, reference, values) for task in tasks]]
     return _against_n.draw(found, panels, "curriculum", curriculum_looks(found.networks["curriculum"]))
 
 
@@ -336,8 +340,8 @@ def figure_5d(study: Study) -> Figure:
 def figure_s1(study: Study) -> Figure:
     """Figure S1: do AIC and BIC choose the same model?"""
     caption = """Share of neurons for which Akaike's and the Bayesian criterion choose the same model, one exponential
-        or two (paper's method)."""
-    draw = partial(draw_one, quantity="agreement", label=timescales.agreement.label)
+        or two (paper's method). Dotted: about the paper's value."""
+    draw = partial(draw_one, quantity="agreement", label=timescales.agreement.label, value=paper.AGREEMENT)
     return _figure(study, Words("S1", "AIC against BIC", caption), _FITS, draw)
 
 

@@ -36,14 +36,20 @@ _QUANTITIES = (taus.tau_mean, taus.tau_sd)
 def draw_by_k(found: AgainstN, label: str) -> Drawing:
     """Draw a column of panels a curriculum, mean and standard deviation above each other, k as the shade.
 
+    The paper's taus tend to k under multi-head: dotted lines there.
+
     Args:
         found: with the columns curriculum and k.
         label: of the line of a k, with "{}" where it stands.
     """
     curricula = style.ordered(found.networks["curriculum"])
     ks = _ordered(found.networks["k"])
+    limits = {k: float(k) for k in ks if k != "1"}
     panels = [
-        [Panel("tau_mean", "mean τ", style.word(c), {"curriculum": c}, reference=1) for c in curricula],
+        [
+            Panel("tau_mean", "mean τ", style.word(c), {"curriculum": c}, 1, limits if c == "multi" else {})
+            for c in curricula
+        ],
         [Panel("tau_sd", "SD of τ", "", {"curriculum": c}) for c in curricula],
     ]
     return _against_n.draw(found, panels, "k", shaded_looks(ks, label), height=1.9)
@@ -203,7 +209,7 @@ def figure_s6(study: Study) -> Figure:
     chosen = cohort(study, Cell(curriculum=None, k=None), _TWO)
     caption = """Bits shown for k time steps at dt = 1. Mean and standard deviation of tau, in time steps, when a
         network solved N (dots: networks; lines: means, at N that at least half of them have). Dashed: tau = 1, the
-        least it can be."""
+        least it can be. Dotted: k, which taus tend to in the paper under multi-head."""
     return _figure(
         study,
         chosen,

@@ -20,6 +20,7 @@ from analysis.figures._figure import supported
 from analysis.figures.readouts import compute_heads, draw_heads
 from analysis.stats.intervals import bootstrap, bootstraps
 from tests.handmade import HandMade, config, solved
+from tests.simulated import Simulated
 from tsrnn.config import GRU, LSTM, LeakyReLU, ReLU, Tanh, Time
 from tsrnn.io.schemas import (
     ABLATION,
@@ -54,6 +55,54 @@ def same_rows(a: pd.DataFrame, b: pd.DataFrame) -> None:
     columns = list(a.columns)
     a, b = (frame[columns].sort_values(columns).reset_index(drop=True) for frame in (a, b))
     pd.testing.assert_frame_equal(a, b, check_dtype=False)
+
+
+class TestThePapersValues:
+    """Their numbers are those of the paper's text and figures, set down here a second time."""
+
+    @staticmethod
+    def dotted(axes) -> list[float]:
+        """Return the heights of the dotted lines of a panel."""
+        lines = [line.get_ydata()[0] for line in axes.lines if line.get_label() == "paper"]
+        for part in axes.collections:
+            lines += [segment[0][1] for segment in part.get_segments()] if part.get_label() == "paper" else []
+        return sorted(float(y) for y in lines)
+
+    @pytest.mark.parametrize(
+        ("id", "expected"),
+        [
+            ("3b", [[35, 100], [90, 100]]),
+            ("4a", [[35, 100]]),
+            ("S10", [[90, 100]]),
+            ("7a", [[0.454, 0.926]]),
+            ("7b", [[0.792, 0.999]]),
+            ("S6", [[], [2, 3, 5, 10]]),
+            ("S11", [[]]),
+        ],
+    )
+    def test_they_are_dotted_lines(self, true_study: Simulated, id: str, expected: list[list[float]]):
+        drawing = only(true_study, id).draw()
+        found = [self.dotted(axes) for axes in drawing.axes]
+        assert found[: len(expected)] == expected
+        words = [text.get_text() for text in drawing.legends[0].get_texts()]
+        assert ("paper" in words) == any(expected)
+
+    def test_far_above_the_results_they_press_nothing_flat(self, tmp_path: Path):
+        made = HandMade(tmp_path / "fixed_tau")
+        for curriculum in ("single", "multi"):
+            made.add(config(curriculum), [solved(2, 1), solved(3, 4)])
+        axes = only(Study(tmp_path), "3b").draw().axes[0]
+        assert axes.get_ylim()[1] < 10
+        assert self.dotted(axes) == []
+        assert [text.get_text() for text in axes.texts] == ["paper: 35 ↑", "paper: 100 ↑"]
+
+
+@pytest.fixture(scope="module")
+def true_study() -> Simulated:
+    """A study at the paper's scale in which its claims are true."""
+    study = Simulated(True, replicates=2)
+    study.folder, study.sweeps, study.has_all_columns = Path("results"), (Path("results"),), True
+    return study
 
 
 class TestStudy:
