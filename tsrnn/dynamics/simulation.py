@@ -87,6 +87,35 @@ def simulate(
 
     Source: timescale protocol, section 4.2: Bernoulli bits, 10^5 steps after 500 of burn-in, 10 trials.
     """
+    driven = simulate_with_inputs(population, addresses, steps=steps, trials=trials, burn_in=burn_in, inputs=inputs)
+    return (activity for _, activity in driven)
+
+
+def simulate_with_inputs(
+    population: Population,
+    addresses: Sequence[tuple[str | int, ...]],
+    *,
+    steps: int = 100_000,
+    trials: int = 10,
+    burn_in: int = BURN_IN,
+    inputs: Inputs = 0.5,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Drive R networks as `simulate` does, and yield what they were shown beside their activities.
+
+    Args:
+        population: R networks.
+        addresses: see `simulate`.
+        steps: see `simulate`.
+        trials: B.
+        burn_in: see `simulate`.
+        inputs: see `simulate`.
+
+    Yields:
+        inputs [t, R, B] and activities [t, R, B, H] of the same steps.
+
+    Raises:
+        ValueError: see `simulate`.
+    """
     for name, value, least in (("steps", steps, 1), ("trials", trials, 1), ("burn_in", burn_in, 0)):
         if value < least:
             raise ValueError(f"{name} = {value}: allowed are numbers from {least} on")
@@ -94,17 +123,17 @@ def simulate(
         raise ValueError(f"inputs = {inputs}: allowed are a probability, 0 to 1, 'uniform', and a task")
     if len(addresses) != population.replicates:
         raise ValueError(f"addresses: {len(addresses)} of them; allowed are {population.replicates}, one a network")
-    return _activities(population, addresses, steps, trials, burn_in, inputs)
+    return _driven(population, addresses, steps, trials, burn_in, inputs)
 
 
-def _activities(
+def _driven(
     population: Population,
     addresses: Sequence[tuple[str | int, ...]],
     steps: int,
     trials: int,
     burn_in: int,
     inputs: Inputs,
-) -> Iterator[Tensor]:
+) -> Iterator[tuple[Tensor, Tensor]]:
     def streams(purpose: str) -> Streams:
         return Streams.named(
             [(*address, purpose, trial) for address in addresses for trial in range(trials)], population.device
@@ -113,12 +142,14 @@ def _activities(
     shape = (population.replicates, trials)
     initial = initial_states(population, streams("state"), 1).view(*shape, population.state_size)
     blocks = _inputs(inputs, streams("bits"), shape, burn_in + steps, block_steps(initial, _BLOCK))
-    before = burn_in
-    for states in states_in_blocks(population, blocks, initial):
-        recorded = states[before:]
+    state, before = initial, burn_in
+    for block in blocks:
+        (states,) = states_in_blocks(population, [block], state)
+        state = states[-1].clone()
+        recorded, shown = states[before:], block[before:]
         before = max(0, before - len(states))
         if len(recorded):
-            yield population.activity(recorded)
+            yield shown, population.activity(recorded)
 
 
 def _inputs(inputs: Inputs, streams: Streams, shape: tuple[int, int], steps: int, span: int) -> Iterator[Tensor]:
