@@ -200,6 +200,36 @@ class TestPython:
         assert names["copies"].replicates == 20
 
 
+@pytest.mark.parametrize("notebook", sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+class TestNotebooks:
+    """They are executed here cell by cell, and in a kernel of their own by `make docs`."""
+
+    def test_it_runs(self, notebook: Path, monkeypatch: pytest.MonkeyPatch):
+        import matplotlib
+
+        monkeypatch.chdir(notebook.parent)
+        matplotlib.use("agg")
+        names: dict = {}
+        for cell in json.loads(notebook.read_text())["cells"]:
+            if cell["cell_type"] == "code":
+                exec("".join(cell["source"]), names)
+        matplotlib.pyplot.close("all")
+
+    def test_it_is_stored_without_outputs(self, notebook: Path):
+        cells = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+        assert cells
+        assert not [cell for cell in cells if cell["outputs"] or cell["execution_count"] is not None]
+
+    def test_links_lead_somewhere_and_pages_lead_here(self, notebook: Path):
+        text = "".join("".join(cell["source"]) for cell in json.loads(notebook.read_text())["cells"])
+        links = re.findall(r"\]\(([^)#]+)", text)
+        assert links
+        assert not [link for link in links if not (notebook.parent / link).is_file()]
+        for page in ("docs/index.md", "docs/getting-started.md"):
+            assert f"(notebooks/{notebook.name})" in PAGES[page]
+        assert f"notebooks/{notebook.name}" in (ROOT / "mkdocs.yml").read_text()
+
+
 class TestCommands:
     def test_every_block_says_what_it_is(self):
         fences = [(page, token.info) for page in PAGES for token in TOKENS[page] if token.type == "fence"]
