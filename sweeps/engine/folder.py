@@ -22,7 +22,6 @@ from tsrnn.config.presets import PresetName
 from tsrnn.io.claims import DRIVER, Claim, recorded_number, take
 from tsrnn.io.files import Location, location, open_sealed_json, sealed_json
 from tsrnn.io.lock import FolderLock, LockedError
-from tsrnn.io.published import is_published
 from tsrnn.io.schemas import OUTCOMES, RUNS
 from tsrnn.provenance import UNKNOWN, Code
 
@@ -101,6 +100,8 @@ class SweepFolder:
             raise SweepError(
                 f"storage = {self.path}: holds files that are not a sweep's (no {RECORD}); choose another --storage"
             )
+        from tsrnn.io.published import is_published  # pyarrow takes a moment to import
+
         if is_published(self.path):
             raise SweepError(
                 f"storage = {self.path}: holds published results, which are read and not trained on; choose another "
