@@ -219,6 +219,55 @@ def timescales(
 
 
 @app.command
+def memory(
+    results: Place,
+    /,
+    *,
+    every: Annotated[int, at_least(1)] = 5,
+    steps: Annotated[int, at_least(1)] = 20_000,
+    trials: Annotated[int, at_least(2)] = 10,
+    longest: Annotated[int, at_least(2)] = 64,
+    workers: Annotated[int | None, at_least(1)] = None,
+    address: str = "auto",
+    yes: Yes = False,
+    plugin: command_line.Plugins = None,
+    as_json: AsJson = False,
+) -> int:
+    """Measure what the solved checkpoints remember of their inputs: single bits, pairs and parities (figure M1).
+
+    For each product of past bits, how much of its variance a linear readout of the activity explains on trials that it
+    was not fitted to. See docs/mechanisms.md. The same command continues where it stopped.
+
+    Args:
+        results: The sweep's folder, such as results/quick/fixed_tau.
+        every: Measure the N that this divides, and each network's smallest and largest; 1: every solved N.
+        steps: Steps that count, a trial.
+        trials: Sequences a network, two or more.
+        longest: Longest delay of a single bit, and most bits of a parity.
+        workers: Processes on this machine. [default: one a CPU]
+        address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
+        yes: Begin without asking. Otherwise what takes an hour or more asks once, where standard input is a terminal.
+        plugin: Python files that define tasks, networks or curricula of your own.
+        as_json: Print {"summary": [...], "failed": [...]}.
+    """
+    command_line.import_plugins(plugin)
+    from analysis import tables
+    from analysis.measure import memory_results
+    from analysis.measure.memory import Protocol
+
+    console = command_line.console(stderr=True)
+    protocol = Protocol(steps=steps, trials=trials, longest=longest, pairs=min(16, longest))
+    summary, failed = memory_results.run(
+        results, every=every, protocol=protocol, workers=workers, address=address, console=console, yes=yes
+    )
+    if as_json:
+        print(json.dumps({"summary": tables.json_rows(summary), "failed": failed}, indent=2))
+    else:
+        tables.print_memory(summary, [f"failed: {line}" for line in failed])
+    return 1 if failed else 0
+
+
+@app.command
 def time_steps(
     results: Place,
     /,

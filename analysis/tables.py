@@ -168,6 +168,24 @@ def print_timescales(summary: pd.DataFrame, notes: Iterable[str], console: Conso
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def print_memory(summary: pd.DataFrame, notes: Iterable[str], console: Console | None = None) -> None:
+    """Print memory capacities against N.
+
+    Args:
+        summary: what `analysis.measure.memory_results.run` returned.
+        notes: lines.
+        console: where to print; standard output by default.
+    """
+    console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    print_frame(summary, "Memory capacity", console)
+    for line in [
+        "Each is the share of variance that a linear readout explains: summed over the delays of single bits (with its 95 % "
+        "interval, low to high), summed over the parities of the last bits, and of the parity of N bits.",
+        *notes,
+    ]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 _TIMESCALES: Final = {
     "fraction_above_1": "share > 1",
     "mean_above_1": "mean > 1",

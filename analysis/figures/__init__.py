@@ -22,9 +22,9 @@ __all__ = ["FIGURES", "Builder", "Figure", "build", "write"]
 
 
 def _in_the_papers_order(id: str) -> tuple[int, int, str]:
-    """Return what ids are sorted by: figures, tables, then figures of the appendix; by number, then by letter."""
+    """Return what ids are sorted by: figures, tables, the appendix, then those of mechanisms, which the paper lacks."""
     kind, number, letter = re.fullmatch(r"(\D*)(\d+)(\D*)", id).groups()  # type: ignore[union-attr]
-    return ("", "table", "S").index(kind), int(number), letter
+    return ("", "table", "S", "M").index(kind), int(number), letter
 
 
 for _module in pkgutil.iter_modules(__path__):

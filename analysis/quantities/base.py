@@ -22,6 +22,7 @@ Where = tuple[str, str, Any]
 TIMESCALES_COMMAND: Final = "python -m analysis timescales RESULTS"
 INTERVENTIONS_COMMAND: Final = "python -m analysis interventions RESULTS"
 RETRAINING_COMMAND: Final = "python sweeps/retraining.py RESULTS"
+MEMORY_COMMAND: Final = "python -m analysis memory RESULTS"
 TIME_STEPS_COMMAND: Final = "python -m analysis time-steps RESULTS"
 
 

@@ -363,6 +363,21 @@ DIMENSIONALITY = Table(
     ),
 )
 
+MEMORY = Table(
+    "memory",
+    "One row a network, solved N and product of past bits: how much of it a linear readout of the activity explains.",
+    (
+        _NETWORK,
+        _N,
+        Column("bits", "int64", "", "how many bits are multiplied: 1 a single bit, 2 a pair, more a parity", key=True),
+        Column("nearest", "int64", "time steps", "the shortest delay; 0 is the present bit", key=True),
+        Column("farthest", "int64", "time steps", "the longest delay; of a parity all between count too", key=True),
+        Column(
+            "capacity", "float64", "", "share of its variance, without bias: may be below 0; empty where not finite"
+        ),
+    ),
+)
+
 CONNECTIVITY = Table(
     "connectivity",
     "One row a network and solved N: its recurrent weights (figures 6a, S19c, S19d).",

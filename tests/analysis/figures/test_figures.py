@@ -29,6 +29,7 @@ from tsrnn.io.schemas import (
     DIMENSIONALITY,
     HEADS_RETRAINING,
     INHIBITION,
+    MEMORY,
     PERTURBATION,
     RETRAINING,
     SOLVED,
@@ -270,6 +271,16 @@ def measure(sweep: HandMade, key: str, ns: list[int], shift: float) -> None:
             {"n": n, "trial": trial, "components": 2 * n + (trial >= 0), "participation_ratio": 2.0}
             for n in ns
             for trial in (-1, 0, 1)
+        ],
+    )
+    products = [(1, 0, 0), (1, 5, 5), (2, 0, 3), *((bits, 0, bits - 1) for bits in range(2, 9))]
+    sweep.write(
+        MEMORY,
+        key,
+        [
+            {"n": n, "bits": bits, "nearest": near, "farthest": far, "capacity": 1 / (1 + far + shift + n)}
+            for n in ns
+            for bits, near, far in products
         ],
     )
     at = {"n": min(ns[-1], 4), "standard_error": 0.01}

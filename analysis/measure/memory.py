@@ -1,0 +1,108 @@
+"""What trained networks remember of their inputs, product by product of past bits: from a checkpoint to rows.
+
+The protocol is that of timescales, shorter: independent bits with p = 0.5 after 500 steps of burn-in. See
+`tsrnn.dynamics.memory`.
+"""
+
+import dataclasses
+import math
+from functools import partial
+from typing import Annotated, Final
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked_dataclass
+
+from analysis.measure.cost import extrapolated
+from analysis.measure.jobs import Analysis
+from tsrnn.config import Time
+from tsrnn.dynamics.memory import Memory, Target, delays, pairs, parities
+from tsrnn.dynamics.simulation import BURN_IN, simulate_with_inputs
+from tsrnn.io.checkpoint import Checkpoint
+from tsrnn.io.schemas import MEMORY, Row, Table
+from tsrnn.kinds import STRICT, Count
+from tsrnn.tasks import BitTask
+
+# Steps of the simulations that the cost is estimated from.
+_PIECES: Final = (500, 2000)
+
+
+@checked_dataclass(frozen=True, kw_only=True, config=STRICT)
+class Protocol:
+    """How networks are driven, and what is asked of them.
+
+    Attributes:
+        steps: that count, a trial.
+        trials: with inputs of their own; readouts are fitted to half of them and judged on the other half.
+        burn_in: steps before them.
+        longest: of the delays of single bits, and of the bits of a parity, in time steps.
+        pairs: products of two bits are asked for up to this delay; there are pairs (pairs - 1) / 2 of them.
+    """
+
+    steps: Count = 20_000
+    trials: Annotated[int, Field(ge=2)] = 10
+    burn_in: Annotated[int, Field(ge=0)] = BURN_IN
+    longest: Annotated[int, Field(ge=2)] = 64
+    pairs: Annotated[int, Field(ge=2)] = 16
+
+    @property
+    def targets(self) -> list[Target]:
+        """The products, each once: the pair (0, 1) is the parity of two bits."""
+        return list(dict.fromkeys([*delays(self.longest), *pairs(self.pairs), *parities(self.longest)]))
+
+
+def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> dict[Table, list[Row]]:
+    """Measure one network.
+
+    Args:
+        checkpoint: the network.
+        n: the N it solved; names the stream of the inputs.
+        protocol: how it is driven, and what is asked.
+
+    Returns:
+        rows of `memory`, without `network_id` and `n`.
+
+    Raises:
+        ValueError: its task is not about bits, they are held for several time steps, or there are too few steps.
+    """
+    if not isinstance(checkpoint.config.task, BitTask):
+        raise ValueError(f"task = {checkpoint.config.task.kind}: memory is of bits; allowed are parity and dms")
+    if checkpoint.config.time != Time():
+        raise ValueError(f"time.k = {checkpoint.config.time.k}: every step is a new bit here; allowed is (1,)")
+    torch.set_flush_denormal(True)
+    memory = Memory(protocol.targets)
+    driven = simulate_with_inputs(
+        checkpoint.population(),
+        [(checkpoint.config.seed, "memory", n)],
+        steps=protocol.steps,
+        trials=protocol.trials,
+        burn_in=protocol.burn_in,
+    )
+    for inputs, activity in driven:
+        memory(inputs, activity)
+    rows: list[Row] = []
+    for target, capacity in zip(memory.targets, memory.capacity()[0].tolist(), strict=True):
+        row = {"bits": len(target), "nearest": min(target), "farthest": max(target)}
+        rows.append(row | {"capacity": capacity if math.isfinite(capacity) else None})
+    return {MEMORY: rows}
+
+
+def cost(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> float:
+    """Estimate the seconds of one core that `measure` takes: two short simulations, of which one is longer."""
+
+    def piece(steps: int) -> object:
+        return measure(checkpoint, n, protocol=dataclasses.replace(protocol, steps=steps))
+
+    short, longer = _PIECES
+    return extrapolated(piece, short, longer, protocol.steps)
+
+
+def analysis(protocol: Protocol) -> Analysis:
+    """Return what `python -m analysis memory` measures, for `analysis.measure.jobs.run`."""
+    return Analysis(
+        name="memory",
+        measure=partial(measure, protocol=protocol),
+        tables=(MEMORY,),
+        settings=dataclasses.asdict(protocol),
+        cost=partial(cost, protocol=protocol),
+    )

@@ -1,0 +1,64 @@
+"""`python -m analysis memory`: measure the checkpoints of a sweep, and sum up what came of it."""
+
+import pandas as pd
+from rich.console import Console
+
+from analysis.data.frames import ResultsError
+from analysis.data.study import Study
+from analysis.measure import dynamics, memory
+from analysis.measure import jobs as _jobs
+from analysis.measure.memory import Protocol
+from analysis.quantities import memory as quantities
+from analysis.stats.comparison import in_words, summarise
+from tsrnn.io.files import Location
+from tsrnn.io.schemas import SOLVED
+
+VALUES = (quantities.memory_of_bits, quantities.memory_of_parities, quantities.memory_of_trained_parity)
+
+
+def run(
+    results: Location,
+    *,
+    every: int,
+    protocol: Protocol,
+    workers: int | None,
+    address: str,
+    console: Console,
+    yes: bool = False,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Measure what was not measured yet, then sum up everything that was asked for.
+
+    Args:
+        results: the sweep's folder.
+        every: which solved N; see `analysis.measure.dynamics.choose`.
+        protocol: how networks are driven.
+        workers: processes; see `analysis.measure.jobs.run`.
+        address: of a Ray cluster; see `analysis.measure.jobs.run`.
+        console: for progress.
+        yes: begin without asking; see `analysis.measure.jobs.run_all`.
+
+    Returns:
+        One row a group, curriculum and N: networks, the mean over networks of each of `VALUES`, and `low` and `high`, the
+        95 % interval of the first; and a line for each checkpoint that could not be measured.
+
+    Raises:
+        ResultsError: if no network has solved an N.
+        StoreError: if the folder cannot be written.
+    """
+    study = Study(results)
+    solved = study.load(SOLVED)
+    if solved.empty:
+        raise ResultsError(f"{results}: nothing to measure: no network has solved an N yet")
+    chosen = dynamics.choose(solved, every)
+    only = set(zip(chosen["network_id"], chosen["n"].astype(int), strict=True))
+    summary = _jobs.run(
+        results, memory.analysis(protocol), only=only, workers=workers, address=address, console=console, yes=yes
+    )
+    failed = [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]
+    measured = Study(results)
+    rows = chosen
+    for value in VALUES:
+        rows = rows.merge(value.rows(measured).rename(columns={"value": value.name}), "left", ["network_id", "n"])
+    groups = study.networks[["network_id", "curriculum"]].assign(group=in_words(study.networks))
+    rows = rows.merge(groups, on="network_id").dropna(subset=VALUES[0].name)
+    return summarise(rows, [], [value.name for value in VALUES]), failed
