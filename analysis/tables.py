@@ -179,8 +179,8 @@ def print_memory(summary: pd.DataFrame, notes: Iterable[str], console: Console |
     console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     print_frame(summary, "Memory capacity", console)
     for line in [
-        "Each is the share of variance that a linear readout explains: summed over the delays of single bits (with its 95 % "
-        "interval, low to high), summed over the parities of the last bits, and of the parity of N bits.",
+        "Each is the share of variance that a linear readout explains: summed over the delays of single bits (with its "
+        "95 % interval, low to high), summed over the parities of the last bits, and of the parity of N bits.",
         *notes,
     ]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -33,6 +33,7 @@ EXECUTED: Final = {
     "docs/tables.md": "here",
     "docs/report.md": "here",
     "docs/library.md": "here",
+    "docs/mechanisms.md": "here",
     "docs/timescales.md": "here",
     "docs/interventions.md": "here",
     "docs/extending.md": "tests/test_extension.py",
@@ -198,6 +199,9 @@ class TestPython:
         (removed,) = python("docs/interventions.md")
         exec(removed, names := {})
         assert names["copies"].replicates == 20
+        (remembered,) = python("docs/mechanisms.md")
+        exec(shorter(remembered, steps=("1000", "600")), names := {})
+        assert names["memory"].capacity().shape == (1, 39)
 
 
 @pytest.mark.parametrize("notebook", sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)

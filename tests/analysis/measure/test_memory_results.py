@@ -52,7 +52,7 @@ class TestMeasure:
 
     def test_what_cannot_be_measured_says_why(self, trained: Checkpoint):
         held = replace(trained, config=replace(trained.config, time=Time(k=(2,))))
-        with pytest.raises(ValueError, match="time.k = "):
+        with pytest.raises(ValueError, match=r"time\.k = "):
             measure(held, 2, protocol=SHORT)
         sines = replace(trained, config=replace(trained.config, task=Sines()))
         with pytest.raises(ValueError, match="task = sines"):
