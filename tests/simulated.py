@@ -219,7 +219,7 @@ class Simulated:
             wall_s=30.0 * total,
             device="cpu: made by hand",
             products="blas, 4 together",
-            versions='{"tsrnn": "0.1.0", "torch": "2.13.0", "python": "3.11.7"}',
+            versions='{"tsrnn": "0.2.0", "torch": "2.13.0", "python": "3.11.7"}',
             code=None,
             commit=None,
             plugins=None,

@@ -1,4 +1,4 @@
-"""README and docs/: their Python runs, their commands parse, their links lead somewhere.
+"""README, CONTRIBUTING and docs/: their Python runs, their commands parse, their links lead somewhere.
 
 Every block of code is executed here or by the test that `EXECUTED` names; every command is parsed by the program
 that it calls, or listed in `NOT_PARSED` with the reason.
@@ -24,7 +24,10 @@ from tests.handmade import HandMade, config, solved
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGES: Final = {
     str(path.relative_to(ROOT)): path.read_text()
-    for path in [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    for path in [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
+    ]
 }
 TOKENS: Final = {page: MarkdownIt("js-default").parse(text) for page, text in PAGES.items()}
 
@@ -51,6 +54,9 @@ NOT_PARSED: Final = {
     "sbatch": "needs Slurm",
     "aws": "needs an account",
     "tensorboard": "is no dependency",
+    "optuna-dashboard": "is no dependency",
+    "pre-commit": "is no dependency",
+    "uv": "is no dependency",
 }
 """Commands by their first words, and why they are not tried."""
 
