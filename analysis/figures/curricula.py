@@ -126,7 +126,7 @@ def draw_scratch(found: Scratch) -> Drawing:
     return figure
 
 
-_ABOVE = {"xytext": (0, 2), "textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": 6.5}
+_ABOVE = {"xytext": (0, 2), "textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": 7.5}
 
 
 class Curves(NamedTuple):

@@ -92,7 +92,7 @@ def draw_dimensionality(found: Dimensionality, parts: tuple[str, ...]) -> Drawin
         axes.plot(ends, line["slope"] * ends + line["intercept"], color=shade, linewidth=1, linestyle=(0, (5, 2)))
         part = "" if line["part"] == "all" else f", N {line['part']}"
         words.append(f"{style.word(line['curriculum'])}{part}: {line['slope']:.2f} per N")
-    axes.text(0.03, 0.98, "\n".join(words), transform=axes.transAxes, va="top", fontsize=6.5)
+    axes.text(0.03, 0.98, "\n".join(words), transform=axes.transAxes, va="top", fontsize=7.5)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0), high + 0.09 * len(words) * (high - low))
     return figure

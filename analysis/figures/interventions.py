@@ -128,7 +128,7 @@ def _ablation_bars(
             own = _cell(networks, curriculum, manner, removed)[quantity]
             style.dots(axes, at + offset + style.spread(len(own), width * 0.6), own, shade)
     labels = [f"{style.word(removed)}\n{_MANNERS[manner]}" for manner, removed in shown]
-    axes.set_xticks(range(len(shown)), labels, fontsize=6)
+    axes.set_xticks(range(len(shown)), labels, fontsize=7)
 
 
 def _cell(frame: pd.DataFrame, curriculum: str, manner: str, removed: str) -> pd.DataFrame:

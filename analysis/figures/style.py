@@ -66,12 +66,12 @@ _FEW: Final = 300
 
 _RC: Final[Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -234,7 +234,7 @@ def paper(axes: Axes, value: float, shade: str = "#444444", at: tuple[float, flo
         else:
             axes.hlines(value, *at, **look)
         return
-    words: dict[str, Any] = {"color": shade, "fontsize": 7, "label": "paper"}
+    words: dict[str, Any] = {"color": shade, "fontsize": 8, "label": "paper"}
     if at is None:
         above = sum(text.get_label() == "paper" for text in axes.texts)
         axes.text(0.03, 0.98 - 0.09 * above, f"paper: {value:g} ↑", transform=axes.transAxes, va="top", **words)

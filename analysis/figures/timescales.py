@@ -199,7 +199,7 @@ def draw_examples(found: Examples) -> Drawing:
             fast = f", $τ_{{fast}}$ = {fit['tau_fast']:.1f}" if fit["status"] == "double" else ""
             notes.append(f"N = {fit['n']}: $τ_{{net}}$ = {fit['tau_net']:.1f}{fast}")
         axes.set_title(style.word(curriculum))
-        axes.text(0.97, 0.95, "\n".join(notes), transform=axes.transAxes, ha="right", va="top", fontsize=7)
+        axes.text(0.97, 0.95, "\n".join(notes), transform=axes.transAxes, ha="right", va="top", fontsize=7.5)
         axes.set_xlabel("lag (time steps)")
         style.whole(axes.xaxis)
     grid[0][0].set_ylabel("autocorrelation")

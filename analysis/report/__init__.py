@@ -1,6 +1,6 @@
 """A report: one page of HTML that holds everything it shows, for any browser, without a network.
 
-The page is `page.html.jinja` with `page.macros.jinja`; `page.css` and `page.js` are inside it.
+The page is `page.html.jinja` with `page.macros.jinja`; `page.css`, `page.js` and `page.networks.js` are inside it.
 """
 
 import json
@@ -51,13 +51,17 @@ def render(contents: Contents) -> str:
         loader=PackageLoader("analysis.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     here = resources.files("analysis.report")
-    # JSON and script are ours; "<" is the one character that could end their element.
-    curves = json.dumps(contents.curves, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    data = {"curves": contents.curves, "csv": {figure.id: figure.csv for figure in contents.drawn if figure.csv}}
     return environment.get_template("page.html.jinja").render(
         report=contents,
         signs=SIGNS,
         css=Markup((here / "page.css").read_text()),
-        js=Markup((here / "page.js").read_text()),
-        curves=Markup(curves),
+        js=Markup("\n".join((here / name).read_text() for name in ("page.js", "page.networks.js"))),
+        data=embedded(data),
         deviations=Markup(deviations()),
     )
+
+
+def embedded(data: object) -> Markup:
+    """Return data as JSON that can stand in a script element: "<" is the one character that could end it."""
+    return Markup(json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))

@@ -17,6 +17,9 @@ from analysis.report.grids import Column, Grid, number, word
 SVG_BYTES = 250_000
 """A figure is embedded as SVG up to this size, else as PNG."""
 
+CSV_BYTES = 150_000
+"""A figure's numbers are embedded up to this size: its networks, or else their means."""
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -33,6 +36,7 @@ class Shown:
         width: of the image, in pixels of CSS.
         height: of the image.
         rows: the table; None for an image.
+        csv: the numbers that are shown, as CSV; "" where they are too many.
     """
 
     id: str
@@ -45,6 +49,7 @@ class Shown:
     width: int = 0
     height: int = 0
     rows: Grid | None = None
+    csv: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ def _shown(figure: Figure) -> Shown:
     shown = Shown(figure.id, named, title[:1].upper() + title[1:], figure.caption, figure.query, figure.missing)
     if figure.missing:
         return shown
+    shown = replace(shown, csv=_csv(figure))
     if figure.id.startswith("table"):
         frame = next(iter(figure.data.values()))
         numbers = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame]
@@ -123,3 +129,13 @@ def _shown(figure: Figure) -> Shown:
         image, form = style.render(drawing, "png"), "png"
     data = f"data:image/{form};base64,{base64.b64encode(image).decode()}"
     return replace(shown, image=data, width=round(width), height=round(height))
+
+
+def _csv(figure: Figure) -> str:
+    """Return the first of a figure's frames that is small enough."""
+    for frame in figure.data.values():
+        if len(frame) * len(frame.columns) < CSV_BYTES:
+            text: str = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+            if 0 < len(text) <= CSV_BYTES:
+                return text
+    return ""

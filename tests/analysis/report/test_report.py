@@ -1,3 +1,4 @@
+import io
 import itertools
 import re
 import shutil
@@ -10,9 +11,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from analysis import figures, report, tables
 from analysis.__main__ import main
@@ -402,6 +405,24 @@ def test_in_a_browser(made):
         assert not dialog.is_visible()
         assert page.evaluate("document.activeElement.className") == "zoom"
 
+        # Downloads, and a query to copy.
+        for form, start in (("PNG", b"\x89PNG"), ("SVG", b"<?xml"), ("CSV", b"task,curriculum,tau,")):
+            with page.expect_download() as download:
+                page.get_by_role("button", name=f"Download Figure 4a as {form}").click()
+            saved = Path(download.value.path()).read_bytes()
+            assert download.value.suggested_filename == f"4a.{form.lower()}"
+            assert saved.startswith(start)
+        own = pd.read_csv(io.BytesIO(saved)).set_index("network_id")["max_n"]
+        networks = Simulated(True, replicates=2, cells=CELLS).networks.set_index("network_id")["max_n"]
+        assert dict(own) == dict(networks[own.index])
+        assert len(own) >= 12
+        page.locator("#figure-4a summary").click()
+        page.get_by_role("button", name="Copy the query of Figure 4a").click()
+        page.evaluate("document.querySelector('#filters input').value = ''")
+        page.locator("#filters [type='search']").focus()
+        page.keyboard.press("Control+v")
+        assert page.locator("#filters [type='search']").input_value().startswith("from pathlib import Path")
+
         # A learning curve opens on click, and by keyboard.
         network = page.locator("[data-network]").first
         network.click()
@@ -418,11 +439,22 @@ def test_in_a_browser(made):
         light = page.evaluate(ground)
         page.emulate_media(color_scheme="dark")
         assert (light, page.evaluate(ground)) == ("rgb(255, 255, 255)", "rgb(20, 23, 27)")
-        assert page.evaluate("getComputedStyle(document.querySelector('figure img')).backgroundColor") == light
+        # Figures have no white ground then, and keep their hues: single-head is orange, multi-head is blue.
+        shot = Image.open(io.BytesIO(page.locator("#figure-4a img").screenshot())).convert("RGB")
+        pixels = np.asarray(shot).reshape(-1, 3).astype(int)
+        assert (pixels.max(axis=1) < 60).mean() > 0.5
+        red, green, blue = pixels.T
+        assert ((red > green + 60) & (green > blue + 30)).sum() > 100
+        assert ((blue > green + 20) & (green > red + 60)).sum() > 100
 
         # Nothing scrolls sideways on a telephone; print shows all there is of a table.
-        page.set_viewport_size({"width": 375, "height": 700})
-        assert page.evaluate("document.documentElement.scrollWidth") == 375
+        page.set_viewport_size({"width": 390, "height": 700})
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        # Letters of figures are as large as they are meant: 9 points.
+        sizes = page.eval_on_selector_all(
+            "figure img", "all => all.map(i => [i.clientWidth, Number(i.getAttribute('width'))])"
+        )
+        assert all(shown >= meant for shown, meant in sizes)
         page.emulate_media(media="print")
         page.set_viewport_size({"width": 718, "height": 1047})  # A4 within margins of a centimetre
         assert page.evaluate("document.documentElement.scrollWidth") == 718
@@ -480,7 +512,8 @@ def test_an_installed_package_has_the_page_and_the_deviations(tmp_path):
     subprocess.run(command, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"page.html.jinja", "page.css", "page.js"} <= {name.removeprefix("analysis/report/") for name in names}
+    parts = {"page.html.jinja", "page.macros.jinja", "page.css", "page.js", "page.networks.js"}
+    assert parts <= {name.removeprefix("analysis/report/") for name in names}
     assert "analysis/claims/effects.toml" in names
     assert any(name.endswith("data/share/tsrnn/fidelity.md") for name in names)
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--ignore-installed"]
