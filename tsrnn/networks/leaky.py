@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tsrnn.config import FixedTau, Leaky, Library, Network, TrainedTau
 from tsrnn.networks import _compiled, _readout, recurrence
+from tsrnn.networks._torch import slope_into
 from tsrnn.networks.base import READOUT_BIAS, READOUT_WEIGHT, NetworkState, Population, Stack, uniform
 from tsrnn.networks.choice import Plan
 from tsrnn.networks.planning import plan_for
@@ -144,6 +145,49 @@ class LeakyPopulation(Population):
             "plan": self.plan,
             "workspace": self._workspace,
         }
+
+    def slopes(self, before: Tensor, after: Tensor) -> Tensor:
+        """Return phi'(z) of the steps that lead from some states to others, [..., R, B, H].
+
+        Args:
+            before: [..., R, B, H].
+            after: [..., R, B, H] one time step later.
+        """
+        activity = after
+        if self.network.self_interaction == "outside":
+            alpha = self._dynamics()["alpha"][:, None]
+            activity = (after - (1 - alpha) * before) / alpha
+        result = torch.empty_like(activity)
+        slope_into(self.network.nonlinearity, torch.ones_like(activity), activity.contiguous(), result)
+        return result
+
+    def tangent(self, slopes: Tensor, directions: Tensor) -> Tensor:
+        """Multiply small changes of the state by the Jacobian dh(t) / dh(t-1).
+
+        With self-interaction inside the nonlinearity the Jacobian is D ((1 - alpha) + alpha W), outside it is
+        (1 - alpha) + alpha D W, where D is the diagonal of phi'(z).
+
+        Args:
+            slopes: phi'(z), [R, H].
+            directions: [R, H, K] changes of the state before the step; the identity gives the Jacobian itself.
+
+        Returns:
+            [R, H, K] the changes after it.
+        """
+        alpha = self._dynamics()["alpha"].to(directions.dtype)[..., None]
+        products = alpha * (self.parameters[WEIGHT].to(directions.dtype) @ directions)
+        slopes = slopes.to(directions.dtype)[..., None]
+        if self.network.self_interaction == "inside":
+            return slopes * ((1 - alpha) * directions + products)
+        return (1 - alpha) * directions + slopes * products
+
+    def input_gain(self, slopes: Tensor) -> Tensor:
+        """Return how the states change with the input of the same step, [R, H]: alpha phi'(z) u.
+
+        Args:
+            slopes: phi'(z), [R, H].
+        """
+        return self._dynamics()["alpha"] * slopes * self.parameters[INPUT_WEIGHT]
 
     def remove_untrained_gradients_(self, gradients: Stack) -> None:
         """Zero the gradient of the diagonal of W: there are no self-connections."""
