@@ -51,13 +51,12 @@ def render(contents: Contents) -> str:
         loader=PackageLoader("analysis.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     here = resources.files("analysis.report")
-    data = {"curves": contents.curves, "csv": {figure.id: figure.csv for figure in contents.drawn if figure.csv}}
     return environment.get_template("page.html.jinja").render(
         report=contents,
         signs=SIGNS,
         css=Markup((here / "page.css").read_text()),
         js=Markup("\n".join((here / name).read_text() for name in ("page.js", "page.networks.js"))),
-        data=embedded(data),
+        data=embedded(contents.data),
         deviations=Markup(deviations()),
     )
 

@@ -47,6 +47,7 @@ class Contents:
     networks: Grid
     thinned: int
     curves: dict[str, Any]
+    pages: dict[str, Any]
     sizes: Grid
     sweeps: Grid
     analyses: Grid
@@ -66,6 +67,12 @@ class Contents:
     def about(self, id: str) -> list[Group]:
         """Return the verdicts on claims that are read from a figure."""
         return [group for group in self.groups if id in group.figures]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the page's script reads."""
+        csv = {figure.id: figure.csv for figure in self.drawn if figure.csv}
+        return {"curves": self.curves, "pages": self.pages, "csv": csv}
 
     @property
     def tasks(self) -> list[str]:
@@ -99,6 +106,7 @@ def collect(study: Study, beside: Path, console: Console | None = None) -> Conte
     cells = measures.max_n_by_cell(own)
     shown, failed = figures.show(study, console or Console(quiet=True))
     thinned, curves = networks.curves(study)
+    pages = networks.pages(study)
     return Contents(
         name=study.folder.resolve().name,
         folder=str(study.folder),
@@ -115,9 +123,10 @@ def collect(study: Study, beside: Path, console: Console | None = None) -> Conte
         waiting=figures.waiting(shown),
         max_n=_max_n(cells),
         max_n_notes=tables.endings(cells) if len(cells) else ["no networks yet"],
-        networks=networks.grid(own, set(curves)),
+        networks=networks.grid(own, {*curves, *pages}),
         thinned=thinned,
         curves=curves,
+        pages=pages,
         sizes=provenance.sizes(own),
         sweeps=provenance.sweeps(study),
         analyses=provenance.analyses(study),

@@ -1,4 +1,4 @@
-"""The networks of a report: one row each, and its learning curve."""
+"""The networks of a report: one row each, and its page: learning curve, taus and interventions."""
 
 from typing import Any, Final
 
@@ -7,6 +7,8 @@ import pandas as pd
 
 from analysis.data.cell import TRAINING, beyond_main, differing
 from analysis.data.study import Study
+from analysis.quantities import interventions, taus, timescales
+from analysis.quantities.base import Quantity
 from analysis.report.grids import Cell, Column, Grid, number, word
 from tsrnn.io.schemas import EPOCHS
 
@@ -58,12 +60,75 @@ def curves(study: Study) -> tuple[int, dict[str, Any]]:
     return thinned, curves
 
 
+TAUS: Final = (taus.tau_mean, taus.tau_sd, timescales.tau_net_mean)
+"""What a network's page draws against N."""
+
+HURT: Final = (
+    interventions.ablated_accuracy,
+    interventions.perturbed_accuracy,
+    interventions.inhibited_accuracy,
+    interventions.retrained_accuracy,
+    interventions.readout_accuracy,
+)
+"""What a network's page lists."""
+
+
+ROWS: Final = 60
+"""A table of a network's page that would have more rows is of the network's largest N alone."""
+
+
+def pages(study: Study) -> dict[str, Any]:
+    """Return what a network's page shows beside its learning curve, by network.
+
+    Each has `taus`: quantities against N as {"words", "n", "values"}; and `hurt`: tables of interventions as {"words",
+    "columns", "rows"}. What was not measured is not there.
+    """
+    found: dict[str, Any] = {}
+    for quantity in TAUS:
+        for network_id, rows in quantity.rows(study).sort_values("n").groupby("network_id"):
+            part = {"words": quantity.words, "n": rows["n"].tolist(), "values": _rounded(rows["value"], 3)}
+            _page(found, network_id)["taus"].append(part)
+    for quantity in HURT:
+        frame = quantity.rows(study)
+        keys = [str(name) for name in frame if name not in ("network_id", "value")]
+        for network_id, rows in frame.sort_values(keys).groupby("network_id"):
+            words = quantity.words
+            if len(rows) > ROWS:
+                rows = rows[rows["n"] == rows["n"].max()]
+                words += f", at N = {rows['n'].max()}"
+            cells = [rows[name].tolist() for name in keys] + [_rounded(rows["value"], 3)]
+            part = {"words": words, "columns": _heads(quantity, keys), "rows": list(zip(*cells, strict=True))}
+            _page(found, network_id)["hurt"].append(part)
+    return found
+
+
+def _page(pages: dict[str, Any], network_id: object) -> dict[str, Any]:
+    page: dict[str, Any] = pages.setdefault(str(network_id), {"taus": [], "hurt": []})
+    return page
+
+
+_HEADS: Final = {
+    "n": "N",
+    "removed": "neurons removed",
+    "manner": "how",
+    "perturbation": "relative norm",
+    "change": "change c",
+    "retrained_n": "N'",
+    "head": "N'",
+}
+
+
+def _heads(quantity: Quantity, keys: list[str]) -> list[str]:
+    return [*(_HEADS.get(name, name) for name in keys), quantity.label]
+
+
 def _rounded(values: pd.Series, digits: int) -> list[float | None]:
     return [round(value, digits) if np.isfinite(value) else None for value in values.to_numpy(dtype=float)]
 
 
 def grid(networks: pd.DataFrame, known: set[str]) -> Grid:
-    """Return the table of networks; those in `known` have a learning curve to open."""
+    """Return the table of networks; those in `known` have a page to open."""
+    networks = networks.sort_values(["sweep", *KIND, "seed"], kind="stable")
     columns = [Column("network"), *map(Column, KIND), Column("seed", True), Column("status")]
     columns += [Column("max N", True), Column("epochs", True), Column("sweep"), Column("other settings")]
     rows = []
@@ -84,4 +149,4 @@ def grid(networks: pd.DataFrame, known: set[str]) -> Grid:
                 word(other),
             ]
         )
-    return Grid("Networks, each with its learning curve", columns, rows)
+    return Grid("Networks; each opens a page with its learning curve, taus and interventions", columns, rows)

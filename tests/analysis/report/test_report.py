@@ -27,7 +27,7 @@ from analysis.report.grids import NONE, Grid
 from tests.browser import chromium
 from tests.handmade import HandMade, config, solved
 from tests.simulated import Simulated
-from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, RUNS
+from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, PERTURBATION, RUNS, SOLVED
 from tsrnn.io.store import Store, schema
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -243,6 +243,28 @@ class TestPage:
         assert contents.curves[network_id]["n"] == own["n_max"].tolist()
         assert contents.curves[network_id]["tau"] == [None] * len(own)
 
+    def test_pages_of_networks_have_the_numbers_of_the_tables(self, made):
+        study = Simulated(True, replicates=2, cells=CELLS)
+        pages = made[1].pages
+        solved = study.load(SOLVED)
+        solved = solved[solved["tau_mean"].notna()]
+        assert {key for key, page in pages.items() if page["taus"]} == set(solved["network_id"])
+        for key in list(pages)[:6]:
+            (mean,) = (part for part in pages[key]["taus"] if part["words"].startswith("mean of tau over"))
+            own = solved[solved["network_id"] == key].sort_values("n")
+            assert mean["n"] == own["n"].tolist()
+            assert mean["values"] == pytest.approx(own["tau_mean"].tolist(), abs=5e-4)
+        perturbed = study.load(PERTURBATION)
+        key = perturbed["network_id"].iloc[0]
+        (part,) = (part for part in pages[key]["hurt"] if part["words"] == "relative accuracy after a perturbation")
+        own = perturbed[perturbed["network_id"] == key]
+        means = own.groupby(["n", "perturbed", "perturbation"])["relative_accuracy"].mean().reset_index()
+        assert part["columns"] == ["N", "perturbed", "relative norm", "relative accuracy"]
+        assert [list(row) for row in part["rows"]] == [
+            [n, what, strength, pytest.approx(value, abs=5e-4)]
+            for n, what, strength, value in means.to_numpy().tolist()
+        ]
+
     def test_deviations_are_those_of_the_record(self, page):
         assert "how to switch" in page.words
         assert 'TrainedTau(constraint="clamp_forward")' in page.words
@@ -423,12 +445,25 @@ def test_in_a_browser(made):
         page.keyboard.press("Control+v")
         assert page.locator("#filters [type='search']").input_value().startswith("from pathlib import Path")
 
-        # A learning curve opens on click, and by keyboard.
+        # A network's page opens on click, by keyboard, and by its address; it has the curve, taus and interventions.
         network = page.locator("[data-network]").first
         network.click()
-        assert page.locator("dialog svg path.curve-line").count() == 3  # accuracy, mean, N: the study has no taus
+        key = network.get_attribute("data-network")
+        assert page.evaluate("location.hash") == f"#network-{key}"
+        # Accuracy, mean over heads and N (the study's epochs have no taus), and a panel for each quantity against N.
+        taus = contents.pages[key]["taus"]
+        assert page.locator("dialog svg path.curve-line").count() == 3 + len(taus)
         assert network.get_attribute("data-network") in page.locator("dialog h2").inner_text()
         page.locator("dialog [data-close]").click()
+        assert page.evaluate("location.hash") == ""
+        hurt = next(key for key, own in contents.pages.items() if len(own["hurt"]) == 5)
+        page.goto(f"{path.as_uri()}#network-{hurt}")
+        assert page.locator("dialog table").count() == 5
+        assert page.locator("dialog table").first.locator("tbody tr").count() == len(
+            contents.pages[hurt]["hurt"][0]["rows"]
+        )
+        page.keyboard.press("Escape")
+        assert not dialog.is_visible()
         page.locator("[data-network]").nth(1).focus()
         page.keyboard.press("Enter")
         assert dialog.is_visible()
