@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterable
@@ -23,6 +24,12 @@ def descendants(pid: int) -> dict[int, str]:
                 found[child] = (Path("/proc") / str(child) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                 todo.append(child)
     return found
+
+
+def trials(pid: int) -> list[int]:
+    """The processes of a running sweep's trials: Ray's workers, but those that wait for work."""
+    worker = re.compile("ray::(?!IDLE|DashboardAgent|RuntimeEnvAgent)")
+    return [child for child, command in descendants(pid).items() if worker.match(command)]
 
 
 def is_running(pid: int) -> bool:

@@ -51,6 +51,8 @@ NOT_PARSED: Final = {
     "source .venv/bin/activate": "is the shell's",
     "pip install": "installs packages",
     "ray": "needs a cluster or cloud",
+    "export RAY_AUTH_MODE=token": "is the shell's",
+    "RAY_worker_niceness=0 ray start": "starts Ray on this machine, for every other test too",
     "sbatch": "needs Slurm",
     "aws": "needs an account",
     "tensorboard": "is no dependency",

@@ -247,10 +247,12 @@ def _fit(
 ) -> dict[str, str]:
     """Train the groups; return the reasons of failures."""
     folder = claim.folder
+    trainable = tune.with_resources(PopulationTrainable, {"cpu": resources.cpus, "gpu": resources.gpus})
+    trainable.__name__ = trainable.__qualname__ = folder.name  # as what the dashboard shows the trials' processes
     # Tune's own state is of no use to us: what a run needs to continue is under its networks' keys.
     with scratch() as folder_of_tune, ending_with_ray(console), progress:
         results = tune.Tuner(
-            tune.with_resources(PopulationTrainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            trainable,
             param_space={"trial": tune.grid_search(trials)},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,

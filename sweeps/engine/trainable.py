@@ -12,9 +12,11 @@ import torch
 from ray import tune
 
 from sweeps.engine.errors import SweepError
+from sweeps.engine.grid import title
 from sweeps.engine.metrics import Metrics
 from sweeps.engine.shared import other_code, unseen
 from tsrnn.config import EndState, RunConfig
+from tsrnn.distributed.ray_internals import name_process
 from tsrnn.io.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
 from tsrnn.io.claims import Claim, ClaimLostError, rejoin
 from tsrnn.io.files import Location, location
@@ -64,8 +66,9 @@ class PopulationTrainable(tune.Trainable):
         for file in config["plugins"]:
             import_file(file)
         starts = []
-        for text in config["networks"]:
-            run = RunConfig.from_json(text)
+        runs = [RunConfig.from_json(text) for text in config["networks"]]
+        self._name = f"{location(config['folder']).name} {title(runs[0])}"
+        for run in runs:
             try:
                 start = self._start(run, location(config["folder"]))
                 if start is not None:
@@ -143,6 +146,7 @@ class PopulationTrainable(tune.Trainable):
                 have what is theirs: their epoch written, or all their training if it cannot even be begun.
             ClaimLostError: another process has taken a network over.
         """
+        name_process(self._name)
         broken: list[Exception] = []
         ending: list[tuple[Checkpoint, Outcome]] = []
         began = time.perf_counter()

@@ -19,6 +19,7 @@ class TestCanary:
     """What the installed Ray has."""
 
     def test_every_private_part_is_there(self):
+        from ray import _raylet
         from ray._private import ray_constants, worker
         from ray._private.authentication.authentication_utils import is_token_auth_enabled
         from ray._private.grpc_utils import init_grpc_channel
@@ -33,6 +34,7 @@ class TestCanary:
         assert callable(init_grpc_channel)
         assert callable(is_token_auth_enabled)
         assert callable(Node.dead_processes)
+        assert callable(_raylet.setproctitle)
         assert hasattr(worker, "_global_node")
         assert isinstance(ray_constants.ENABLE_RAY_CLUSTER, bool)
         assert ray_constants.PROCESS_TYPE_RAYLET != ray_constants.PROCESS_TYPE_GCS_SERVER

@@ -1,7 +1,6 @@
 """Sweeps' command lines in processes of their own, and what they leave, for the tests that share them."""
 
 import os
-import re
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tests.processes import descendants, kill_everything
+from tests.processes import kill_everything, trials
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP = [sys.executable, "sweeps/fixed_tau.py"]
@@ -97,9 +96,8 @@ def start_and_kill_half_way(storage: Path) -> None:
 
 def niceness_of_trials(process: subprocess.Popen[str]) -> set[int]:
     """How nice the processes of a running sweep's trials are."""
-    trials = [pid for pid, command in descendants(process.pid).items() if re.match("ray::.*Trainable", command)]
     found = set()
-    for pid in trials:
+    for pid in trials(process.pid):
         with suppress(ProcessLookupError):  # it ended meanwhile
             found.add(os.getpriority(os.PRIO_PROCESS, pid))
     return found

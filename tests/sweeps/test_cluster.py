@@ -356,4 +356,6 @@ def test_the_dashboard_shows_the_job_and_its_actors(running):
         page.goto(f"{address}/#/jobs")
         page.get_by_text("fixed_tau.py").first.wait_for()
         page.goto(f"{address}/#/actors")
-        page.get_by_text("ResourceTrainable").first.wait_for()  # what Tune calls a trial's class
+        page.get_by_text("fixed_tau", exact=True).first.wait_for()
+        page.goto(f"{address}/#/cluster")
+        page.get_by_text(re.compile(r"ray::fixed_tau parity (single|multi) tau 1")).first.wait_for()

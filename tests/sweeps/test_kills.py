@@ -9,7 +9,7 @@ import signal
 import pandas as pd
 import pytest
 
-from tests.processes import descendants, kill, kill_everything
+from tests.processes import kill, kill_everything, trials
 from tests.sweeps.commands import (
     GRID,
     TINY,
@@ -48,7 +48,7 @@ class TestKills:
     def test_a_killed_worker_is_replaced(self, finished, tmp_path):
         process = start(*GRID, "--storage", tmp_path)
         wait_for(tmp_path / "fixed_tau", 10)
-        workers = [pid for pid, command in descendants(process.pid).items() if re.match("ray::.*Trainable", command)]
+        workers = trials(process.pid)
         assert workers
         assert niceness_of_trials(process) == {os.nice(0)}
         kill(workers[:1])

@@ -3,7 +3,6 @@
 import math
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from sweeps.engine import cluster as _cluster
 from sweeps.engine.errors import SweepError
 from sweeps.engine.folder import Record, SweepFolder
 from sweeps.engine.trainable import PopulationTrainable
-from tests.processes import descendants, is_running, kill, kill_everything, listening
+from tests.processes import descendants, is_running, kill, kill_everything, listening, trials
 from tests.sweeps.commands import (
     GRID,
     QUICK,
@@ -408,7 +407,7 @@ def test_thirty_kills_at_random_moments_of_one_sweep(tmp_path, capsys):
         kill(
             {
                 "driver": [process.pid],
-                "worker": [pid for pid, command in running.items() if re.match("ray::.*Trainable", command)],
+                "worker": trials(process.pid),
                 "raylet": [pid for pid, command in running.items() if "/raylet/raylet " in command],
                 "all": [process.pid, *running],
             }[kind]

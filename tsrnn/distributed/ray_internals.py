@@ -118,6 +118,22 @@ def dead_processes() -> set[str]:
         return set()
 
 
+def name_process(name: str) -> None:
+    """Name the worker process that this runs in, for Ray's dashboard, `ps` and `top`, until its present call returns.
+
+    Without this part of Ray the process keeps the name of its class and method.
+
+    Args:
+        name: What the process does; "ray::" is put before it, by which Ray knows its own processes.
+    """
+    try:
+        from ray import _raylet
+
+        _raylet.setproctitle(f"ray::{name}")
+    except _GONE:
+        return
+
+
 def forgive_failures(trial: Any) -> None:
     """Let a trial of Tune fail as often again as it may, since it has come further in between.
 
