@@ -41,7 +41,7 @@ def max_n(results: Place, /, *, plugin: command_line.Plugins = None, as_json: As
     Args:
         results: The sweep's folder, such as results/quick/fixed_tau.
         plugin: Python files that define tasks, networks or curricula of your own.
-        as_json: Print {"rows": [...]}, one row a cell of the grid.
+        as_json: Print {"rows": [...]}, with a row for each combination of the grid, as JSON.
     """
     command_line.import_plugins(plugin)
     from analysis import tables
@@ -63,14 +63,15 @@ def verify(
     plugin: command_line.Plugins = None,
     as_json: AsJson = False,
 ) -> int:
-    """Check every file of a sweep, and that they agree: schemas, keys, checksums, checkpoints, outcomes.
+    """Check every file of a sweep, and that files agree: schemas, keys, checksums, checkpoints, outcomes.
 
-    Exit status 1 where something is wrong and was not repaired. While the sweep runs, only the files are checked.
+    The exit status is 1 if something is wrong and was not repaired. While the sweep runs, each file is checked by
+    itself.
 
     Args:
         results: The sweep's folder, such as results/quick/fixed_tau, or one that holds several.
-        repair: Move damaged files to _damaged/, so that the sweep's own command makes them again; write again what the
-            other files say; delete what killed processes left.
+        repair: Move damaged files to _damaged/, so that the sweep's own command makes them again. Also write again what
+            follows from other files, and delete temporary files that killed processes left.
         plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"sweeps": [{"folder", "networks", "files", "checkpoints", "problems": [...], ...}]}.
     """
@@ -103,23 +104,26 @@ def interventions(
     plugin: command_line.Plugins = None,
     as_json: AsJson = False,
 ) -> int:
-    """Hurt the trained networks, and compare how curricula stand it (figures 7, S9, S17, S19; Tables 1, 2).
+    """Ablate and perturb trained networks, and compare curricula (figures 7, S9, S17, S19; Tables 1, 2).
 
-    Measures the checkpoints that were not measured yet, in parallel; the same command continues where it stopped.
-    Accuracy is the newest head's in time: random bits with p = 0.5, 100 steps of warm-up, 1000 that count.
+    The command measures all checkpoints that have not been measured yet, in parallel. If it is interrupted, the same
+    command continues where it stopped. Accuracy is that of the newest head, in time: the network hears random bits with
+    p = 0.5 and answers at every step; the first 100 steps are warm-up, and the next 1000 count.
 
     Args:
         results: The sweep's folder, such as results/quick/fixed_tau.
         kinds: The interventions; all by default.
         n: The solved N to measure at. [default: the largest that all networks compared have solved; for
             heads-retraining every solved N]
-        trials: Sequences for each hurt copy of a network.
+        trials: Sequences for each changed copy of a network.
         draws: Random directions for each strength of a perturbation.
-        common_directions: Perturb in the same directions at every strength, instead of new ones.
-        heads: N' that the readout is retrained on. [default: 2 to 20, or to N + 5]
-        workers: Processes on this machine. [default: one a CPU]
-        address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
-        yes: Begin without asking. Otherwise what takes an hour or more asks once, where standard input is a terminal.
+        common_directions: Use the same directions at every strength, instead of new ones.
+        heads: The values N' that the readout is retrained on. [default: 2 to 20, or 2 to N + 5 if that is more]
+        workers: Processes on this machine. [default: one for each CPU]
+        address: Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this
+            machine), or the HOST:PORT of a Ray cluster.
+        yes: Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a
+            terminal.
         plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"kinds": {KIND: {"summary": [...], "tests": [...]}}, "notes": [...], "failed": [...]}.
     """
@@ -179,19 +183,24 @@ def timescales(
 ) -> int:
     """Measure timescales, dimensionality and weights of the solved checkpoints (figures 5, 6, S1 to S4, S19, S20).
 
-    Measures the checkpoints that were not measured yet, in parallel; the same command continues where it stopped.
-    A network hears independent bits, 500 steps of them before the first that counts.
+    The command measures all checkpoints that have not been measured yet, in parallel. If it is interrupted, the same
+    command continues where it stopped. Each network is driven by independent random bits; the first 500 steps of a
+    sequence are burn-in.
 
     Args:
         results: The sweep's folder, such as results/quick/fixed_tau.
-        every: Measure the N that this divides, and each network's smallest and largest; 1: every solved N.
-        steps: Steps that count, a trial.
-        trials: Sequences a network.
-        input_probability: P(bit = 1); "uniform" draws a p ~ U(0, 1) for each trial, as the authors' code does.
-        method: How timescales are fitted; both by default.
-        workers: Processes on this machine. [default: one a CPU]
-        address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
-        yes: Begin without asking. Otherwise what takes an hour or more asks once, where standard input is a terminal.
+        every: Measure each network at the solved N that are multiples of this number, and at its smallest and largest
+            solved N; 1 measures every solved N.
+        steps: Time steps of a sequence that are recorded, after the burn-in.
+        trials: Sequences for each network.
+        input_probability: The probability that a bit is 1; "uniform" draws it from U(0, 1) for each sequence, as the
+            authors' code does.
+        method: How timescales are fitted; by both methods by default.
+        workers: Processes on this machine. [default: one for each CPU]
+        address: Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this
+            machine), or the HOST:PORT of a Ray cluster.
+        yes: Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a
+            terminal.
         plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"networks": [...], "summary": [...], "failed": [...]}.
     """
@@ -281,19 +290,24 @@ def time_steps(
     plugin: command_line.Plugins = None,
     as_json: AsJson = False,
 ) -> int:
-    """Ask networks that were trained at dt = 1/k with other k (figure S5).
+    """Test networks that were trained with time steps of dt = 1/k at other k (figure S5).
 
-    Measures the checkpoints that were not measured yet, in parallel; the same command continues where it stopped.
+    The command measures all checkpoints that have not been measured yet, in parallel. If it is interrupted, the same
+    command continues where it stopped.
 
     Args:
         results: The sweep's folder, such as results/quick/time_discretisation.
-        ks: Time steps a bit. [default: 1 to 10, 12, 15, 20, 30, 50, 100, 200]
+        ks: The values of k to test: how many time steps each bit is held. [default: 1 to 10, 12, 15, 20, 30, 50, 100,
+            200]
         n: The solved N to measure at. [default: the largest that all networks trained with the same k have solved]
-        as_trained: Test all heads on sequences as in training (parity: p ~ U(0, 1)), as the authors' code does, not
-            the newest head on fair bits. Claims take 0.5 for chance, which it is for fair bits only.
-        workers: Processes on this machine. [default: one a CPU]
-        address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
-        yes: Begin without asking. Otherwise what takes an hour or more asks once, where standard input is a terminal.
+        as_trained: Test all heads on sequences as in training (for parity with p ~ U(0, 1)), as the authors' code does,
+            instead of the newest head on bits with p = 0.5. The claims assume that chance is 0.5, which holds only for
+            p = 0.5.
+        workers: Processes on this machine. [default: one for each CPU]
+        address: Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this
+            machine), or the HOST:PORT of a Ray cluster.
+        yes: Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a
+            terminal.
         plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"rows": [...], "notes": [...], "failed": [...]}.
     """
@@ -339,12 +353,12 @@ def figures(
 ) -> None:
     """Draw the paper's figures as PNG and SVG, and write its tables as CSV and Markdown.
 
-    What the results do not allow is named, with the command that makes what is missing.
+    If results for a figure are missing, the command names them, and the command that produces them.
 
     Args:
-        results: A sweep's folder, such as results/quick/fixed_tau, or that of several, such as results/quick.
-        only: Figures and tables, such as 4a S11 table1; all by default.
-        out: The folder for the files, which are named by the figure.
+        results: A sweep's folder, such as results/quick/fixed_tau, or the folder of several, such as results/quick.
+        only: The figures and tables to make, such as 4a S11 table1; all by default.
+        out: The folder for the files. Each file is named after its figure.
         plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"figures": [{"id", "title", "caption", "missing", "files"}]}.
     """
@@ -376,13 +390,14 @@ def figures(
 def claims(results: Place, /, *, plugin: command_line.Plugins = None, as_json: AsJson = False) -> None:
     """Judge the paper's claims one by one: reproduced, contradicted, inconclusive or not run.
 
-    The unit is the network. Each verdict has its estimate, 95 % interval, smallest effect of interest, and p corrected
-    for the claims judged; what is inconclusive says what would decide it. See docs/claims.md.
+    The statistical unit is the network. Each verdict comes with its estimate, its 95 % interval, the smallest effect of
+    interest, and a p-value corrected for the number of claims. An inconclusive verdict says what would decide it. See
+    docs/claims.md.
 
     Args:
         results: A sweep's folder, such as results/quick/fixed_tau, or the folder of several, such as results/quick.
         plugin: Python files that define tasks, networks or curricula of your own.
-        as_json: Print {"counts": {VERDICT: claims}, "claims": [...]}, one row a claim and training.
+        as_json: Print {"counts": {VERDICT: claims}, "claims": [...]}, with a row for each claim and training, as JSON.
     """
     command_line.import_plugins(plugin)
     from analysis import tables
@@ -406,16 +421,16 @@ def publish(
     where: str = "",
     plugin: command_line.Plugins = None,
 ) -> None:
-    """Copy results as they are published: each table as one file, and the checkpoints that are asked for.
+    """Copy results for publication: each table as one file, and checkpoints if you ask for them.
 
-    Every other command reads such a folder as it reads the sweeps' own; sweeps refuse to train in it.
+    Every other command reads such a folder like that of a sweep. A sweep refuses to train in it.
 
     Args:
         results: A sweep's folder, such as results/quick/fixed_tau, or the folder of several, such as results/quick.
-        out: The folder to write: absent, empty, or published before.
-        n: Copy the networks' checkpoints at these solved N; none by default.
-        where: Of which networks, as pandas.DataFrame.query knows it, such as "task == 'parity' and tau == 'trained'";
-            all by default.
+        out: The folder to write. It must not exist, be empty, or be one that this command wrote.
+        n: Also copy the networks' checkpoints at these solved N; none by default.
+        where: The networks whose checkpoints are copied, as a query of pandas.DataFrame.query, such as
+            "task == 'parity' and tau == 'trained'"; all by default.
         plugin: Python files that define tasks, networks or curricula of your own.
     """
     command_line.import_plugins(plugin)
@@ -428,7 +443,7 @@ def publish(
 
 @app.command
 def pace(results: Place, /, *, plugin: command_line.Plugins = None, as_json: AsJson = False) -> None:
-    """Compare the training to N of the cells that the claims of pace compare, at every N (figures 3c, 4a).
+    """Compare how much training two kinds of networks need, at every N, for each claim of pace (figures 3c, 4a).
 
     A claim of pace is judged at one N, fixed by its rule. This shows the ratio of training with its 95 % interval at
     every N, and between which N the order of the two cells changes. Networks that have not solved N count with their
@@ -453,10 +468,11 @@ def pace(results: Place, /, *, plugin: command_line.Plugins = None, as_json: AsJ
 
 @app.command
 def report(results: Place, /, *, out: Path = Path("report"), plugin: command_line.Plugins = None) -> int:
-    """Write a report of the results: one page of HTML that needs no network.
+    """Write a report of the results: one page of HTML that works offline.
 
-    It has the largest N, the claims, every figure with its query, learning curves, deviations from the paper, time,
-    machine, versions and links to the tables. What cannot be drawn says why in its place.
+    The page has the claims, the largest N, every figure with the query behind it, learning curves, deviations from the
+    paper, run times, the machine, versions, and links to the tables. It lists the figures that cannot be drawn, and
+    why.
 
     Args:
         results: A sweep's folder, such as results/quick/fixed_tau, or the folder of several, such as results/quick.

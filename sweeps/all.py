@@ -1,11 +1,12 @@
 """The whole study: every sweep, one after the other.
 
-The order shows results early. The options are handed on to every sweep; one that a sweep does not vary, such as --taus,
-ends the command there. What has ended already is not trained again, so that the same command continues after any stop,
-and a network that several sweeps ask for is trained by the first of them. A dry run ends with what all of them cost.
-Ctrl-C and SIGTERM stop the sweep that is running, and no other is begun. Where all of them take an hour or more, the
-command asks once on a terminal; --yes does not ask. Exit status: 0 all is done, 1 something failed or is unfinished
-(the other sweeps run all the same), 2 an option is not allowed, 128 + its number after a signal.
+The order is such that results appear early. The options are passed on to every sweep; an option that a sweep does not
+take, such as --taus, ends the command there. Networks that have ended are not trained again, so that the same command
+continues after any stop. A network that several sweeps have in common is trained by the first of them. A dry run ends
+with the cost of all sweeps. If they take an hour or more, the command asks once whether to begin, if it runs in a
+terminal; --yes does not ask. Ctrl-C and SIGTERM stop the sweep that is running, and no other sweep begins. Exit status:
+0 if all is done; 1 if something failed or is unfinished (the other sweeps run all the same); 2 if an option is not
+allowed; 128 plus the signal's number after a signal.
 """
 
 import importlib
@@ -27,6 +28,7 @@ from sweeps.engine.options import Options
 from sweeps.engine.runner import run
 from tsrnn import command_line
 from tsrnn.command_line import ask, counted, duration, run_resumable
+from tsrnn.help_text import HelpText
 
 SWEEPS = (
     "fixed_tau",
@@ -50,6 +52,7 @@ app = App(
     help=__doc__,
     version=tsrnn.__version__,
     help_format="plaintext",
+    help_formatter=HelpText(),
     suppress_keyboard_interrupt=False,
 )
 

@@ -1,9 +1,9 @@
 """Does a curriculum emerge by itself? (appendix I, figure S18).
 
-Question: networks with a head for every N = 2..m from the first step: in which order do they solve them?
-Grid: m, parity, taus trained; several seeds.
+Question: networks have a head for every N = 2..m from the first step. In which order do they solve these N?
+Grid: values of m; parity; taus trained; several seeds.
 Stop rule: all N solved, or the scale's budget.
-The paper found: smaller N are solved first, one after the other: the table `solved` has the epoch of each.
+The paper found: smaller N are solved first, one after the other. The table `solved` has the epoch of each.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Does the multi-head curriculum help gated networks too? (appendix G, figures S15, S16).
 
-Question: how fast and how far do GRUs and LSTMs get, without a curriculum and under each, beside leaky RNNs?
-Grid: architecture x curriculum (none, at one N; single; multi), parity; several seeds. Gated networks are trained by
-Adam at 1e-3, with batches of 64 and 300 steps an epoch at most, fair bits and states of 0, as in the authors' code.
+Question: how fast and how far do GRUs and LSTMs get, compared with leaky RNNs, without a curriculum and with each?
+Grid: architecture x curriculum (none, at one N; single; multi); parity; several seeds. As in the authors' code, gated
+networks train by Adam at 1e-3, on at most 300 batches an epoch of at most 64, with p = 0.5 and initial states of 0.
 Stop rule: N = 101 solved, or the scale's budget.
 The paper found: multi-head training is the fastest for every architecture.
 """

@@ -1,12 +1,12 @@
 """Which curriculum gets networks further? (figures 3b, 3c, 4b).
 
-Question: how far in N do networks with trained taus get under each curriculum, in how many epochs a step, and what
-becomes of their taus?
+Question: how far in N do networks with trained taus get under each curriculum? How many epochs does each N take, and
+how do the taus change?
 Grid: curriculum x task; several seeds.
 Stop rule: N = 101 solved, or the scale's budget (paper: 1000 epochs or 3 days).
-The paper found: single-head networks get to N about 35 (parity) and 90 (DMS), multi-head ones to about 100 in both,
-with fewer epochs a step; under single-head the mean and spread of tau grow with N, under multi-head the mean falls
-toward 1.
+The paper found: single-head networks reach N of about 35 (parity) and 90 (DMS), and multi-head networks about 100 in
+both, in fewer epochs for each N. In single-head networks the mean and the spread of tau grow with N; in multi-head
+networks the mean falls toward 1.
 """
 
 from collections.abc import Iterator

@@ -1,14 +1,16 @@
 """Which hyperparameters get multi-head networks furthest in N for the same number of operations?
 
-Question: how far in N do networks get with a fixed number of floating-point operations, the paper's training being
-one candidate of many?
-Space: batch size, steps between tests, optimiser, its rates and how they fall with N, clip, input probability, readout
-steps and lengths of the training sequences, slope, start of tau, heads ahead, weight of solved heads, precision:
-`sweeps/search/space.py`. What counts as solved is always tested on the paper's sequences.
-Search: Optuna's TPE proposes, ASHA stops the worse three quarters at a fourth of the budget. A candidate is one
-population of two seeds; its score is the N it has solved and how far its next head has come, mean over seeds.
-Stages: about N = 12, then the best of it at 25, 50 and 100; the budgets are those of STAGES. Every stage begins with
-the best candidates of the one before, which go on from their checkpoints.
+Question: how far in N do networks get with a fixed number of floating-point operations? The paper's training is one
+of the candidates.
+Space: batch size, steps between tests, optimiser, learning rates and how they fall with N, gradient clip, input
+probability, readout steps and lengths of the training sequences, slope of the nonlinearity, initial tau, number of
+unsolved heads that are trained, weight of solved heads, and precision. `sweeps/search/space.py` defines it. Whether an
+N is solved is always tested on the paper's sequences.
+Search: Optuna's TPE proposes candidates, and ASHA stops the worse three quarters at a fourth of the budget. A candidate
+is one population of two seeds. Its score is the N that it has solved, plus how far its next head has come, as a mean
+over seeds.
+Stages: 12, 25, 50 and 100, named after the N that they are about; their budgets are in STAGES. Every stage begins with
+the best candidates of the stage before, which continue from their checkpoints.
 """
 
 import dataclasses
@@ -25,6 +27,7 @@ from sweeps.engine.folder import SweepFolder
 from sweeps.engine.options import Execution, Flag
 from tsrnn import command_line
 from tsrnn.command_line import Whole, run_resumable
+from tsrnn.help_text import HelpText
 from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, SOLVED
 from tsrnn.provenance import code
 
@@ -49,7 +52,13 @@ STAGES: Final = {
     100: Stage(operations=4e14, promoted=2),
 }
 
-app = App(name=f"sweeps/{NAME}.py", help=__doc__, help_format="plaintext", suppress_keyboard_interrupt=False)
+app = App(
+    name=f"sweeps/{NAME}.py",
+    help=__doc__,
+    help_format="plaintext",
+    help_formatter=HelpText(),
+    suppress_keyboard_interrupt=False,
+)
 
 
 @Parameter(name="*")
@@ -62,37 +71,39 @@ class Settings(Execution):
     """
 
     stage: Annotated[int, Whole] = 12
-    """The N it is about: 12, 25, 50 or 100."""
+    """The stage of the search: 12, 25, 50 or 100, the N that it is about."""
 
     candidates: Annotated[int, Whole] = 32
-    """How many the stage is to have in all."""
+    """How many candidates the stage is to have in all, including those that were tried before."""
 
     replicates: Annotated[int, Whole] = 2
-    """Networks a candidate, one population."""
+    """The number of networks for each candidate; they are trained together."""
 
     seed: Annotated[int, Whole] = 0
-    """Seed of the first replicate. Other seeds than the search's are how its best are measured in the end."""
+    """The seed of the first replicate. Use other seeds than the search's to measure its best candidates in the end."""
 
     operations: float | None = None
-    """Budget of each network, in floating-point operations. [default: the stage's]"""
+    """The budget of each network, in floating-point operations. [default: the stage's]"""
 
     promoted: Annotated[int | None, Whole] = None
-    """How many of the best of the stage before (or of this stage on other seeds) come first. [default: the stage's]"""
+    """How many of the best candidates of the stage before (or of this stage with other seeds) are tried first.
+    [default: the stage's]"""
 
     task: Literal["parity", "dms"] = "parity"
-    """What is learned."""
+    """The task."""
 
     curriculum: Literal["multi", "single"] = "multi"
-    """Under which curriculum."""
+    """The curriculum."""
 
     hidden: Annotated[int, Whole] = 500
-    """Neurons of a network."""
+    """The number of neurons of a network."""
 
     storage: str = "results"
-    """Folder for results; the study writes below STORAGE/hyperparameters/."""
+    """The folder for results; the study writes to STORAGE/hyperparameters/."""
 
     concurrent: Annotated[int, Whole] = 0
-    """Candidates at a time; 0 is as many as the cluster has room for, or 8 where it does not say what it may start."""
+    """How many candidates are tried at a time. 0 means as many as the cluster has room for, or 8 where that is not
+    known."""
 
     export: Path | None = None
     """Also write the tables candidates and curves to this folder, as small Parquet files."""

@@ -1,11 +1,11 @@
 """Do timescales follow the duration of the input? (figure S6).
 
-Question: a bit is shown for k time steps instead of one, at dt = 1, so that the same N takes k times as long. Do taus
-grow with it, and how far in N do networks get?
-Grid: k = 2, 3, 5, 10 x curriculum, parity; taus are trained and start at 1 + U(0, 1); several seeds.
+Question: each bit is shown for k time steps instead of one, at dt = 1, so that the same N takes k times as long. Do
+taus grow with k, and how far in N do networks get?
+Grid: k = 2, 3, 5, 10 x curriculum; parity; taus are trained and start at 1 + U(0, 1); several seeds.
 Stop rule: N = 101 solved, or the scale's budget.
-The paper found: under the single-head curriculum tau grows with N; under the multi-head curriculum it tends to k; the
-largest N falls as k grows.
+The paper found: under the single-head curriculum tau grows with N; under the multi-head curriculum it approaches k.
+The largest N falls as k grows.
 """
 
 from collections.abc import Iterator

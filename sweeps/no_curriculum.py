@@ -1,10 +1,10 @@
-"""Can a network learn a long memory at once? (figures 3a, S13, S3).
+"""Can a network learn a long memory without a curriculum? (figures 3a, S13, S3).
 
-Question: which N are learned from scratch, with one head and no curriculum, and in how many epochs?
-Grid: N x task, taus trained; several seeds.
-Stop rule: N solved, or 50 epochs (fewer where the scale has fewer; overnight as many sequences as the paper's 50).
-The paper found: parity is slow beyond N about 10; DMS takes an epoch or two up to N = 10 and fails altogether above
-20; taus and tau_net are like those of single-head networks.
+Question: which N can be learned from scratch, with one head and no curriculum, and in how many epochs?
+Grid: N x task; taus trained; several seeds.
+Stop rule: N solved, or 50 epochs (fewer where the scale has fewer; overnight, as many sequences as in the paper's 50).
+The paper found: parity is slow beyond N of about 10. DMS takes an epoch or two up to N = 10, and fails altogether above
+N = 20. taus and tau_net are like those of single-head networks.
 """
 
 import math

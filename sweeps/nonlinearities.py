@@ -1,8 +1,8 @@
-"""Do the findings hinge on the nonlinearity? (appendix A, figures S7, S8).
+"""Do the findings depend on the nonlinearity? (appendix A, figures S7, S8).
 
-Question: do taus develop as with the leaky ReLU of slope 0.1 when phi is ReLU, tanh or has slope 0.01, and when the
-self-interaction is outside of it?
-Grid: nonlinearity and self-interaction x curriculum, parity, taus trained; several seeds.
+Question: do taus develop as with the leaky ReLU of slope 0.1 if the nonlinearity is a ReLU, tanh or a leaky ReLU of
+slope 0.01, and if the self-interaction is outside of the nonlinearity?
+Grid: nonlinearity and self-interaction x curriculum; parity; taus trained; several seeds.
 Stop rule: N = 101 solved, or the scale's budget.
 The paper found: the same trajectories of tau and tau_net.
 """

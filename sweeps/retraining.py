@@ -1,12 +1,13 @@
 """How well does a trained network learn a larger N? (figures 7e, S14c, d; Table 3).
 
-Question: networks that have solved N are trained on each higher N', all weights free; how much of the accuracy they
-had at N do they reach?
-Grid: every network of a sweep that solved N x N' = N + 1 .. N + 16.
-Start: the network's weights, with its newest head for N'. No curriculum: one head, one N'.
-Stop rule: 20 epochs, or N' solved. Accuracy is then taken in time at p = 0.5, relative to that of the source at N.
-The paper found: from N = 16 multi-head networks retrain better up to N' of about 29; from N = 31 those of a sliding
-window do better still.
+Question: networks that have solved N are trained on a larger N', with all weights trainable. How much of the accuracy
+that they had at N do they reach?
+Grid: every network of a sweep that has solved N; each N' from N + 1 to N + 16.
+Start: the network's weights; its newest head becomes the head for N'. There is no curriculum: one head, one N'.
+Stop rule: 20 epochs, or N' solved. Accuracy is then measured in time at p = 0.5, relative to that of the original
+network at N.
+The paper found: networks that start from N = 16 retrain better if they are multi-head, up to N' of about 29. Of those
+that start from N = 31, networks trained with a sliding window retrain better still.
 """
 
 import dataclasses
@@ -29,6 +30,7 @@ from sweeps.engine.plan import Plan
 from tsrnn import command_line
 from tsrnn.command_line import Place, Plugins, Whole, counted, import_plugins, run_resumable
 from tsrnn.config import EndRules, NoCurriculum, RunConfig
+from tsrnn.help_text import HelpText
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import RETRAINING, SOLVED
 
@@ -47,7 +49,13 @@ It lies in the folder of the sweep that its networks start from, and not beside 
 """
 _USUAL_N: Final = 16
 
-app = App(name="sweeps/retraining.py", help=__doc__, help_format="plaintext", suppress_keyboard_interrupt=False)
+app = App(
+    name="sweeps/retraining.py",
+    help=__doc__,
+    help_format="plaintext",
+    help_formatter=HelpText(),
+    suppress_keyboard_interrupt=False,
+)
 
 
 @Parameter(name="*")
@@ -56,23 +64,23 @@ class Settings(Execution):
     """What to retrain, and how long."""
 
     n: Annotated[int | None, Whole] = None
-    """The N that the networks start from; all must have solved it. [default: 16, or the largest below that all have
-    solved]"""
+    """The N that the networks start from; all of them must have solved it. [default: 16, or the largest smaller N that
+    all have solved]"""
 
     higher: Annotated[int, Whole] = 16
-    """How many higher N' to retrain on."""
+    """How many larger N' to retrain on: N + 1, N + 2, and so on."""
 
     epochs: Annotated[int, Whole] = 20
-    """Epochs of each run."""
+    """The largest number of epochs of each run."""
 
     trials: Annotated[int, Whole] = 10
-    """Sequences that the accuracy is taken over, 1000 answers each."""
+    """The number of sequences over which accuracy is measured, each with 1000 answers."""
 
     plugin: Plugins = None
-    """Python files that define the networks or the task, where tsrnn has them not."""
+    """Python files that define the task or the networks, if they are not part of tsrnn."""
 
     dry_run: Flag = False
-    """Print the runs with their operations and the time they take here, and run nothing."""
+    """Print the runs, their floating-point operations and the time they would take on this machine, and run nothing."""
 
     json: Flag = False
     """Print {"summary": [...], "tests": [...], "notes": [...]} (or the dry run) as JSON."""

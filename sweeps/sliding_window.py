@@ -1,11 +1,12 @@
 """How many of the older N must a network keep? (appendix F, figures S12, S14).
 
-Question: a window of w heads moves along N: how far do networks get between single-head (w = 1) and multi-head?
-Grid: window x task, with single-head and multi-head beside it, taus trained; several seeds. All w heads are trained
-from the start, as in appendix F; `--curricula sliding-5` is a window of 5 that grows from N = 2.
+Question: a window of w heads moves along N, which lies between single-head (w = 1) and multi-head training. How far do
+networks get?
+Grid: window x task, and single-head and multi-head for comparison; taus trained; several seeds. All w heads are trained
+from the start, as in appendix F; `--curricula sliding-5` is a window that grows from one head, N = 2, to 5 heads.
 Stop rule: N = 101 solved, or the scale's budget.
-The paper found: sliding windows lie between the two, and wider is better. At the quick scale N stays so small that a
-window of 10 is multi-head.
+The paper found: networks with sliding windows get further than single-head and less far than multi-head networks, and
+wider windows are better. At the quick scale N stays so small that a window of 10 is the same as multi-head.
 """
 
 from collections.abc import Iterator

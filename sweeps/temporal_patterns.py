@@ -1,11 +1,14 @@
 """Do curricula help with patterns in time? (appendix D, a proposal of the paper).
 
-Question: networks generate sums of sine waves, of ever lower frequencies: how many, and what becomes of their taus?
-Grid: curriculum (single: one output, the whole sum; multi: an output for every partial sum), taus trained; several
+Question: networks generate sums of sine waves of lower and lower frequencies. How many waves can they sum, and how do
+their taus change?
+Grid: curriculum (single: one output, the whole sum; multi: an output for every partial sum); taus trained; several
 seeds.
-Training: batches of 16 and momentum 0.9; with the other sweeps' 0.1 the waves are learned many times slower.
-Stop rule: N = 10 waves (the slowest one's period is a sequence), or the scale's budget. Solved is R^2 > 0.98.
-The paper proposes it without a result.
+Training: batches of 16 and a momentum of 0.9. With a momentum of 0.1, as in the other sweeps, learning is many times
+slower.
+Stop rule: N = 10 waves (the period of the slowest is the length of a sequence), or the scale's budget. An N is solved
+when R^2 > 0.98.
+The paper proposes this task without a result.
 """
 
 from collections.abc import Iterator

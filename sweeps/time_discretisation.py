@@ -1,12 +1,12 @@
 """Do the timescales depend on the time step? (figure S5).
 
-Question: with dt = 1/k and every bit held for k steps, a bit lasts one unit of time whatever k is. Do taus develop as
-with dt = 1, and does a network trained with some k answer with others?
-Grid: k = 1; k drawn from 7, 8, 9, 10 for each batch; k = 10 alone; x curriculum, parity, self-interaction outside (the
-inside form has no limit in continuous time); tau >= the longest dt, starting at 1 + U(0, 1); several seeds.
+Question: with dt = 1/k and every bit held for k steps, a bit lasts one unit of time for every k. Do taus develop as
+with dt = 1, and does a network that was trained with some k work with others?
+Grid: k (1; drawn from 7, 8, 9, 10 for each batch; 10 alone) x curriculum; parity; self-interaction outside (the inside
+form has no limit in continuous time); taus are at least the longest dt, and start at 1 + U(0, 1); several seeds.
 Stop rule: N = 101 solved, or the scale's budget.
-The paper found: taus develop as with dt = 1; networks generalise to smaller dt, and fail abruptly with larger; k = 10
-alone does a little worse. `python -m tsrnn evaluate CHECKPOINT --k 20` asks a network at a k it has not seen.
+The paper found: taus develop as with dt = 1. Networks generalise to smaller dt, and fail abruptly with larger dt. With
+k = 10 alone they do a little worse. `python -m tsrnn evaluate CHECKPOINT --k 20` tests a network at another k.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Does L2 regularisation change the findings? (section 2: a variant with it gives comparable results).
 
-Question: how far in N do networks get, and what becomes of their taus, when weights decay?
-Grid: weight decay x curriculum, parity, taus trained; several seeds. Biases and taus do not decay.
+Question: how far in N do networks get with weight decay, and how do their taus change?
+Grid: weight decay x curriculum; parity; taus trained; several seeds. Biases and taus do not decay.
 Stop rule: N = 101 solved, or the scale's budget.
 The paper found: comparable results.
 """

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from tests.io.test_reference import small
 from tsrnn.__main__ import main
 from tsrnn.config import DMS, Leaky, MultiHead, Parity, RunConfig, SingleHead, Training
+from tsrnn.help_text import unwrapped
 from tsrnn.io.checkpoint import load, new, save
 from tsrnn.io.schemas import RUNS, SOLVED
 from tsrnn.io.store import Store
@@ -197,3 +198,13 @@ def test_dms_checkpoints_are_asked_for_dms(tmp_path: Path, capsys):
         printed.append(json.loads(capsys.readouterr().out)["heads"][0]["accuracy"])
     # At N = 2 the two labels are each other's opposite, of the same bits by the same network.
     assert sum(printed) == pytest.approx(1.0)
+
+
+def test_help_joins_lines_that_the_source_wraps():
+    text = """Question.
+
+    Grid: one thing
+    and another.
+    Stop rule: none.
+    """
+    assert unwrapped(text) == "Question.\n\nGrid: one thing and another.\nStop rule: none."

@@ -39,15 +39,15 @@ def import_reference(
     task: Literal["parity", "dms"] = "parity",
     network: Seed = 0,
 ) -> None:
-    """Turn a checkpoint the authors published into one of ours, in a folder the analysis can read.
+    """Convert a checkpoint that the authors published into a checkpoint of tsrnn, in a results folder.
 
     Args:
-        file: Their checkpoint: .safetensors, or the file their torch.save wrote.
-        curriculum: What it was trained under: its file does not say.
-        n: The largest N it was trained for.
-        out: A results folder; several checkpoints may go into one.
-        task: What it was trained on.
-        network: Which of their networks it is: tells apart those of one curriculum and task.
+        file: The authors' checkpoint: a .safetensors file, or a file that torch.save wrote.
+        curriculum: The curriculum that it was trained with, which its file does not say.
+        n: The largest N that it was trained for.
+        out: The results folder to write to; several checkpoints may share one.
+        task: The task that it was trained on.
+        network: A number that tells apart several networks with the same curriculum and task.
     """
     from tsrnn.io.checkpoint import CheckpointFolder
     from tsrnn.io.reference import read_reference
@@ -83,13 +83,13 @@ def evaluate(
     """Print the accuracy of every head of a checkpoint, with its standard error.
 
     Args:
-        checkpoint: A .safetensors file of ours, or the folder of a sweep's network: the largest N that it solved.
-        protocol: end: sequences drawn and asked as in training, over the batches of its own test. in-time: an
-            answer at each of 1000 steps after 100 steps of warm-up, 10 sequences, P(bit = 1) = 0.5.
-        k: Time steps a bit is held, in protocol end: a k that training never saw shows how far the network
-            generalises. [default: those of its training]
-        seed: Of the test data; training never draws from it.
-        plugin: Python files that define the task or the network, where tsrnn has them not.
+        checkpoint: A .safetensors file of tsrnn, or the folder of a sweep's network, whose largest solved N is taken.
+        protocol: end: one answer at the end of each sequence, on as many sequences as in a test during training.
+            in-time: an answer at each of 1000 steps, after 100 steps of warm-up, in each of 10 sequences with p = 0.5.
+        k: For protocol end, how many time steps each bit is held. Values that were not trained show how well the
+            network generalises. [default: those of its training]
+        seed: The seed of the test data, which is independent of all training data.
+        plugin: Python files that define the task or the network, if they are not part of tsrnn.
         as_json: Print {"heads": [{"n", "accuracy", "standard_error"}, ...]}.
     """
     from rich.box import SIMPLE_HEAD

@@ -46,7 +46,7 @@ _SMALLEST_SHARE: Final = 0.0001
 
 @dataclass(frozen=True, kw_only=True)
 class Axes:
-    """The options of the command line that a grid varies over, with their values; one without values is not varied."""
+    """The options that a sweep's grid varies over, each with its values; an option without values is not varied."""
 
     tasks: tuple[str, ...] = ()
     curricula: tuple[str, ...] = ()
@@ -67,31 +67,34 @@ AXES: Final = tuple(field.name for field in dataclasses.fields(Axes))
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """Where trials run, and what each of them has of it; wrong numbers are refused on construction.
+    """Where trials run, and which resources each of them gets; numbers out of range are refused on construction.
 
     Raises:
         UsageError: names the option, its value and what is allowed.
     """
 
     address: str = "auto"
-    """Ray to run on: auto (a running cluster if there is one, else this machine), local, or HOST:PORT."""
+    """Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this machine), or
+    the HOST:PORT of a Ray cluster."""
 
     cpus_per_trial: float = 1.0
-    """CPUs of a trial (networks that are trained as one population); whole CPUs become its threads."""
+    """CPUs for each trial, that is, for the replicates of one combination, which are trained together. A trial uses as
+    many threads as it has whole CPUs."""
 
     gpus_per_trial: float | None = None
-    """GPUs of a trial, a fraction shares one. [default: 0.25 where the cluster has GPUs, else 0]"""
+    """GPUs for each trial; trials with a fraction share a GPU. [default: 0.25 if the cluster has GPUs, else 0]"""
 
     niceness: Annotated[int | None, Whole] = None
-    """How far the trials stand back for other programs of this machine, from 0 (not at all: they share it as equals) to
-    19. It is for Ray that this command starts; a cluster that it joins has that of its own start. [default: 0]"""
+    """The niceness of the trials, from 0 (they share the machine with other programs as equals) to 19 (other programs
+    go first). It is ignored on a Ray cluster that was started before. [default: 0]"""
 
     allow_other_code: Flag = False
-    """Let networks that other code of tsrnn, or of a plugin, has begun go on with this code. Their numbers are then
-    those of neither. Without it that is an error; new and finished networks are never one."""
+    """Continue networks whose training began with a different version of the code of tsrnn or of a plugin. Their
+    numbers then belong to neither version. Without this option that is an error. New and finished networks are not
+    affected."""
 
     yes: Flag = False
-    """Begin without asking. Otherwise what takes an hour or more asks once, where standard input is a terminal."""
+    """Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a terminal."""
 
     def __post_init__(self) -> None:
         cpus, gpus, niceness = self.cpus_per_trial, self.gpus_per_trial, self.niceness
@@ -113,17 +116,18 @@ def _listed(what: str, names: Iterable[str]) -> str:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Options(Execution):
-    """What a user may choose; None means the scale's (or, with --resume, the recorded) value."""
+    """The options of a sweep; None means the value of the scale, or with --resume the recorded value."""
 
     scale: ScaleName | None = None
-    """How large and how long: quick (minutes on 2 cores), overnight (all sweeps in a night), laptop (hours), paper
-    (days). [default: paper on a Ray cluster that the sweep joins, quick on this machine alone]"""
+    """The size of the networks and the length of training: quick (minutes on 2 cores), overnight (all sweeps in a
+    night), laptop (hours), paper (days). [default: paper on a Ray cluster that the sweep joins, quick on this machine
+    alone]"""
 
     preset: PresetName | None = None
-    """How networks are trained. paper: as it says, SGD with the scale's batches. authors: as their code does where it
-    differs (sequences to 4 N + 1, slope 0.01, tau clamped in the forward pass). tuned: Muon at rates that fall with N,
-    batches of 32, a test every 20 steps; what counts as solved is the same. momentum: as paper, with SGD at a rate of
-    0.02 and a momentum of 0.9. [default: paper]"""
+    """How networks are trained. paper: as the paper says, by SGD with the batch size of the scale. authors: as the
+    authors' code does where it differs from the paper (sequences up to 4 N + 1, slope 0.01, tau clamped in the forward
+    pass). tuned: by Muon with learning rates that fall with N, batches of 32 and a test every 20 steps; what counts as
+    solved is the same. momentum: like paper, with a learning rate of 0.02 and a momentum of 0.9. [default: paper]"""
 
     tasks: Annotated[list[str] | None, Many, Parameter(help=_listed("Tasks to train", TASKS))] = None
 
@@ -134,50 +138,53 @@ class Options(Execution):
     ] = None
 
     taus: Annotated[list[str] | None, Many] = None
-    """Tau constraints: fixed values in time steps (1 or more), or trained. [default: the sweep's]"""
+    """The taus of the neurons: fixed values in time steps (1 or more), or trained. [default: the sweep's]"""
 
     self_interactions: Annotated[list[Literal["inside", "outside"]] | None, Many] = None
-    """Leak inside the nonlinearity (equation 1), outside (equation 5), or both. [default: the sweep's]"""
+    """Where the leak term is: inside the nonlinearity (equation 1), outside (equation 5), or both, one after the
+    other. [default: the sweep's]"""
 
     replicates: Annotated[int | None, Whole] = None
-    """Networks per combination, each with its own seed. [default: 4; overnight and laptop 8, for some sweeps fewer]"""
+    """Networks for each combination of settings, each with its own seed. [default: 4; overnight and laptop 8, for some
+    sweeps fewer]"""
 
     seed: Annotated[int | None, Whole] = None
-    """Seed of the first replicate; the others count up from it. [default: 0]"""
+    """The seed of the first replicate; the others have the next higher numbers. [default: 0]"""
 
     hidden: Annotated[int | None, Whole] = None
-    """Neurons of a network. [default: 500; overnight and laptop 128, quick 64]"""
+    """The number of neurons of a network. [default: 500; overnight and laptop 128, quick 64]"""
 
     precision: Literal["float32", "bfloat16"] | None = None
-    """Dtype of the recurrence's products: bfloat16 is faster where the processor has it. [default: float32]"""
+    """The dtype of the matrix products of the recurrence; bfloat16 is faster on processors that support it.
+    [default: float32]"""
 
     stall: Annotated[int | None, Whole] = None
-    """End a network when so many optimiser steps have solved no further N; it counts as stalled. [default: never]"""
+    """End a network, as stalled, if it has not solved a new N for this many optimiser steps. [default: never]"""
 
     products: Library | None = None
-    """What multiplies: compiled (a compiled loop over time), compiled-scipy (the same with scipy's BLAS), blas (torch's
-    own choice, MKL on x86) or onednn (float32 on a CPU). [default: the fastest, which each trial measures; a trial that
-    goes on takes what it began with]"""
+    """The library for matrix products: compiled (a compiled loop over time), compiled-scipy (the same with scipy's
+    BLAS), blas (torch's own, MKL on x86) or onednn (float32 on a CPU). [default: each trial measures which is fastest;
+    a trial that is continued keeps its library]"""
 
     storage: Annotated[str | None, Parameter(env_var="TSRNN_STORAGE")] = None
-    """Folder for results; this sweep writes below STORAGE/<its name>/. On a cluster of several machines: a folder that
-    all of them see, or s3://BUCKET/PATH. [default: results/SCALE]"""
+    """The folder for results; this sweep writes to STORAGE/<its name>/. On a cluster of several machines it must be a
+    folder that all of them see, or s3://BUCKET/PATH. [default: results/SCALE]"""
 
     plugin: Plugins = None
-    """Python files that define tasks, networks or curricula of your own; workers import them too."""
+    """Python files that define tasks, networks or curricula of your own. Workers import them, too."""
 
     resume: Flag = False
-    """Finish the sweep recorded in the storage folder; options not given are taken from it."""
+    """Finish the sweep that is recorded in the storage folder, with its options unless you give others."""
 
     dry_run: Flag = False
-    """Print the grid with its operations and the time they take here, and run nothing. The time is estimated from a
-    moment of training, within a factor of about 1.5."""
+    """Print the grid, its floating-point operations and the time it would take on this machine, and run nothing. The
+    time is estimated from a moment of training, to within a factor of about 1.5."""
 
     log: Annotated[list[Tracker] | None, Many] = None
-    """Also show the trials in tensorboard, wandb (Weights & Biases) or mlflow. [default: the tables alone]"""
+    """Also show the trials in tensorboard, wandb (Weights & Biases) or mlflow. [default: write the tables alone]"""
 
     verbose: Flag = False
-    """Say of each trial what multiplies and how many networks are stepped together."""
+    """Print for each trial which library multiplies, and how many networks are computed together."""
 
     json: Flag = False
     """Print the result (or the dry run) as JSON on standard output."""

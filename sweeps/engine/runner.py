@@ -25,6 +25,7 @@ from sweeps.engine.plan import Plan, Sweep, plan_of, storage_of
 from sweeps.engine.readings import readings
 from tsrnn import command_line
 from tsrnn.command_line import counted, import_plugins, run_resumable
+from tsrnn.help_text import HelpText
 from tsrnn.io.files import Location
 from tsrnn.untrusted import printable
 
@@ -63,6 +64,7 @@ def application(sweep: Sweep, name: str, costs: list[Cost] | None = None) -> App
         help=sweep.doc,
         version=tsrnn.__version__,
         help_format="plaintext",
+        help_formatter=HelpText(),
         suppress_keyboard_interrupt=False,
     )
 
