@@ -253,9 +253,11 @@ def memory(
         steps: Steps that count, a trial.
         trials: Sequences a network, two or more.
         longest: Longest delay of a single bit, and most bits of a parity.
-        workers: Processes on this machine. [default: one a CPU]
-        address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
-        yes: Begin without asking. Otherwise what takes an hour or more asks once, where standard input is a terminal.
+        workers: Processes on this machine. [default: one for each CPU]
+        address: Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this
+            machine), or the HOST:PORT of a Ray cluster.
+        yes: Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a
+            terminal.
         plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"summary": [...], "failed": [...]}.
     """
