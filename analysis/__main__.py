@@ -244,15 +244,17 @@ def memory(
 ) -> int:
     """Measure what the solved checkpoints remember of their inputs: single bits, pairs and parities (figure M1).
 
-    For each product of past bits, how much of its variance a linear readout of the activity explains on trials that it
-    was not fitted to. See docs/mechanisms.md. The same command continues where it stopped.
+    For each product of past bits, it measures how much of the variance a linear readout of the activity explains, on
+    trials that the readout was not fitted to. See docs/mechanisms.md. If the command is interrupted, the same command
+    continues where it stopped.
 
     Args:
         results: The sweep's folder, such as results/quick/fixed_tau.
-        every: Measure the N that this divides, and each network's smallest and largest; 1: every solved N.
-        steps: Steps that count, a trial.
-        trials: Sequences a network, two or more.
-        longest: Longest delay of a single bit, and most bits of a parity.
+        every: Measure each network at the solved N that are multiples of this number, and at its smallest and largest
+            solved N; 1 measures every solved N.
+        steps: Time steps of a sequence that are recorded, after the burn-in.
+        trials: Sequences for each network, two or more.
+        longest: The longest delay of a single bit, and the largest number of bits of a parity.
         workers: Processes on this machine. [default: one for each CPU]
         address: Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this
             machine), or the HOST:PORT of a Ray cluster.

@@ -129,7 +129,8 @@ def name_process(name: str) -> None:
     try:
         from ray import _raylet
 
-        _raylet.setproctitle(f"ray::{name}")
+        raylet: Any = _raylet
+        raylet.setproctitle(f"ray::{name}")
     except _GONE:
         return
 
