@@ -265,18 +265,76 @@ def memory(
     """
     command_line.import_plugins(plugin)
     from analysis import tables
-    from analysis.measure import memory_results
-    from analysis.measure.memory import Protocol
+    from analysis.measure import mechanism_results
+    from analysis.measure.memory import Protocol, analysis
 
-    console = command_line.console(stderr=True)
     protocol = Protocol(steps=steps, trials=trials, longest=longest, pairs=min(16, longest))
-    summary, failed = memory_results.run(
-        results, every=every, protocol=protocol, workers=workers, address=address, console=console, yes=yes
+    console = command_line.console(stderr=True)
+    summary, failed = mechanism_results.run(
+        results,
+        analysis(protocol),
+        mechanism_results.MEMORY,
+        every=every,
+        workers=workers,
+        address=address,
+        console=console,
+        yes=yes,
     )
     if as_json:
         print(json.dumps({"summary": tables.json_rows(summary), "failed": failed}, indent=2))
     else:
         tables.print_memory(summary, [f"failed: {line}" for line in failed])
+    return 1 if failed else 0
+
+
+@app.command
+def spectra(
+    results: Place,
+    /,
+    *,
+    every: Annotated[int, at_least(1)] = 5,
+    steps: Annotated[int, at_least(1)] = 5000,
+    workers: Annotated[int | None, at_least(1)] = None,
+    address: str = "auto",
+    yes: Yes = False,
+    plugin: command_line.Plugins = None,
+    as_json: AsJson = False,
+) -> int:
+    """Measure how the solved checkpoints forget a change of their state (figure M2).
+
+    The largest Lyapunov exponent along their way; the eigenvalues, departure from normality and Fisher memory of their
+    mean Jacobian. Of leaky networks. See docs/mechanisms.md. The same command continues where it stopped.
+
+    Args:
+        results: The sweep's folder, such as results/quick/fixed_tau.
+        every: Measure the N that this divides, and each network's smallest and largest; 1: every solved N.
+        steps: Steps that count.
+        workers: Processes on this machine. [default: one a CPU]
+        address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
+        yes: Begin without asking. Otherwise what takes an hour or more asks once, where standard input is a terminal.
+        plugin: Python files that define tasks, networks or curricula of your own.
+        as_json: Print {"summary": [...], "failed": [...]}.
+    """
+    command_line.import_plugins(plugin)
+    from analysis import tables
+    from analysis.measure import mechanism_results
+    from analysis.measure.spectra import Protocol, analysis
+
+    console = command_line.console(stderr=True)
+    summary, failed = mechanism_results.run(
+        results,
+        analysis(Protocol(steps=steps)),
+        mechanism_results.SPECTRA,
+        every=every,
+        workers=workers,
+        address=address,
+        console=console,
+        yes=yes,
+    )
+    if as_json:
+        print(json.dumps({"summary": tables.json_rows(summary), "failed": failed}, indent=2))
+    else:
+        tables.print_spectra(summary, [f"failed: {line}" for line in failed])
     return 1 if failed else 0
 
 

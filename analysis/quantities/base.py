@@ -23,6 +23,7 @@ TIMESCALES_COMMAND: Final = "python -m analysis timescales RESULTS"
 INTERVENTIONS_COMMAND: Final = "python -m analysis interventions RESULTS"
 RETRAINING_COMMAND: Final = "python sweeps/retraining.py RESULTS"
 MEMORY_COMMAND: Final = "python -m analysis memory RESULTS"
+SPECTRA_COMMAND: Final = "python -m analysis spectra RESULTS"
 TIME_STEPS_COMMAND: Final = "python -m analysis time-steps RESULTS"
 
 

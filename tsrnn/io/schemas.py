@@ -378,6 +378,22 @@ MEMORY = Table(
     ),
 )
 
+SPECTRA = Table(
+    "spectra",
+    "One row a network and solved N: how its state forgets a change, along its way and in its mean Jacobian.",
+    (
+        _NETWORK,
+        _N,
+        Column("lyapunov", "float64", "1 / time steps", "largest Lyapunov exponent; empty where not finite"),
+        Column("spectral_radius", "float64", "", "largest size of an eigenvalue of the mean Jacobian"),
+        Column("timescale_slowest", "float64", "time steps", "-1 / ln of it; empty where it is 1 or more"),
+        Column("modes_slow", "int64", "", "eigenvalues of the mean Jacobian with a timescale above 2 time steps"),
+        Column("departure", "float64", "", "Henrici's, of the mean Jacobian: 0 normal, 1 a delay line"),
+        Column("fisher_memory", "float64", "", "sum of the Fisher memory curve over |v|^2: 1 in normal networks"),
+        Column("fisher_delay", "float64", "time steps", "mean delay of the curve"),
+    ),
+)
+
 CONNECTIVITY = Table(
     "connectivity",
     "One row a network and solved N: its recurrent weights (figures 6a, S19c, S19d).",

@@ -33,6 +33,7 @@ from tsrnn.io.schemas import (
     PERTURBATION,
     RETRAINING,
     SOLVED,
+    SPECTRA,
     TABLES,
     TIME_STEPS,
     TIMESCALES,
@@ -281,6 +282,14 @@ def measure(sweep: HandMade, key: str, ns: list[int], shift: float) -> None:
             {"n": n, "bits": bits, "nearest": near, "farthest": far, "capacity": 1 / (1 + far + shift + n)}
             for n in ns
             for bits, near, far in products
+        ],
+    )
+    sweep.write(
+        SPECTRA,
+        key,
+        [
+            {"n": n, "lyapunov": -1 / n, "timescale_slowest": n + shift, "departure": 0.6, "fisher_memory": 2.0}
+            for n in ns
         ],
     )
     at = {"n": min(ns[-1], 4), "standard_error": 0.01}

@@ -1,26 +1,32 @@
-"""`python -m analysis memory`: measure the checkpoints of a sweep, and sum up what came of it."""
+"""`python -m analysis memory` and `spectra`: measure the checkpoints of a sweep, and sum up what came of it."""
+
+from collections.abc import Sequence
+from typing import Final
 
 import pandas as pd
 from rich.console import Console
 
 from analysis.data.frames import ResultsError
 from analysis.data.study import Study
-from analysis.measure import dynamics, memory
+from analysis.measure import dynamics
 from analysis.measure import jobs as _jobs
-from analysis.measure.memory import Protocol
-from analysis.quantities import memory as quantities
+from analysis.measure.jobs import Analysis
+from analysis.quantities import memory, spectra
+from analysis.quantities.base import Quantity
 from analysis.stats.comparison import in_words, summarise
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import SOLVED
 
-VALUES = (quantities.memory_of_bits, quantities.memory_of_parities, quantities.memory_of_trained_parity)
+MEMORY: Final = (memory.memory_of_bits, memory.memory_of_parities, memory.memory_of_trained_parity)
+SPECTRA: Final = (spectra.lyapunov, spectra.timescale_slowest, spectra.departure, spectra.fisher_memory)
 
 
 def run(
     results: Location,
+    analysis: Analysis,
+    values: Sequence[Quantity],
     *,
     every: int,
-    protocol: Protocol,
     workers: int | None,
     address: str,
     console: Console,
@@ -30,16 +36,17 @@ def run(
 
     Args:
         results: the sweep's folder.
+        analysis: what is measured.
+        values: what is summed up of it.
         every: which solved N; see `analysis.measure.dynamics.choose`.
-        protocol: how networks are driven.
         workers: processes; see `analysis.measure.jobs.run`.
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
         console: for progress.
         yes: begin without asking; see `analysis.measure.jobs.run_all`.
 
     Returns:
-        One row a group, curriculum and N: networks, the mean over networks of each of `VALUES`, and `low` and `high`,
-        the 95 % interval of the first; and a line for each checkpoint that could not be measured.
+        One row a group, curriculum and N: networks, the mean over networks of each value, and `low` and `high`, the
+        95 % interval of the first; and a line for each checkpoint that could not be measured.
 
     Raises:
         ResultsError: if no network has solved an N.
@@ -51,14 +58,12 @@ def run(
         raise ResultsError(f"{results}: nothing to measure: no network has solved an N yet")
     chosen = dynamics.choose(solved, every)
     only = set(zip(chosen["network_id"], chosen["n"].astype(int), strict=True))
-    summary = _jobs.run(
-        results, memory.analysis(protocol), only=only, workers=workers, address=address, console=console, yes=yes
-    )
+    summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console, yes=yes)
     failed = [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]
     measured = Study(results)
     rows = chosen
-    for value in VALUES:
+    for value in values:
         rows = rows.merge(value.rows(measured).rename(columns={"value": value.name}), "left", ["network_id", "n"])
     groups = study.networks[["network_id", "curriculum"]].assign(group=in_words(study.networks))
-    rows = rows.merge(groups, on="network_id").dropna(subset=VALUES[0].name)
-    return summarise(rows, [], [value.name for value in VALUES]), failed
+    rows = rows.merge(groups, on="network_id").dropna(subset=values[0].name)
+    return summarise(rows, [], [value.name for value in values]), failed
