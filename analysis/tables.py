@@ -197,8 +197,8 @@ def print_spectra(summary: pd.DataFrame, notes: Iterable[str], console: Console 
     console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     print_frame(summary, "Lyapunov exponents and mean Jacobians", console)
     for line in [
-        "lyapunov: the largest exponent, in 1 / time steps (with its 95 % interval, low to high); the other columns are "
-        "of the mean Jacobian: its slowest timescale in time steps, departure from normality, and Fisher memory.",
+        "lyapunov: the largest exponent, in 1 / time steps (with its 95 % interval, low to high); the other columns "
+        "are of the mean Jacobian: its slowest timescale in time steps, departure from normality, and Fisher memory.",
         *notes,
     ]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
