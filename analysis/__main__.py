@@ -529,15 +529,23 @@ def pace(results: Place, /, *, plugin: command_line.Plugins = None, as_json: AsJ
 
 
 @app.command
-def report(results: Place, /, *, out: Path = Path("report"), plugin: command_line.Plugins = None) -> int:
-    """Write a report of the results: one page of HTML that works offline.
+def report(
+    results: Place,
+    other: Place | None = None,
+    /,
+    *,
+    out: Path = Path("report"),
+    plugin: command_line.Plugins = None,
+) -> int:
+    """Write a report of the results: one page of HTML that works offline. With a second study, compare the two.
 
-    The page has the claims, the largest N, every figure with the query behind it, learning curves, deviations from the
-    paper, run times, the machine, versions, and links to the tables. It lists the figures that cannot be drawn, and
-    why.
+    The page has the claims, the largest N, every figure with the query behind it, a page for each network, deviations
+    from the paper, run times, the machine, versions, and links to the tables. It lists the figures that cannot be
+    drawn, and the commands that they wait for.
 
     Args:
         results: A sweep's folder, such as results/quick/fixed_tau, or the folder of several, such as results/quick.
+        other: A second study; the page then shows the verdicts and estimates of both, side by side.
         out: The folder for index.html, or a file that ends in .html.
         plugin: Python files that define tasks, networks or curricula of your own.
     """
@@ -545,6 +553,9 @@ def report(results: Place, /, *, out: Path = Path("report"), plugin: command_lin
     from analysis import report as page
     from analysis.data.study import Study
 
+    if other is not None:
+        print(printable(str(page.write_comparison(Study(results), Study(other), out)[0])))
+        return 0
     path, contents = page.write(Study(results), out, command_line.console(stderr=True))
     print(printable(str(path)))
     for line in contents.failed:

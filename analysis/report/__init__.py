@@ -1,9 +1,11 @@
 """A report: one page of HTML that holds everything it shows, for any browser, without a network.
 
-The page is `page.html.jinja` with `page.macros.jinja`; `page.css`, `page.js` and `page.networks.js` are inside it.
+The page is `page.html.jinja`, in `page.base.jinja` and with `page.macros.jinja`; `page.css`, `page.js` and
+`page.networks.js` are inside it. `page.comparison.jinja` is that of two studies beside each other.
 """
 
 import json
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -13,12 +15,13 @@ from rich.console import Console
 
 from analysis.data.study import Study
 from analysis.report.claims import SIGNS
+from analysis.report.comparison import KINDS, Comparison, compare
 from analysis.report.contents import Contents, collect
 from analysis.report.deviations import deviations
 from tsrnn.io.files import write_atomically
 from tsrnn.io.store import StoreError
 
-__all__ = ["Contents", "collect", "deviations", "render", "write"]
+__all__ = ["Comparison", "Contents", "collect", "compare", "deviations", "render", "write", "write_comparison"]
 
 
 def write(study: Study, out: Path, console: Console | None = None) -> tuple[Path, Contents]:
@@ -36,28 +39,61 @@ def write(study: Study, out: Path, console: Console | None = None) -> tuple[Path
         ResultsError: a table cannot be read.
         StoreError: the file cannot be written.
     """
-    path = out if out.suffix == ".html" else out / "index.html"
+    path = _file(out)
     contents = collect(study, path.parent, console)
-    try:
-        write_atomically(path, render(contents).encode())
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
+    _write(path, render(contents))
     return path, contents
 
 
+def write_comparison(first: Study, second: Study, out: Path) -> tuple[Path, Comparison]:
+    """Write what two studies say of the claims, beside each other.
+
+    Args:
+        first: the one on the left, A.
+        second: the one on the right, B.
+        out: see `write`.
+
+    Returns:
+        The file, and what it shows.
+
+    Raises:
+        ResultsError: a table cannot be read.
+        StoreError: the file cannot be written.
+    """
+    path = _file(out)
+    comparison = compare(first, second)
+    _write(path, _page("page.comparison.jinja", comparison, KINDS))
+    return path, comparison
+
+
 def render(contents: Contents) -> str:
-    """Return the page as HTML."""
+    """Return a report's page as HTML."""
+    return _page("page.html.jinja", contents, SIGNS)
+
+
+def _file(out: Path) -> Path:
+    return out if out.suffix == ".html" else out / "index.html"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
+
+
+def _page(template: str, report: Contents | Comparison, signs: Mapping[str, str]) -> str:
     environment = Environment(
         loader=PackageLoader("analysis.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     here = resources.files("analysis.report")
-    return environment.get_template("page.html.jinja").render(
-        report=contents,
-        signs=SIGNS,
+    return environment.get_template(template).render(
+        report=report,
+        signs=signs,
         css=Markup((here / "page.css").read_text()),
         js=Markup("\n".join((here / name).read_text() for name in ("page.js", "page.networks.js"))),
-        data=embedded(contents.data),
-        deviations=Markup(deviations()),
+        data=embedded(report.data),
+        deviations=Markup(deviations()) if isinstance(report, Contents) else "",
     )
 
 

@@ -186,9 +186,8 @@ if (filters) {
     });
   }
   // What was not run is listed on request, where anything was.
-  if (claims.some((row) => row.dataset.verdict !== "not run")) {
-    filters.querySelector("[data-verdict='not run']").setAttribute("aria-pressed", "false");
-  }
+  const quiet = filters.querySelector("[data-quiet]");
+  if (claims.some((row) => row.dataset.verdict !== quiet.dataset.verdict)) quiet.setAttribute("aria-pressed", "false");
   filter();
 }
 

@@ -19,7 +19,7 @@ from matplotlib.image import imread
 
 from analysis import figures, report, tables
 from analysis.__main__ import main
-from analysis.claims.catalogue import CLAIMS
+from analysis.claims.catalogue import CLAIMS, judge_all
 from analysis.claims.verdicts import MEANINGS
 from analysis.data.cell import Cell
 from analysis.data.study import Study
@@ -296,6 +296,47 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
+class TestComparison:
+    def test_both_verdicts_on_every_claim(self, tmp_path, capsys):
+        """Of a study in which the paper's claims are true and one in which none is, and of one beside itself."""
+        cells = [Cell(curriculum=name, tau=tau) for name in ("single", "multi") for tau in ("1", "trained")]
+        for name, true in (("true", True), ("<b>false", False)):
+            Simulated(true, replicates=4, cells=cells, analysed=False).write(tmp_path / name / "curricula")
+        first, second = (Study(tmp_path / name) for name in ("true", "<b>false"))
+        assert main(["report", str(first.folder), str(second.folder), "--out", str(tmp_path / "out")]) == 0
+        path = tmp_path / "out" / "index.html"
+        assert capsys.readouterr().out.strip() == str(path)
+        page = Page(path.read_text())
+        assert "B: <b>false" in page.words  # as text
+        assert not page.all("script", "src")
+        compared = report.compare(first, second)
+        pairs = [pair for group in compared.groups for pair in group.pairs]
+        judged = [judge_all(study).set_index("id") for study in (first, second)]
+        assert len(pairs) == len(CLAIMS)
+        for pair in pairs:
+            for one, frame in zip(pair.both, judged, strict=True):
+                assert one["verdict"] == frame.loc[one["id"], "verdict"]
+                if one["verdict"] != "not run":
+                    assert f"{one['size']} {one['unit']}" in page.words
+        (order,) = (pair for pair in pairs if pair.both[0]["id"] == "3b-order")
+        assert [one["verdict"] for one in order.both] == ["reproduced", "contradicted"]
+        assert order.kind == "other verdict"
+        neither = (judged[0]["verdict"] == "not run") & (judged[1]["verdict"] == "not run")
+        assert compared.counts["not run in either"] == neither.sum() > 0
+        assert set(report.compare(first, first).counts.items()) >= {("other verdict", 0), ("in one study only", 0)}
+
+    def test_trainings_that_both_have_are_beside_each_other(self, tmp_path):
+        cells = [Cell(curriculum=name) for name in ("single", "multi")]
+        for name, sizes in (("a", (500, 300)), ("b", (300, 200))):
+            for hidden in sizes:
+                own = Simulated(True, replicates=4, cells=cells, hidden=hidden, analysed=False)
+                own.write(tmp_path / name / f"curricula-{hidden}")
+        compared = report.compare(Study(tmp_path / "a"), Study(tmp_path / "b"))
+        pairs = [pair for group in compared.groups for pair in group.pairs if pair.both[0]["id"] == "3b-order"]
+        parts = [tuple(one["part"].split(",")[0] for one in pair.both) for pair in pairs]
+        assert parts == [("H = 300", "H = 300"), ("H = 500", "H = 200")]
+
+
 class TestPartialResults:
     def test_a_sweep_that_has_only_begun(self, tmp_path):
         Store(tmp_path / "fixed_tau").create()
@@ -547,7 +588,8 @@ def test_an_installed_package_has_the_page_and_the_deviations(tmp_path):
     subprocess.run(command, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    parts = {"page.html.jinja", "page.macros.jinja", "page.css", "page.js", "page.networks.js"}
+    parts = {"page.base.jinja", "page.html.jinja", "page.comparison.jinja", "page.macros.jinja"}
+    parts |= {"page.css", "page.js", "page.networks.js"}
     assert parts <= {name.removeprefix("analysis/report/") for name in names}
     assert "analysis/claims/effects.toml" in names
     assert any(name.endswith("data/share/tsrnn/fidelity.md") for name in names)
