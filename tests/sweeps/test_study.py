@@ -243,7 +243,7 @@ class TestAll:
         study.terminate()
         _, errors = study.communicate(timeout=60)
         assert study.returncode == 128 + signal.SIGTERM
-        assert "the same command, or --resume with the same --storage, continues them" in errors
+        assert "the same command, or --resume with the same --storage, continues" in errors
         assert "Traceback" not in errors
         assert [path.name for path in tmp_path.iterdir()] == ["fixed_tau"]
         time.sleep(2)
