@@ -201,9 +201,11 @@ class TestPython:
         assert capsys.readouterr().out.startswith("epoch 1: N = 2, accuracy 0.")
         exec(population_of_four, {})
         assert len(capsys.readouterr().out.splitlines()) == 8
-        (measured,) = python("docs/timescales.md")
+        measured, spikes = python("docs/timescales.md")
         exec(shorter(measured, steps=("10_000", "500")), names := {})
         assert len(names["paper"](names["moments"].autocorrelation[0]).tau_net) == 65
+        exec(spikes, names := {})
+        assert names["fits"].tau_low[0] * 0.01 < 0.1 < names["fits"].tau_high[0] * 0.01
         (removed,) = python("docs/interventions.md")
         exec(removed, names := {})
         assert names["copies"].replicates == 20
