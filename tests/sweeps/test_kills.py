@@ -100,7 +100,7 @@ class TestKills:
         process.terminate()
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
-        assert "continues them" in errors
+        assert "same --storage, continues" in errors
         assert "SIGTERM" not in errors
 
     def test_interrupted_then_extended(self, tmp_path):
