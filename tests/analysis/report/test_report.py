@@ -526,6 +526,10 @@ def test_in_a_browser(made):
         # Nothing scrolls sideways on a telephone; print shows all there is of a table.
         page.set_viewport_size({"width": 390, "height": 700})
         assert page.evaluate("document.documentElement.scrollWidth") == 390
+        # The numbers of a claim stand beside each other.
+        beyond = "cell => cell.checkVisibility() && (cell.scrollWidth > cell.clientWidth + 1 || cell.clientHeight > 60)"
+        assert page.evaluate("document.querySelectorAll('tr.claim .number').length") > 100
+        assert page.evaluate(f"[...document.querySelectorAll('tr.claim .number')].filter({beyond}).length") == 0
         # Letters of figures are as large as they are meant: 9 points.
         sizes = page.eval_on_selector_all(
             "figure img", "all => all.map(i => [i.clientWidth, Number(i.getAttribute('width'))])"
