@@ -120,7 +120,7 @@ class Settings(Execution):
         for least, values in ((1, counts), (0, from_none)):
             for name, value in values.items():
                 if value < least:
-                    raise UsageError(f"{name} = {value}: allowed are numbers from {least} on")
+                    raise UsageError(f"{name} = {value}: allowed are numbers of at least {least}")
         if self.operations is not None and not self.operations > 0:
             raise UsageError(f"operations = {self.operations:g}: allowed are numbers above 0")
 
@@ -144,7 +144,9 @@ def main(settings: Settings = Settings()) -> int:
     console = command_line.console(stderr=True)
     folder = SweepFolder(settings.storage, NAME)
     if not folder.path.is_file_system:
-        raise UsageError(f"storage = {settings.storage}: allowed are folders of this machine, for the study's database")
+        raise UsageError(
+            f"storage = {settings.storage}: allowed is a folder of this machine, since it holds the study's database"
+        )
     folder.require_writable()
     folder.acquire()
     # It has no `runs`, by which a folder is known as a sweep's: its networks are in the study's own table.

@@ -88,10 +88,10 @@ class Settings(Execution):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.n is not None and self.n < 2:
-            raise UsageError(f"n = {self.n}: allowed are numbers from 2 on")
+            raise UsageError(f"n = {self.n}: allowed are numbers of at least 2")
         for name in ("higher", "epochs", "trials"):
             if getattr(self, name) < 1:
-                raise UsageError(f"{name} = {getattr(self, name)}: allowed are numbers from 1 on")
+                raise UsageError(f"{name} = {getattr(self, name)}: allowed are numbers of at least 1")
 
 
 def retrained(source: "Checkpoint", n: int, larger: int, epochs: int) -> "Checkpoint":

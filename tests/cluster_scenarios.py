@@ -200,8 +200,10 @@ def autoscaled_v2(folder: Path) -> None:
         launch_multiple=True,
         head_node_id=FAKE_HEAD_NODE_ID,
     )
-    assert "no machine that is here has both; waiting for the cluster to start one" in said, said
-    assert "no GPU is here, and this cluster does not say what machines it may start: trials use CPUs" in said, said
+    assert "no machine of the cluster has both yet; waiting for the cluster to start one" in said, said
+    assert "there is no GPU yet, and this cluster does not say which machines it may start: trials use CPUs" in said, (
+        said
+    )
 
 
 def autoscaled(folder: Path, told: Path, autoscaler: dict[str, str], **provider: object) -> str:

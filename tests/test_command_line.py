@@ -133,7 +133,7 @@ class TestFailures:
             (["nothing"], "nothing"),
             (["evaluate"], "CHECKPOINT"),
             (["evaluate", "{}", "--protocol", "always"], '"end", "in-time"'),
-            (["evaluate", "{}", "--seed", "-1"], "allowed are numbers from 0 on"),
+            (["evaluate", "{}", "--seed", "-1"], "allowed are numbers of at least 0"),
             (["evaluate", "{}", "--seed", "some"], "--seed"),
             (["evaluate", "{}", "--colour", "red"], "--colour"),
             (["evaluate", "{}", "more"], "more"),

@@ -99,7 +99,7 @@ def test_a_folder_goes_on_without_confirmation_and_says_so(storage: Path):
     for options in ({"resume": True}, {"scale": "quick", "hidden": 12, "tasks": ["parity"], "replicates": 3}):
         plan = plan_of(SWEEP, Options(storage=str(storage), **options), SweepFolder(str(storage), SWEEP.name))
         assert {network.training.confirm for network in plan.networks} == {None}
-        assert "was begun by a version that did not confirm solved N, and goes on without" in plan.note
+        assert "was begun by a version that did not confirm solved N, and continues without that" in plan.note
     fresh = plan_of(
         SWEEP, Options(storage=str(storage / "new"), scale="quick"), SweepFolder(str(storage / "new"), SWEEP.name)
     )

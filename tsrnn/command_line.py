@@ -87,7 +87,7 @@ def at_least(least: int) -> Parameter:
 
     def check(_: type, value: int | None) -> None:
         if value is not None and value < least:
-            raise ValueError(f"allowed are numbers from {least} on")
+            raise ValueError(f"allowed are numbers of at least {least}")
 
     return Parameter(converter=_whole, n_tokens=1, validator=check)
 

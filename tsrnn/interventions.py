@@ -175,7 +175,7 @@ def _directions(
     if not strengths or draws < 1:
         raise ValueError(f"{len(strengths)} strengths, {draws} draws: allowed is at least one of each")
     if wrong := [strength for strength in strengths if not 0 <= strength < float("inf")]:
-        raise ValueError(f"strengths = {wrong[0]}: allowed are finite numbers from 0 on")
+        raise ValueError(f"strengths = {wrong[0]}: allowed are finite numbers of at least 0")
     result = []
     for strength in strengths:
         for draw in range(draws):

@@ -66,7 +66,7 @@ def begin(
             notes.append(f"{skipped} done before")
         seconds = cost.seconds(planned, 1 if cluster else min(place.processes, cpus))
         if seconds is None:
-            notes.append("how long they take is not known yet")
+            notes.append("their time cannot be estimated")
         else:
             shared = " of one core like this machine's, which the cluster's processors share" if cluster else ""
             notes.append(f"about {duration(seconds)}{shared}")

@@ -114,7 +114,7 @@ def on_ray(
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ResultsError(
-            f"address = {address}: not a Ray cluster this program can join ({reason}); try --address local"
+            f"address = {address}: not a Ray cluster that this program can join ({reason}); try --address local"
         ) from None
     try:
         task = ray.remote(num_cpus=1, max_retries=1)(function)

@@ -86,7 +86,7 @@ def say_cost(
         # It trains a moment with the user's task and network, whatever these raise; and a cluster's head node need not
         # be able to train. Trials say what is wrong, network by network, and the others go on.
         if not cluster:
-            console.print(f"{sweep}: how long it takes is not known ({error})", highlight=False, soft_wrap=True)
+            console.print(f"{sweep}: its time cannot be estimated ({error})", highlight=False, soft_wrap=True)
         return
     workers = 1 if cluster else max(1, min(int((os.cpu_count() or 1) / execution.cpus_per_trial), len(groups)))
     seconds = found.seconds(workers) + then

@@ -90,8 +90,8 @@ def connect(execution: Execution, console: Console) -> Resources:
     else:
         if execution.niceness is not None:
             console.print(
-                f"niceness = {execution.niceness}: not used; a cluster that is joined has that of its start "
-                f"({_NICENESS})",
+                f"niceness = {execution.niceness}: not used; a cluster that is joined has the niceness that it was "
+                f"started with ({_NICENESS})",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -100,8 +100,8 @@ def connect(execution: Execution, console: Console) -> Resources:
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise SweepError(
-                f"address = {found}: not a Ray cluster this program can join ({reason}); "
-                f"if it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+                f"address = {found}: not a Ray cluster that this program can join ({reason}); "
+                f"if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
             ) from None
     stop_on_sigterm()
     here = machines(private=found is None)

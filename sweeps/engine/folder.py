@@ -104,7 +104,7 @@ class SweepFolder:
 
         if is_published(self.path):
             raise SweepError(
-                f"storage = {self.path}: holds published results, which are read and not trained on; choose another "
+                f"storage = {self.path}: holds published results, in which a sweep does not train; choose another "
                 f"--storage"
             )
         if record.sweep != self.sweep:

@@ -145,5 +145,5 @@ def with_tau(config: RunConfig, text: str) -> RunConfig:
     try:
         value = float(text)
     except ValueError:
-        raise ValueError(f"taus = {text!r}: allowed are numbers from 1 on (time steps) and trained") from None
+        raise ValueError(f"taus = {text!r}: allowed are numbers of at least 1 (time steps) and trained") from None
     return with_network(config, tau=FixedTau(tau=value))

@@ -111,7 +111,7 @@ def share_out(cpus: float, gpus: float | None, found: Machines, console: Console
         gpus = GPU_SHARE if any(machine.get("GPU", 0) for machine in found.all) else 0.0
         if not gpus and found.more_unknown:
             console.print(
-                f"no GPU is here, and this cluster does not say what machines it may start: trials use CPUs; "
+                f"there is no GPU yet, and this cluster does not say which machines it may start: trials use CPUs; "
                 f"--gpus-per-trial {GPU_SHARE} waits for a machine with GPUs",
                 highlight=False,
                 soft_wrap=True,
@@ -119,8 +119,8 @@ def share_out(cpus: float, gpus: float | None, found: Machines, console: Console
     if found.more_unknown:
         if not any(_fit(machine, cpus, gpus) for machine in found.all):
             console.print(
-                f"cpus-per-trial = {cpus:g}, gpus-per-trial = {gpus:g}: no machine that is here has both; waiting for "
-                f"the cluster to start one",
+                f"cpus-per-trial = {cpus:g}, gpus-per-trial = {gpus:g}: no machine of the cluster has both yet; "
+                f"waiting for the cluster to start one",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -134,6 +134,6 @@ def share_out(cpus: float, gpus: float | None, found: Machines, console: Console
     if not any(_fit(machine, cpus, gpus) for machine in found.all):
         raise SweepError(
             f"cpus-per-trial = {cpus:g}, gpus-per-trial = {gpus:g}: no machine of this cluster has both; "
-            f"give a trial less of one"
+            f"give each trial less of one"
         )
     return gpus

@@ -99,10 +99,10 @@ class Execution:
     def __post_init__(self) -> None:
         cpus, gpus, niceness = self.cpus_per_trial, self.gpus_per_trial, self.niceness
         if not cpus >= _SMALLEST_SHARE:
-            raise UsageError(f"cpus-per-trial = {cpus:g}: allowed are numbers from {_SMALLEST_SHARE:g} on")
+            raise UsageError(f"cpus-per-trial = {cpus:g}: allowed are numbers of at least {_SMALLEST_SHARE:g}")
         if gpus is not None and not (gpus == 0 or _SMALLEST_SHARE <= gpus <= 1 or (gpus > 1 and gpus % 1 == 0)):
             raise UsageError(
-                f"gpus-per-trial = {gpus:g}: allowed are 0, shares of one from {_SMALLEST_SHARE:g} on, and whole "
+                f"gpus-per-trial = {gpus:g}: allowed are 0, shares of one of at least {_SMALLEST_SHARE:g}, and whole "
                 f"numbers"
             )
         if niceness is not None and not 0 <= niceness <= 19:

@@ -112,8 +112,8 @@ def plan_of(sweep: Sweep, options: Options, folder: SweepFolder) -> Plan:
         require_same_base(folder, record, base)
         if usual is not None and confirm is None:
             note = (
-                f"{folder.path} was begun by a version that did not confirm solved N, and goes on without; in another "
-                f"--storage they are confirmed"
+                f"{folder.path} was begun by a version that did not confirm solved N, and continues without that; in "
+                f"another --storage they are confirmed"
             )
     networks: tuple[RunConfig, ...] = recorded.networks if recorded else ()
     if not recorded or any(getattr(options, name) is not None for name in (*AXES, "replicates", "seed")):
@@ -162,7 +162,7 @@ def _recorded_axes(axes: Axes, networks: Sequence[RunConfig]) -> Axes:
 def _expand(cells: Iterable[RunConfig], replicates: int) -> list[RunConfig]:
     """Return every network of the grid: each combination with each seed."""
     if replicates < 1:
-        raise UsageError(f"replicates = {replicates}: allowed are numbers from 1 on")
+        raise UsageError(f"replicates = {replicates}: allowed are numbers of at least 1")
     try:
         return [network for cell in cells for network in cell.replicates(replicates)]
     except ValidationError:

@@ -96,14 +96,14 @@ def require_same(
         before, after = _listed([begun for begun, _ in pairs]), _listed([now for _, now in pairs])
         if known and not allowed:
             raise SweepError(
-                f"storage = {place}: {_count(pairs, what)} would go on with {after}, and {_were(pairs)} begun with "
+                f"storage = {place}: {_count(pairs, what)} would continue with {after}, and {_were(pairs)} begun with "
                 f"{before}; use that code, another --storage, or allow both with --allow-other-code"
             )
         count = _count(pairs, what)
         said = (
             f"{count} {_were(pairs)} begun with {before}" if known else f"it is not recorded which code began {count}"
         )
-        _say(console, f"{name}: {said}; training goes on with {after}")
+        _say(console, f"{name}: {said}; training continues with {after}")
 
 
 def _begun(folder: SweepFolder, keys: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """A sweep's trials in TensorBoard, Weights & Biases and MLflow, by Ray Tune's own callbacks.
 
 The tables stay the record. A tracker shows of each trial what a reader looks for: its settings, and the newest N and
-the accuracy of its networks, by epoch. One that fails is said once, and training goes on.
+the accuracy of its networks, by epoch. If one fails, that is said once, and training continues.
 """
 
 import os
@@ -111,7 +111,7 @@ class Tracked(LoggerCallback):
         except Exception as error:  # a server that is gone, a full disk: the tables have every epoch all the same
             self._failed = True
             self._console.print(
-                f"log {self._tracker}: ended ({error}); training goes on, and the tables have every epoch",
+                f"log {self._tracker}: ended ({error}); training continues, and the tables have every epoch",
                 highlight=False,
                 markup=False,
                 soft_wrap=True,

@@ -110,8 +110,8 @@ class PopulationTrainable(tune.Trainable):
         self._warnings += [f"{warning}; continuing from epoch {start.progress.epoch}" for warning in warnings]
         if start.computed and start.computed.processor != self._processor:
             self._warnings.append(
-                f"networks begun on {start.computed.processor} go on on {self._processor}: "
-                "their numbers agree but for rounding, not bit for bit with those of one machine"
+                f"networks that began on {start.computed.processor} continue on {self._processor}: "
+                "their numbers agree with those of one machine except for rounding, not bit for bit"
             )
         self._tables[key] = NetworkTables(store, key, through_epoch=start.progress.epoch)
         self._started[key] = start.progress.epoch

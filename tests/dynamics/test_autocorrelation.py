@@ -125,5 +125,5 @@ class TestMoments:
             Autocovariance().moments()
 
     def test_no_lags(self):
-        with pytest.raises(ValueError, match="lags = 0: allowed are numbers from 1 on"):
+        with pytest.raises(ValueError, match="lags = 0: allowed are numbers of at least 1"):
             Autocovariance(0)

@@ -96,7 +96,10 @@ class TestIncomingWeights:
 
     @pytest.mark.parametrize(
         ("network", "error", "says"),
-        [(GRU(hidden=3), TypeError, "of gru networks"), (Leaky(hidden=1), ValueError, "allowed are numbers from 2 on")],
+        [
+            (GRU(hidden=3), TypeError, "of gru networks"),
+            (Leaky(hidden=1), ValueError, "allowed are numbers of at least 2"),
+        ],
     )
     def test_what_has_none(self, network, error, says):
         people = population(network, [initial_network(RunConfig(network=network), (2,))], [(2,)])

@@ -117,9 +117,9 @@ class TestSimulate:
     @pytest.mark.parametrize(
         ("options", "says"),
         [
-            ({"steps": 0}, "steps = 0: allowed are numbers from 1 on"),
+            ({"steps": 0}, "steps = 0: allowed are numbers of at least 1"),
             ({"trials": 0}, "trials = 0"),
-            ({"burn_in": -1}, "burn_in = -1: allowed are numbers from 0 on"),
+            ({"burn_in": -1}, "burn_in = -1: allowed are numbers of at least 0"),
             ({"inputs": 1.5}, "inputs = 1.5: allowed are a probability"),
             ({"seeds": (0, 1)}, "addresses: 2 of them; allowed are 1"),
         ],

@@ -200,7 +200,7 @@ class TestASweepsTrial:
             PopulationTrainable(trial(tmp_path, networks)).step()
         trainable = PopulationTrainable(trial(tmp_path, networks))
         result = trainable.step()
-        expected = f"networks begun on cpu: another, AVX512 go on on {choice.processor(CPU)}: "
+        expected = f"networks that began on cpu: another, AVX512 continue on {choice.processor(CPU)}: "
         assert len(set(result["warnings"])) == 1
         assert result["warnings"][0].startswith(expected)
         assert {seen["epoch"] for seen in result["networks"].values()} == {2}

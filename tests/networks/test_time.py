@@ -31,9 +31,9 @@ class TestConfig:
         [
             ({"time": Time(k=(2,), dt="1/k")}, "time.dt = '1/k': .* no limit in continuous time; .* 'outside'"),
             ({"time": Time(k=(2,), dt="1/k"), "network": GRU()}, "time.dt = '1/k': a gru has no tau"),
-            ({"time": Time(k=(4, 5), dt="1/k"), "network": OUTSIDE}, "tau.least = 0.1: allowed is from dt = 0.25 on"),
+            ({"time": Time(k=(4, 5), dt="1/k"), "network": OUTSIDE}, "tau.least = 0.1: allowed is at least dt = 0.25"),
             ({"time": Time(k=(2,)), "task": Sines()}, r"time.k = \(2,\): sines has no bits to hold"),
-            ({"network": OUTSIDE}, "network.tau.least = 0.1: allowed is from dt = 1 on"),
+            ({"network": OUTSIDE}, "network.tau.least = 0.1: allowed is at least dt = 1"),
         ],
     )
     def test_what_has_no_meaning_is_refused(self, changes: dict[str, object], message: str):

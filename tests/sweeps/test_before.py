@@ -118,7 +118,7 @@ def test_an_estimate_that_fails_keeps_no_sweep_from_beginning(monkeypatch, conso
     monkeypatch.setattr("sweeps.engine.estimate.estimate", broken)
     plan = plan_of(SWEEP, Options(scale="quick"), SweepFolder(str(tmp_path), SWEEP.name))
     say_cost("fixed_tau", plan.networks, "quick", NOBODY_THERE, console)
-    assert said(console) == "fixed_tau: how long it takes is not known (the task is broken)\n"
+    assert said(console) == "fixed_tau: its time cannot be estimated (the task is broken)\n"
 
 
 def test_next_steps(tmp_path, monkeypatch):

@@ -128,7 +128,10 @@ class TestPlaces:
         monkeypatch.delenv("RAY_worker_niceness", raising=False)
         assert "niceness" not in joined([{"CPU": 4}], 1, None)[1]
         said = joined([{"CPU": 4}], 1, None, 3)[1]
-        assert "niceness = 3: not used; a cluster that is joined has that of its start (RAY_worker_niceness)\n" in said
+        assert (
+            "niceness = 3: not used; a cluster that is joined has the niceness that it was started with "
+            "(RAY_worker_niceness)\n"
+        ) in said
         assert "RAY_worker_niceness" not in os.environ
 
     @pytest.mark.parametrize(

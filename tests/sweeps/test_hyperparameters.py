@@ -208,7 +208,7 @@ class TestSearch:
         assert run_resumable(app, options) == 1
         said = " ".join(capsys.readouterr().err.split())
         assert ("allow both with --allow-other-code" in said) != allowed
-        assert ("1 stage was begun with code 0123456789abcdef; training goes on with code" in said) == allowed
+        assert ("1 stage was begun with code 0123456789abcdef; training continues with code" in said) == allowed
         assert ("address = 127.0.0.1:1: no Ray cluster answers there" in said) == allowed
 
     def test_proposals_of_a_resumed_study_are_new(self, folder: Path):
@@ -336,8 +336,8 @@ def test_killed_at_any_time_no_finished_candidate_is_lost(tmp_path: Path):
     ("options", "says"),
     [
         (["--stage", "13"], "stage = 13: allowed are 12, 25, 50, 100"),
-        (["--candidates", "0"], "candidates = 0: allowed are numbers from 1 on"),
-        (["--seed", "-1"], "seed = -1: allowed are numbers from 0 on"),
+        (["--candidates", "0"], "candidates = 0: allowed are numbers of at least 1"),
+        (["--seed", "-1"], "seed = -1: allowed are numbers of at least 0"),
         (["--operations", "0"], "operations = 0: allowed are numbers above 0"),
         (["--task", "sines"], "sines"),
     ],

@@ -85,8 +85,8 @@ class TestNotToldOf:
         found = cluster(HEAD)
         assert found.more_unknown
         line = (
-            "cpus-per-trial = 1, gpus-per-trial = 0.25: no machine that is here has both; waiting for the cluster to "
-            "start one\n"
+            "cpus-per-trial = 1, gpus-per-trial = 0.25: no machine of the cluster has both yet; waiting for the "
+            "cluster to start one\n"
         )
         assert told(found, 1, 0.25) == (0.25, line)
         assert found.room(1, 0.25) == 0
@@ -96,7 +96,7 @@ class TestNotToldOf:
         gpus, said = told(found, 1, None)
         assert gpus == 0
         assert said == (
-            "no GPU is here, and this cluster does not say what machines it may start: trials use CPUs; "
+            "there is no GPU yet, and this cluster does not say which machines it may start: trials use CPUs; "
             "--gpus-per-trial 0.25 waits for a machine with GPUs\n"
         )
         assert told(found, 1, 0) == (0, "")

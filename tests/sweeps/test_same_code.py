@@ -106,14 +106,16 @@ class TestResume:
         status, said = invoke(tmp_path, 9, "refused")
         assert status == 1
         assert said.count("\n") == 1
-        assert f"error: storage = {tmp_path}/small: 1 network would go on with code {provenance.package_hash()}" in said
+        assert (
+            f"error: storage = {tmp_path}/small: 1 network would continue with code {provenance.package_hash()}" in said
+        )
         assert f"and was begun with code {began}; use that code, another --storage, or allow both with" in said
         assert len(pd.read_parquet(tmp_path / "small" / "epochs")) == 2
         # The code that began it is not refused.
         assert invoke(tmp_path, 1, "refused", path=copy) == (0, "")
         status, said = invoke(tmp_path, 9, "allowed")
         assert (status, said.count("\n")) == (0, 1)
-        assert f"small: 1 network was begun with code {began}; training goes on with code" in said
+        assert f"small: 1 network was begun with code {began}; training continues with code" in said
         assert codes(tmp_path, "runs") == [began]
         assert codes(tmp_path, "outcomes") == [provenance.package_hash()]
         # What has ended is never refused.
@@ -128,7 +130,7 @@ class TestResume:
         status, said = invoke(tmp_path, 9, "refused", plugin)
         assert (status, said.count("\n")) == (1, 1)
         assert "ours.py" in said
-        assert "would go on with" in said
+        assert "would continue with" in said
         assert invoke(tmp_path, 9, "allowed", plugin)[0] == 0
         after = pd.read_parquet(tmp_path / "small" / "outcomes")["plugins"].tolist()
         assert before[0].startswith('{"ours.py": "')
@@ -183,7 +185,7 @@ class TestNew:
     def test_one_of_two_has_begun(self, folder):
         begun, fresh = SMALL.replicates(2)
         train(folder, [begun], 1)
-        with pytest.raises(SweepError, match="1 network would go on with"):
+        with pytest.raises(SweepError, match="1 network would continue with"):
             check(folder, [begun, fresh])
         said, found = check(folder, [begun, fresh], allowed=True)
         assert "1 network was begun with code 0123456789abcdef" in said
@@ -202,7 +204,7 @@ def test_a_folder_that_says_nothing_of_its_code_goes_on_and_says_so(tmp_path):
     networks = list(old.read().networks)
     said, found = check(old, networks)
     assert said.count("\n") == 1
-    assert "sliding_window: it is not recorded which code began 2 networks; training goes on with code" in said
+    assert "sliding_window: it is not recorded which code began 2 networks; training continues with code" in said
     assert found == {}
     more = replace(networks[0], seed=17)
     said, found = check(old, [*[one for one in networks if one.network_id in old.store.finished()], more])

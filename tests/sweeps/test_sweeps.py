@@ -151,7 +151,7 @@ def test_help_explains_every_option():
         (["--seed", "-1"], 2, "seed = -1"),
         (["--cpus-per-trial", "0"], 2, "cpus-per-trial = 0"),
         (["--cpus-per-trial", "nan"], 2, "cpus-per-trial = nan"),
-        (["--cpus-per-trial", "0.00001"], 2, "cpus-per-trial = 1e-05: allowed are numbers from 0.0001 on"),
+        (["--cpus-per-trial", "0.00001"], 2, "cpus-per-trial = 1e-05: allowed are numbers of at least 0.0001"),
         (["--gpus-per-trial", "-1"], 2, "gpus-per-trial = -1"),
         (["--gpus-per-trial", "1.5"], 2, "gpus-per-trial = 1.5"),
         (["--niceness", "-1"], 2, "niceness = -1: allowed are whole numbers from 0 to 19"),

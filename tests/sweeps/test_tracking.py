@@ -196,5 +196,5 @@ def test_a_tracker_that_fails_is_said_once_and_stops_nothing(tmp_path: Path):
     assert len(inner.asked) == 2
     assert inner.asked[0] is inner.asked[1]  # callbacks keep their files by it
     assert output.getvalue() == (
-        "log mlflow: ended (no answer from [red]server); training goes on, and the tables have every epoch\n"
+        "log mlflow: ended (no answer from [red]server); training continues, and the tables have every epoch\n"
     )

@@ -87,7 +87,7 @@ class RunConfig:
                 )
         if isinstance(network, Leaky) and isinstance(network.tau, TrainedTau) and network.tau.least < time.longest_step:
             raise ValueError(
-                f"network.tau.least = {network.tau.least:g}: allowed is from dt = {time.longest_step:g} on"
+                f"network.tau.least = {network.tau.least:g}: allowed is at least dt = {time.longest_step:g}"
             )
         return self
 

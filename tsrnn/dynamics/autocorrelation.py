@@ -64,7 +64,7 @@ class Autocovariance:
             ValueError: if there is no lag.
         """
         if lags < 1:
-            raise ValueError(f"lags = {lags}: allowed are numbers from 1 on")
+            raise ValueError(f"lags = {lags}: allowed are numbers of at least 1")
         self._lags = lags
         self._steps = 0
 

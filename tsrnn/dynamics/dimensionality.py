@@ -121,7 +121,7 @@ def incoming_weights(population: Population) -> IncomingWeights:
         raise TypeError(f"population: of {population.network.kind} networks; recurrent weights are those of leaky ones")
     others = population.network.hidden - 1
     if not others:
-        raise ValueError("hidden = 1: there are no recurrent weights; allowed are numbers from 2 on")
+        raise ValueError("hidden = 1: there are no recurrent weights; allowed are numbers of at least 2")
     weight = population.parameters[WEIGHT].detach().double()
     positive, negative = weight.clamp(min=0).sum(2) / others, weight.clamp(max=0).sum(2) / others
     return IncomingWeights(positive + negative, positive, negative)

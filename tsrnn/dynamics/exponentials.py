@@ -48,7 +48,7 @@ class Bounds:
 
     def __post_init__(self) -> None:
         if not 1 <= self.tau < math.inf:
-            raise ValueError(f"tau = {self.tau}: allowed are finite numbers from 1 on")
+            raise ValueError(f"tau = {self.tau}: allowed are finite numbers of at least 1")
         if not self.amplitude > 0:
             raise ValueError(f"amplitude = {self.amplitude}: allowed are positive numbers")
 

@@ -99,7 +99,9 @@ class Memory:
     def _begin(self, activity: Tensor) -> None:
         _, R, B, H = activity.shape
         if B < 2:
-            raise ValueError(f"trials = {B}: allowed are numbers from 2 on; a readout is judged on trials of its own")
+            raise ValueError(
+                f"trials = {B}: allowed are numbers of at least 2; a readout is judged on trials of its own"
+            )
         # The products of what is left lose less to rounding.
         self._shift = activity[:1, :, :1].clone()
 

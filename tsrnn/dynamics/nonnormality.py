@@ -50,7 +50,7 @@ def fisher_memory(matrix: Matrix, source: Matrix, delays: int) -> Matrix:
         ValueError: if `delays` is less than 1.
     """
     if delays < 1:
-        raise ValueError(f"delays = {delays}: allowed are numbers from 1 on")
+        raise ValueError(f"delays = {delays}: allowed are numbers of at least 1")
     if not np.isfinite(matrix).all() or np.abs(np.linalg.eigvals(matrix)).max() >= 1:
         return np.full(delays, np.nan)
     factor = scipy.linalg.cho_factor(_noise(matrix))

@@ -118,7 +118,7 @@ def simulate_with_inputs(
     """
     for name, value, least in (("steps", steps, 1), ("trials", trials, 1), ("burn_in", burn_in, 0)):
         if value < least:
-            raise ValueError(f"{name} = {value}: allowed are numbers from {least} on")
+            raise ValueError(f"{name} = {value}: allowed are numbers of at least {least}")
     if isinstance(inputs, float | int) and not 0 <= inputs <= 1:
         raise ValueError(f"inputs = {inputs}: allowed are a probability, 0 to 1, 'uniform', and a task")
     if len(addresses) != population.replicates:

@@ -51,7 +51,7 @@ class Plan:
         if self.library not in LIBRARIES:
             raise ValueError(f"products = {self.library!r}: allowed are {', '.join(LIBRARIES)}")
         if self.together < 1:
-            raise ValueError(f"together = {self.together}: allowed are numbers from 1 on")
+            raise ValueError(f"together = {self.together}: allowed are numbers of at least 1")
 
     def __str__(self) -> str:
         return f"{self.library}, {self.together} together"

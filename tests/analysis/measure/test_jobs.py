@@ -197,7 +197,7 @@ def test_several_analyses_are_one_run(results, tmp_path):
     assert [(summary.done, summary.failed) for summary in summaries] == [(6, {}), (2, {})]
     assert (
         console.file.getvalue().splitlines()[0]
-        == "both: 8 jobs (one 6, other 2), 2 at a time, how long they take is not known yet"
+        == "both: 8 jobs (one 6, other 2), 2 at a time, their time cannot be estimated"
     )
     values = load(results, "measured").groupby(["network_id", "n"])["value"].apply(sorted).to_dict()
     assert values == {key: [value + 1] + [value + 2] * (key[1] == 3) for key, value in sorted(expected().items())}
@@ -241,5 +241,5 @@ class TestBeforeItBegins:
 
     def test_an_estimate_that_fails_stops_nothing(self, results, monkeypatch):
         lines, done = self.begin(results, monkeypatch, "n\n", cost=broken)
-        assert lines == ["testing: 6 jobs, 2 at a time, how long they take is not known yet"]
+        assert lines == ["testing: 6 jobs, 2 at a time, their time cannot be estimated"]
         assert done == 6
