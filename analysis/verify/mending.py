@@ -5,10 +5,9 @@ from typing import Final
 
 from analysis.verify.found import TRAINED_AGAIN, Verification
 from tsrnn.io.claims import DRIVER, recorded_number, take
-from tsrnn.io.files import Location, open_sealed_json, write_atomically
+from tsrnn.io.files import RECORD, Location, open_sealed_json, write_atomically
 from tsrnn.io.store import Store
 
-RECORD: Final = "sweep.json"
 DAMAGED: Final = "_damaged"
 
 
@@ -26,7 +25,7 @@ def mend(found: Verification) -> None:
         for path in problem.aside:
             if path.exists():
                 target = away
-                for name in below(found.folder, path).split("/"):
+                for name in relative(found.folder, path).split("/"):
                     target = target / name
                 write_atomically(target, path.read_bytes())
                 path.unlink()
@@ -53,6 +52,6 @@ def _network(path: Location) -> str:
     return path.parent.name if path.name.endswith(".safetensors") else path.name.split(".")[0]
 
 
-def below(folder: Location, path: Location) -> str:
+def relative(folder: Location, path: Location) -> str:
     """Return a path as it is below a folder."""
     return str(path).removeprefix(f"{folder}/")

@@ -23,14 +23,13 @@ from analysis.verify.found import (
     Problem,
     Verification,
 )
-from analysis.verify.mending import DAMAGED, RECORD, mend
-from analysis.verify.mending import below as path_below
+from analysis.verify.mending import DAMAGED, mend, relative
 from tsrnn.command_line import counted
 from tsrnn.config import RunConfig, explain
 from tsrnn.io import checkpoint
 from tsrnn.io.checkpoint import Checkpoint, CheckpointError, DamagedCheckpointError
 from tsrnn.io.claims import CLAIMS
-from tsrnn.io.files import Location, location, open_sealed_json
+from tsrnn.io.files import RECORD, Location, location, open_sealed_json
 from tsrnn.io.lock import FolderLock, LockedError
 from tsrnn.io.published import PUBLISHED, is_published
 from tsrnn.io.rows import runs_row
@@ -171,7 +170,7 @@ class _Check:
             path
             for path in self._folder.rglob("_*")
             if not path.name.startswith("_lock")
-            and not path_below(self._folder, path).startswith((DAMAGED, CLAIMS))
+            and not relative(self._folder, path).startswith((DAMAGED, CLAIMS))
             and path.is_file()
         ]
         for path in _folders(self._folder):
@@ -306,7 +305,7 @@ class _Check:
             return
         key = network.network_id
         resume = {found.progress.epoch for path, found in kept if path.name.startswith("epoch-")}
-        weights = {path_below(self._folder, path): found for path, found in kept if path.name.startswith("n-")}
+        weights = {relative(self._folder, path): found for path, found in kept if path.name.startswith("n-")}
         if (RUNS, key) not in self._rows and (RUNS, key) not in self._damaged:
             row = self._runs_row(network)
             self._say(self._path(RUNS, key), "absent", REWRITTEN, [], (RUNS, key, [row]))
@@ -385,7 +384,7 @@ class _Check:
         aside: Iterable[Location] = (),
         rows: tuple[Table, str, Sequence[Row]] | None = None,
     ) -> None:
-        where = path_below(self._folder, path)
+        where = relative(self._folder, path)
         says = " ".join(says.removeprefix(str(path)).removeprefix(":").split())
         self._found.problems.append(Problem(where, says, repair, tuple(aside), rows))
 

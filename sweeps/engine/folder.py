@@ -20,7 +20,7 @@ from sweeps.engine.scales import ScaleName
 from tsrnn.config import EndState, RunConfig, differences, explain
 from tsrnn.config.presets import PresetName
 from tsrnn.io.claims import DRIVER, Claim, recorded_number, take
-from tsrnn.io.files import Location, location, open_sealed_json, sealed_json
+from tsrnn.io.files import RECORD, Location, location, open_sealed_json, sealed_json
 from tsrnn.io.lock import FolderLock, LockedError
 from tsrnn.io.schemas import OUTCOMES, RUNS
 from tsrnn.provenance import UNKNOWN, Code
@@ -28,7 +28,6 @@ from tsrnn.provenance import UNKNOWN, Code
 if TYPE_CHECKING:
     from tsrnn.io.store import Store
 
-RECORD: Final = "sweep.json"
 _PARTS: Final = {"sweep", "scale", "preset", "base", "networks", "claim"}
 # At the same time: one after the other the rows of 10,000 networks take minutes, of an object store the more.
 _WRITES: Final = 16

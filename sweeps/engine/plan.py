@@ -8,12 +8,12 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from sweeps.engine.errors import SweepError, UsageError
-from sweeps.engine.folder import RECORD, Record, SweepFolder, require_same_base
+from sweeps.engine.folder import Record, SweepFolder, require_same_base
 from sweeps.engine.grid import axes_of, with_end, with_training
 from sweeps.engine.options import AXES, Axes, Options
 from sweeps.engine.scales import SCALES, ScaleName, base_config
 from tsrnn.config import RunConfig
-from tsrnn.io.files import location
+from tsrnn.io.files import RECORD, location
 
 Grid = Callable[[RunConfig, Axes], Iterable[RunConfig]]
 RESULTS: Final = "results"

@@ -8,9 +8,9 @@ them, and take no room.
 
 from collections.abc import Mapping, Sequence
 
-from sweeps.engine.folder import RECORD, SweepFolder
+from sweeps.engine.folder import SweepFolder
 from tsrnn.config import EndState, RunConfig
-from tsrnn.io.files import Location
+from tsrnn.io.files import RECORD, Location
 from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED
 
 

@@ -4,14 +4,14 @@ import hashlib
 import json
 import os
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 from tsrnn.io.local import LocalPath
 from tsrnn.io.location import Location
 from tsrnn.io.objects import SCHEME, ObjectPath
 from tsrnn.untrusted import parse_json
 
-__all__ = ["AnyLocation", "Location", "location", "open_sealed_json", "sealed_json", "write_atomically"]
+__all__ = ["RECORD", "AnyLocation", "Location", "location", "open_sealed_json", "sealed_json", "write_atomically"]
 
 AnyLocation = str | os.PathLike[str] | Location
 """What names a location: `location` makes it one."""
@@ -43,6 +43,10 @@ def write_atomically(path: AnyLocation, data: bytes) -> None:
         OSError: it cannot be written; `path` is as it was, and no temporary file is left.
     """
     location(path).write(data)
+
+
+RECORD: Final = "sweep.json"
+"""The file, in the folder of a sweep, that says which networks it holds."""
 
 
 def sealed_json(content: dict[str, Any]) -> bytes:

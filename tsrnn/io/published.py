@@ -8,14 +8,12 @@ other, and never trained on.
 from collections.abc import Collection
 from typing import Final
 
-from tsrnn.io.files import Location, write_atomically
+from tsrnn.io.files import RECORD, Location, write_atomically
 from tsrnn.io.parquet import StoreError, read_folder, to_bytes
 from tsrnn.io.schemas import BY_NAME, RUNS
 
 PUBLISHED: Final = "published.parquet"
 """The file of a table that holds the rows of all networks."""
-
-RECORD: Final = "sweep.json"
 
 
 def is_published(folder: Location) -> bool:
