@@ -527,6 +527,7 @@ def test_in_a_browser(made):
         page.set_viewport_size({"width": 390, "height": 700})
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         # The numbers of a claim stand beside each other.
+        page.locator("#filters [type='reset']").click()
         beyond = "cell => cell.checkVisibility() && (cell.scrollWidth > cell.clientWidth + 1 || cell.clientHeight > 60)"
         assert page.evaluate("document.querySelectorAll('tr.claim .number').length") > 100
         assert page.evaluate(f"[...document.querySelectorAll('tr.claim .number')].filter({beyond}).length") == 0
