@@ -141,7 +141,7 @@ class TestFailures:
             (["import-reference", "{}", "--curriculum", "multi", "--out", "results"], "--n"),
             (["import-reference", "{}", "--curriculum", "multi", "--n", "5"], "--out"),
             (["import-reference", "{}", "--curriculum", "none", "--n", "5", "--out", "results"], '"single", "multi"'),
-            (["import-reference", "{}", "--curriculum", "multi", "--n", "1", "--out", "results"], "from 2 on"),
+            (["import-reference", "{}", "--curriculum", "multi", "--n", "1", "--out", "results"], "at least 2"),
             (
                 ["import-reference", "{}", "--curriculum", "multi", "--n", "5", "--out", "results", "--task", "x"],
                 "--task",

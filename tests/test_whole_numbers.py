@@ -13,7 +13,11 @@ from sweeps.retraining import app as retraining
 from tsrnn.__main__ import app as tsrnn
 from tsrnn.command_line import run
 
-REQUIRED = {"import-reference": ["FILE", "--curriculum=multi", "--n=5", "--out=OUT"], hyperparameters.name[0]: []}
+REQUIRED = {
+    "import-reference": ["FILE", "--curriculum=multi", "--n=5", "--out=OUT"],
+    "publish": ["PLACE", "OUT"],
+    hyperparameters.name[0]: [],
+}
 """What a command must be given beside its options; a place by default."""
 
 

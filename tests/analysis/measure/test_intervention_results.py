@@ -301,7 +301,7 @@ class TestCommand:
 
     @pytest.mark.parametrize(
         ("options", "says"),
-        [(["--n", "1"], "from 2 on"), (["--trials", "0"], "from 1 on"), (["--kinds", "tickle"], "tickle")],
+        [(["--n", "1"], "at least 2"), (["--trials", "0"], "at least 1"), (["--kinds", "tickle"], "tickle")],
     )
     def test_bad_options_are_one_line(self, results: Path, capsys: pytest.CaptureFixture[str], options, says):
         assert main(["interventions", str(results), *options]) == 2

@@ -400,8 +400,8 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("options", "says"),
         [
-            (["--steps", "0"], "from 1 on"),
-            (["--every", "0"], "from 1 on"),
+            (["--steps", "0"], "at least 1"),
+            (["--every", "0"], "at least 1"),
             (["--input-probability", "1.5"], "from 0 to 1"),
             (["--method", "guess"], "guess"),
         ],
