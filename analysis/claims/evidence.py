@@ -18,6 +18,9 @@ from tsrnn.config import EndState
 PAPER_BUDGET: Final = 1000.0
 """The paper's budget under a curriculum, in its epochs of 600 steps of 256 sequences."""
 
+PAPER_LIMIT: Final = 101
+"""The largest N that the paper's networks could solve."""
+
 ALONE_BUDGET: Final = 50.0
 """The same without a curriculum."""
 

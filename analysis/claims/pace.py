@@ -10,7 +10,17 @@ from typing import Final
 
 import pandas as pd
 
-from analysis.claims.evidence import ALONE_BUDGET, Evidence, Measure, Sample, at_ceiling, cut_short, ended
+from analysis.claims.evidence import (
+    ALONE_BUDGET,
+    PAPER_LIMIT,
+    Evidence,
+    Measure,
+    Sample,
+    at_ceiling,
+    cut_short,
+    ended,
+    joined,
+)
 from analysis.claims.measures import by_network, spearman
 from analysis.data.cell import Cell
 from analysis.quantities import pace
@@ -37,13 +47,18 @@ def furthest(cell: Cell, needs: str) -> Measure:
 
 
 def furthest_within(cell: Cell, needs: str) -> Measure:
-    """The largest N solved within the paper's budget and up to its N = 101, for claims of how far networks get."""
+    """The largest N solved within the paper's budget and up to its N = 101, for claims of how far networks get.
+
+    A lower bound for networks that ended at a smaller budget, or that had solved the largest N of a run with less.
+    """
 
     def take(evidence: Evidence) -> Sample:
         networks = evidence.cell(cell)
         own = ended(networks).set_index("network_id", drop=False)
         values = own["max_n"].astype(float)
-        return Sample(values, cut_short(own), blocked=_waiting(networks, own), below=_budget(own))
+        bounds = cut_short(own) | (at_ceiling(own) & (own["limit"] < PAPER_LIMIT))
+        below = joined(_budget(own), _ceiling(own))
+        return Sample(values, bounds, blocked=_waiting(networks, own), below=below)
 
     return Measure(f"largest N solved by {cell.words}", needs, take, cell.task or "")
 
@@ -212,3 +227,9 @@ def _budget(own: pd.DataFrame) -> str:
     if short.empty:
         return ""
     return f"budget of {short['sequences'].max():.3g} of the paper's 1000 epochs"
+
+
+def _ceiling(own: pd.DataFrame) -> str:
+    """Return in words that networks ended at a smaller N than the paper's could; "" where none did."""
+    limited = own[at_ceiling(own) & (own["limit"] < PAPER_LIMIT)]
+    return "" if limited.empty else f"runs ended at N = {int(limited['limit'].max())}, the paper's at {PAPER_LIMIT}"

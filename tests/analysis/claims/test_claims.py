@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 from itertools import product
@@ -15,8 +16,10 @@ from analysis.claims.evidence import Evidence, Measure, Sample
 from analysis.claims.rules import Correlation, Difference, Group, Growth, Mean, Ratio, Share
 from analysis.claims.verdicts import MEANINGS, Claim, judge
 from analysis.data.cell import Cell
-from tests.handmade import HandMade, config
+from analysis.data.study import Study
+from tests.handmade import HandMade, config, solved
 from tests.simulated import CELLS, Simulated
+from tsrnn.config import EndRules
 
 NOTHING = Evidence(Simulated(True, cells=[]))
 
@@ -157,6 +160,19 @@ class TestClaims:
         lost = true_study[(true_study["verdict"] == "reproduced") & (true_study["p_holm"] >= 0.05)]
         assert len(lost)
         assert not lost["survives"].any()
+
+
+class TestCeilings:
+    @pytest.mark.parametrize(("limit", "verdict"), [(31, "inconclusive"), (101, "reproduced")])
+    def test_networks_that_solved_all_of_a_shorter_run_might_have_got_further(self, tmp_path, limit, verdict):
+        """They once contradicted the claim that networks get to N = 100."""
+        sweep = HandMade(tmp_path / "sweep", "overnight")
+        base = dataclasses.replace(config("multi"), end=EndRules(max_n=limit))
+        for seed in range(6):
+            sweep.add(config("multi", seed=seed, base=base), [solved(limit, 5)], status="solved_all")
+        row = judge_all(Study(sweep.folder)).set_index("id").loc["3b-parity-multi"]
+        assert row["verdict"] == verdict
+        assert ("the paper's at 101" in row["below"]) == (limit < 101)
 
 
 class Frames:
