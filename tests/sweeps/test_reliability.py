@@ -318,7 +318,7 @@ def test_a_crash_is_retried_a_divergence_is_not_and_the_others_go_on(tmp_path):
     }
     # Once for the estimate beforehand, which does not keep the sweep from beginning.
     assert log.read_text() == "begun\n" * (1 + 1 + _cluster.RETRIES)
-    assert "faults: how long it takes is not known (" in " ".join(result.stderr.split())
+    assert "faults: its time cannot be estimated (" in " ".join(result.stderr.split())
     for key in outcomes.index[outcomes["status"] == "failed"]:
         assert f"failed: {key}: RuntimeError: out of luck" in result.stderr
         assert "out of luck" in outcomes.loc[key, "reason"]
