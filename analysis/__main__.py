@@ -481,6 +481,7 @@ def publish(
     *,
     n: Annotated[list[Annotated[int, at_least(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
     where: str = "",
+    without: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     plugin: command_line.Plugins = None,
 ) -> None:
     """Copy results for publication: each table as one file, and checkpoints if you ask for them.
@@ -493,12 +494,13 @@ def publish(
         n: Also copy the networks' checkpoints at these solved N; none by default.
         where: The networks whose checkpoints are copied, as a query of pandas.DataFrame.query, such as
             "task == 'parity' and tau == 'trained'"; all by default.
+        without: Tables of measurements to leave out, such as autocorrelations, the largest.
         plugin: Python files that define tasks, networks or curricula of your own.
     """
     command_line.import_plugins(plugin)
     from analysis.data.publish import publish as copy
 
-    files = copy(results, out, n or (), where)
+    files = copy(results, out, n or (), where, without or ())
     size = sum(len(path.read_bytes()) for path in files)
     print(printable(f"{out}: {command_line.counted(len(files), 'file')}, {size / 1e6:.1f} MB"))
 

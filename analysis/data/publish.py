@@ -8,10 +8,16 @@ from analysis.data.frames import ResultsError
 from analysis.data.study import Study
 from tsrnn.io.files import Location, location
 from tsrnn.io.published import publish as publish_sweep
-from tsrnn.io.schemas import SOLVED
+from tsrnn.io.schemas import BY_NAME, SOLVED, TABLES
 
 
-def publish(results: str | Location, out: str | Location, ns: Collection[int] = (), where: str = "") -> list[Location]:
+def publish(
+    results: str | Location,
+    out: str | Location,
+    ns: Collection[int] = (),
+    where: str = "",
+    without: Collection[str] = (),
+) -> list[Location]:
     """Copy the tables of every sweep, each as one file, and some checkpoints.
 
     Args:
@@ -19,14 +25,19 @@ def publish(results: str | Location, out: str | Location, ns: Collection[int] = 
         out: The folder to write: absent, empty, or published before.
         ns: The solved N whose checkpoints are copied.
         where: Of which networks, as `pandas.DataFrame.query` knows it; all by default.
+        without: The names of tables of measurements that are left out.
 
     Returns:
         The files.
 
     Raises:
-        ResultsError: `where` cannot be understood, or results cannot be read.
+        ResultsError: `where` cannot be understood, `without` names a table that is none or that no sweep can do
+            without, or results cannot be read.
         StoreError: `out` holds other files, or a file cannot be read or written.
     """
+    allowed = sorted(BY_NAME.keys() - {table.name for table in TABLES})
+    if wrong := sorted(set(without) - set(allowed)):
+        raise ResultsError(f"without = {wrong[0]!r}: allowed are {', '.join(allowed)}")
     study = Study(results)
     networks = study.networks
     if where:
@@ -42,5 +53,5 @@ def publish(results: str | Location, out: str | Location, ns: Collection[int] = 
         solved: pd.DataFrame = Study(sweep).load(SOLVED)
         kept = solved[solved["n"].isin(list(ns)) & solved["network_id"].isin(networks["network_id"])]
         target = location(out) if study.sweeps == (study.folder,) else location(out) / sweep.name
-        written += publish_sweep(sweep, target, set(kept["checkpoint"]))
+        written += publish_sweep(sweep, target, set(kept["checkpoint"]), without)
     return written

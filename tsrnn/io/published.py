@@ -21,13 +21,16 @@ def is_published(folder: Location) -> bool:
     return (folder / RUNS.name / PUBLISHED).is_file()
 
 
-def publish(folder: Location, out: Location, checkpoints: Collection[str] = ()) -> list[Location]:
+def publish(
+    folder: Location, out: Location, checkpoints: Collection[str] = (), without: Collection[str] = ()
+) -> list[Location]:
     """Copy the results of a sweep, each table as one file.
 
     Args:
         folder: The sweep's, which nothing writes any more.
         out: Where to: a folder that is absent, empty or was published before.
         checkpoints: Paths below the sweep's folder, as the table `solved` has them, of checkpoints to copy.
+        without: Names of tables that are left out.
 
     Returns:
         The files.
@@ -40,7 +43,7 @@ def publish(folder: Location, out: Location, checkpoints: Collection[str] = ()) 
     written = []
     try:
         for name in sorted(BY_NAME):
-            if not (folder / name).is_dir():
+            if name in without or not (folder / name).is_dir():
                 continue
             table = BY_NAME[name]
             rows = read_folder(folder / name).sort_by([(column, "ascending") for column in table.key])

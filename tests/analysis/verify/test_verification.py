@@ -372,6 +372,13 @@ class TestPublished:
         assert main(["verify", str(published), "--repair"]) == 1
         assert "publish them again" in capsys.readouterr().err
 
+    def test_tables_of_measurements_can_be_left_out(self, whole: Path, tmp_path: Path, capsys):
+        assert main(["publish", str(whole), str(tmp_path / "new"), "--without", "connectivity"]) == 0
+        assert not (tmp_path / "new" / "connectivity").exists()
+        assert verify(tmp_path / "new").problems == []
+        assert main(["publish", str(whole), str(tmp_path / "other"), "--without", "epochs"]) == 1
+        assert "without = 'epochs': allowed are ablation" in capsys.readouterr().err
+
     def test_what_cannot_be_published_says_why(self, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         (tmp_path / "notes.txt").write_text("mine")
         assert main(["publish", str(whole), str(tmp_path)]) == 1
