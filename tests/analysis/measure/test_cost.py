@@ -57,6 +57,7 @@ ANALYSES = {
 }
 
 
+@pytest.mark.slow  # it measures time, which other tests beside it disturb
 @pytest.mark.parametrize("name", ANALYSES)
 def test_every_analysis_estimates_its_cost_about_right(name: str, checkpoint: Checkpoint):
     """Within a factor of four, since the machine may be busy; an estimate that ignored the steps would miss that."""
