@@ -9,13 +9,17 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from tsrnn import command_line
 from tsrnn.command_line import Place, at_least
+from tsrnn.io.files import Location
 from tsrnn.untrusted import printable
+
+if TYPE_CHECKING:
+    from analysis.measure.jobs import Analysis
 
 app = App(
     name="python -m analysis",
@@ -264,27 +268,10 @@ def memory(
         as_json: Print {"summary": [...], "failed": [...]}.
     """
     command_line.import_plugins(plugin)
-    from analysis import tables
-    from analysis.measure import mechanism_results
     from analysis.measure.memory import Protocol, analysis
 
     protocol = Protocol(steps=steps, trials=trials, longest=longest, pairs=min(16, longest))
-    console = command_line.console(stderr=True)
-    summary, failed = mechanism_results.run(
-        results,
-        analysis(protocol),
-        mechanism_results.MEMORY,
-        every=every,
-        workers=workers,
-        address=address,
-        console=console,
-        yes=yes,
-    )
-    if as_json:
-        print(json.dumps({"summary": tables.json_rows(summary), "failed": failed}, indent=2))
-    else:
-        tables.print_memory(summary, [f"failed: {line}" for line in failed])
-    return 1 if failed else 0
+    return _mechanism(results, analysis(protocol), every, workers, address, yes, as_json)
 
 
 @app.command
@@ -302,39 +289,44 @@ def spectra(
 ) -> int:
     """Measure how the solved checkpoints forget a change of their state (figure M2).
 
-    The largest Lyapunov exponent along their way; the eigenvalues, departure from normality and Fisher memory of their
-    mean Jacobian. Of leaky networks. See docs/mechanisms.md. The same command continues where it stopped.
+    It measures the largest Lyapunov exponent of leaky networks that are driven by random bits, and the eigenvalues,
+    the departure from normality and the Fisher memory of their mean Jacobian. See docs/mechanisms.md. If the command is
+    interrupted, the same command continues where it stopped.
 
     Args:
         results: The sweep's folder, such as results/quick/fixed_tau.
-        every: Measure the N that this divides, and each network's smallest and largest; 1: every solved N.
-        steps: Steps that count.
-        workers: Processes on this machine. [default: one a CPU]
-        address: Ray to run on: auto (a running cluster if there is one, else processes here), local or HOST:PORT.
-        yes: Begin without asking. Otherwise what takes an hour or more asks once, where standard input is a terminal.
+        every: Measure each network at the solved N that are multiples of this number, and at its smallest and largest
+            solved N; 1 measures every solved N.
+        steps: Time steps that are recorded, after the burn-in.
+        workers: Processes on this machine. [default: one for each CPU]
+        address: Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this
+            machine), or the HOST:PORT of a Ray cluster.
+        yes: Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a
+            terminal.
         plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"summary": [...], "failed": [...]}.
     """
     command_line.import_plugins(plugin)
+    from analysis.measure.spectra import Protocol, analysis
+
+    return _mechanism(results, analysis(Protocol(steps=steps)), every, workers, address, yes, as_json)
+
+
+def _mechanism(
+    results: Location, analysis: "Analysis", every: int, workers: int | None, address: str, yes: bool, as_json: bool
+) -> int:
+    """Measure what `analysis` says, print what came of it, and return the exit status."""
     from analysis import tables
     from analysis.measure import mechanism_results
-    from analysis.measure.spectra import Protocol, analysis
 
     console = command_line.console(stderr=True)
     summary, failed = mechanism_results.run(
-        results,
-        analysis(Protocol(steps=steps)),
-        mechanism_results.SPECTRA,
-        every=every,
-        workers=workers,
-        address=address,
-        console=console,
-        yes=yes,
+        results, analysis, every=every, workers=workers, address=address, console=console, yes=yes
     )
     if as_json:
         print(json.dumps({"summary": tables.json_rows(summary), "failed": failed}, indent=2))
     else:
-        tables.print_spectra(summary, [f"failed: {line}" for line in failed])
+        tables.print_mechanism(analysis.name, summary, [f"failed: {line}" for line in failed])
     return 1 if failed else 0
 
 

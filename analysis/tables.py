@@ -168,41 +168,35 @@ def print_timescales(summary: pd.DataFrame, notes: Iterable[str], console: Conso
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_memory(summary: pd.DataFrame, notes: Iterable[str], console: Console | None = None) -> None:
-    """Print memory capacities against N.
+def print_mechanism(name: str, summary: pd.DataFrame, notes: Iterable[str], console: Console | None = None) -> None:
+    """Print what `analysis memory` or `analysis spectra` measured, against N.
 
     Args:
+        name: of the command.
         summary: what `analysis.measure.mechanism_results.run` returned.
         notes: lines.
         console: where to print; standard output by default.
     """
     console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
-    print_frame(summary, "Memory capacity", console)
-    for line in [
+    title, meaning = _MECHANISMS[name]
+    print_frame(summary, title, console)
+    for line in [meaning, *notes]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+_MECHANISMS: Final = {
+    "memory": (
+        "Memory capacity",
         "Each is the share of variance that a linear readout explains: summed over the delays of single bits (with its "
         "95 % interval, low to high), summed over the parities of the last bits, and of the parity of N bits.",
-        *notes,
-    ]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def print_spectra(summary: pd.DataFrame, notes: Iterable[str], console: Console | None = None) -> None:
-    """Print how networks forget a change of their state, against N.
-
-    Args:
-        summary: what `analysis.measure.mechanism_results.run` returned.
-        notes: lines.
-        console: where to print; standard output by default.
-    """
-    console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
-    print_frame(summary, "Lyapunov exponents and mean Jacobians", console)
-    for line in [
+    ),
+    "spectra": (
+        "Lyapunov exponents and mean Jacobians",
         "lyapunov: the largest exponent, in 1 / time steps (with its 95 % interval, low to high); the other columns "
         "are of the mean Jacobian: its slowest timescale in time steps, departure from normality, and Fisher memory.",
-        *notes,
-    ]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
+    ),
+}
+"""The title of each table, and what its columns mean."""
 
 _TIMESCALES: Final = {
     "fraction_above_1": "share > 1",

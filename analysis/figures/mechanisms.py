@@ -6,10 +6,9 @@ from analysis.data.study import Study
 from analysis.figures import _against_n
 from analysis.figures._against_n import Panel, curriculum_looks
 from analysis.figures._figure import MAIN, MEANS, STEPWISE, Figure, Frame, Words, builds, cohort, each, make, unmeasured
-from analysis.quantities import memory, spectra
+from analysis.quantities.memory import MEMORY
+from analysis.quantities.spectra import SPECTRA
 
-_MEMORY = (memory.memory_of_bits, memory.memory_of_parities, memory.memory_of_trained_parity)
-_SPECTRA = (spectra.lyapunov, spectra.timescale_slowest, spectra.departure, spectra.fisher_memory)
 _CELL = ("task", "curriculum")
 
 
@@ -40,7 +39,7 @@ def figure_m1(study: Study) -> Figure:
         that solved N: left, summed over the delays of single bits; middle, summed over the parities of the last 2 to 64
         bits; right, of the parity of the last N bits."""
     words = Words("M1", "Memory of bits and of parities against N", caption)
-    return _build(study, words, Frame(_CELL, _MEMORY), "memory", 1)
+    return _build(study, words, Frame(_CELL, MEMORY), "memory", 1)
 
 
 @builds("M2")
@@ -50,4 +49,4 @@ def figure_m2(study: Study) -> Figure:
         along their way (below 0 it shrinks); the slowest timescale of their mean Jacobian; how far that is from a
         normal matrix (0) toward a delay line (1); and its Fisher memory, which is 1 at most in a normal network."""
     words = Words("M2", "Forgetting, eigenvalues and non-normality against N", caption)
-    return _build(study, words, Frame(_CELL, _SPECTRA), "spectra", 2)
+    return _build(study, words, Frame(_CELL, SPECTRA), "spectra", 2)

@@ -1,14 +1,16 @@
 """How long jobs will take, estimated before they begin: a moment of measurement on short pieces of one of them."""
 
+import dataclasses
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from tsrnn.io import checkpoint
+from tsrnn.io.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from analysis.measure.jobs import Analysis, Job
@@ -57,7 +59,7 @@ def _cost(jobs: "Sequence[tuple[Analysis, Job]]") -> float | None:
     if analysis.cost is None:
         return None
     try:
-        with _one_thread():
+        with one_thread():
             return analysis.cost(checkpoint.load(job.path), job.n)
     except Exception:
         # Whatever is wrong with a checkpoint is said by its own job, and the others go on.
@@ -65,7 +67,8 @@ def _cost(jobs: "Sequence[tuple[Analysis, Job]]") -> float | None:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Have torch compute with one thread, as jobs and trials do; afterwards with as many as before."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -102,3 +105,24 @@ def extrapolated(piece: Callable[[int], object], short: int, longer: int, whole:
     time_of_longer = processor_time(lambda: piece(longer))
     per_unit = max(0.0, time_of_longer - base) / (longer - short)
     return time_of_longer + per_unit * (whole - longer)
+
+
+def of_steps(
+    measure: Callable[..., object], pieces: tuple[int, int], checkpoint: Checkpoint, n: int, *, protocol: Any
+) -> float:
+    """Estimate the seconds of one core that a measurement takes whose time grows with the steps it simulates.
+
+    Args:
+        measure: From a checkpoint, its N and a protocol to rows.
+        pieces: The steps of two short simulations, of which the second is longer.
+        checkpoint: The network.
+        n: The N it solved.
+        protocol: A dataclass with the steps of the whole, `steps`.
+    """
+    short, longer = pieces
+    return extrapolated(
+        lambda steps: measure(checkpoint, n, protocol=dataclasses.replace(protocol, steps=steps)),
+        short,
+        longer,
+        protocol.steps,
+    )

@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from scipy import stats
 from torch import Tensor
 
-from analysis.measure.cost import extrapolated
+from analysis.measure.cost import of_steps
 from analysis.measure.jobs import Analysis
 from tsrnn.config import Time
 from tsrnn.dynamics import timescales
@@ -259,25 +259,16 @@ def _dimensionality(covariance: Covariance) -> list[Row]:
     return rows
 
 
-def cost(checkpoint: Checkpoint, n: int, *, protocol: Protocol, methods: Sequence[Method]) -> float:
-    """Estimate the seconds of one core that `measure` takes: two short simulations, of which one is longer."""
-
-    def piece(steps: int) -> Rows:
-        return measure(checkpoint, n, protocol=dataclasses.replace(protocol, steps=steps), methods=methods)
-
-    short, longer = _PIECES
-    return extrapolated(piece, short, longer, protocol.steps)
-
-
 def analysis(protocol: Protocol, methods: Sequence[Method] = METHODS) -> Analysis:
     """Return what `python -m analysis timescales` measures, for `analysis.measure.jobs.run`."""
     chosen = [method for method in METHODS if method in methods]
+    own = partial(measure, methods=chosen)
     return Analysis(
         name="timescales",
-        measure=partial(measure, protocol=protocol, methods=chosen),
+        measure=partial(own, protocol=protocol),
         tables=TABLES,
         settings=dataclasses.asdict(protocol) | {"methods": chosen},
-        cost=partial(cost, protocol=protocol, methods=chosen),
+        cost=partial(of_steps, own, _PIECES, protocol=protocol),
     )
 
 

@@ -1,6 +1,6 @@
 """`python -m analysis memory` and `spectra`: measure the checkpoints of a sweep, and sum up what came of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pandas as pd
@@ -11,20 +11,20 @@ from analysis.data.study import Study
 from analysis.measure import dynamics
 from analysis.measure import jobs as _jobs
 from analysis.measure.jobs import Analysis
-from analysis.quantities import memory, spectra
 from analysis.quantities.base import Quantity
+from analysis.quantities.memory import MEMORY
+from analysis.quantities.spectra import SPECTRA
 from analysis.stats.comparison import in_words, summarise
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import SOLVED
 
-MEMORY: Final = (memory.memory_of_bits, memory.memory_of_parities, memory.memory_of_trained_parity)
-SPECTRA: Final = (spectra.lyapunov, spectra.timescale_slowest, spectra.departure, spectra.fisher_memory)
+VALUES: Final[Mapping[str, Sequence[Quantity]]] = {"memory": MEMORY, "spectra": SPECTRA}
+"""What is summed up of each analysis, by its name."""
 
 
 def run(
     results: Location,
     analysis: Analysis,
-    values: Sequence[Quantity],
     *,
     every: int,
     workers: int | None,
@@ -36,8 +36,7 @@ def run(
 
     Args:
         results: the sweep's folder.
-        analysis: what is measured.
-        values: what is summed up of it.
+        analysis: what is measured: memory, or spectra.
         every: which solved N; see `analysis.measure.dynamics.choose`.
         workers: processes; see `analysis.measure.jobs.run`.
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
@@ -61,7 +60,7 @@ def run(
     summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console, yes=yes)
     failed = [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]
     measured = Study(results)
-    rows = chosen
+    rows, values = chosen, VALUES[analysis.name]
     for value in values:
         rows = rows.merge(value.rows(measured).rename(columns={"value": value.name}), "left", ["network_id", "n"])
     groups = study.networks[["network_id", "curriculum"]].assign(group=in_words(study.networks))

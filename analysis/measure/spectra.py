@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from analysis.measure.cost import extrapolated
+from analysis.measure.cost import of_steps
 from analysis.measure.jobs import Analysis
 from tsrnn.config import Time
 from tsrnn.dynamics.nonnormality import departure, fisher_memory
@@ -111,16 +111,6 @@ def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def cost(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> float:
-    """Estimate the seconds of one core that `measure` takes: two short simulations, of which one is longer."""
-
-    def piece(steps: int) -> object:
-        return measure(checkpoint, n, protocol=dataclasses.replace(protocol, steps=steps))
-
-    short, longer = _PIECES
-    return extrapolated(piece, short, longer, protocol.steps)
-
-
 def analysis(protocol: Protocol) -> Analysis:
     """Return what `python -m analysis spectra` measures, for `analysis.measure.jobs.run`."""
     return Analysis(
@@ -128,5 +118,5 @@ def analysis(protocol: Protocol) -> Analysis:
         measure=partial(measure, protocol=protocol),
         tables=(SPECTRA,),
         settings=dataclasses.asdict(protocol),
-        cost=partial(cost, protocol=protocol),
+        cost=partial(of_steps, measure, _PIECES, protocol=protocol),
     )

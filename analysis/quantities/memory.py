@@ -1,5 +1,7 @@
 """What networks remember of their inputs: sums of capacities over products of past bits."""
 
+from typing import Final
+
 import pandas as pd
 
 from analysis.quantities.base import MEMORY_COMMAND, quantity
@@ -28,3 +30,7 @@ def memory_of_trained_parity(memory: pd.DataFrame) -> pd.DataFrame:
         (memory["nearest"] == 0) & (memory["bits"] == memory["n"]) & (memory["farthest"] == memory["n"] - 1)
     ]
     return trained[["network_id", "n"]].assign(value=trained["capacity"].astype(float))
+
+
+MEMORY: Final = (memory_of_bits, memory_of_parities, memory_of_trained_parity)
+"""What the command sums up, and figure M1 shows."""

@@ -1,5 +1,7 @@
 """How networks forget: Lyapunov exponents, eigenvalues and non-normality of their Jacobians."""
 
+from typing import Final
+
 import pandas as pd
 
 from analysis.quantities.base import SPECTRA_COMMAND, quantity
@@ -35,3 +37,7 @@ def departure(spectra: pd.DataFrame) -> pd.DataFrame:
 def fisher_memory(spectra: pd.DataFrame) -> pd.DataFrame:
     """Return the sum of the Fisher memory curve over that of a normal network: above 1 there are hidden chains."""
     return spectra[["network_id", "n"]].assign(value=spectra["fisher_memory"].astype(float))
+
+
+SPECTRA: Final = (lyapunov, timescale_slowest, departure, fisher_memory)
+"""What the command sums up, and figure M2 shows."""

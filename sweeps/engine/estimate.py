@@ -7,13 +7,11 @@ to do.
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import torch
-
+from analysis.measure.cost import one_thread
 from sweeps.engine.errors import SweepError
 from sweeps.engine.grid import with_training
 from tsrnn import networks
@@ -107,19 +105,9 @@ def _rate(group: Sequence[RunConfig], typical_n: int) -> float:
     like = (type(config.network), config.network.hidden, type(config.task_in_training), config.time.k, len(group))
     trained = (training.batch_size, training.precision, type(training.optimizer), typical_n)
     if (*like, *trained) not in _RATES:
-        with _one_thread():
+        with one_thread():
             _RATES[*like, *trained] = _measured(config, len(group), typical_n)
     return _RATES[*like, *trained]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _measured(config: RunConfig, replicates: int, n: int) -> float:
