@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from matplotlib.image import imread
+from playwright.sync_api import expect
 
 from analysis import figures, report, tables
 from analysis.__main__ import main
@@ -403,6 +404,14 @@ class TestCommand:
         assert "cannot write" in file
 
 
+def eventually(page, expression: str, wanted: object) -> None:
+    """Assert that a JavaScript expression has this value within ten seconds: a page handles events asynchronously."""
+    ends = time.monotonic() + 10
+    while (found := page.evaluate(expression)) != wanted and time.monotonic() < ends:
+        page.wait_for_timeout(20)
+    assert found == wanted
+
+
 def test_in_a_browser(made):
     """One test, since starting a browser takes longer than what is asked of it."""
     path, contents = made
@@ -425,48 +434,48 @@ def test_in_a_browser(made):
         cells = f"[...{rows}].map(row => Number(row.cells[6].innerText))"
         before = page.evaluate(cells)
         header.locator("button").click()
-        assert page.evaluate(cells) == sorted(before) != before
-        assert header.get_attribute("aria-sort") == "ascending"
+        assert sorted(before) != before
+        eventually(page, cells, sorted(before))
+        expect(header).to_have_attribute("aria-sort", "ascending")
         header.locator("button").focus()
         page.keyboard.press("Enter")
-        assert page.evaluate(cells) == sorted(before, reverse=True)
-        assert header.get_attribute("aria-sort") == "descending"
+        eventually(page, cells, sorted(before, reverse=True))
+        expect(header).to_have_attribute("aria-sort", "descending")
 
         # Claims: what was not run is listed on request; filters and search; from a claim to its figure and back.
         count = "[...document.querySelectorAll('tr.claim')].filter(row => row.checkVisibility()).length"
         number = len(contents.claims)
-        assert page.evaluate(count) == number - contents.counts["not run"]
+        eventually(page, count, number - contents.counts["not run"])
         page.locator("#filters [data-verdict='not run']").focus()
         page.keyboard.press("Space")
-        assert page.evaluate(count) == number
-        assert page.locator("#filters output").inner_text() == f"{number} of {number} shown"
+        eventually(page, count, number)
+        expect(page.locator("#filters output")).to_have_text(f"{number} of {number} shown")
         page.locator("#filters [data-filter='task']").select_option("dms")
-        assert page.evaluate(count) == sum("dms" in claim["task"] for claim in contents.claims)
+        eventually(page, count, sum("dms" in claim["task"] for claim in contents.claims))
         page.locator("#filters [type='search']").fill("further DMS single-head than")
-        shown = page.locator("tr.claim:visible")
-        assert any(
-            "Single-head networks get further in DMS than in parity." in text for text in shown.all_inner_texts()
-        )
+        found = page.locator("tr.claim:visible", has_text="Single-head networks get further in DMS than in parity.")
+        expect(found).not_to_have_count(0)
         page.goto(f"{path.as_uri()}#claims-S18")
-        assert page.evaluate(count) == number
-        assert page.locator("#claims-S18").is_visible()
+        eventually(page, count, number)
+        expect(page.locator("#claims-S18")).to_be_visible()
         page.locator("#claims-4a .group a").click()
-        assert page.evaluate("document.getElementById('figure-4a').getBoundingClientRect().top") < 900
+        eventually(page, "document.getElementById('figure-4a').getBoundingClientRect().top < 900", True)
         page.locator("#figure-4a .back a").click()
-        assert page.evaluate("location.hash") == "#claims-4a"
+        eventually(page, "location.hash", "#claims-4a")
         assert page.evaluate("getComputedStyle(document.querySelector('.claims').parentElement).overflowY") == "visible"
 
         # A figure is enlarged, by keyboard too.
         dialog, image = page.locator("dialog"), page.locator("dialog img")
         page.locator(".zoom").first.focus()
         page.keyboard.press("Enter")
-        assert dialog.is_visible()
+        expect(dialog).to_be_visible()
         fits = image.bounding_box()["width"]
         page.keyboard.press("+")
-        assert image.bounding_box()["width"] == pytest.approx(1.5 * fits, rel=0.01)
+        width = "document.querySelector('dialog img').getBoundingClientRect().width"
+        eventually(page, f"Math.abs({width} / {1.5 * fits} - 1) < 0.01", True)
         page.keyboard.press("Escape")
-        assert not dialog.is_visible()
-        assert page.evaluate("document.activeElement.className") == "zoom"
+        expect(dialog).not_to_be_visible()
+        eventually(page, "document.activeElement.className", "zoom")
 
         # Downloads, and a query to copy.
         for form, start in (("PNG", b"\x89PNG"), ("SVG", b"<?xml"), ("CSV", b"task,curriculum,tau,")):
@@ -481,40 +490,40 @@ def test_in_a_browser(made):
         assert len(own) >= 12
         page.locator("#figure-4a summary").click()
         page.get_by_role("button", name="Copy the query of Figure 4a").click()
+        expect(page.locator("#figure-4a .copy")).to_have_text("Copied")
         page.evaluate("document.querySelector('#filters input').value = ''")
         page.locator("#filters [type='search']").focus()
         page.keyboard.press("Control+v")
-        assert page.locator("#filters [type='search']").input_value().startswith("from pathlib import Path")
+        expect(page.locator("#filters [type='search']")).to_have_value(re.compile("^from pathlib import Path"))
 
         # A network's page opens on click, by keyboard, and by its address; it has the curve, taus and interventions.
         network = page.locator("[data-network]").first
         network.click()
         key = network.get_attribute("data-network")
-        assert page.evaluate("location.hash") == f"#network-{key}"
+        eventually(page, "location.hash", f"#network-{key}")
         # Accuracy, mean over heads and N (the study's epochs have no taus), and a panel for each quantity against N.
         taus = contents.pages[key]["taus"]
-        assert page.locator("dialog svg path.curve-line").count() == 3 + len(taus)
-        assert network.get_attribute("data-network") in page.locator("dialog h2").inner_text()
+        expect(page.locator("dialog svg path.curve-line")).to_have_count(3 + len(taus))
+        expect(page.locator("dialog h2")).to_contain_text(key)
         page.locator("dialog [data-close]").click()
-        assert page.evaluate("location.hash") == ""
+        eventually(page, "location.hash", "")
         hurt = next(key for key, own in contents.pages.items() if len(own["hurt"]) == 5)
         page.goto(f"{path.as_uri()}#network-{hurt}")
-        assert page.locator("dialog table").count() == 5
-        assert page.locator("dialog table").first.locator("tbody tr").count() == len(
-            contents.pages[hurt]["hurt"][0]["rows"]
-        )
+        expect(page.locator("dialog table")).to_have_count(5)
+        rows = page.locator("dialog table").first.locator("tbody tr")
+        expect(rows).to_have_count(len(contents.pages[hurt]["hurt"][0]["rows"]))
         page.keyboard.press("Escape")
-        assert not dialog.is_visible()
+        expect(dialog).not_to_be_visible()
         page.locator("[data-network]").nth(1).focus()
         page.keyboard.press("Enter")
-        assert dialog.is_visible()
+        expect(dialog).to_be_visible()
         page.keyboard.press("Escape")
 
         # Dark mode follows the system.
         ground = "getComputedStyle(document.body).backgroundColor"
-        light = page.evaluate(ground)
+        assert page.evaluate(ground) == "rgb(255, 255, 255)"
         page.emulate_media(color_scheme="dark")
-        assert (light, page.evaluate(ground)) == ("rgb(255, 255, 255)", "rgb(20, 23, 27)")
+        eventually(page, ground, "rgb(20, 23, 27)")
         # Figures have no white ground then, and keep their hues: single-head is orange, multi-head is blue.
         shot = imread(io.BytesIO(page.locator("#figure-4a img").screenshot()))
         pixels = (255 * shot[..., :3]).reshape(-1, 3).astype(int)
@@ -525,12 +534,12 @@ def test_in_a_browser(made):
 
         # Nothing scrolls sideways on a telephone; print shows all there is of a table.
         page.set_viewport_size({"width": 390, "height": 700})
-        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        eventually(page, "document.documentElement.scrollWidth", 390)
         # The numbers of a claim stand beside each other.
         page.locator("#filters [type='reset']").click()
         beyond = "cell => cell.checkVisibility() && (cell.scrollWidth > cell.clientWidth + 1 || cell.clientHeight > 60)"
         assert page.evaluate("document.querySelectorAll('tr.claim .number').length") > 100
-        assert page.evaluate(f"[...document.querySelectorAll('tr.claim .number')].filter({beyond}).length") == 0
+        eventually(page, f"[...document.querySelectorAll('tr.claim .number')].filter({beyond}).length", 0)
         # Letters of figures are as large as they are meant: 9 points.
         sizes = page.eval_on_selector_all(
             "figure img", "all => all.map(i => [i.clientWidth, Number(i.getAttribute('width'))])"
@@ -538,9 +547,10 @@ def test_in_a_browser(made):
         assert all(shown >= meant for shown, meant in sizes)
         page.emulate_media(media="print")
         page.set_viewport_size({"width": 718, "height": 1047})  # A4 within margins of a centimetre
-        assert page.evaluate("document.documentElement.scrollWidth") == 718
-        assert not page.locator("nav").is_visible()
-        assert page.evaluate("[...document.querySelectorAll('.tall')].every(d => d.scrollHeight <= d.clientHeight + 1)")
+        eventually(page, "document.documentElement.scrollWidth", 718)
+        expect(page.locator("nav")).not_to_be_visible()
+        whole = "[...document.querySelectorAll('.tall')].every(d => d.scrollHeight <= d.clientHeight + 1)"
+        eventually(page, whole, True)
         assert said == []
 
 
