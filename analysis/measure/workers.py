@@ -7,14 +7,17 @@ private Ray would do, after seconds of starting it.
 
 import logging
 import multiprocessing
+import os
 import signal
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
@@ -41,14 +44,18 @@ class Died:
 def in_processes(
     function: Callable[[S, J], R], jobs: Sequence[tuple[S, J]], workers: int
 ) -> Iterator[tuple[tuple[S, J], R | Died]]:
-    """Run jobs in fresh processes of this machine; yield each as it ends.
+    """Run jobs in processes of this machine; yield each as it ends.
+
+    On Linux they are forks of one process that has imported what measurements need, and done nothing else: torch and
+    pandas are imported once, whatever the number of processes. Elsewhere forking is not safe once frameworks of the
+    system are loaded, and each is started afresh.
 
     Args:
         function: Of a module, so that other processes find it. It raises nothing.
         jobs: Its arguments.
         workers: Processes at a time.
     """
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     waiting = deque(jobs)
     idle: list[tuple[Connection, BaseProcess]] = []
     busy: dict[Connection, tuple[BaseProcess, tuple[S, J]]] = {}
@@ -58,7 +65,7 @@ def in_processes(
             while waiting and len(busy) < workers:
                 if not idle:
                     ours, theirs = context.Pipe()
-                    started = context.Process(target=_serve, args=(theirs, function), daemon=True)
+                    started = context.Process(target=_serve, args=(theirs, function, dict(os.environ)), daemon=True)
                     started.start()
                     theirs.close()
                     processes.append(started)
@@ -87,8 +94,17 @@ def in_processes(
             process.join()
 
 
-def _serve(connection: Connection, function: Callable[[Any, Any], object]) -> None:
+def _context() -> ForkServerContext | SpawnContext:
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["analysis.measure.jobs"])
+    return context
+
+
+def _serve(connection: Connection, function: Callable[[Any, Any], object], environment: Mapping[str, str]) -> None:
     """Run the jobs that come through a connection until its other end closes."""
+    os.environ |= environment  # a fork has that of the first of its kind
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the caller stops us
     while True:
         try:

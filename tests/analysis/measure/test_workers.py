@@ -1,4 +1,4 @@
-"""Jobs as tasks of a Ray cluster: how many at a time, what they are told, and what a dead one costs."""
+"""Jobs in processes and as tasks of a Ray cluster: how many at a time, what they are told, what a dead one costs."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from analysis.measure import workers
-from analysis.measure.workers import Died, on_ray
+from analysis.measure.workers import Died, in_processes, on_ray
 
 
 def answer(factor: int, job: int) -> tuple[int, str | None]:
@@ -118,6 +118,13 @@ def test_the_tasks_are_told_where_the_store_is_and_no_secret(tasks, monkeypatch)
     assert found.environment == {
         "env_vars": {"AWS_ENDPOINT_URL": "aws_endpoint_url", "AWS_REGION": "aws_region"},
     }
+
+
+def test_a_process_has_the_environment_of_now(monkeypatch):
+    """And not that of the process it is a fork of, which was started for the first of them."""
+    for endpoint in ("http://127.0.0.1:9", "http://127.0.0.1:10"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        assert dict(in_processes(answer, [(3, 1)], workers=1)) == {(3, 1): (3, endpoint)}
 
 
 @pytest.mark.slow
