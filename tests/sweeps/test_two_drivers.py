@@ -1,5 +1,6 @@
 """Two drivers of one sweep, where locks do not keep them apart: whoever came last ends it, alone."""
 
+import json
 import os
 import random
 import signal
@@ -63,6 +64,17 @@ def wait_for(folder: Location, epochs: int, process: subprocess.Popen[str]) -> N
             if (folder / "sweep.json").exists() and len(load(folder, "epochs", ["epoch"])) >= epochs:
                 return
         assert time.monotonic() < end, f"{folder}: fewer than {epochs} epochs after three minutes"
+        time.sleep(0.1)
+
+
+def wait_for_lock(folder: Location, process: subprocess.Popen[str]) -> None:
+    """Wait until this driver holds the lock of the folder, or has ended: one that goes on before may keep its own."""
+    end = time.monotonic() + 180
+    while process.poll() is None:
+        with suppress(OSError, ValueError):
+            if json.loads((folder / "_lock").read_bytes().partition(b"\n")[0])["process"] == process.pid:
+                return
+        assert time.monotonic() < end, f"{folder}: the second driver has no lock after three minutes"
         time.sleep(0.1)
 
 
@@ -174,6 +186,7 @@ def test_two_drivers(storage, rounds, finished, capsys):
         second = drive(place)
         moment = chance.choice(["early", "late", "after"])
         if moment != "after":
+            wait_for_lock(folder, second)
             wait_for(folder, 1 if moment == "early" else 120, second)
             time.sleep(chance.random() * 3)
         else:
