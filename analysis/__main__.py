@@ -312,8 +312,58 @@ def spectra(
     return _mechanism(results, analysis(Protocol(steps=steps)), every, workers, address, yes, as_json)
 
 
+@app.command
+def gradients(
+    results: Place,
+    /,
+    *,
+    every: Annotated[int, at_least(1)] = 5,
+    n: Annotated[list[Annotated[int, at_least(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
+    batches: Annotated[int, at_least(1)] = 4,
+    delays: Annotated[int | None, at_least(1)] = None,
+    workers: Annotated[int | None, at_least(1)] = None,
+    address: str = "auto",
+    yes: Yes = False,
+    plugin: command_line.Plugins = None,
+    as_json: AsJson = False,
+) -> int:
+    """Measure the gradients that the training of the solved checkpoints follows, and their curvature (figure M3).
+
+    It measures how large the gradient of the loss is at past states of leaky networks, the cosines between the
+    gradients of different heads, and the largest eigenvalue of the Hessian; also for the next N, before it is trained.
+    See docs/mechanisms.md. If the command is interrupted, the same command continues where it stopped.
+
+    Args:
+        results: The sweep's folder, such as results/quick/fixed_tau.
+        every: Measure each network at the solved N that are multiples of this number, and at its smallest and largest
+            solved N; 1 measures every solved N.
+        n: The solved N to measure at, instead.
+        batches: Batches of 64 sequences that losses and gradients are averaged over.
+        delays: The longest delay of the gradients at past states, in time steps. [default: N]
+        workers: Processes on this machine. [default: one for each CPU]
+        address: Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this
+            machine), or the HOST:PORT of a Ray cluster.
+        yes: Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a
+            terminal.
+        plugin: Python files that define tasks, networks or curricula of your own.
+        as_json: Print {"summary": [...], "failed": [...]}.
+    """
+    command_line.import_plugins(plugin)
+    from analysis.measure.gradients import Protocol, analysis
+
+    protocol = Protocol(batches=batches, delays=delays)
+    return _mechanism(results, analysis(protocol), every, workers, address, yes, as_json, ns=n)
+
+
 def _mechanism(
-    results: Location, analysis: "Analysis", every: int, workers: int | None, address: str, yes: bool, as_json: bool
+    results: Location,
+    analysis: "Analysis",
+    every: int,
+    workers: int | None,
+    address: str,
+    yes: bool,
+    as_json: bool,
+    ns: Sequence[int] | None = None,
 ) -> int:
     """Measure what `analysis` says, print what came of it, and return the exit status."""
     from analysis import tables
@@ -321,7 +371,7 @@ def _mechanism(
 
     console = command_line.console(stderr=True)
     summary, failed = mechanism_results.run(
-        results, analysis, every=every, workers=workers, address=address, console=console, yes=yes
+        results, analysis, every=every, ns=ns, workers=workers, address=address, console=console, yes=yes
     )
     if as_json:
         print(json.dumps({"summary": tables.json_rows(summary), "failed": failed}, indent=2))

@@ -169,7 +169,7 @@ def print_timescales(summary: pd.DataFrame, notes: Iterable[str], console: Conso
 
 
 def print_mechanism(name: str, summary: pd.DataFrame, notes: Iterable[str], console: Console | None = None) -> None:
-    """Print what `analysis memory` or `analysis spectra` measured, against N.
+    """Print what `analysis memory`, `spectra` or `gradients` measured, against N.
 
     Args:
         name: of the command.
@@ -194,6 +194,12 @@ _MECHANISMS: Final = {
         "Lyapunov exponents and mean Jacobians",
         "lyapunov: the largest exponent, in 1 / time steps (with its 95 % interval, low to high); the other columns "
         "are of the mean Jacobian: its slowest timescale in time steps, departure from normality, and Fisher memory.",
+    ),
+    "gradients": (
+        "Gradients and curvature",
+        "gradient_reach: the gradient at the oldest bit over that at the newest (with its 95 % interval, low to high); "
+        "the same of the next N, before it is trained; the cosine between the newest head's gradient and the sum of "
+        "the older ones'; sharpness: the largest eigenvalue of the Hessian of the newest head's loss.",
     ),
 }
 """The title of each table, and what its columns mean."""

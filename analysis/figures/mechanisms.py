@@ -1,4 +1,4 @@
-"""How networks remember: figures M1 and M2, which the paper does not have."""
+"""How networks remember: figures M1 to M4, which the paper does not have."""
 
 from functools import partial
 
@@ -6,6 +6,7 @@ from analysis.data.study import Study
 from analysis.figures import _against_n
 from analysis.figures._against_n import Panel, curriculum_looks
 from analysis.figures._figure import MAIN, MEANS, STEPWISE, Figure, Frame, Words, builds, cohort, each, make, unmeasured
+from analysis.quantities.gradients import GRADIENTS
 from analysis.quantities.memory import MEMORY
 from analysis.quantities.spectra import SPECTRA
 
@@ -50,3 +51,14 @@ def figure_m2(study: Study) -> Figure:
         normal matrix (0) toward a delay line (1); and its Fisher memory, which is 1 at most in a normal network."""
     words = Words("M2", "Forgetting, eigenvalues and non-normality against N", caption)
     return _build(study, words, Frame(_CELL, SPECTRA), "spectra", 2)
+
+
+@builds("M3")
+def figure_m3(study: Study) -> Figure:
+    """Figure M3: the gradients that training follows, against N."""
+    caption = """What training follows in networks that solved N: how large the gradient of the newest head's loss is at
+        the state of the oldest of the N bits, relative to the last state; the same of the next N, before it is trained;
+        the cosine between the gradients, by W, of the newest head's loss and of the sum of the older heads', which
+        single-head networks do not have; and the largest eigenvalue of the Hessian of the newest head's loss."""
+    words = Words("M3", "Gradients and curvature against N", caption)
+    return _build(study, words, Frame(_CELL, GRADIENTS), "gradients", 2)

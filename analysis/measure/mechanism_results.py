@@ -1,4 +1,4 @@
-"""`python -m analysis memory` and `spectra`: measure the checkpoints of a sweep, and sum up what came of it."""
+"""`python -m analysis memory`, `spectra` and `gradients`: measure a sweep's checkpoints, and sum up what came of it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -12,13 +12,14 @@ from analysis.measure import dynamics
 from analysis.measure import jobs as _jobs
 from analysis.measure.jobs import Analysis
 from analysis.quantities.base import Quantity
+from analysis.quantities.gradients import GRADIENTS
 from analysis.quantities.memory import MEMORY
 from analysis.quantities.spectra import SPECTRA
 from analysis.stats.comparison import in_words, summarise
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import SOLVED
 
-VALUES: Final[Mapping[str, Sequence[Quantity]]] = {"memory": MEMORY, "spectra": SPECTRA}
+VALUES: Final[Mapping[str, Sequence[Quantity]]] = {"memory": MEMORY, "spectra": SPECTRA, "gradients": GRADIENTS}
 """What is summed up of each analysis, by its name."""
 
 
@@ -27,6 +28,7 @@ def run(
     analysis: Analysis,
     *,
     every: int,
+    ns: Sequence[int] | None = None,
     workers: int | None,
     address: str,
     console: Console,
@@ -36,8 +38,9 @@ def run(
 
     Args:
         results: the sweep's folder.
-        analysis: what is measured: memory, or spectra.
+        analysis: what is measured: memory, spectra or gradients.
         every: which solved N; see `analysis.measure.dynamics.choose`.
+        ns: the solved N, instead.
         workers: processes; see `analysis.measure.jobs.run`.
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
         console: for progress.
@@ -48,14 +51,16 @@ def run(
         95 % interval of the first; and a line for each checkpoint that could not be measured.
 
     Raises:
-        ResultsError: if no network has solved an N.
+        ResultsError: if no network has solved an N, or none of those that are asked for.
         StoreError: if the folder cannot be written.
     """
     study = Study(results)
     solved = study.load(SOLVED)
     if solved.empty:
         raise ResultsError(f"{results}: nothing to measure: no network has solved an N yet")
-    chosen = dynamics.choose(solved, every)
+    chosen = solved.loc[solved["n"].isin(ns), ["network_id", "n"]] if ns else dynamics.choose(solved, every)
+    if chosen.empty:
+        raise ResultsError(f"{results}: nothing to measure: no network has solved N = {', '.join(map(str, ns or ()))}")
     only = set(zip(chosen["network_id"], chosen["n"].astype(int), strict=True))
     summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console, yes=yes)
     failed = [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]

@@ -24,6 +24,8 @@ INTERVENTIONS_COMMAND: Final = "python -m analysis interventions RESULTS"
 RETRAINING_COMMAND: Final = "python sweeps/retraining.py RESULTS"
 MEMORY_COMMAND: Final = "python -m analysis memory RESULTS"
 SPECTRA_COMMAND: Final = "python -m analysis spectra RESULTS"
+GRADIENTS_COMMAND: Final = "python -m analysis gradients RESULTS"
+CAUSES_COMMAND: Final = "python -m analysis causes RESULTS"
 TIME_STEPS_COMMAND: Final = "python -m analysis time-steps RESULTS"
 
 

@@ -204,3 +204,29 @@ def test_global_random_states_change_nothing():
             torch.manual_seed(seed)
             results.append(list(train(SOLVES_ALWAYS))[-1].checkpoint.network)
     assert_same(*results)
+
+
+class TestOnly:
+    @pytest.mark.parametrize(
+        "names", [("recurrent.weight",), ("tau",), ("readout.weight", "readout.bias")], ids=lambda names: names[0]
+    )
+    def test_steps_change_what_is_named_and_nothing_else(self, names):
+        alike = starts(TINY)
+        trainer = Trainer(alike, only=names)
+        trainer.train_steps(4)
+        before = population(TINY.network, [one.network for one in alike], [one.progress.heads for one in alike])
+        for name, tensor in trainer.population.parameters.items():
+            assert torch.equal(tensor, before.parameters[name]) == (name not in names), name
+
+    def test_a_step_is_that_of_all_parameters_where_the_rest_has_no_gradient(self):
+        """Without clipping, each parameter's first step depends on its own gradient alone."""
+        free = dataclasses.replace(TINY, training=dataclasses.replace(TINY.training, clip=None))
+        some, every = (Trainer(starts(free), only=only) for only in (("tau",), None))
+        for trainer in (some, every):
+            trainer.train_steps(1)
+        assert distance(some.population.parameters["tau"], every.population.parameters["tau"]) < 1e-12
+
+    @pytest.mark.parametrize("names", [(), ("tau", "tua")])
+    def test_a_name_that_is_none_is_refused(self, names):
+        with pytest.raises(ValueError, match=r"only = .*allowed are one or more of those trained: recurrent\.weight"):
+            Trainer(starts(TINY), only=names)

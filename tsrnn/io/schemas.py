@@ -394,6 +394,55 @@ SPECTRA = Table(
     ),
 )
 
+_LOSS = Column(
+    "loss",
+    "string",
+    "",
+    "newest: of the head for n; trained: the sum over all heads that were trained, where there are several; next: of "
+    "the newest head after the curriculum's next step, before it is trained",
+    key=True,
+)
+
+GRADIENTS = Table(
+    "gradients",
+    "One row a network, solved N, loss and delay: how large the gradient of the loss is at past states.",
+    (
+        _NETWORK,
+        _N,
+        _LOSS,
+        Column("delay", "int64", "time steps", "d; 0 is the state that is read out", key=True),
+        Column("norm", "float64", "", "|dL / dh(T - d)|, mean over sequences; empty where not finite"),
+    ),
+)
+
+GRADIENT_COSINES = Table(
+    "gradient_cosines",
+    "One row a network, solved N and pair of heads: whether the gradients of their losses point the same way.",
+    (
+        _NETWORK,
+        _N,
+        Column("head", "int64", "time steps", "N' of the one; n + 1 is a head that is not trained yet", key=True),
+        Column(
+            "other", "int64", "time steps", "N'' < N' of the other; -1: all smaller ones that were trained", key=True
+        ),
+        Column("cosine_weights", "float64", "", "of the gradients by W; empty where one of them is 0 or not finite"),
+        Column("cosine_taus", "float64", "", "of the gradients by tau; empty also where taus are fixed"),
+    ),
+)
+
+CURVATURE = Table(
+    "curvature",
+    "One row a network, solved N and loss: its size, its gradient, and how sharply it bends.",
+    (
+        _NETWORK,
+        _N,
+        _LOSS,
+        Column("value", "float64", "nats", "the loss; empty where not finite, as the others"),
+        Column("gradient_norm", "float64", "", "of its gradient by all parameters that are trained"),
+        Column("sharpness", "float64", "", "largest eigenvalue of its Hessian, by the same parameters"),
+    ),
+)
+
 CONNECTIVITY = Table(
     "connectivity",
     "One row a network and solved N: its recurrent weights (figures 6a, S19c, S19d).",

@@ -181,6 +181,21 @@ class LeakyPopulation(Population):
             return slopes * ((1 - alpha) * directions + products)
         return (1 - alpha) * directions + slopes * products
 
+    def cotangent(self, slopes: Tensor, gradients: Tensor) -> Tensor:
+        """Multiply gradients by the transposed Jacobian (dh(t) / dh(t-1))': go back by one time step.
+
+        Args:
+            slopes: phi'(z) of each sequence's own step, [R, B, H].
+            gradients: [R, B, H] of something by the states after the step.
+
+        Returns:
+            [R, B, H] its gradients by the states before the step.
+        """
+        alpha = self._dynamics()["alpha"].to(gradients.dtype)[:, None]
+        through = slopes.to(gradients.dtype) * gradients
+        back = (alpha * through) @ self.parameters[WEIGHT].to(gradients.dtype)
+        return (1 - alpha) * (through if self.network.self_interaction == "inside" else gradients) + back
+
     def input_gain(self, slopes: Tensor) -> Tensor:
         """Return how the states change with the input of the same step, [R, H]: alpha phi'(z) u.
 
@@ -190,8 +205,9 @@ class LeakyPopulation(Population):
         return self._dynamics()["alpha"] * slopes * self.parameters[INPUT_WEIGHT]
 
     def remove_untrained_gradients_(self, gradients: Stack) -> None:
-        """Zero the gradient of the diagonal of W: there are no self-connections."""
-        gradients[WEIGHT].diagonal(dim1=1, dim2=2).zero_()
+        """Zero the gradient of the diagonal of W, where W has one: there are no self-connections."""
+        if WEIGHT in gradients:
+            gradients[WEIGHT].diagonal(dim1=1, dim2=2).zero_()
 
     def project_(self) -> None:
         """Zero the diagonal of W, and set a tau below the least one allowed to that, so that none sticks below it."""

@@ -7,7 +7,7 @@ them only makes their matrix products share a call.
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from tsrnn.io.checkpoint import Checkpoint, Progress, new
 from tsrnn.networks import Population, operations, population, product_dtype
 from tsrnn.networks.choice import Computed, Plan, libraries, processor, require_bfloat16
 from tsrnn.training.carrying import advanced, evaluated_weights
+from tsrnn.training.gradients import losses_and_gradients
 from tsrnn.training.optimizers import (
     StackedOptimizer,
     clip_scale,
@@ -25,7 +26,7 @@ from tsrnn.training.optimizers import (
     step_operations,
 )
 from tsrnn.training.reports import EpochReport, diverged, ended
-from tsrnn.training.sampling import TaskBatch, batches, over_steps
+from tsrnn.training.sampling import TaskBatch, batches
 from tsrnn.training.testing import EpochTest, Tested
 
 
@@ -37,7 +38,11 @@ class Trainer:
     """
 
     def __init__(
-        self, starts: Sequence[Checkpoint], device: str | torch.device = "cpu", products: Library | None = None
+        self,
+        starts: Sequence[Checkpoint],
+        device: str | torch.device = "cpu",
+        products: Library | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
         """Continue from R checkpoints (`tsrnn.io.checkpoint.new` makes those of new runs).
 
@@ -46,9 +51,12 @@ class Trainer:
             device: where to compute, as torch names it.
             products: what multiplies. None takes what the checkpoints were trained with on the same processor, and
                 where they say nothing the fastest, which is measured.
+            only: the parameters that steps change, by their names in `Population.trained`; the others are frozen. All
+                by default.
 
         Raises:
-            ValueError: if there are none, if they cannot be stacked, or if the device cannot multiply as asked.
+            ValueError: if there are none, if they cannot be stacked, if the device cannot multiply as asked, or if
+                `only` names none of the parameters that are trained, or another.
         """
         if not starts:
             raise ValueError("starts: an empty population; allowed is at least one network")
@@ -65,7 +73,11 @@ class Trainer:
         if training.precision == "bfloat16":
             require_bfloat16(self._device)
         self._plan: Plan | None = None
+        self._only = only
         self._stack(starts)
+        if only is not None and not 0 < len(set(only)) == len(set(only) & set(self._population.trained)):
+            trained = ", ".join(self._population.trained)
+            raise ValueError(f"only = {', '.join(only) or 'none'}: allowed are one or more of those trained: {trained}")
         before = {start.computed for start in starts}
         known = before.pop() if len(before) == 1 and products is None else None
         possible = libraries(self._population.products, self._device)
@@ -117,12 +129,9 @@ class Trainer:
             Each network's loss (sum over heads, all of weight 1) and its gradient norm before clipping, [R] each.
         """
         networks, task, training = self._population, self._configs[0].task_in_training, self._configs[0].training
-        leaves = {name: networks.parameters[name].detach().requires_grad_() for name in networks.trained}
-        networks.parameters.update(leaves)
-        answers = networks.with_steps(batch.dt).answers(batch.inputs, batch.lengths, initial, batch.readout_steps)
-        per_head = over_steps(task.loss(answers, batch.targets), batch.readout_steps) * (networks.head_table > 0)
-        weighted = per_head if self._weights is None else per_head * self._weights
-        gradients = dict(zip(leaves, torch.autograd.grad(weighted.sum(), list(leaves.values())), strict=True))
+        losses, gradients = losses_and_gradients(
+            networks, task, batch, initial, weights=self._weights, names=self._only
+        )
         with torch.no_grad():
             counts_diagonal = training.clip is not None and training.clip.counts == "parameters_and_diagonal"
             if not counts_diagonal:
@@ -130,10 +139,9 @@ class Trainer:
             norms = gradient_norms(gradients)
             if counts_diagonal:
                 networks.remove_untrained_gradients_(gradients)
-            networks.parameters.update({name: leaf.detach() for name, leaf in leaves.items()})
             self._optimizer.update_(networks.parameters, gradients, clip_scale(norms, training.clip))
             networks.project_()
-        return per_head.detach().sum(1), norms
+        return losses.sum(1), norms
 
     def train_steps(self, steps: int) -> tuple[list[float], list[float], list[int]]:
         """Take `steps` optimiser steps on batches drawn from the coming epoch's streams, from their start.

@@ -26,7 +26,10 @@ from tsrnn.io.schemas import (
     ABLATION,
     AUTOCORRELATIONS,
     CONNECTIVITY,
+    CURVATURE,
     DIMENSIONALITY,
+    GRADIENT_COSINES,
+    GRADIENTS,
     HEADS_RETRAINING,
     INHIBITION,
     MEMORY,
@@ -292,6 +295,22 @@ def measure(sweep: HandMade, key: str, ns: list[int], shift: float) -> None:
             for n in ns
         ],
     )
+    sweep.write(
+        GRADIENTS,
+        key,
+        [
+            {"n": n, "loss": loss, "delay": delay, "norm": 0.8**delay + shift}
+            for n in ns
+            for loss in ("newest", "next")
+            for delay in range(n + 1)
+        ],
+    )
+    sweep.write(
+        GRADIENT_COSINES,
+        key,
+        [{"n": n, "head": n, "other": other, "cosine_weights": 0.3 - shift / 10} for n in ns for other in (2, -1)],
+    )
+    sweep.write(CURVATURE, key, [{"n": n, "loss": "newest", "value": 0.1, "sharpness": n + shift} for n in ns])
     at = {"n": min(ns[-1], 4), "standard_error": 0.01}
     alone = [("none", -1), ("longest", 1), ("longest", 2), ("longest", -1), ("shortest", 3), ("shortest", -1)]
     sweep.write(

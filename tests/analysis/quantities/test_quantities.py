@@ -14,12 +14,22 @@ from analysis.data.cell import COLUMNS, TRAINING, Cell, alike, beyond_main
 from analysis.data.study import Study
 from analysis.figures import FIGURES, build
 from analysis.measure.dynamics_summary import by_network
-from analysis.quantities import connectivity, interventions, memory, pace, spectra, taus, time_steps, timescales
+from analysis.quantities import (
+    connectivity,
+    gradients,
+    interventions,
+    memory,
+    pace,
+    spectra,
+    taus,
+    time_steps,
+    timescales,
+)
 from analysis.quantities.base import Quantity
 from tests.analysis.figures.test_figures import everything
 from tsrnn.io.schemas import CONNECTIVITY, DIMENSIONALITY, NEURONS, SOLVED, TIMESCALES
 
-MODULES = (connectivity, interventions, memory, pace, spectra, taus, time_steps, timescales)
+MODULES = (connectivity, gradients, interventions, memory, pace, spectra, taus, time_steps, timescales)
 ALL = [value for module in MODULES for value in vars(module).values() if isinstance(value, Quantity)]
 
 

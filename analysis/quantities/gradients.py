@@ -1,0 +1,55 @@
+"""What training follows: gradients at past states, gradients of heads beside each other, and how the loss bends."""
+
+from typing import Final
+
+import pandas as pd
+
+from analysis.quantities.base import GRADIENTS_COMMAND, quantity
+
+
+@quantity(
+    "gradient at the oldest bit, relative to the newest",
+    "gradient at delay N - 1\nover that at delay 0",
+    needs=GRADIENTS_COMMAND,
+)
+def gradient_reach(gradients: pd.DataFrame) -> pd.DataFrame:
+    """Return the norm of the gradient of the newest head's loss at delay N - 1 over that at delay 0."""
+    rows = gradients[gradients["loss"] == "newest"]
+    ends = rows[rows["delay"] == 0].merge(rows[rows["delay"] == rows["n"] - 1], on=["network_id", "n"])
+    return ends[["network_id", "n"]].assign(value=ends["norm_y"] / ends["norm_x"].where(ends["norm_x"] > 0))
+
+
+@quantity(
+    "the same of the next N, before it is trained",
+    "the same of the next N,\nbefore it is trained",
+    needs=GRADIENTS_COMMAND,
+)
+def gradient_reach_next(gradients: pd.DataFrame) -> pd.DataFrame:
+    """Return the same of the head that the curriculum adds next, before it is trained: at delay N over delay 0."""
+    rows = gradients[gradients["loss"] == "next"]
+    ends = rows[rows["delay"] == 0].merge(rows[rows["delay"] == rows["n"]], on=["network_id", "n"])
+    return ends[["network_id", "n"]].assign(value=ends["norm_y"] / ends["norm_x"].where(ends["norm_x"] > 0))
+
+
+@quantity(
+    "cosine of the newest head's gradient and the older heads'",
+    "cosine of gradients by W,\nnewest and older heads",
+    needs=GRADIENTS_COMMAND,
+)
+def gradient_agreement(gradient_cosines: pd.DataFrame) -> pd.DataFrame:
+    """Return the cosine, by W, of the gradients of the newest head's loss and of the sum of the older heads'."""
+    rows = gradient_cosines[(gradient_cosines["head"] == gradient_cosines["n"]) & (gradient_cosines["other"] == -1)]
+    return rows[["network_id", "n"]].assign(value=rows["cosine_weights"].astype(float))
+
+
+@quantity(
+    "sharpness of the newest head's loss", "largest eigenvalue of the\nHessian, newest head", needs=GRADIENTS_COMMAND
+)
+def sharpness(curvature: pd.DataFrame) -> pd.DataFrame:
+    """Return the largest eigenvalue of the Hessian of the newest head's loss."""
+    rows = curvature[curvature["loss"] == "newest"]
+    return rows[["network_id", "n"]].assign(value=rows["sharpness"].astype(float))
+
+
+GRADIENTS: Final = (gradient_reach, gradient_reach_next, gradient_agreement, sharpness)
+"""What the command sums up, and figure M3 shows."""
