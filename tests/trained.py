@@ -1,6 +1,10 @@
 """A sweep's folder with networks that have learnt something."""
 
+import atexit
+import shutil
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tsrnn import EndRules, Leaky, MultiHead, RunConfig, SingleHead, Training, train
 from tsrnn.io.checkpoint import CheckpointFolder
@@ -10,7 +14,16 @@ from tsrnn.io.store import Store
 
 
 def trained_sweep(folder: Path) -> Path:
-    """Make two single- and two multi-head networks that have learnt N = 2 and perhaps 3, and one that has not."""
+    """Copy the folder of two single- and two multi-head networks that have learnt N = 2, and one that has not."""
+    return Path(shutil.copytree(_trained(), folder))
+
+
+@cache
+def _trained() -> Path:
+    """Train them, once a process."""
+    kept = TemporaryDirectory(prefix="trained-")
+    atexit.register(kept.cleanup)
+    folder = Path(kept.name)
     store = Store(folder)
     store.create()
     training = Training(batch_size=64, steps_per_epoch=100, test_batches=5)

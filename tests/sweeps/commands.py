@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,11 @@ TABLES = ("runs", "outcomes", "epochs", "solved", "heads")
 STARTED: list[subprocess.Popen[str]] = []
 CLOCKS = ("wall_s", "device", "products", "versions", "commit")
 NICENESS = "3"
+TRACKERS = [
+    name for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb"), ("mlflow", "mlflow"))
+    if find_spec(package)
+]  # fmt: skip
+"""What `--log` can follow a sweep with here."""
 
 
 def command(options: tuple[str | Path, ...]) -> list[str]:
@@ -31,10 +37,11 @@ def sweep(*options: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(options), cwd=ROOT, capture_output=True, text=True, timeout=1500)
 
 
-def start(*options: str | Path) -> subprocess.Popen[str]:
+def start(*options: str | Path, **environment: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         command(options),
         cwd=ROOT,
+        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

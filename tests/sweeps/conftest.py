@@ -9,7 +9,7 @@ import pytest
 from sweeps.engine.runner import main
 from sweeps.fixed_tau import SWEEP as SWEEP_OF_TAUS
 from tests.processes import kill_everything
-from tests.sweeps.commands import GRID, NICENESS, STARTED, TABLES, niceness_of_trials, start
+from tests.sweeps.commands import GRID, NICENESS, ROOT, STARTED, TABLES, TRACKERS, niceness_of_trials, start
 
 
 @pytest.fixture
@@ -37,9 +37,14 @@ def nothing_left_running() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Path, str, str, int], set[int]]:
-    """A sweep that ran undisturbed while its tables were read; and how nice its trials' processes were."""
+    """A sweep that ran undisturbed while its tables were read; and how nice its trials' processes were.
+
+    Every installed tracker followed it, offline.
+    """
     storage = tmp_path_factory.mktemp("finished")
-    process = start(*GRID, "--storage", storage, "--niceness", NICENESS)
+    offline = {"WANDB_MODE": "offline", "MLFLOW_TRACKING_URI": f"sqlite:///{storage}/mlflow.db"}
+    options = ["--niceness", NICENESS, *(["--log", *TRACKERS] if TRACKERS else [])]
+    process = start(*GRID, "--storage", storage, *options, PYTHONPATH=str(ROOT), **offline)
     reads, niceness = 0, set()
     while process.poll() is None:
         folder = storage / "fixed_tau"

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,14 +67,20 @@ class TestStart:
         assert RunConfig().network_id == RunConfig(source="").network_id != RunConfig(source="n1/2").network_id
 
 
-def command(*options: str | Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "sweeps/retraining.py", *map(str, options)]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240)
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command in this process; returns exit status, output and errors."""
+
+    def run(*options: str | Path) -> tuple[int, str, str]:
+        return run_command(app, [*map(str, options)]), *capsys.readouterr()
+
+    return run
 
 
-def test_the_sweep_and_again(results: Path):
+def test_the_sweep_and_again(results: Path, here):
     options = ("--higher", "2", "--epochs", "2", "--trials", "2", "--address", "local", "--json")
-    done = command(results, *options)
+    words = [sys.executable, "sweeps/retraining.py", *map(str, (results, *options))]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     table = load(results, RETRAINING)
@@ -94,20 +101,14 @@ def test_the_sweep_and_again(results: Path):
     before = load(results, SOLVED).query("n == @n").set_index("network_id")["accuracy"]
     sources = runs.set_index("network_id")["config"].map(lambda text: RunConfig.from_json(text).source.split("/")[0])
     assert ((ends / sources.map(before)).dropna() > 0.4).sum() == 8
-    again = command(results, *options)
-    assert "to train" not in again.stderr
-    assert json.loads(again.stdout) == found
+    status, output, errors = here(results, *options)
+    assert status == 0
+    assert "to train" not in errors
+    assert json.loads(output) == found
 
 
 class TestBeforeItRuns:
     """What is said in this process, in one line, before Ray is started or anything is written."""
-
-    @pytest.fixture
-    def here(self, capsys: pytest.CaptureFixture[str]):
-        def run(*options: str | Path) -> tuple[int, str, str]:
-            return run_command(app, [*map(str, options)]), *capsys.readouterr()
-
-        return run
 
     def test_an_n_that_some_have_not_solved_is_refused(self, results: Path, here):
         status, output, errors = here(results, "--n", "16")
@@ -147,6 +148,6 @@ class TestBeforeItRuns:
         assert errors.startswith(f"error: {says}: allowed are ")
 
 
-def test_nothing_there_is_one_line(tmp_path: Path):
-    done = command(tmp_path)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+def test_nothing_there_is_one_line(tmp_path: Path, here):
+    status, output, errors = here(tmp_path)
+    assert (status, output, errors.count("\n")) == (1, "", 1)

@@ -1,11 +1,13 @@
 """What other code began: refused, allowed and told; and machines that have other code than the driver."""
 
 import io
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,9 +30,9 @@ from tsrnn.config import RunConfig
 from tsrnn.io.store import Store
 from tsrnn.provenance import Code, code
 
-# One invocation of a sweep without Ray: it trains some epochs, or to the end.
-INVOKE = """
-import sys
+# Invocations of a sweep without Ray, each in a fresh fork of a process that has imported what they need.
+SERVER = """
+import json, os, sys, traceback
 from dataclasses import asdict, replace
 from rich.console import Console
 from sweeps.engine.errors import SweepError
@@ -41,22 +43,45 @@ from tests.sweeps.test_reliability import SMALL, trial
 from tsrnn.plugins import files_of, import_file
 from tsrnn.tasks import TASKS
 
-storage, epochs, switch, *plugins = sys.argv[1:]
-for plugin in plugins:
-    import_file(plugin)
-network = replace(SMALL, task=TASKS["ours"]()) if plugins else SMALL
-folder = SweepFolder(storage, "small")
-try:
-    code = require_same_code(folder, folder.unfinished([network]), Console(width=10_000), allowed=switch == "allowed")
-except SweepError as error:
-    sys.exit(f"error: {error}")
-folder.write(Record("small", "quick", "paper", network, (network,)), code)
-settings = trial(folder.path, [network])
-settings["trial"] |= {"plugins": files_of([network]), "code": asdict(code_of([network]))}
-trainable = PopulationTrainable(settings)
-for _ in range(int(epochs)):
-    if trainable.step()["done"]:
-        break
+
+def invoke(storage, epochs, switch, *plugins):
+    for plugin in plugins:
+        import_file(plugin)
+    network = replace(SMALL, task=TASKS["ours"]()) if plugins else SMALL
+    folder = SweepFolder(storage, "small")
+    console = Console(width=10_000)
+    try:
+        code = require_same_code(folder, folder.unfinished([network]), console, allowed=switch == "allowed")
+    except SweepError as error:
+        print(f"error: {error}")
+        return 1
+    folder.write(Record("small", "quick", "paper", network, (network,)), code)
+    settings = trial(folder.path, [network])
+    settings["trial"] |= {"plugins": files_of([network]), "code": asdict(code_of([network]))}
+    trainable = PopulationTrainable(settings)
+    for _ in range(int(epochs)):
+        if trainable.step()["done"]:
+            break
+    return 0
+
+
+for line in sys.stdin:
+    storage, *words = json.loads(line)
+    if not os.fork():
+        status = 1
+        try:
+            os.chdir(storage)
+            with open("said", "w") as said:
+                os.dup2(said.fileno(), 1)
+                os.dup2(said.fileno(), 2)
+            status = invoke(storage, *words)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 """
 
 OURS = """
@@ -80,13 +105,44 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
-def invoke(storage: Path, epochs: int, *words: str | Path, path: Path = ROOT) -> tuple[int, str]:
-    """Train epochs with the code in a folder; return the exit status and what was said."""
+Invoke = Callable[..., tuple[int, str]]
+
+
+@contextmanager
+def invoking(path: Path) -> Iterator[Invoke]:
+    """A process with the code in a folder trains as many epochs as asked; returned are the status and what was said."""
     environment = os.environ | {"PYTHONPATH": f"{path}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-c", INVOKE, str(storage), str(epochs), *map(str, words)]
-    done = subprocess.run(command, cwd=storage, env=environment, capture_output=True, text=True, timeout=120)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, done.stdout + done.stderr
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        cwd=path,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def invoke(storage: Path, epochs: int, *words: str | Path) -> tuple[int, str]:
+        server.stdin.write(json.dumps([str(storage), epochs, *map(str, words)]) + "\n")
+        server.stdin.flush()
+        status = int(server.stdout.readline())
+        said = (storage / "said").read_text()
+        assert "Traceback" not in said, said
+        return status, said
+
+    yield invoke
+    server.communicate()
+
+
+@pytest.fixture(scope="module")
+def invoke() -> Iterator[Invoke]:
+    with invoking(ROOT) as ours:
+        yield ours
+
+
+@pytest.fixture
+def invoke_copy(copy: Path) -> Iterator[Invoke]:
+    with invoking(copy) as theirs:
+        yield theirs
 
 
 def codes(storage: Path, table: str) -> list[str]:
@@ -94,13 +150,13 @@ def codes(storage: Path, table: str) -> list[str]:
 
 
 class TestResume:
-    def test_the_same_code_goes_on_in_silence(self, tmp_path):
+    def test_the_same_code_goes_on_in_silence(self, tmp_path, invoke):
         assert invoke(tmp_path, 2, "refused") == (0, "")
         assert invoke(tmp_path, 9, "refused") == (0, "")
         assert codes(tmp_path, "runs") == codes(tmp_path, "outcomes") == [provenance.package_hash()]
 
-    def test_other_code_is_refused_and_the_switch_allows_it(self, tmp_path, copy):
-        assert invoke(tmp_path, 2, "refused", path=copy) == (0, "")
+    def test_other_code_is_refused_and_the_switch_allows_it(self, tmp_path, invoke, invoke_copy):
+        assert invoke_copy(tmp_path, 2, "refused") == (0, "")
         (began,) = codes(tmp_path, "runs")
         assert began != provenance.package_hash()
         status, said = invoke(tmp_path, 9, "refused")
@@ -112,16 +168,16 @@ class TestResume:
         assert f"and was begun with code {began}; use that code, another --storage, or allow both with" in said
         assert len(pd.read_parquet(tmp_path / "small" / "epochs")) == 2
         # The code that began it is not refused.
-        assert invoke(tmp_path, 1, "refused", path=copy) == (0, "")
+        assert invoke_copy(tmp_path, 1, "refused") == (0, "")
         status, said = invoke(tmp_path, 9, "allowed")
         assert (status, said.count("\n")) == (0, 1)
         assert f"small: 1 network was begun with code {began}; training continues with code" in said
         assert codes(tmp_path, "runs") == [began]
         assert codes(tmp_path, "outcomes") == [provenance.package_hash()]
         # What has ended is never refused.
-        assert invoke(tmp_path, 9, "refused", path=copy) == (0, "")
+        assert invoke_copy(tmp_path, 9, "refused") == (0, "")
 
-    def test_a_plugin_that_changed_is_other_code(self, tmp_path):
+    def test_a_plugin_that_changed_is_other_code(self, tmp_path, invoke):
         plugin = tmp_path / "ours.py"
         plugin.write_text(OURS)
         assert invoke(tmp_path, 2, "refused", plugin) == (0, "")

@@ -1,9 +1,6 @@
 """`--log`: what trackers show of a sweep, held against its tables."""
 
-import os
 import struct
-import subprocess
-from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,33 +15,23 @@ from analysis.verify.verification import verify
 from sweeps.engine.errors import UsageError
 from sweeps.engine.options import require_installed
 from sweeps.engine.tracking import Tracked, callbacks, measured, settings
-from tests.sweeps.commands import GRID, ROOT, command
+from tests.sweeps.commands import TRACKERS
 from tsrnn.config import Leaky, RunConfig
 from tsrnn.io.files import location
 
-INSTALLED = [
-    name for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb"), ("mlflow", "mlflow"))
-    if find_spec(package)
-]  # fmt: skip
 TRIALS = ("parity_multi_tau_1", "parity_multi_tau_trained")
 NETWORKS = [RunConfig(network=Leaky(hidden=3), seed=seed) for seed in (0, 4)]
 
 
 def needs(tracker: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(tracker not in INSTALLED, reason=f"the package of {tracker} is not installed")
+    return pytest.mark.skipif(tracker not in TRACKERS, reason=f"the package of {tracker} is not installed")
 
 
-@pytest.fixture(scope="module")
-def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep that every installed tracker has followed, offline; two networks in each of two trials."""
-    folder = tmp_path_factory.mktemp("logged")
-    own = {"WANDB_MODE": "offline", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command((*GRID, "--storage", folder, "--log", *INSTALLED)),
-        cwd=ROOT, env=os.environ | own, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "log " not in done.stderr
+@pytest.fixture
+def logged(finished: tuple[Path, str, str, int]) -> Path:
+    """The folder of a sweep that every installed tracker has followed; two networks in each of two trials."""
+    folder, _, errors, _ = finished
+    assert "log " not in errors
     return folder
 
 
