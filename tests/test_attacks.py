@@ -177,23 +177,23 @@ class TestCode:
         ]
 
     @pytest.mark.parametrize("number", range(5))
-    def test_a_file_that_is_named_as_a_plugin(self, results, tmp_path, number):
-        done = run_in(tmp_path, self.commands(results)[number])
-        assert "Traceback" not in done.stderr
+    def test_a_file_that_is_named_as_a_plugin(self, results, run_in, tmp_path, number):
+        _, errors = run_in(tmp_path, self.commands(results)[number])
+        assert "Traceback" not in errors
         assert not (results / "was-run").exists()
 
     @pytest.mark.parametrize("number", range(5))
-    def test_a_kind_that_is_a_module(self, results, tmp_path, number):
+    def test_a_kind_that_is_a_module(self, results, run_in, tmp_path, number):
         """Its file is on the way that Python looks for modules, as it is for who works in the folder."""
         part = ("task", "network", "curriculum")[number % 3]
         text = json.loads(EASY.to_json()) | {part: {"kind": "evil"}}
         record = open_sealed_json((results / "sweep.json").read_bytes())
         (results / "sweep.json").write_bytes(sealed_json(record | {"networks": [text]}))
         rewritten(results, "runs", EASY.network_id, config=json.dumps(text), task="evil", architecture="evil")
-        done = run_in(tmp_path, self.commands(results)[number], path=results)
-        assert done.returncode == 1, done.stderr
-        assert "unknown kind 'evil'" in done.stderr
-        assert "Traceback" not in done.stderr
+        status, errors = run_in(tmp_path, self.commands(results)[number], path=results)
+        assert status == 1, errors
+        assert "unknown kind 'evil'" in errors
+        assert "Traceback" not in errors
         assert not (results / "was-run").exists()
 
     @pytest.mark.parametrize("part", [{"plugins": ["evil.py"]}, {"plugin": "evil.py"}, {"python": "import evil"}])
@@ -225,14 +225,27 @@ class TestCode:
         assert not (tmp_path / "was-run").exists()
 
 
-def run_in(folder: Path, words: list[str], path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program of ours in a folder; `path` is where Python looks for modules after ours."""
-    places = os.pathsep.join(map(str, [ROOT, *([path] if path else [])]))
-    environment = os.environ | {"PYTHONPATH": places}
-    if path:
-        (path / "sitecustomize.py").unlink(missing_ok=True)  # which Python itself would import
-    command = [sys.executable, *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+@pytest.fixture
+def run_in(monkeypatch, capsys) -> Callable[..., tuple[int, str]]:
+    """Runs a program of ours in a folder; `path` is where Python looks for modules after ours.
+
+    One analysis and the sweep run in processes of their own, as a user's do; the others in this one, which is as free
+    to import what lies there.
+    """
+
+    def run(folder: Path, words: list[str], path: Path | None = None) -> tuple[int, str]:
+        if words[:2] == ["-m", "analysis"] and words[2] != "max-n":
+            monkeypatch.chdir(folder)
+            monkeypatch.setattr(sys, "path", [str(folder), *sys.path, *([str(path)] if path else [])])
+            return analyse(words[2:]), capsys.readouterr().err
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [ROOT, *([path] if path else [])]))}
+        if path:
+            (path / "sitecustomize.py").unlink(missing_ok=True)  # which Python itself would import
+        command = [sys.executable, *words]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+        return done.returncode, done.stderr
+
+    return run
 
 
 class Tags(HTMLParser):

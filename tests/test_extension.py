@@ -255,9 +255,8 @@ class TestSweep:
         refused = capsys.readouterr().err
         assert refused.count("error: ") == 1
         assert re.search(r"unknown kind '(majority|vanilla|doubling)'", refused)
-        measured = run_python(swept.results, "-m", "analysis", *measure, *swept.plugins)
-        assert measured.returncode == 0, measured.stderr
-        assert json.loads(measured.stdout)["failed"] == []
+        assert analysis([*map(str, [*measure, *swept.plugins])]) == 0
+        assert json.loads(capsys.readouterr().out)["failed"] == []
         solved = pd.read_parquet(swept.results / "solved")
         assert set(pd.read_parquet(swept.results / "timescales")["network_id"]) == set(solved["network_id"])
         assert len(solved)
@@ -267,9 +266,8 @@ class TestSweep:
         rows = json.loads(capsys.readouterr().out)["rows"]
         assert {row["curriculum"] for row in rows} == {"doubling", "multi"}
         ask = ["interventions", swept.results, "--kinds", "ablation", "--trials", "2", "--address", "local", "--json"]
-        compared = run_python(swept.results, "-m", "analysis", *ask, *swept.plugins)
-        assert compared.returncode == 0, compared.stderr
-        ablation = json.loads(compared.stdout)["kinds"]["ablation"]
+        assert analysis([*map(str, [*ask, *swept.plugins])]) == 0
+        ablation = json.loads(capsys.readouterr().out)["kinds"]["ablation"]
         assert {row["curriculum"] for row in ablation["summary"]} == {"doubling", "multi"}
         assert {(row["curriculum_a"], row["curriculum_b"]) for row in ablation["tests"]} == {("doubling", "multi")}
 

@@ -1,5 +1,6 @@
 """What every curriculum must do, and what each one does. A new one is one line in `curricula`."""
 
+import random
 import re
 
 import pytest
@@ -59,10 +60,11 @@ class TestEveryCurriculum:
 
 
 class TestEveryCurriculumThatSteps:
-    @given(stepping, st.data())
-    def test_a_step(self, curriculum: Curriculum, data: st.DataObject):
+    @given(stepping, st.integers(0, 2**32))
+    def test_a_step(self, curriculum: Curriculum, seed: int):
+        chance = random.Random(seed)  # hypothesis would take ten seconds to draw a thousand of these
         for state in states(curriculum, 40):
-            solved = (*(n for n in state.heads[:-1] if data.draw(st.booleans())), state.newest)
+            solved = (*(n for n in state.heads[:-1] if chance.random() < 0.5), state.newest)
             before = CurriculumState(state.heads, solved)
             step = curriculum.advance(before)
             dropped = sorted(set(before.heads) - set(step.state.heads))

@@ -24,6 +24,8 @@ from analysis.claims.catalogue import CLAIMS, judge_all
 from analysis.claims.verdicts import MEANINGS
 from analysis.data.cell import Cell
 from analysis.data.study import Study
+from analysis.report import networks, provenance
+from analysis.report.comparison import compare
 from analysis.report.grids import NONE, Grid
 from tests.browser import chromium
 from tests.handmade import HandMade, config, solved
@@ -87,7 +89,7 @@ def test_it_says_which_code_trained(tmp_path):
         for table, code in ((RUNS, began), (OUTCOMES, ended)):
             (row,) = made.store.read(table, key)
             made.store.write(table, key, [row | {"code": code or None, "commit": code and 40 * "c"}])
-    said = report.collect(Study(made.folder), tmp_path).versions
+    said = provenance.versions(Study(made.folder))
     assert [line for line in said if "code" in line] == [
         "2 networks trained with code 01 (commit cccccccccc)",
         "2 networks trained with code 23 (commit cccccccccc)",
@@ -298,19 +300,21 @@ def contrast(one: str, other: str) -> float:
 
 
 class TestComparison:
-    def test_both_verdicts_on_every_claim(self, tmp_path, capsys):
+    def test_both_verdicts_on_every_claim(self, tmp_path, capsys, monkeypatch):
         """Of a study in which the paper's claims are true and one in which none is, and of one beside itself."""
         cells = [Cell(curriculum=name, tau=tau) for name in ("single", "multi") for tau in ("1", "trained")]
         for name, true in (("true", True), ("<b>false", False)):
             Simulated(true, replicates=4, cells=cells, analysed=False).write(tmp_path / name / "curricula")
         first, second = (Study(tmp_path / name) for name in ("true", "<b>false"))
+        shown: list[report.Comparison] = []
+        monkeypatch.setattr(report, "compare", lambda *studies: shown.append(compare(*studies)) or shown[-1])
         assert main(["report", str(first.folder), str(second.folder), "--out", str(tmp_path / "out")]) == 0
         path = tmp_path / "out" / "index.html"
         assert capsys.readouterr().out.strip() == str(path)
         page = Page(path.read_text())
         assert "B: <b>false" in page.words  # as text
         assert not page.all("script", "src")
-        compared = report.compare(first, second)
+        (compared,) = shown
         pairs = [pair for group in compared.groups for pair in group.pairs]
         judged = [judge_all(study).set_index("id") for study in (first, second)]
         assert len(pairs) == len(CLAIMS)
@@ -324,7 +328,7 @@ class TestComparison:
         assert order.kind == "other verdict"
         neither = (judged[0]["verdict"] == "not run") & (judged[1]["verdict"] == "not run")
         assert compared.counts["not run in either"] == neither.sum() > 0
-        assert set(report.compare(first, first).counts.items()) >= {("other verdict", 0), ("in one study only", 0)}
+        assert set(compare(first, first).counts.items()) >= {("other verdict", 0), ("in one study only", 0)}
 
     def test_trainings_that_both_have_are_beside_each_other(self, tmp_path):
         cells = [Cell(curriculum=name) for name in ("single", "multi")]
@@ -332,7 +336,7 @@ class TestComparison:
             for hidden in sizes:
                 own = Simulated(True, replicates=4, cells=cells, hidden=hidden, analysed=False)
                 own.write(tmp_path / name / f"curricula-{hidden}")
-        compared = report.compare(Study(tmp_path / "a"), Study(tmp_path / "b"))
+        compared = compare(Study(tmp_path / "a"), Study(tmp_path / "b"))
         pairs = [pair for group in compared.groups for pair in group.pairs if pair.both[0]["id"] == "3b-order"]
         parts = [tuple(one["part"].split(",")[0] for one in pair.both) for pair in pairs]
         assert parts == [("H = 300", "H = 300"), ("H = 500", "H = 200")]
@@ -362,16 +366,15 @@ class TestPartialResults:
     def test_what_is_to_be_measured_is_where_the_checkpoints_are(self, tmp_path):
         HandMade(tmp_path / "architectures").add(config("multi"), epochs=0, status="")
         HandMade(tmp_path / "curricula").add(config("multi"), [solved(2, 1), solved(3, 4)])
-        contents = report.collect(Study(tmp_path), tmp_path)
-        missing = {figure.id: figure.missing for figure in contents.figures}
-        assert missing["5b"].endswith(f"python -m analysis timescales {tmp_path / 'curricula'}")
+        (figure,) = figures.build(Study(tmp_path), only=["5b"])
+        assert figure.missing.endswith(f"python -m analysis timescales {tmp_path / 'curricula'}")
 
     def test_long_curves_are_thinned_and_keep_their_ends(self, tmp_path):
         made = HandMade(tmp_path / "fixed_tau")
         key = made.add(config(), accuracies=list(np.linspace(0.5, 1.0, 1000)))
-        contents = report.collect(Study(tmp_path), tmp_path)
-        curve = contents.curves[key]
-        assert contents.thinned == len(curve["epoch"]) == 120
+        thinned, curves = networks.curves(Study(tmp_path))
+        curve = curves[key]
+        assert thinned == len(curve["epoch"]) == 120
         assert (curve["epoch"][0], curve["epoch"][-1]) == (1, 1000)
         assert (curve["accuracy"][0], curve["accuracy"][-1]) == (0.5, 1.0)
 
