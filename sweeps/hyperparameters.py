@@ -1,38 +1,48 @@
-"""Which hyperparameters get multi-head networks furthest in N for the same number of operations?
+"""Which hyperparameters get networks furthest in N for the same budget?
 
-Question: how far in N do networks get with a fixed number of floating-point operations? The paper's training is one
-of the candidates.
+Question: how far in N do networks get with a fixed number of floating-point operations, or of seconds? The paper's
+training is one of the candidates.
 Space: batch size, steps between tests, optimiser, learning rates and how they fall with N, gradient clip, input
 probability, readout steps and lengths of the training sequences, slope of the nonlinearity, initial tau, number of
-unsolved heads that are trained, weight of solved heads, and precision. `sweeps/search/space.py` defines it. Whether an
-N is solved is always tested on the paper's sequences.
-Search: Optuna's TPE proposes candidates, and ASHA stops the worse three quarters at a fourth of the budget. A candidate
-is one population of two seeds. Its score is the N that it has solved, plus how far its next head has come, as a mean
-over seeds.
+unsolved heads that are trained, and weight of solved heads. `sweeps/search/space.py` defines it. Whether an N is
+solved is always tested on the paper's sequences, and confirmed on further ones.
+Search: each optimiser has a search of its own with as many candidates. Optuna's TPE proposes them, and ASHA stops the
+worse three quarters at a fourth of the budget; those count as pruned, and are never ranked among the others. A
+candidate is one population of two seeds. Its score is the N that it has solved, plus how far its next head has come,
+as a mean over seeds.
 Stages: 12, 25, 50 and 100, named after the N that they are about; their budgets are in STAGES. Every stage begins with
-the best candidates of the stage before, which continue from their checkpoints.
+each optimiser's best candidates of the stage before, which continue from their checkpoints.
+Confirmation: `--purpose confirm` trains the best candidates of a stage on four fresh seeds. The best of many candidates
+look better than they are on the seeds that they were chosen on.
+Ablation: `--purpose ablation` trains the preset tuned on four fresh seeds, and without each of its parts.
 """
 
 import dataclasses
-import json
+import os
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
 from cyclopts import App, Parameter
-from rich.table import Table
 
-from sweeps.engine.errors import UsageError
+from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.folder import SweepFolder
-from sweeps.engine.options import Execution, Flag
+from sweeps.engine.options import Execution, Flag, Many
 from tsrnn import command_line
-from tsrnn.command_line import Whole, run_resumable
+from tsrnn.command_line import Whole, ask, counted, duration, run_resumable
+from tsrnn.config import EndRules
 from tsrnn.help_text import HelpText
 from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, SOLVED
 from tsrnn.provenance import code
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from rich.console import Console
+
+    from sweeps.search.candidate import Question
+    from sweeps.search.study import Search
 
 NAME: Final = "hyperparameters"
 
@@ -51,6 +61,20 @@ STAGES: Final = {
     50: Stage(operations=4e13, promoted=4),
     100: Stage(operations=4e14, promoted=2),
 }
+
+OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Usual:
+    """What a purpose has where nothing else was given."""
+
+    candidates: int
+    replicates: int
+    seed: int
+
+
+_USUAL: Final = {"search": _Usual(32, 2, 0), "confirm": _Usual(3, 4, 100), "ablation": _Usual(0, 4, 200)}
 
 app = App(
     name=f"sweeps/{NAME}.py",
@@ -73,21 +97,32 @@ class Settings(Execution):
     stage: Annotated[int, Whole] = 12
     """The stage of the search: 12, 25, 50 or 100, the N that it is about."""
 
-    candidates: Annotated[int, Whole] = 32
-    """How many candidates the stage is to have in all, including those that were tried before."""
+    purpose: Literal["search", "confirm", "ablation"] = "search"
+    """search: propose candidates, and stop the worse ones early. confirm: train the best candidates of the stage's
+    search on fresh seeds. ablation: train the preset tuned without each of its parts."""
 
-    replicates: Annotated[int, Whole] = 2
-    """The number of networks for each candidate; they are trained together."""
+    optimizers: Annotated[list[OptimizerName] | None, Many] = None
+    """The optimisers to search (or to confirm), one after the other. [default: all four]"""
 
-    seed: Annotated[int, Whole] = 0
-    """The seed of the first replicate. Use other seeds than the search's to measure its best candidates in the end."""
+    candidates: Annotated[int | None, Whole] = None
+    """How many candidates each optimiser is to have in all, including those that were tried before.
+    [default: search 32, confirm 3; an ablation has one for each part]"""
+
+    replicates: Annotated[int | None, Whole] = None
+    """The number of networks for each candidate; they are trained together. [default: search 2, others 4]"""
+
+    seed: Annotated[int | None, Whole] = None
+    """The seed of the first replicate. [default: search 0, confirm 100, ablation 200]"""
 
     operations: float | None = None
     """The budget of each network, in floating-point operations. [default: the stage's]"""
 
+    seconds: float | None = None
+    """The budget of each network in seconds of computing, in place of operations. They depend on the machine, and on
+    what else it does. [default: operations are counted]"""
+
     promoted: Annotated[int | None, Whole] = None
-    """How many of the best candidates of the stage before (or of this stage with other seeds) are tried first.
-    [default: the stage's]"""
+    """How many of an optimiser's best candidates of the stage before are tried first. [default: the stage's]"""
 
     task: Literal["parity", "dms"] = "parity"
     """The task."""
@@ -97,6 +132,9 @@ class Settings(Execution):
 
     hidden: Annotated[int, Whole] = 500
     """The number of neurons of a network."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """The dtype of the matrix products of the recurrence; bfloat16 is faster on processors that support it."""
 
     storage: str = "results"
     """The folder for results; the study writes to STORAGE/hyperparameters/."""
@@ -108,30 +146,53 @@ class Settings(Execution):
     export: Path | None = None
     """Also write the tables candidates and curves to this folder, as small Parquet files."""
 
+    dry_run: Flag = False
+    """Print what it would cost, and run nothing."""
+
     json: Flag = False
-    """Print {"candidates": [...], "importances": {...}}."""
+    """Print {"candidates": [...], "importances": {...}}, the importances by study; for an ablation also "parts"."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.stage not in STAGES:
             raise UsageError(f"stage = {self.stage}: allowed are {', '.join(map(str, STAGES))}")
         counts = {"candidates": self.candidates, "replicates": self.replicates, "hidden": self.hidden}
-        from_none = {"concurrent": self.concurrent, "promoted": self.promoted or 0, "seed": self.seed}
+        from_none = {"concurrent": self.concurrent, "promoted": self.promoted, "seed": self.seed}
         for least, values in ((1, counts), (0, from_none)):
             for name, value in values.items():
-                if value < least:
+                if value is not None and value < least:
                     raise UsageError(f"{name} = {value}: allowed are numbers of at least {least}")
-        if self.operations is not None and not self.operations > 0:
-            raise UsageError(f"operations = {self.operations:g}: allowed are numbers above 0")
+        for name, budget in (("operations", self.operations), ("seconds", self.seconds)):
+            if budget is not None and not budget > 0:
+                raise UsageError(f"{name} = {budget:g}: allowed are numbers above 0")
+        if self.operations is not None and self.seconds is not None:
+            raise UsageError(f"seconds = {self.seconds:g}: allowed is one of operations and seconds")
+        if self.purpose == "ablation" and (self.optimizers or self.candidates):
+            raise UsageError("purpose = ablation: it has one candidate for each part; leave out optimizers, candidates")
 
     @property
-    def budget(self) -> Stage:
-        """The stage's budget, with what was given in place of it."""
-        stage = STAGES[self.stage]
-        return Stage(
-            operations=stage.operations if self.operations is None else self.operations,
-            promoted=stage.promoted if self.promoted is None else self.promoted,
-        )
+    def questions(self) -> "list[Question]":
+        """What is asked: of each optimiser, or for an ablation of all of its candidates together."""
+        from sweeps.search.candidate import Question
+
+        usual = _USUAL[self.purpose]
+        first = usual.seed if self.seed is None else self.seed
+        names = self.optimizers or list(get_args(OptimizerName))
+        return [
+            Question(
+                stage=self.stage,
+                budget=self.seconds or self.operations or STAGES[self.stage].operations,
+                unit="operations" if self.seconds is None else "seconds",
+                purpose=self.purpose,
+                optimizer=name,
+                task=self.task,
+                curriculum_name=self.curriculum,
+                hidden=self.hidden,
+                precision=self.precision,
+                seeds=tuple(range(first, first + (self.replicates or usual.replicates))),
+            )
+            for name in ([""] if self.purpose == "ablation" else dict.fromkeys(names))
+        ]
 
 
 @app.default
@@ -147,49 +208,46 @@ def main(settings: Settings = Settings()) -> int:
         raise UsageError(
             f"storage = {settings.storage}: allowed is a folder of this machine, since it holds the study's database"
         )
+    # Ray and Optuna take seconds to import: not for --help or a mistake.
+    from sweeps.engine import cluster as _cluster
+    from sweeps.engine.same_code import require_same
+    from sweeps.search.printing import print_results
+    from sweeps.search.study import DATABASE, Search
+
+    if settings.dry_run:
+        with TemporaryDirectory() as copy:
+            if (database := Path(str(folder.path)) / DATABASE).exists():
+                shutil.copy(database, copy)
+            tried = [Search(Path(copy), question) for question in settings.questions]
+            _say_cost(settings, tried, [_begin(search, settings) for search in tried], console)
+        return 0
     folder.require_writable()
     folder.acquire()
     # It has no `runs`, by which a folder is known as a sweep's: its networks are in the study's own table.
     folder.store.create((OUTCOMES, EPOCHS, SOLVED, HEADS))
-    # Ray and Optuna take seconds to import: not for --help or a mistake.
-    from sweeps.engine import cluster as _cluster
-    from sweeps.engine.same_code import require_same
-    from sweeps.search.candidate import Question
-    from sweeps.search.space import KNOWN
-    from sweeps.search.study import Search
-
-    seed = settings.seed
-    question = Question(
-        stage=settings.stage,
-        operations=settings.budget.operations,
-        task=settings.task,
-        curriculum_name=settings.curriculum,
-        hidden=settings.hidden,
-        seeds=tuple(range(seed, seed + settings.replicates)),
-    )
-    search = Search(Path(str(folder.path)), question, seed)
-    search.begin_with(search.promoted(settings.budget.promoted) or KNOWN)
+    path = Path(str(folder.path))
+    searches = [Search(path, question) for question in settings.questions]
+    wanted = [_begin(search, settings) for search in searches]
     errors: list[str] = []
-    if search.finished < settings.candidates:
-        going_on = [(begun, code()) for begun in dict.fromkeys(search.codes())]
+    if any(search.finished < count for search, count in zip(searches, wanted, strict=True)):
+        begun = dict.fromkeys(one for search in searches for one in search.codes())
+        going_on = [(one, code()) for one in begun]
         require_same(folder.path, NAME, going_on, console, allowed=settings.allow_other_code, what="stage")
+        _say_cost(settings, searches, wanted, console)
         resources = _cluster.connect(settings, console)
-        console.print(
-            f"{NAME}: {search.finished} of {settings.candidates} candidates have been tried, each network with "
-            f"{question.operations:.1e} operations, in {folder.path}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        errors = search.run(settings.candidates, settings.concurrent, resources, console, folder.claim)
-    search.export(Path(str(folder.path)))
-    if settings.export is not None:
-        search.export(settings.export)
-    tried, importances = search.tables()["candidates"], search.importances()
-    if settings.json:
-        print(json.dumps({"candidates": json.loads(tried.to_json(orient="records")), "importances": importances}))
-    else:
-        _print(tried, importances)
-    unfinished = search.finished < settings.candidates
+        for search, count in zip(searches, wanted, strict=True):
+            if search.finished < count:
+                console.print(
+                    f"{search.question.study}: {search.finished} of {count} candidates tried, in {folder.path}",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+                errors += search.run(count, settings.concurrent, resources, console, folder.claim)
+    for search in searches:
+        for place in filter(None, (path, settings.export)):
+            search.export(place)
+    print_results(searches, settings.stage, as_json=settings.json)
+    unfinished = any(search.finished < count for search, count in zip(searches, wanted, strict=True))
     if unfinished:
         console.print("unfinished; the same command continues", highlight=False)
     for error in errors:
@@ -197,33 +255,66 @@ def main(settings: Settings = Settings()) -> int:
     return 1 if unfinished else 0
 
 
-def _print(tried: "pd.DataFrame", importances: dict[str, float]) -> None:
-    """Print the best candidates, and how much each parameter matters."""
-    console, table = command_line.console(), Table(title="Best candidates")
-    if tried.empty:
-        console.print("No candidate has a score yet.")
-        return
-    for name in ("candidate", "score", "N", "operations", "parameters"):
-        table.add_column(name, justify="left" if name == "parameters" else "right")
-    first = list(tried.columns).index("whole_budget") + 1
-    for number, networks in sorted(tried.groupby("candidate"), key=lambda group: -group[1]["score"].iloc[0])[:10]:
-        settings = networks.iloc[0, first:].dropna()
-        solved = networks["max_n"]
-        table.add_row(
-            str(number),
-            f"{networks['score'].iloc[0]:.2f}",
-            f"{solved.min()} to {solved.max()}",
-            f"{networks['operations'].mean():.1e}",
-            " ".join(f"{name}={_short(value)}" for name, value in settings.items()),
+def _begin(search: "Search", settings: Settings) -> int:
+    """Put a study's first candidates in line; return how many it is to have.
+
+    Raises:
+        SweepError: there is nothing to confirm.
+    """
+    from sweeps.search.ablation import without_each_part
+    from sweeps.search.space import known
+
+    question, count = search.question, settings.candidates or _USUAL[settings.purpose].candidates
+    if settings.purpose == "ablation":
+        candidates = without_each_part(settings.curriculum)
+        search.begin_with_parts(candidates)
+        return len(candidates)
+    if settings.purpose == "search":
+        promoted = STAGES[settings.stage].promoted if settings.promoted is None else settings.promoted
+        search.begin_with(search.promoted(promoted) or known(question.optimizer, question.curriculum_name))
+        return count
+    best = search.promoted(count)
+    if not best:
+        raise SweepError(
+            f"purpose = confirm: no search of stage {settings.stage} for {question.optimizer} has a candidate with the "
+            f"whole budget; run it without --purpose first"
         )
-    console.print(table)
-    if importances:
-        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in importances.items())
-        console.print(f"What explains the scores (fANOVA, parameters all candidates have): {shares}", highlight=False)
+    search.begin_with(best)
+    return len(best)
 
 
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _say_cost(settings: Settings, searches: "Sequence[Search]", wanted: Sequence[int], console: "Console") -> None:
+    """Say what remains to be trained costs at most, and ask once if that is hours.
+
+    Raises:
+        Failure: the answer was no.
+    """
+    from sweeps.engine.before import joins_cluster
+    from sweeps.engine.estimate import estimate
+    from sweeps.search.space import TUNED, known
+
+    seconds, networks = 0.0, 0
+    for search, count in zip(searches, wanted, strict=True):
+        question, left = search.question, max(0, count - search.finished) * len(search.question.seeds)
+        each = question.budget
+        if question.unit == "operations":
+            # As fast as the first of the known candidates with this optimiser.
+            typical = [*known(question.optimizer, question.curriculum_name), TUNED][0]
+            # Their budget is in operations: the number of epochs only serves for the rate.
+            end = EndRules(max_epochs=100)
+            networks_of_one = [dataclasses.replace(network, end=end) for network in question.networks(typical)]
+            found = estimate([networks_of_one], question.stage)
+            each *= found.core_seconds / found.operations
+        seconds, networks = seconds + left * each, networks + left
+    if joins_cluster(settings.address):
+        where = "of one core like this machine's, which the cluster's processors share"
+    else:
+        room = max(1, int((os.cpu_count() or 1) / settings.cpus_per_trial))
+        workers = min(room, settings.concurrent or room)
+        seconds, where = seconds / workers, f"on {counted(workers, 'core')} of this machine"
+    early = "; candidates that are stopped early take a fourth of their share" if settings.purpose == "search" else ""
+    cost = f"{NAME}: {counted(networks, 'network')} to train, at most about {duration(seconds)} {where}{early}"
+    ask(cost, seconds, yes=settings.yes or settings.dry_run, console=console)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from sweeps.engine.trainable import PopulationTrainable
-from sweeps.search.space import Parameters, network_of
-from tsrnn.config import RunConfig
+from sweeps.search.space import CurriculumName, Parameters, network_of
+from tsrnn.config import Precision, RunConfig
 from tsrnn.io.schemas import EPOCHS
 from tsrnn.io.store import Store
 from tsrnn.training.reports import EpochReport
@@ -14,50 +15,88 @@ from tsrnn.training.reports import EpochReport
 _WRITE_EVERY_S: Final = 10.0
 _CHANCE: Final = 0.5
 _SOLVED: Final = 0.98
+BUDGET: Final = 1000
+"""What a candidate that has used its whole budget reports as used: Tune's schedulers count in whole numbers."""
+
+Unit = Literal["operations", "seconds"]
+Purpose = Literal["search", "confirm", "ablation"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What a study asks: how far do candidates get on a task, under a curriculum, with this many operations?
+    """What a study asks: how far do candidates get on a task, under a curriculum, with this budget?
 
     Attributes:
         stage: the N it is about; names the study.
-        operations: the budget of each network: useful floating-point operations of its matrix products.
+        budget: of each network, in `unit`.
+        unit: operations (useful floating-point operations of the matrix products) or seconds (of computing).
+        purpose: search (candidates are proposed, and the worse ones stopped early), confirm (the best of the search
+            are trained again on other seeds), or ablation (the preset tuned is trained without each of its parts).
+        optimizer: the optimiser of all candidates; "" where they have several.
         task: the task's kind.
         curriculum_name: multi or single.
         hidden: H.
+        precision: of the recurrence's products.
         seeds: the replicates' seeds.
     """
 
     stage: int
-    operations: float
+    budget: float
+    unit: Unit
+    purpose: Purpose
+    optimizer: str
     task: str
-    curriculum_name: Literal["multi", "single"]
+    curriculum_name: CurriculumName
     hidden: int
+    precision: Precision
     seeds: tuple[int, ...]
 
     @property
     def study(self) -> str:
         """The name of its study in the database."""
         first, last = self.seeds[0], self.seeds[-1]
-        return f"{self.task}-{self.curriculum_name}-{self.stage}-hidden-{self.hidden}-seeds-{first}-{last}"
+        asked = (self.purpose, self.task, self.curriculum_name, self.stage, self.unit, self.precision, self.optimizer)
+        return f"{'-'.join(str(part) for part in asked if part)}-hidden-{self.hidden}-seeds-{first}-{last}"
 
     @classmethod
     def recorded(cls, fields: dict[str, Any]) -> "Question":
-        """Return the question of fields that have been JSON."""
+        """Return the question of fields that have been JSON.
+
+        Raises:
+            TypeError: if they are those of a study of an earlier version.
+        """
         return cls(**fields | {"seeds": tuple(fields["seeds"])})
 
     def precedes(self, other: "Question") -> bool:
-        """Tell whether a study's best candidates are worth trying in another: of a later stage, or on other seeds."""
-        same = dataclasses.replace(self, stage=other.stage, operations=other.operations, seeds=other.seeds) == other
-        return same and (self.stage < other.stage or (self.stage == other.stage and self.seeds != other.seeds))
+        """Tell whether the other study begins with this one's best candidates.
+
+        A search begins with the best of an earlier stage's search, and a confirmation with those of its own stage's.
+        """
+        if self.purpose != "search" or other.purpose == "ablation":
+            return False
+        earlier = self.stage < other.stage if other.purpose == "search" else self.stage == other.stage
+        same = dataclasses.replace(
+            self, stage=other.stage, budget=other.budget, purpose=other.purpose, seeds=other.seeds
+        )
+        return earlier and same == other
 
     def networks(self, parameters: Parameters) -> list[RunConfig]:
         """Return a candidate's networks, one a seed."""
         return [
-            network_of(parameters, task=self.task, curriculum_name=self.curriculum_name, hidden=self.hidden, seed=seed)
+            network_of(
+                parameters,
+                task=self.task,
+                curriculum_name=self.curriculum_name,
+                hidden=self.hidden,
+                precision=self.precision,
+                seed=seed,
+            )
             for seed in self.seeds
         ]
+
+    def spent(self, row: Mapping[str, Any]) -> float:
+        """Return how much of the budget a network has used, from its row of the table `epochs`."""
+        return float(row["operations"] if self.unit == "operations" else row["wall_s"])
 
 
 def score(n: int, accuracy: float) -> float:
@@ -71,7 +110,7 @@ def score(n: int, accuracy: float) -> float:
 
 
 class Candidate(PopulationTrainable):
-    """One step is an epoch of a candidate's networks. It is done when their mean operations reach the budget.
+    """One step is an epoch of a candidate's networks. It is done when they have used the budget, on average.
 
     Its Tune config holds the parameters; "question", a `Question` as a dictionary; and "trial", what
     `PopulationTrainable` needs beside the networks.
@@ -81,9 +120,9 @@ class Candidate(PopulationTrainable):
         """Load or make the candidate's networks."""
         question = Question.recorded(config["question"])
         networks = question.networks(config)
-        self._budget = question.operations
-        # How far each network has come: its operations, and its score.
-        self._reached = {network.network_id: (0.0, 0.0) for network in networks}
+        self._question = question
+        # How far each network has come: its operations, its seconds, and its score.
+        self._reached = {network.network_id: (0.0, 0.0, 0.0) for network in networks}
         self._unwritten: dict[str, EpochReport] = {}
         self._written_at = time.monotonic()
         trial = config["trial"] | {"networks": [network.to_json() for network in networks], "plugins": []}
@@ -92,7 +131,11 @@ class Candidate(PopulationTrainable):
         for key in self._reached:
             for row in store.read(EPOCHS, key):
                 if row["epoch"] <= self._started.get(key, row["epoch"]):
-                    self._reached[key] = row["operations"], score(row["n_max"], row["accuracy_newest"])
+                    self._reached[key] = (
+                        row["operations"],
+                        row["wall_s"],
+                        score(row["n_max"], row["accuracy_newest"]),
+                    )
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next candidate, after writing down what the last one has left."""
@@ -104,17 +147,24 @@ class Candidate(PopulationTrainable):
         self._write_all()
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch; report the mean score and the mean operations."""
+        """Train one epoch; report the means of score, operations and seconds, and what they used of the budget."""
         result = super().step()
-        operations, scores = (sum(values) / len(self._reached) for values in zip(*self._reached.values(), strict=True))
-        done = result["done"] or operations >= self._budget
+        operations, seconds, scores = (
+            sum(values) / len(self._reached) for values in zip(*self._reached.values(), strict=True)
+        )
+        used = self._question.spent({"operations": operations, "wall_s": seconds}) / self._question.budget
+        done = result["done"] or used >= 1
+        # Tune sets "done" also where the scheduler stops a candidate early; "whole" is ours.
         if done or time.monotonic() - self._written_at >= _WRITE_EVERY_S:
             self._write_all()
-        return {"score": scores, "operations": operations, "done": done}
+        spent = {"operations": operations, "seconds": seconds, "used": BUDGET * used}
+        return spent | {"score": scores, "done": done, "whole": done}
 
     def _keep(self, report: EpochReport) -> None:
+        progress = report.checkpoint.progress
         self._reached[report.config.network_id] = (
-            report.checkpoint.progress.operations,
+            progress.operations,
+            progress.wall_s,
             score(report.n, report.accuracy),
         )
         super()._keep(report)

@@ -1,5 +1,6 @@
 """What the hyperparameter study varies, and how a candidate's parameters become networks."""
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from optuna import Trial
@@ -8,6 +9,7 @@ from tsrnn.config import (
     SGD,
     Adam,
     AdamW,
+    Confirmation,
     EndRules,
     GradientClip,
     Leaky,
@@ -15,6 +17,7 @@ from tsrnn.config import (
     MultiHead,
     Muon,
     Optimizer,
+    Precision,
     RateDecay,
     RunConfig,
     SingleHead,
@@ -35,41 +38,80 @@ _TEST_BATCH: Final = 256
 _SHORTEST_READOUTS: Final = 17
 _PROBABILITIES: Final[dict[str, Any]] = {"uniform": "uniform", "half": 0.5}
 
+CurriculumName = Literal["multi", "single"]
+OPTIMIZERS: Final = ("sgd", "adam", "adamw", "muon")
+
 KNOWN: Final[tuple[Parameters, ...]] = (
     # The paper's training, tested three times as often.
     {
         "batch_size": 256, "steps_per_epoch": 200, "optimizer": "sgd", "sgd_learning_rate": 0.05, "momentum": 0.1,
         "rate_decay": False, "clip": 2.0, "input_probability": "uniform", "asked_all": False, "asked": 1,
-        "longest_factor": 4, "slope": 0.1, "tau_high": 2.0, "ahead": 1, "solved_weight": 1.0, "precision": "float32",
+        "longest_factor": 4, "slope": 0.1, "tau_high": 2.0, "ahead": 1, "solved_weight": 1.0,
     },
     # The same with momentum, small batches and frequent tests.
     {
         "batch_size": 64, "steps_per_epoch": 50, "optimizer": "sgd", "sgd_learning_rate": 0.02, "momentum": 0.9,
         "rate_decay": False, "clip": 2.0, "input_probability": "uniform", "asked_all": False, "asked": 1,
-        "longest_factor": 4, "slope": 0.1, "tau_high": 2.0, "ahead": 1, "solved_weight": 1.0, "precision": "bfloat16",
+        "longest_factor": 4, "slope": 0.1, "tau_high": 2.0, "ahead": 1, "solved_weight": 1.0,
     },
     # Adam, with readouts at sixteen steps of short sequences.
     {
         "batch_size": 32, "steps_per_epoch": 50, "optimizer": "adam", "adam_learning_rate": 1e-3, "beta2": 0.999,
         "rate_decay": False, "clip": 2.0, "input_probability": "half", "asked_all": False, "asked": 16,
-        "longest_factor": 2, "slope": 0.1, "tau_high": 2.0, "ahead": 4, "solved_weight": 1.0, "precision": "bfloat16",
+        "longest_factor": 2, "slope": 0.1, "tau_high": 2.0, "ahead": 4, "solved_weight": 1.0,
     },
     # The preset "tuned", with heads trained ahead: docs/hyperparameters.md.
     {
         "batch_size": 32, "steps_per_epoch": 20, "optimizer": "muon", "adam_learning_rate": 4e-3,
         "recurrent_rate": 0.04, "beta1": 0.9, "beta2": 0.999, "rate_decay": True, "rate_decay_n": 20,
         "rate_decay_power": 2.0, "clip": 2.0, "input_probability": "half", "asked_all": True, "longest_factor": 2,
-        "slope": 0.1, "tau_high": 2.0, "ahead": 5, "solved_weight": 1.0, "precision": "bfloat16",
+        "slope": 0.1, "tau_high": 2.0, "ahead": 5, "solved_weight": 1.0,
     },
 )  # fmt: skip
-"""Candidates that a study begins with: all of them lie in the space."""
+"""Candidates that the searches of their optimisers begin with: all of them lie in the space."""
+
+TUNED: Final = KNOWN[-1]
+"""The preset tuned, with heads ahead."""
+
+_OF_OPTIMIZER: Final[dict[str, tuple[str, ...]]] = {
+    "sgd": ("sgd_learning_rate", "momentum"),
+    "adam": ("adam_learning_rate", "beta2"),
+    "adamw": ("adam_learning_rate", "beta2", "weight_decay"),
+    "muon": ("adam_learning_rate", "beta2", "recurrent_rate", "beta1"),
+}
+_OF_MULTI_HEAD: Final = ("ahead", "solved_weight")
 
 
-def suggest(trial: Trial) -> None:
-    """Draw a candidate's parameters, those of its optimiser only."""
+def lying_in_space(parameters: Parameters, curriculum_name: CurriculumName) -> Parameters:
+    """Return a candidate's parameters without those that its optimiser, its curriculum or another choice rules out."""
+    ruled_out = {name for names in _OF_OPTIMIZER.values() for name in names}
+    ruled_out -= set(_OF_OPTIMIZER[parameters["optimizer"]])
+    if not parameters["rate_decay"]:
+        ruled_out |= {"rate_decay_n", "rate_decay_power"}
+    if parameters["asked_all"]:
+        ruled_out |= {"asked"}
+    if curriculum_name == "single":
+        ruled_out |= set(_OF_MULTI_HEAD)
+    return {name: value for name, value in parameters.items() if name not in ruled_out}
+
+
+def known(optimizer: str, curriculum_name: CurriculumName) -> list[Parameters]:
+    """Return the candidates that an optimiser's search begins with."""
+    own = [parameters for parameters in KNOWN if parameters["optimizer"] == optimizer]
+    return [lying_in_space(parameters, curriculum_name) for parameters in own]
+
+
+def suggest(trial: Trial, optimizers: Sequence[str], curriculum_name: CurriculumName) -> None:
+    """Draw a candidate's parameters, those of its optimiser and curriculum only.
+
+    Args:
+        trial: proposes them.
+        optimizers: those to choose from.
+        curriculum_name: multi or single.
+    """
     trial.suggest_int("batch_size", 8, 256, log=True)
     trial.suggest_int("steps_per_epoch", 10, 200, log=True)
-    if trial.suggest_categorical("optimizer", ["sgd", "adam", "adamw", "muon"]) == "sgd":
+    if trial.suggest_categorical("optimizer", list(optimizers)) == "sgd":
         trial.suggest_float("sgd_learning_rate", 1e-3, 0.3, log=True)
         trial.suggest_float("momentum", 0.0, 0.98)
     else:
@@ -90,17 +132,18 @@ def suggest(trial: Trial) -> None:
     trial.suggest_int("longest_factor", 2, 4)
     trial.suggest_float("slope", 0.01, 0.5, log=True)
     trial.suggest_float("tau_high", 1.0, 3.0)
-    trial.suggest_int("ahead", 1, 8)
-    trial.suggest_float("solved_weight", 0.1, 1.0)
-    trial.suggest_categorical("precision", ["float32", "bfloat16"])
+    if curriculum_name == "multi":
+        trial.suggest_int("ahead", 1, 8)
+        trial.suggest_float("solved_weight", 0.1, 1.0)
 
 
 def network_of(
     parameters: Parameters,
     *,
     task: str = "parity",
-    curriculum_name: Literal["multi", "single"] = "multi",
+    curriculum_name: CurriculumName = "multi",
     hidden: int = 500,
+    precision: Precision = "float32",
     seed: int = 0,
 ) -> RunConfig:
     """Return the network that a candidate's parameters mean.
@@ -113,6 +156,7 @@ def network_of(
         task: the task's kind, one about bits.
         curriculum_name: multi or single.
         hidden: H.
+        precision: of the recurrence's products.
         seed: the network's.
 
     Raises:
@@ -155,7 +199,8 @@ def network_of(
             ),
             clip=GradientClip(max_norm=parameters["clip"]),
             solved_weight=parameters["solved_weight"] if several else 1.0,
-            precision=parameters["precision"],
+            precision=precision,
+            confirm=Confirmation(),
         ),
         # A candidate ends by its operations.
         end=EndRules(max_epochs=1_000_000),

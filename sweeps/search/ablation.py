@@ -1,0 +1,94 @@
+"""What each part of the preset tuned gives: the preset without it, part by part, on the same fresh seeds."""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analysis.stats.censoring import log_ratio, median
+from sweeps.search.space import TUNED, CurriculumName, Parameters, lying_in_space
+
+# What the preset has in place of the paper's training, as the paper's training has it. Adam's rate is the one at which
+# it was fastest with a rate that falls.
+_PARTS: Final[dict[str, Parameters]] = {
+    "Muon (Adam at 2e-3)": {"optimizer": "adam", "adam_learning_rate": 2e-3},
+    "falling rates (constant)": {"rate_decay": False},
+    "batches of 32 (256)": {"batch_size": 256},
+    "tests every 20 steps (200)": {"steps_per_epoch": 200},
+    "inputs with p = 0.5 (uniform)": {"input_probability": "uniform"},
+    "readouts at all steps (1)": {"asked_all": False, "asked": 1},
+    "short sequences (up to 4 N)": {"longest_factor": 4},
+    "5 heads ahead (1)": {"ahead": 1},
+}
+_MULTI_HEAD: Final = "5 heads ahead (1)"
+
+
+def without_each_part(curriculum_name: CurriculumName) -> dict[str, Parameters]:
+    """Return the preset tuned, under the key "", and the preset without each of its parts, under the parts' names.
+
+    The names say in brackets what stands in place of the part.
+
+    Args:
+        curriculum_name: multi or single, which has no heads ahead.
+    """
+    return {
+        name: lying_in_space(TUNED | changed, curriculum_name)
+        for name, changed in ({"": Parameters()} | _PARTS).items()
+        if curriculum_name == "multi" or name != _MULTI_HEAD
+    }
+
+
+class Part(NamedTuple):
+    """What the preset is without one of its parts.
+
+    Attributes:
+        without: the part's name; "" for the whole preset.
+        networks: how many there are.
+        max_n: [networks], the largest N that each solved.
+        median: of the operations to the N of the comparison; infinite where more than half did not get there.
+        ratio: those of the preset without the part, over those of the whole preset.
+        low: the lower end of the ratio's 95 % interval (exact log-rank test over networks).
+        high: the upper end, which may be infinite.
+    """
+
+    without: str
+    networks: int
+    max_n: tuple[int, ...]
+    median: float
+    ratio: float
+    low: float
+    high: float
+
+
+def parts(candidates: pd.DataFrame, curves: pd.DataFrame, stage: int) -> tuple[int, list[Part]]:
+    """Compare the operations that networks needed to one N.
+
+    It is `stage`, or the largest N that all networks of the whole preset solved, if that is smaller. A network that did
+    not get there counts with the operations that it used, as a lower bound.
+
+    Args:
+        candidates: the ablation's table of that name.
+        curves: likewise.
+        stage: the N that the ablation is about.
+
+    Returns:
+        The N; and the parts in the order in which they were tried, the whole preset first. None where the whole preset
+        has not been trained, or solved nothing.
+    """
+    solved = candidates.merge(curves[["network_id", "n", "operations"]], on="network_id", suffixes=("_used", ""))
+    whole = candidates[candidates["without"] == ""]
+    n = min([stage, *whole["max_n"]]) if len(whole) else 0
+    to_n = solved[solved["n"] == n].set_index("network_id")["operations"]
+    needed = candidates["network_id"].map(to_n)
+    rows = candidates.assign(censored=needed.isna(), needed=needed.fillna(candidates["operations"]))
+    groups = {str(name): own for name, own in rows.groupby("without", sort=False)}
+    if "" not in groups or to_n.empty:
+        return n, []
+    base, found = groups[""], []
+    for name, own in sorted(groups.items(), key=lambda group: group[0] != ""):
+        values, censored = own["needed"].to_numpy(float), own["censored"].to_numpy(bool)
+        effect = log_ratio(base["needed"].to_numpy(float), base["censored"].to_numpy(bool), values, censored)
+        ratio, low, high = (float(value) for value in np.exp([effect.estimate, effect.low, effect.high]))
+        max_n = tuple(sorted(int(value) for value in own["max_n"]))
+        found.append(Part(name, len(own), max_n, median(values, censored), ratio, low, high))
+    return n, found
