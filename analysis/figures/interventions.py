@@ -256,6 +256,7 @@ def draw_inhibition(found: Inhibition) -> Drawing:
     grid[0][0].axhline(1, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)))
     grid[0][0].set_ylabel(RELATIVE)
     grid[0][1].set_yscale("log")
+    style.plain_log(grid[0][1].yaxis)
     grid[0][1].set_ylabel(interventions.activity_range.label)
     for axes in grid[0]:
         axes.set_xlabel("change c of the inhibitory weights")

@@ -82,7 +82,7 @@ def draw(found: Tests) -> Drawing:
     axes.set_axis_off()
     table = axes.table(cells, colLabels=list(found.tests.columns), loc="center", cellLoc="right", edges="horizontal")
     table.auto_set_font_size(False)
-    table.set_fontsize(6)
+    table.set_fontsize(7)
     table.auto_set_column_width(list(range(len(found.tests.columns))))
     for cell in table.get_celld().values():
         cell.set_linewidth(0.4)

@@ -203,8 +203,12 @@ def line(
 
 
 def plain_log(axis: Axis) -> None:
-    """Label a logarithmic axis with plain numbers, 1, 2, 5, 10, ..., not with powers."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    """Label a logarithmic axis with plain numbers: 1, 2, 5, 10, ..., or 1, 10, ... where it spans many decades.
+
+    Powers would have exponents in small type. Call this after everything has been drawn.
+    """
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 

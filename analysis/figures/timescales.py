@@ -122,8 +122,8 @@ def draw_distribution(found: Distribution) -> Drawing:
         style.plain_log(axes.xaxis)
         axes.set_xlim(1, 100)
         axes.set_title(f"N = {n}")
-        axes.set_xlabel("$τ_{net}$ (time steps)")
-    grid[0][0].set_ylabel("density of log₁₀ $τ_{net}$")
+        axes.set_xlabel("τ_net (time steps)")
+    grid[0][0].set_ylabel("density of log10(τ_net)")
     style.legend(figure, style.curricula(curricula))
     return figure
 
@@ -196,8 +196,8 @@ def draw_examples(found: Examples) -> Drawing:
             style.dots(axes, rows["lag"], rows["autocorrelation"], shades[fit["n"]], s=10)
             lags = np.linspace(0, max(rows["lag"], default=1), 200)
             axes.plot(lags, fitted(lags, fit), color=shades[fit["n"]], linewidth=1)
-            fast = f", $τ_{{fast}}$ = {fit['tau_fast']:.1f}" if fit["status"] == "double" else ""
-            notes.append(f"N = {fit['n']}: $τ_{{net}}$ = {fit['tau_net']:.1f}{fast}")
+            fast = f", τ_fast = {fit['tau_fast']:.1f}" if fit["status"] == "double" else ""
+            notes.append(f"N = {fit['n']}: τ_net = {fit['tau_net']:.1f}{fast}")
         axes.set_title(style.word(curriculum))
         axes.text(0.97, 0.95, "\n".join(notes), transform=axes.transAxes, ha="right", va="top", fontsize=7.5)
         axes.set_xlabel("lag (time steps)")

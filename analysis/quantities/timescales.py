@@ -17,7 +17,7 @@ POPULATION: dict[str, tuple[Where, ...]] = {"timescales": (("method", "==", "pap
 
 @quantity(
     "mean of tau_net over neurons with tau_net > 1",
-    "mean $τ_{net}$ (time steps)",
+    "mean τ_net (time steps)",
     needs=TIMESCALES_COMMAND,
     where=NEURONS,
 )
@@ -29,7 +29,7 @@ def tau_net_mean(timescales: pd.DataFrame) -> pd.DataFrame:
 
 @quantity(
     "standard deviation of tau_net over neurons with tau_net > 1",
-    "SD of $τ_{net}$ (time steps)",
+    "SD of τ_net (time steps)",
     needs=TIMESCALES_COMMAND,
     where=NEURONS,
 )
@@ -39,7 +39,7 @@ def tau_net_sd(timescales: pd.DataFrame) -> pd.DataFrame:
     return known.groupby(["network_id", "n"])["tau_net"].std(ddof=0).rename("value").reset_index()
 
 
-@quantity("share of neurons with tau_net > 1", "share with $τ_{net} > 1$", needs=TIMESCALES_COMMAND, where=NEURONS)
+@quantity("share of neurons with tau_net > 1", "share with τ_net > 1", needs=TIMESCALES_COMMAND, where=NEURONS)
 def tau_net_share(timescales: pd.DataFrame) -> pd.DataFrame:
     """Return how many of all neurons have tau_net > 1."""
     above = timescales.assign(above=(timescales["tau_net"] > 1).astype(float))
@@ -48,7 +48,7 @@ def tau_net_share(timescales: pd.DataFrame) -> pd.DataFrame:
 
 @quantity(
     "tau_pop, the timescale of the summed activity",
-    "$τ_{pop}$ (time steps)",
+    "τ_pop (time steps)",
     needs=TIMESCALES_COMMAND,
     where=POPULATION,
 )
@@ -81,7 +81,7 @@ def r_squared(timescales: pd.DataFrame) -> pd.DataFrame:
     return known.groupby(["network_id", "n"])["r_squared"].median().rename("value").reset_index()
 
 
-@quantity("tau_net of a neuron", "$τ_{net}$ (time steps)", needs=TIMESCALES_COMMAND, where=NEURONS)
+@quantity("tau_net of a neuron", "τ_net (time steps)", needs=TIMESCALES_COMMAND, where=NEURONS)
 def tau_net(timescales: pd.DataFrame) -> pd.DataFrame:
     """Return tau_net of every neuron where it is above 1, in time steps (figure 5d)."""
     known = timescales[timescales["tau_net"] > 1]

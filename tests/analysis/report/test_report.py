@@ -1,3 +1,4 @@
+import base64
 import io
 import itertools
 import re
@@ -15,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from matplotlib.image import imread
 from playwright.sync_api import expect
 
@@ -146,6 +148,15 @@ class TestPage:
         places = [attributes["id"] for _, attributes in page.tags if attributes.get("id", "").startswith("figure-")]
         assert sorted(places) == sorted(f"figure-{id}" for id in figures.FIGURES)
         assert all(len(text) > 30 for text in page.all("img", "alt"))
+
+    def test_letters_of_figures_are_at_least_nine_pixels_high(self, made):
+        """A point is 4/3 pixels; the page shows figures at their own size or larger (`test_in_a_browser`)."""
+        for figure in made[1].figures:
+            if figure.image:
+                svg = base64.b64decode(figure.image.split(",")[1]).decode()
+                points = [100 * float(scale) for scale in re.findall(r"scale\((0\.\d+) -0\.\d+\)", svg)]
+                assert min(points) * 4 / 3 > 9, figure.id
+                assert "scale(0.7)" not in svg, f"{figure.id} has a subscript, which is smaller"
 
     def test_what_is_not_drawn_is_one_list_of_commands(self, made, page):
         _, contents = made
@@ -555,6 +566,35 @@ def test_in_a_browser(made):
         whole = "[...document.querySelectorAll('.tall')].every(d => d.scrollHeight <= d.clientHeight + 1)"
         eventually(page, whole, True)
         assert said == []
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(made, width, scheme):
+    """axe-core checks WCAG's rules that a program can check: of the page, of all that it hides, of an open network."""
+    path, contents = made
+    hurt = next(key for key, own in contents.pages.items() if len(own["hurt"]) == 5)
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page.goto(path.as_uri())
+        assert serious(page) == []
+        page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+        page.locator("#filters [type='reset']").click()
+        assert serious(page) == []
+        page.goto(f"{path.as_uri()}#network-{hurt}")
+        expect(page.locator("dialog table")).to_have_count(5)
+        assert serious(page) == []
+
+
+def serious(page) -> list[tuple[str, str, str]]:
+    """Return what axe calls serious or critical: the rule, its impact and the first element that breaks it."""
+    found = Axe().run(page).response
+    assert len(found["passes"]) > 20
+    return [
+        (one["id"], one["impact"], one["nodes"][0]["html"])
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
 
 
 @pytest.mark.slow
