@@ -355,6 +355,69 @@ def gradients(
     return _mechanism(results, analysis(protocol), every, workers, address, yes, as_json, ns=n)
 
 
+@app.command
+def causes(
+    results: Place,
+    /,
+    *,
+    n: Annotated[list[Annotated[int, at_least(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
+    steps: Annotated[int, at_least(1)] = 200,
+    shuffles: Annotated[int, at_least(1)] = 3,
+    trials: Annotated[int, at_least(1)] = 10,
+    workers: Annotated[int | None, at_least(1)] = None,
+    address: str = "auto",
+    yes: Yes = False,
+    plugin: command_line.Plugins = None,
+    as_json: AsJson = False,
+) -> int:
+    """Change the taus or W of trained networks, retrain a part of them, and compare curricula (figure M4).
+
+    Taus are set to 1, shuffled, or taken from the network of the other curriculum with the same seed, as are weights; W
+    is cut down to its leading singular values or Schur modes. Accuracy is measured at once, and after the readout, the
+    weights, the taus or everything has been retrained. See docs/mechanisms.md. If the command is interrupted, the same
+    command continues where it stopped.
+
+    Args:
+        results: The sweep's folder, such as results/quick/fixed_tau; it must have both curricula.
+        n: The solved N to measure at. [default: the largest that all networks compared have solved]
+        steps: Training steps of weights, taus and everything, each on a batch as in the network's own training.
+        shuffles: Random orders of the taus.
+        trials: Sequences for each changed copy of a network, with 1000 answers each.
+        workers: Processes on this machine. [default: one for each CPU]
+        address: Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this
+            machine), or the HOST:PORT of a Ray cluster.
+        yes: Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a
+            terminal.
+        plugin: Python files that define tasks, networks or curricula of your own.
+        as_json: Print {"summary": [...], "tests": [...], "notes": [...], "failed": [...]}.
+    """
+    command_line.import_plugins(plugin)
+    from analysis import tables
+    from analysis.measure import causes_results
+    from analysis.measure.causes import Protocol
+    from analysis.measure.interventions import InTime
+
+    found = causes_results.run(
+        results,
+        ns=n,
+        protocol=Protocol(steps=steps, shuffles=shuffles, in_time=InTime(trials=trials)),
+        workers=workers,
+        address=address,
+        yes=yes,
+        console=command_line.console(stderr=True),
+    )
+    if as_json:
+        listed = {"summary": tables.json_rows(found.summary), "tests": tables.json_rows(found.tests)}
+        print(json.dumps(listed | {"notes": found.notes, "failed": found.failed}, indent=2))
+    else:
+        tables.print_interventions(
+            [("relative accuracy after changes of tau and W", found.summary)],
+            [("curricula compared", found.tests)],
+            [*found.notes, *(f"failed: {line}" for line in found.failed)],
+        )
+    return 1 if found.failed else 0
+
+
 def _mechanism(
     results: Location,
     analysis: "Analysis",

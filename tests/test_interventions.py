@@ -11,8 +11,21 @@ from torch import Tensor
 
 from tests.oracles import plain
 from tests.tolerances import TOLERANCES, distance
-from tsrnn.config import FixedTau, Leaky, LeakyReLU, RunConfig, Tanh, TrainedTau, Training
-from tsrnn.interventions import ablate, by_tau, perturb_taus, perturb_weights, scale_inhibition
+from tsrnn.config import GRU, FixedTau, Leaky, LeakyReLU, RunConfig, Tanh, TrainedTau, Training
+from tsrnn.interventions import (
+    _leading_schur_modes,
+    _leading_singular_values,
+    ablate,
+    by_tau,
+    exchange,
+    perturb_taus,
+    perturb_weights,
+    scale_inhibition,
+    set_taus,
+    shuffle_taus,
+    tau_in_effect,
+    truncate,
+)
 from tsrnn.networks import NetworkState, Population, initial_network, population
 from tsrnn.networks.copies import LeakyCopies
 from tsrnn.networks.leaky import LeakyPopulation
@@ -311,3 +324,121 @@ class TestInTime:
             for i, state in enumerate(copies.states()):
                 single = population(copies.network, [state], [copies.heads[i]])
                 assert in_time_accuracy(single, task, [addresses[i]], **options) == [together[i]]
+
+
+class TestTaus:
+    def test_all_set_to_1_the_network_is_one_that_was_built_so(self, network: Leaky):
+        people = people_of(network)
+        before = everything(people)
+        found = set_taus(people, 1.0)
+        built = dataclasses.replace(network, tau=FixedTau(tau=1.0))
+        bits, initial = drawn(2)
+        states = found.all_states(bits, initial)
+        for r, state in enumerate(people.states()):
+            ones = state | {"tau": torch.ones(7, dtype=torch.float64)}
+            expected = torch.stack(plain.leaky_states(built, ones, bits[:, r], initial[r]))
+            assert distance(states[:, r], expected) < EXACT
+        assert all(torch.equal(a, b) for a, b in zip(before, everything(people), strict=True))
+
+    def test_shuffled_they_are_the_same_taus_at_other_neurons(self, network: Leaky):
+        people = people_of(network)
+        found = shuffle_taus(people, 3, [5, 6])
+        assert found.replicates == 6
+        assert found.heads == (HEADS[0],) * 3 + (HEADS[1],) * 3
+        effect = tau_in_effect(people)
+        orders = set()
+        for i, state in enumerate(found.states()):
+            assert torch.equal(state["tau"].sort().values, effect[i // 3].sort().values)
+            orders.add(tuple(state["tau"].tolist()))
+            for name, tensor in people.states()[i // 3].items():
+                assert name == "tau" or torch.equal(tensor, state[name])
+        if network.tau.kind == "trained":
+            assert len(orders) == 6
+        again = shuffle_taus(people_of(network, 1), 3, [5])
+        assert torch.equal(again.parameters["tau"], found.parameters["tau"][:3])
+
+    @pytest.mark.parametrize("tau", [0.5, float("inf"), float("nan")])
+    def test_what_is_no_tau_is_refused(self, tau):
+        with pytest.raises(ValueError, match="allowed are finite numbers of at least 1"):
+            set_taus(people_of(Leaky(hidden=7)), tau)
+
+    def test_without_a_draw_there_is_nothing(self):
+        with pytest.raises(ValueError, match="an empty population"):
+            shuffle_taus(people_of(Leaky(hidden=7)), 0, [0, 1])
+
+
+class TestExchange:
+    def test_of_both_parts_it_is_the_other_network_with_the_own_readout(self, network: Leaky):
+        people = people_of(network)
+        others = population(network, states_of(network)[::-1], HEADS[::-1])
+        found = exchange(people, others, ["weights", "taus"])
+        bits, initial = drawn(2)
+        assert distance(found.all_states(bits, initial), others.all_states(bits, initial)) < EXACT
+        assert torch.equal(found.parameters["readout.weight"], people.parameters["readout.weight"])
+        assert found.heads == people.heads
+
+    def test_of_one_part_the_rest_is_the_own(self, network: Leaky):
+        people, others = people_of(network), population(network, states_of(network)[::-1], HEADS[::-1])
+        taus, weights = (exchange(people, others, [part]) for part in ("taus", "weights"))
+        assert torch.equal(taus.parameters["tau"], tau_in_effect(others))
+        assert torch.equal(weights.parameters["tau"], people.parameters["tau"])
+        for name in ("recurrent.weight", "recurrent.bias", "input.weight", "input.bias"):
+            assert torch.equal(taus.parameters[name], people.parameters[name])
+            assert torch.equal(weights.parameters[name], others.parameters[name])
+
+    def test_what_cannot_be_exchanged_is_refused(self):
+        people = people_of(Leaky(hidden=7))
+        with pytest.raises(ValueError, match="parts = readout: allowed are weights, taus or both"):
+            exchange(people, people, ["readout"])
+        with pytest.raises(ValueError, match="others: 1 networks of 7 neurons; allowed are 2 of 7"):
+            exchange(people, people_of(Leaky(hidden=7), 1), ["taus"])
+
+
+class TestTruncate:
+    @pytest.mark.parametrize("modes", ["singular values", "Schur modes"])
+    def test_with_all_modes_it_is_the_network_itself(self, network: Leaky, modes):
+        people = people_of(network)
+        found = truncate(people, [7, 3], modes)
+        assert found.heads == (HEADS[0],) * 2 + (HEADS[1],) * 2
+        for r, weight in enumerate(people.parameters["recurrent.weight"]):
+            assert distance(found.parameters["recurrent.weight"][2 * r], weight) < EXACT
+            assert distance(found.parameters["recurrent.weight"][2 * r + 1], weight) > 0.1
+        assert (found.parameters["recurrent.weight"].diagonal(dim1=1, dim2=2) == 0).all()
+
+    def test_of_singular_values_it_is_the_nearest_matrix_of_that_rank(self):
+        """Eckart and Young: the squared distance is the sum of the squares of the values that are left out."""
+        weight = people_of(Leaky(hidden=7), 1).parameters["recurrent.weight"][0]
+        values = torch.linalg.eigvalsh(weight.T @ weight).flip(0)
+        cut = torch.from_numpy(_leading_singular_values(weight.numpy(), 3))
+        assert torch.linalg.matrix_rank(cut) == 3
+        assert (cut - weight).square().sum().item() == pytest.approx(values[3:].sum().item())
+
+    def test_of_schur_modes_it_does_to_the_slow_eigenvectors_what_w_does_and_has_no_other(self):
+        weight = people_of(Leaky(hidden=7), 1).parameters["recurrent.weight"][0]
+        values, vectors = torch.linalg.eig(weight)
+        order = values.abs().argsort(descending=True)
+        for count in range(1, 8):
+            cut = torch.from_numpy(_leading_schur_modes(weight.numpy(), count)).to(vectors)
+            rank = int(torch.linalg.matrix_rank(cut))
+            assert rank in (count, count + 1)
+            kept = vectors[:, order[:rank]]
+            torch.testing.assert_close(cut @ kept, kept * values[order[:rank]])
+            left = torch.linalg.eigvals(cut).abs().sort(descending=True).values
+            torch.testing.assert_close(left[:rank], values.abs()[order[:rank]])
+
+    def test_what_there_is_not_is_refused(self):
+        for kept in (0, 8):
+            with pytest.raises(ValueError, match=f"kept = {kept}: allowed are 1 to 7, the number of neurons"):
+                truncate(people_of(Leaky(hidden=7)), [3, kept], "Schur modes")
+
+
+def test_other_architectures_have_neither_tau_nor_w():
+    gated = population(GRU(hidden=3), [initial_network(RunConfig(network=GRU(hidden=3)), (2,))], [(2,)])
+    for change in (
+        lambda: set_taus(gated, 1.0),
+        lambda: shuffle_taus(gated, 1, [0]),
+        lambda: exchange(gated, gated, ["taus"]),
+        lambda: truncate(gated, [1], "Schur modes"),
+    ):
+        with pytest.raises(TypeError, match="of gru networks"):
+            change()

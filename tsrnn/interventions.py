@@ -1,25 +1,39 @@
 """What happens to a trained network when it is hurt: pure functions from a population to a larger one.
 
 Each returns the copies of network 0 first, then those of network 1, and so on; the population given is left as it
-is. What can be done to copies that keep their W (ablation, other taus) gives a `LeakyCopies`, which simulates them
-together; changed weights give a stack.
+is. What can be done to copies that keep their W (ablation, longer taus) gives a `LeakyCopies`, which simulates them
+together; what else is changed gives a stack, which can be trained.
 
     population = tsrnn.load(path).population()
     hurt = ablate(population, [[neuron] for neuron in by_tau(population)[0][-20:]])
     accuracies = in_time_accuracy(hurt, task, [(seed, "ablation", 0)] * hurt.replicates)
 """
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, Literal
 
+import numpy as np
+import scipy.linalg
 import torch
 from torch import Tensor
 
 from tsrnn.config import TrainedTau
 from tsrnn.networks import Population
-from tsrnn.networks.base import NetworkState, Stack, stack
+from tsrnn.networks.base import READOUT_BIAS, READOUT_WEIGHT, NetworkState, Stack, stack
 from tsrnn.networks.copies import LeakyCopies
-from tsrnn.networks.leaky import TAU, WEIGHT, LeakyPopulation
+from tsrnn.networks.leaky import BIAS, INPUT_BIAS, INPUT_WEIGHT, TAU, WEIGHT, LeakyPopulation
 from tsrnn.randomness import key
+
+Part = Literal["readout", "weights", "taus"]
+Modes = Literal["singular values", "Schur modes"]
+
+PARTS: Final[Mapping[Part, tuple[str, ...]]] = {
+    "readout": (READOUT_WEIGHT, READOUT_BIAS),
+    "weights": (WEIGHT, BIAS, INPUT_WEIGHT, INPUT_BIAS),
+    "taus": (TAU,),
+}
+"""The parameters of a leaky network, in three parts: weights are W, the input weights and their biases."""
 
 
 def tau_in_effect(population: Population) -> Tensor:
@@ -160,6 +174,135 @@ def scale_inhibition(population: Population, changes: Sequence[float]) -> Popula
         for change in changes
     ]
     return _stacked(leaky, states, [ns for ns in leaky.heads for _ in changes])
+
+
+def set_taus(population: Population, tau: float) -> LeakyPopulation:
+    """Give every neuron the same tau; at 1 a neuron by itself has no memory.
+
+    Args:
+        population: R leaky networks.
+        tau: in time steps, at least 1.
+
+    Returns:
+        R networks.
+
+    Raises:
+        TypeError: if the networks have no tau.
+        ValueError: if `tau` is below 1 or infinite.
+    """
+    leaky = _leaky(population)
+    if not 1 <= tau < float("inf"):
+        raise ValueError(f"tau = {tau}: allowed are finite numbers of at least 1")
+    states = [state | {TAU: torch.full_like(state[TAU], tau)} for state in leaky.states()]
+    return _stacked(leaky, states, leaky.heads)
+
+
+def shuffle_taus(population: Population, draws: int, seeds: Sequence[int]) -> LeakyPopulation:
+    """Exchange the taus in effect among the neurons of each network, at random: their distribution stays.
+
+    Args:
+        population: R leaky networks.
+        draws: random orders for each network.
+        seeds: [R] the orders come from each network's stream (seed, "shuffle taus", draw).
+
+    Returns:
+        R x draws networks.
+
+    Raises:
+        TypeError: if the networks have no tau.
+        ValueError: if there is no draw.
+    """
+    leaky = _leaky(population)
+    states, heads = [], []
+    for state, ns, tau, seed in zip(leaky.states(), leaky.heads, tau_in_effect(leaky), seeds, strict=True):
+        for draw in range(draws):
+            generator = torch.Generator()
+            generator.manual_seed(key(seed, "shuffle taus", draw))
+            order = torch.randperm(len(tau), generator=generator).to(tau.device)
+            states.append(state | {TAU: tau[order]})
+            heads.append(ns)
+    return _stacked(leaky, states, heads)
+
+
+def exchange(population: Population, others: Population, parts: Collection[Part]) -> LeakyPopulation:
+    """Give each network some parts of another network of the same size; neurons keep their numbers.
+
+    Args:
+        population: R leaky networks.
+        others: R leaky networks, whose parts are taken. Taus are those in effect.
+        parts: weights, taus or both; readouts depend on what networks are asked, and stay.
+
+    Returns:
+        R networks.
+
+    Raises:
+        TypeError: if the networks are not leaky ones.
+        ValueError: if there are not as many others, they differ in size, or a part is not to be exchanged.
+    """
+    leaky, given = _leaky(population), _leaky(others)
+    if not parts or not set(parts) <= {"weights", "taus"}:
+        raise ValueError(f"parts = {', '.join(parts) or 'none'}: allowed are weights, taus or both")
+    shapes = [(one.replicates, one.network.hidden) for one in (leaky, given)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"others: {shapes[1][0]} networks of {shapes[1][1]} neurons; allowed are {shapes[0][0]} of {shapes[0][1]}"
+        )
+    names = [name for part in PARTS if part in parts for name in PARTS[part]]
+    states = [
+        own | {name: (tau if name == TAU else other[name]).to(own[name]) for name in names}
+        for own, other, tau in zip(leaky.states(), given.states(), tau_in_effect(given), strict=True)
+    ]
+    return _stacked(leaky, states, leaky.heads)
+
+
+def truncate(population: Population, kept: Sequence[int], modes: Modes) -> LeakyPopulation:
+    """Cut W down to its leading modes; self-connections stay 0.
+
+    Of singular values, the k largest remain: the nearest matrix of rank k. Of Schur modes, the k eigenvalues of the
+    largest size remain, with what W does among their Schur vectors; of a conjugate pair both or none, so that one more
+    may remain. Either matrix has a small diagonal, which is left out: with all H modes, W is what it was.
+
+    Args:
+        population: R leaky networks.
+        kept: k, one or several numbers of modes.
+        modes: which.
+
+    Returns:
+        R x len(kept) networks: each network with each k.
+
+    Raises:
+        TypeError: if the networks are not leaky ones.
+        ValueError: if there is no k, or one is not from 1 to H.
+
+    Source: the real Schur form orders modes by what drives what; see `tsrnn.dynamics.nonnormality`.
+    """
+    leaky = _leaky(population)
+    hidden = leaky.network.hidden
+    if wrong := [k for k in kept if not 1 <= k <= hidden]:
+        raise ValueError(f"kept = {wrong[0]}: allowed are 1 to {hidden}, the number of neurons")
+    leading = {"singular values": _leading_singular_values, "Schur modes": _leading_schur_modes}[modes]
+    states = []
+    for state in leaky.states():
+        weight = state[WEIGHT].double().cpu().numpy()
+        for k in kept:
+            states.append(state | {WEIGHT: torch.from_numpy(leading(weight, k)).to(state[WEIGHT]).fill_diagonal_(0.0)})
+    return _stacked(leaky, states, [ns for ns in leaky.heads for _ in kept])
+
+
+def _leading_singular_values(matrix: np.ndarray, count: int) -> np.ndarray:
+    left, values, right = np.linalg.svd(matrix)
+    result: np.ndarray = (left[:, :count] * values[:count]) @ right[:count]
+    return result
+
+
+def _leading_schur_modes(matrix: np.ndarray, count: int) -> np.ndarray:
+    sizes = np.sort(np.abs(np.linalg.eigvals(matrix)))[::-1]
+    # The two of a pair, and the same eigenvalue computed twice, differ by rounding.
+    least = sizes[count - 1] * (1 - 1e-9)
+    triangle, vectors, found = scipy.linalg.schur(matrix, sort=lambda real, imag: math.hypot(real, imag) >= least)
+    vectors = vectors[:, :found]
+    result: np.ndarray = vectors @ triangle[:found, :found] @ vectors.T
+    return result
 
 
 def _leaky(population: Population) -> LeakyPopulation:

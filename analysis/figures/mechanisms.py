@@ -1,11 +1,31 @@
 """How networks remember: figures M1 to M4, which the paper does not have."""
 
 from functools import partial
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
 
 from analysis.data.study import Study
-from analysis.figures import _against_n
+from analysis.figures import _against_n, style
 from analysis.figures._against_n import Panel, curriculum_looks
-from analysis.figures._figure import MAIN, MEANS, STEPWISE, Figure, Frame, Words, builds, cohort, each, make, unmeasured
+from analysis.figures._figure import (
+    MAIN,
+    MEANS,
+    STEPWISE,
+    Figure,
+    Frame,
+    Words,
+    builds,
+    cohort,
+    each,
+    intervals,
+    make,
+    per_cell,
+    unmeasured,
+)
+from analysis.figures.interventions import LARGE, RELATIVE, as_relative_accuracy, at_n, n_of
+from analysis.quantities.causes import changed_accuracy
 from analysis.quantities.gradients import GRADIENTS
 from analysis.quantities.memory import MEMORY
 from analysis.quantities.spectra import SPECTRA
@@ -62,3 +82,97 @@ def figure_m3(study: Study) -> Figure:
         single-head networks do not have; and the largest eigenvalue of the Hessian of the newest head's loss."""
     words = Words("M3", "Gradients and curvature against N", caption)
     return _build(study, words, Frame(_CELL, GRADIENTS), "gradients", 2)
+
+
+class Causes(NamedTuple):
+    """What changes of tau and W do.
+
+    Attributes:
+        networks: one row a network, change, share and retrained part, mean over random orders: curriculum, network_id,
+            n, change, share, retrained, relative_accuracy.
+        cells: one row a curriculum, n, change, share and retrained part: networks, mean, low, high.
+    """
+
+    networks: pd.DataFrame
+    cells: pd.DataFrame
+
+
+_CHANGES = {
+    "none": "as it is",
+    "tau_1": "τ = 1",
+    "shuffled_taus": "τ\nshuffled",
+    "other_taus": "τ of\nthe other",
+    "other_weights": "weights of\nthe other",
+    "singular_values": "singular\nvalues",
+    "schur_modes": "Schur\nmodes",
+}
+_RETRAINED = {
+    "nothing": "at once",
+    "readout": "readout retrained",
+    "weights": "weights retrained",
+    "taus": "τ retrained",
+    "everything": "everything retrained",
+}
+
+
+def compute_causes(rows: pd.DataFrame) -> Causes:
+    """Return each network's relative accuracy after each change, and the means over networks.
+
+    Args:
+        rows: curriculum, network_id, n, change, share, retrained and relative_accuracy, at one N.
+    """
+    keys = ["curriculum", "n", "change", "share", "retrained"]
+    return Causes(rows, per_cell(rows, keys, "relative_accuracy"))
+
+
+def draw_causes(found: Causes) -> Drawing:
+    """Draw relative accuracy after each change, a row of panels for what was retrained."""
+    parts = [part for part in _RETRAINED if (found.cells["retrained"] == part).any()]
+    kinds = [
+        (change, share)
+        for change in _CHANGES
+        for share in sorted(found.cells.loc[found.cells["change"] == change, "share"].unique(), reverse=True)
+    ]
+    figure, grid = style.panels(1, len(parts), height=1.5, sharex="col", sharey="col")
+    curricula = style.ordered(found.cells["curriculum"])
+    offsets = dict(zip(curricula, style.spread(len(curricula), 0.4), strict=True))
+    for part, (axes,) in zip(parts, grid, strict=True):
+        for at, (change, share) in enumerate(kinds):
+            for curriculum, offset in offsets.items():
+                same = f"curriculum == {curriculum!r} and change == {change!r} and retrained == {part!r}"
+                cells, own = (frame.query(f"{same} and share == {share}") for frame in (found.cells, found.networks))
+                shade = style.colour(curriculum)
+                for row in cells.to_dict("records"):
+                    style.mean(axes, at + offset, row["mean"], row["low"], row["high"], shade, 0.36)
+                values = own["relative_accuracy"]
+                style.dots(axes, at + offset + style.spread(len(values), 0.2), values, shade, s=5, alpha=0.5)
+        for y in (0, 1):
+            axes.axhline(y, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        axes.set_title(_RETRAINED[part])
+        axes.set_ylabel(RELATIVE)
+    labels = [_CHANGES[change] + (f"\n{share:.3g} H" if share < 1 else "") for change, share in kinds]
+    grid[-1][0].set_xticks(range(len(kinds)), labels, fontsize=6)
+    style.legend(figure, style.curricula(curricula))
+    return figure
+
+
+@builds("M4")
+def figure_m4(study: Study) -> Figure:
+    """Figure M4: what is left of accuracy when taus or W are changed."""
+    chosen = cohort(study, MAIN, "curriculum in ['single', 'multi']", "task == 'parity'", "tau == 'trained'")
+    frame = at_n(study, changed_accuracy, chosen.networks, LARGE, as_relative_accuracy)
+    found = compute_causes(frame.rows(study, chosen.networks))
+    caption = f"""In-time accuracy at N = {n_of(frame)}, relative to the network as it is (dashed: 1, and chance), when
+        all taus are 1, taus are shuffled among the neurons (mean over orders), taus or weights are those of the
+        network of the other curriculum with the same seed, or W is cut down to a share of its H singular values or
+        Schur modes: at once, and after a part of the network was retrained. Dots are networks, bars their means.
+        {each(found.networks.assign(task="parity"))}. {intervals(found.cells["networks"])}"""
+    return make(
+        study,
+        Words("M4", "Taus and W changed, and retrained", caption),
+        chosen,
+        found,
+        partial(draw_causes, found),
+        frame=frame,
+        missing=unmeasured(study, chosen, found.networks, "causes", "curricula"),
+    )

@@ -90,7 +90,7 @@ def run(
     wanted: list[tuple[Kind, Analysis, pd.DataFrame]] = []
     for analysis in analyses(kinds, protocol=protocol, draws=draws, common=common, heads=heads):
         kind = next(kind for kind in KINDS if kind == analysis.name)
-        choice = choose(_measurable(kind, networks, found.notes), solved, n)
+        choice = choose(measurable(kind, networks, found.notes), solved, n)
         found.notes += choice.notes
         checkpoints = choice.checkpoints
         if checkpoints.empty:
@@ -125,8 +125,14 @@ def _among(checkpoints: pd.DataFrame) -> Callable[[str, int], bool]:
     return lambda network_id, n: (network_id, n) in pairs
 
 
-def _measurable(kind: Kind, networks: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Leave out the networks that an intervention is not defined for."""
+def measurable(kind: str, networks: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Leave out the networks that an intervention is not defined for.
+
+    Args:
+        kind: the intervention; for all but heads-retraining, networks must be leaky ones.
+        networks: rows of `analysis.data.study.Study.networks`.
+        notes: takes up a line for each sort of networks that is left out.
+    """
     kept = networks["task"].map(lambda name: name in set(TASKS) and issubclass(TASKS[name], BitTask))
     for name in networks.loc[~kept, "task"].unique():
         notes.append(f"task {name}: left out: interventions are judged by answers of which half are right by chance")

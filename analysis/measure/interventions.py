@@ -80,7 +80,7 @@ def measure_ablation(checkpoint: Checkpoint, n: int, *, protocol: InTime) -> Row
     for removed, neurons in (("longest", order[::-1][:count]), ("shortest", order[:count])):
         sets += [(removed, neuron, [neuron]) for neuron in neurons] + [(removed, -1, neurons)]
     copies = ablate(networks, [neurons for _, _, neurons in sets])
-    found = _in_time(copies, checkpoint, n, "ablation", [0] * len(sets), protocol)
+    found = in_time(copies, checkpoint, n, "ablation", [0] * len(sets), protocol)
     (tau,) = tau_in_effect(networks)
     rows: list[Row] = [
         {"removed": removed, "neuron": neuron, "tau": float(tau[neurons].mean()) if neurons else None}
@@ -112,7 +112,7 @@ def measure_perturbation(
     for start in range(0, len(whole), together):
         some = whole[start : start + together]
         copies = perturb(networks, some, draws, [checkpoint.config.seed], common=common)
-        found += _in_time(copies, checkpoint, n, f"perturb {perturbed}", [*range(draws)] * len(some), protocol)
+        found += in_time(copies, checkpoint, n, f"perturb {perturbed}", [*range(draws)] * len(some), protocol)
     rows: list[Row] = [
         {"perturbed": perturbed, "perturbation": strength, "trial": trial}
         for strength in whole
@@ -128,7 +128,7 @@ def measure_inhibition(checkpoint: Checkpoint, n: int, *, changes: Sequence[floa
     whole = (0.0, *(change for change in changes if change != 0))
     copies = scale_inhibition(networks, whole)
     activity = _Activity()
-    found = _in_time(copies, checkpoint, n, "inhibition", [0] * len(whole), protocol, activity)
+    found = in_time(copies, checkpoint, n, "inhibition", [0] * len(whole), protocol, activity)
     rows = _with_accuracy([{"change": change} for change in whole], found, found[0].accuracy)
     return {INHIBITION: [row | extremes for row, extremes in zip(rows, activity.rows(), strict=True)]}
 
@@ -150,22 +150,56 @@ def measure_heads_retraining(
     """
     networks, task = newest_head(checkpoint, n), checkpoint.config.task.balanced()
     ns = list(heads or range(2, max(20, n + 5) + 1))
-    draws = {(checkpoint.config.seed, "heads retraining", i): b for i, b in enumerate((sequences, protocol.trials))}
-    seen, fresh = _states_and_labels(networks, task, ns, draws, protocol)
-    fitted = logistic.fit(seen.states, seen.labels)
-    right = (fitted.answers(fresh.states) == fresh.labels).view(len(ns), -1, protocol.trials).double().mean(1)
-    error = right.std(1) / protocol.trials**0.5 if protocol.trials > 1 else None
+    found, iterations = refitted(
+        networks, task, ns, checkpoint.config.seed, "heads retraining", sequences=sequences, protocol=protocol
+    )
     rows: list[Row] = [
         {
             "head": head,
-            "accuracy": float(right[k].mean()),
-            "standard_error": None if error is None else float(error[k]),
+            "accuracy": accuracy.accuracy,
+            "standard_error": None if np.isnan(accuracy.standard_error) else accuracy.standard_error,
             # A head that is not solved is judged as what it is: on new sequences.
-            "iterations": int(fitted.iterations[k]),
+            "iterations": count,
         }
-        for k, head in enumerate(ns)
+        for head, accuracy, count in zip(ns, found, iterations, strict=True)
     ]
     return {HEADS_RETRAINING: rows}
+
+
+def refitted(
+    networks: Population,
+    task: Task,
+    heads: Sequence[int],
+    seed: int,
+    purpose: str,
+    *,
+    sequences: int,
+    protocol: InTime,
+) -> tuple[list[Accuracy], list[int]]:
+    """Fit new heads to the states of one network, and judge them on sequences of their own.
+
+    Args:
+        networks: a population of one.
+        task: what is asked.
+        heads: the N of the heads.
+        seed: of the network.
+        purpose: names the streams of the sequences.
+        sequences: to fit to, each with `protocol.steps` answers.
+        protocol: how heads are judged.
+
+    Returns:
+        The accuracy of each head, and the Newton steps that its fit took.
+
+    Raises:
+        ValueError: if a state is infinite or no number.
+    """
+    draws = {(seed, purpose, i): b for i, b in enumerate((sequences, protocol.trials))}
+    seen, fresh = _states_and_labels(networks, task, heads, draws, protocol)
+    fitted = logistic.fit(seen.states, seen.labels)
+    right = (fitted.answers(fresh.states) == fresh.labels).view(len(heads), -1, protocol.trials).double().mean(1)
+    error = right.std(1) / protocol.trials**0.5 if protocol.trials > 1 else torch.full_like(right[:, 0], torch.nan)
+    found = [Accuracy(*pair) for pair in zip(right.mean(1).tolist(), error.tolist(), strict=True)]
+    return found, fitted.iterations.tolist()
 
 
 def cost(
@@ -209,11 +243,11 @@ def newest_head(checkpoint: Checkpoint, n: int) -> Population:
 
 def accuracy_in_time(checkpoint: Checkpoint, n: int, protocol: InTime) -> Accuracy:
     """Return the in-time accuracy of a checkpoint's head for N."""
-    (found,) = _in_time(newest_head(checkpoint, n), checkpoint, n, "in time", [0], protocol)
+    (found,) = in_time(newest_head(checkpoint, n), checkpoint, n, "in time", [0], protocol)
     return found
 
 
-def _in_time(
+def in_time(
     copies: Population,
     checkpoint: Checkpoint,
     n: int,
@@ -222,7 +256,17 @@ def _in_time(
     protocol: InTime,
     watch: Callable[[Tensor], None] | None = None,
 ) -> list[Accuracy]:
-    """Return each copy's accuracy; copies of one trial number hear the same sequences."""
+    """Return the accuracy in time of each copy of a checkpoint's network.
+
+    Args:
+        copies: R networks with the head for N alone.
+        checkpoint: the network they are copies of.
+        n: N.
+        purpose: names the streams of the sequences.
+        trials: [R] copies of one number hear the same sequences.
+        protocol: how accuracy is measured.
+        watch: see `tsrnn.training.evaluation.in_time_accuracy`.
+    """
     found = in_time_accuracy(
         copies,
         checkpoint.config.task.balanced(),

@@ -443,6 +443,28 @@ CURVATURE = Table(
     ),
 )
 
+CAUSES = Table(
+    "causes",
+    "One row a network, solved N, change and what was retrained after it: who remembers, tau or W?",
+    (
+        _NETWORK,
+        _N,
+        Column(
+            "change",
+            "string",
+            "",
+            "none; tau_1, shuffled_taus; other_taus, other_weights: those of the network of the other curriculum with "
+            "the same seed; singular_values, schur_modes: W cut down to the leading ones",
+            key=True,
+        ),
+        Column("share", "float64", "", "of the modes of W that is left, 1 where W is whole", key=True),
+        Column("draw", "int64", "", "the random order of the taus, counted from 0", key=True),
+        Column("retrained", "string", "", "nothing, readout, weights, taus or everything", key=True),
+        *_IN_TIME,
+        _RELATIVE,
+    ),
+)
+
 CONNECTIVITY = Table(
     "connectivity",
     "One row a network and solved N: its recurrent weights (figures 6a, S19c, S19d).",

@@ -25,6 +25,7 @@ from tsrnn.config import GRU, LSTM, LeakyReLU, ReLU, Tanh, Time
 from tsrnn.io.schemas import (
     ABLATION,
     AUTOCORRELATIONS,
+    CAUSES,
     CONNECTIVITY,
     CURVATURE,
     DIMENSIONALITY,
@@ -312,6 +313,17 @@ def measure(sweep: HandMade, key: str, ns: list[int], shift: float) -> None:
     )
     sweep.write(CURVATURE, key, [{"n": n, "loss": "newest", "value": 0.1, "sharpness": n + shift} for n in ns])
     at = {"n": min(ns[-1], 4), "standard_error": 0.01}
+    sweep.write(
+        CAUSES,
+        key,
+        [
+            {**at, "change": change, "share": share, "draw": draw, "retrained": retrained, "accuracy": 0.9}
+            | {"relative_accuracy": 1.0 if change == "none" else 0.9 * share - shift / 10 - draw / 5}
+            for change, share, draws in (("none", 1.0, 1), ("shuffled_taus", 1.0, 2), ("schur_modes", 0.125, 1))
+            for draw in range(draws)
+            for retrained in ("nothing", "taus")
+        ],
+    )
     alone = [("none", -1), ("longest", 1), ("longest", 2), ("longest", -1), ("shortest", 3), ("shortest", -1)]
     sweep.write(
         ABLATION,

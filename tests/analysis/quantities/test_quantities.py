@@ -15,6 +15,7 @@ from analysis.data.study import Study
 from analysis.figures import FIGURES, build
 from analysis.measure.dynamics_summary import by_network
 from analysis.quantities import (
+    causes,
     connectivity,
     gradients,
     interventions,
@@ -29,7 +30,7 @@ from analysis.quantities.base import Quantity
 from tests.analysis.figures.test_figures import everything
 from tsrnn.io.schemas import CONNECTIVITY, DIMENSIONALITY, NEURONS, SOLVED, TIMESCALES
 
-MODULES = (connectivity, gradients, interventions, memory, pace, spectra, taus, time_steps, timescales)
+MODULES = (causes, connectivity, gradients, interventions, memory, pace, spectra, taus, time_steps, timescales)
 ALL = [value for module in MODULES for value in vars(module).values() if isinstance(value, Quantity)]
 
 
@@ -40,7 +41,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 def keyed(rows: pd.DataFrame, value: str) -> "pd.Series[float]":
     names = ("network_id", "n", "epoch", "neuron", "lag", "removed", "manner", "perturbed", "perturbation", "change")
-    keys = [name for name in (*names, "head", "retrained_n", "trial", "asked_k") if name in rows and name != value]
+    more = ("head", "retrained_n", "trial", "asked_k", "share", "retrained")
+    keys = [name for name in (*names, *more) if name in rows and name != value]
     keys = [name for name in keys if not (name == "epoch" and value != "learning_curve" and "n" in rows)]
     return rows.dropna(subset=value).set_index(keys)[value].astype(float).sort_index()
 

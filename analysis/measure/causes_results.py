@@ -1,0 +1,145 @@
+"""`python -m analysis causes`: pair the networks of the two curricula, measure them, and say what came of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import pandas as pd
+from rich.console import Console
+
+from analysis.data.cell import alike
+from analysis.data.frames import ResultsError
+from analysis.data.study import Study
+from analysis.measure import causes
+from analysis.measure import jobs as _jobs
+from analysis.measure.causes import CHANGES, RETRAINED, Partners, Protocol
+from analysis.measure.intervention_results import measurable
+from analysis.stats.comparison import choose, compare_curricula, in_words, measured, summarise
+from tsrnn.io.files import Location
+from tsrnn.io.schemas import CAUSES, SOLVED
+from tsrnn.untrusted import below
+
+_PAIRED: Final = ("single", "multi")
+_BY: Final = ("change", "share", "retrained")
+
+
+@dataclass
+class Results:
+    """What came of it.
+
+    Attributes:
+        summary: one row a group, curriculum, N, change, share and retrained part; see
+            `analysis.stats.comparison.summarise`.
+        tests: the curricula compared at each of these; see `analysis.stats.comparison.compare_curricula`.
+        notes: networks left out, comparisons that could not be made.
+        failed: one line for each checkpoint that could not be measured.
+    """
+
+    summary: pd.DataFrame
+    tests: pd.DataFrame
+    notes: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+def run(
+    results: Location,
+    *,
+    ns: Sequence[int] | None,
+    protocol: Protocol,
+    workers: int | None,
+    address: str,
+    console: Console,
+    yes: bool = False,
+) -> Results:
+    """Measure what was not measured yet, then sum up everything that was asked for.
+
+    Args:
+        results: the sweep's folder.
+        ns: the solved N to measure at; by default the largest that all networks of a group have solved.
+        protocol: how copies are asked and retrained.
+        workers: processes; see `analysis.measure.jobs.run`.
+        address: of a Ray cluster; see `analysis.measure.jobs.run`.
+        console: for progress.
+        yes: begin without asking; see `analysis.measure.jobs.run_all`.
+
+    Raises:
+        ResultsError: if there is no pair of networks; the message says what is needed.
+        StoreError: if the folder cannot be written.
+    """
+    study = Study(results)
+    solved, notes = study.load(SOLVED), list[str]()
+    pairs = _pairs(measurable("causes", study.networks, notes), notes)
+    choices = [choose(pairs, solved, n) for n in ns or (None,)]
+    notes += [note for choice in choices for note in choice.notes]
+    chosen = pd.concat([choice.checkpoints for choice in choices]).drop_duplicates(ignore_index=True)
+    partners = _partners(results, pairs, chosen, solved)
+    if not partners:
+        why = "; ".join(dict.fromkeys(notes)) or "it has no networks"
+        raise ResultsError(
+            f"{results}: nothing to measure: needed are single- and multi-head networks with trained taus that were "
+            f"trained alike, of the same seed, and have solved the same N: {why}"
+        )
+    chosen = chosen[[key in partners for key in zip(chosen["network_id"], chosen["n"].astype(int), strict=True)]]
+    summary = _jobs.run(
+        results,
+        causes.analysis(protocol, partners),
+        only=set(partners),
+        workers=workers,
+        address=address,
+        console=console,
+        yes=yes,
+    )
+    failed = [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]
+    rows = measured(Study(results).load(CAUSES), chosen).dropna(subset="accuracy")
+    tests, more = _tests(rows)
+    order = {name: i for i, name in enumerate((*CHANGES, "nothing", "readout", *RETRAINED))}
+    rows = rows.sort_values([*_BY], key=lambda values: values.map(order) if values.name != "share" else -values)
+    return Results(
+        summarise(rows, _BY, ["relative_accuracy", "accuracy"]), tests, list(dict.fromkeys([*notes, *more])), failed
+    )
+
+
+def _pairs(networks: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Return the networks that have a partner, with its `network_id` as `partner`."""
+    kept = networks[(networks["tau"] == "trained") & networks["curriculum"].isin(_PAIRED)]
+    for tau in sorted(set(networks["tau"]) - {"trained"}):
+        notes.append(f"tau {tau}: left out: its taus are fixed, and there is nothing to tell apart")
+    for name in sorted(set(networks["curriculum"]) - set(_PAIRED)):
+        notes.append(f"curriculum {name}: left out: pairs are of single- and multi-head networks")
+    rows = []
+    for _, group in alike(kept, but=("curriculum",)):
+        for seed, same in group.groupby("seed", sort=False):
+            if len(same) == len(_PAIRED) == same["curriculum"].nunique():
+                rows.append(same.assign(partner=same["network_id"].to_numpy()[::-1]))
+            else:
+                words = in_words(kept)[same.index[0]]
+                notes.append(f"{words}: seed {seed}: left out: it has {' and '.join(same['curriculum'])} alone")
+    return pd.concat(rows) if rows else kept.head(0).assign(partner="")
+
+
+def _partners(results: Location, pairs: pd.DataFrame, chosen: pd.DataFrame, solved: pd.DataFrame) -> Partners:
+    """Return, of the chosen checkpoints whose network's partner was chosen at the same N, the partner's."""
+    places = zip(solved["network_id"], solved["n"].astype(int), solved["checkpoint"].astype(str), strict=True)
+    paths = {(network_id, n): path for network_id, n, path in places}
+    other = dict(zip(pairs["network_id"], pairs["partner"], strict=True))
+    asked = set(zip(chosen["network_id"], chosen["n"].astype(int), strict=True))
+    try:
+        return {
+            (key, n): below(results.resolve(), paths[other[key], n]) for key, n in asked if (other[key], n) in asked
+        }
+    except ValueError as error:
+        raise ResultsError(f"{results / SOLVED.name}: {error}; it is not what a sweep wrote") from None
+
+
+def _tests(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Compare the curricula at each change and retrained part; 0 is the network as it is."""
+    frames, notes = [], list[str]()
+    kinds = rows[[*_BY]].drop_duplicates()
+    as_it_is = (kinds["change"] == "none") & (kinds["retrained"] == "nothing")
+    kinds = pd.concat([kinds[as_it_is], kinds[~as_it_is]]).reset_index(drop=True).rename_axis("code").reset_index()
+    for _, at_n in rows.merge(kinds, on=[*_BY]).groupby("n"):
+        tests, more = compare_curricula(at_n, "code")
+        notes += more
+        if len(tests):
+            frames.append(tests.rename(columns={"perturbation": "code"}).merge(kinds, on="code").drop(columns="code"))
+    return (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()), notes
