@@ -1,7 +1,7 @@
-"""tsrnn: how recurrent networks grow long timescales, trained a population at a time.
+"""tsrnn: recurrent networks with long timescales, trained as populations of networks.
 
-What trains, saves and loads is imported when it is first asked for, and torch with it: settings and `--help` do not
-wait for it.
+Training, saving and loading are imported when they are first used, together with torch. Code that only handles
+settings, and `--help`, therefore start quickly.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
-"""The command line: `python -m tsrnn COMMAND`, for single networks.
+"""The command line for single networks: `python -m tsrnn COMMAND`.
 
-Exit status 0, 1 where a file cannot be read or written, 2 where the command is wrong; an error is one line.
-What a command computes with is imported when it runs: torch takes seconds, and `--help` does not wait for it.
+The exit status is 0, 1 if a file cannot be read or written, or 2 if the command is wrong. Errors are one line. torch
+takes seconds to import, so the modules that a command needs are imported when it runs, and `--help` does not wait.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""How every command of the project ends: a result, or one line that says what is wrong."""
+"""Shared parts of the project's commands: running them, asking before long ones, and reporting errors in one line."""
 
 import os
 import sys
@@ -63,7 +63,7 @@ _ASKED_FROM: Final = 3600.0
 
 
 def ask(cost: str, seconds: float, *, yes: bool, console: Console) -> None:
-    """Print what a command costs; if that is an hour or more and a user is at the terminal, ask whether to begin.
+    """Print the cost of a command; if it is an hour or more and a user is at the terminal, ask whether to begin.
 
     Args:
         cost: The line to print.
@@ -132,7 +132,7 @@ def run(app: App, arguments: Sequence[str], failures: Mapping[type[Exception], i
 
 
 def run_resumable(app: App, arguments: Sequence[str]) -> int:
-    """Run a command that continues where it was stopped; see `run`. Ctrl-C is said in one line, with status 130."""
+    """Run a command that can be resumed; see `run`. Ctrl-C is reported in one line, with status 130."""
     try:
         return run(app, arguments)
     except KeyboardInterrupt:
@@ -146,7 +146,7 @@ def fail(message: str, status: int) -> int:
 
 
 def console(**options: Any) -> Console:
-    """Return rich's console, which prints names and messages as they are: no markup, nothing that a terminal obeys.
+    """Return rich's console, which prints text as it is: without markup, and without control characters.
 
     Args:
         options: Of `rich.console.Console`.

@@ -1,4 +1,4 @@
-"""How `--help` shows text that is wrapped in the source: in lines as long as the terminal's."""
+"""Help texts: text that is wrapped in the source is wrapped again at the width of the terminal."""
 
 import re
 from typing import TYPE_CHECKING, Any, Final

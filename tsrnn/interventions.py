@@ -1,12 +1,12 @@
-"""What happens to a trained network when it is hurt: pure functions from a population to a larger one.
+"""Interventions: pure functions from a population of trained networks to a larger population of changed copies.
 
-Each returns the copies of network 0 first, then those of network 1, and so on; the population given is left as it
-is. What can be done to copies that keep their W (ablation, longer taus) gives a `LeakyCopies`, which simulates them
-together; what else is changed gives a stack, which can be trained.
+The result contains the copies of network 0 first, then those of network 1, and so on. The given population is not
+changed. Copies that keep their W (ablation, longer taus) are a `LeakyCopies`, which simulates them together. All other
+copies are a stack, which can be trained.
 
     population = tsrnn.load(path).population()
-    hurt = ablate(population, [[neuron] for neuron in by_tau(population)[0][-20:]])
-    accuracies = in_time_accuracy(hurt, task, [(seed, "ablation", 0)] * hurt.replicates)
+    ablated = ablate(population, [[neuron] for neuron in by_tau(population)[0][-20:]])
+    accuracies = in_time_accuracy(ablated, task, [(seed, "ablation", 0)] * ablated.replicates)
 """
 
 import math
@@ -37,7 +37,7 @@ PARTS: Final[Mapping[Part, tuple[str, ...]]] = {
 
 
 def tau_in_effect(population: Population) -> Tensor:
-    """Return the taus the neurons run with, [R, H] in time steps: 1 where the authors' networks store less.
+    """Return the taus that take effect, [R, H] in time steps: at least 1, also where the authors' networks store less.
 
     Raises:
         TypeError: if the population has no tau.
@@ -48,7 +48,7 @@ def tau_in_effect(population: Population) -> Tensor:
 
 
 def by_tau(population: Population) -> list[list[int]]:
-    """Return each network's neurons in the order of the tau in effect, shortest first; ties by the neuron's number.
+    """Return each network's neurons sorted by tau in effect, shortest first; ties are sorted by the neuron's index.
 
     Returns:
         [R] lists of H neurons.
@@ -60,11 +60,11 @@ def by_tau(population: Population) -> list[list[int]]:
 
 
 def ablate(population: Population, sets: Sequence[Collection[int]]) -> LeakyCopies:
-    """Remove neurons: every weight and bias of theirs, in every head. An empty set removes none.
+    """Remove neurons: all their weights and biases, including those in every head. An empty set removes none.
 
     Args:
         population: R leaky networks.
-        sets: the neurons to remove together, one set a copy.
+        sets: the neurons to remove together, one set for each copy.
 
     Returns:
         R x len(sets) networks: each network with each set.
@@ -88,7 +88,7 @@ def ablate(population: Population, sets: Sequence[Collection[int]]) -> LeakyCopi
 def perturb_weights(
     population: Population, strengths: Sequence[float], draws: int, seeds: Sequence[int], *, common: bool = False
 ) -> Population:
-    """Add a random matrix to W: W + strength |W| D / |D|, D ~ N(0, 1) off the diagonal and 0 on it, Frobenius norms.
+    """Perturb W by a random matrix: W + strength |W| D / |D|, D ~ N(0, 1) off the diagonal, 0 on it, Frobenius norms.
 
     Args:
         population: R leaky networks.
@@ -154,14 +154,14 @@ def scale_inhibition(population: Population, changes: Sequence[float]) -> Popula
 
     Args:
         population: R leaky networks.
-        changes: relative; 0 changes nothing, -0.1 weakens inhibition by a tenth.
+        changes: relative changes; 0 changes nothing, -0.1 weakens inhibition by a tenth.
 
     Returns:
         R x len(changes) networks: each network with each change.
 
     Raises:
         TypeError: if the networks are not leaky ones.
-        ValueError: if there is no change, or one is below -1: that would excite.
+        ValueError: if there is no change, or one is below -1, which would make inhibition excitatory.
 
     Source: appendix J, figure S19.
     """
@@ -177,7 +177,7 @@ def scale_inhibition(population: Population, changes: Sequence[float]) -> Popula
 
 
 def set_taus(population: Population, tau: float) -> LeakyPopulation:
-    """Give every neuron the same tau; at 1 a neuron by itself has no memory.
+    """Give every neuron the same tau; with tau = 1, a single neuron has no memory.
 
     Args:
         population: R leaky networks.
@@ -198,7 +198,7 @@ def set_taus(population: Population, tau: float) -> LeakyPopulation:
 
 
 def shuffle_taus(population: Population, draws: int, seeds: Sequence[int]) -> LeakyPopulation:
-    """Exchange the taus in effect among the neurons of each network, at random: their distribution stays.
+    """Permute the taus in effect among the neurons of each network, at random: their distribution remains the same.
 
     Args:
         population: R leaky networks.
@@ -225,19 +225,19 @@ def shuffle_taus(population: Population, draws: int, seeds: Sequence[int]) -> Le
 
 
 def exchange(population: Population, others: Population, parts: Collection[Part]) -> LeakyPopulation:
-    """Give each network some parts of another network of the same size; neurons keep their numbers.
+    """Replace parts of each network by those of another network of the same size; neurons are matched by index.
 
     Args:
         population: R leaky networks.
-        others: R leaky networks, whose parts are taken. Taus are those in effect.
-        parts: weights, taus or both; readouts depend on what networks are asked, and stay.
+        others: R leaky networks, whose parts are used. Taus are those in effect.
+        parts: weights, taus or both; readouts depend on the task, and are kept.
 
     Returns:
         R networks.
 
     Raises:
         TypeError: if the networks are not leaky ones.
-        ValueError: if there are not as many others, they differ in size, or a part is not to be exchanged.
+        ValueError: if the number or the size of the others differs, or a part cannot be exchanged.
     """
     leaky, given = _leaky(population), _leaky(others)
     if not parts or not set(parts) <= {"weights", "taus"}:
@@ -256,11 +256,12 @@ def exchange(population: Population, others: Population, parts: Collection[Part]
 
 
 def truncate(population: Population, kept: Sequence[int], modes: Modes) -> LeakyPopulation:
-    """Cut W down to its leading modes; self-connections stay 0.
+    """Reduce W to its leading modes; self-connections remain 0.
 
-    Of singular values, the k largest remain: the nearest matrix of rank k. Of Schur modes, the k eigenvalues of the
-    largest size remain, with what W does among their Schur vectors; of a conjugate pair both or none, so that one more
-    may remain. Either matrix has a small diagonal, which is left out: with all H modes, W is what it was.
+    With singular values, the k largest remain, which gives the nearest matrix of rank k. With Schur modes, the k
+    eigenvalues with the largest absolute values remain, together with what W does among their Schur vectors. A
+    conjugate pair is kept or dropped as a whole, so one more may remain. Either matrix has a small diagonal, which is
+    set to 0: with all H modes, W is unchanged.
 
     Args:
         population: R leaky networks.

@@ -1,7 +1,7 @@
-"""What configurations are made of: checked numbers, and unions of classes to which any module can add one.
+"""Building blocks of configurations: validated numbers, and unions of classes that any module can extend.
 
-A class of such a union (a task, a network) is told apart by its `kind`. Its JSON form is an object with that
-`kind`, resolved among the classes that have been registered when it is read.
+The classes of such a union (tasks, networks, curricula) are identified by their `kind`. The JSON form of an instance is
+an object with this `kind`, which is looked up among the registered classes when the JSON is read.
 """
 
 import inspect
@@ -25,12 +25,12 @@ T = TypeVar("T")
 
 
 class Kinds(Generic[T]):
-    """The classes of one union by their `kind`.
+    """The classes of one union, by their `kind`.
 
-    `Annotated[Base, kinds]` is the type of a field that takes an instance of any of them, or its JSON form.
+    `Annotated[Base, kinds]` is the type of a field that accepts an instance of any of these classes, or its JSON form.
 
     Attributes:
-        what: what the classes are, for messages: "task".
+        what: what messages call the classes, such as "task".
     """
 
     def __init__(self, what: str) -> None:
@@ -41,8 +41,8 @@ class Kinds(Generic[T]):
     def add(self, cls: type[T]) -> None:
         """Register a class: a frozen pydantic dataclass with a field `kind: Literal["name"] = "name"`.
 
-        A class defined again at the same place (a notebook's cell, a module imported under another name) replaces
-        the one before.
+        A class that is defined again in the same place (in a notebook's cell, or in a module that is imported under
+        another name) replaces the earlier one.
 
         Raises:
             TypeError: if it is abstract or has no kind.

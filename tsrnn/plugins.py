@@ -1,4 +1,4 @@
-"""Files with the user's own tasks, curricula and networks: found in one process, imported by path in another."""
+"""Plugins: files with the user's own tasks, curricula and networks, which other processes import by path."""
 
 import importlib
 import importlib.util
@@ -14,15 +14,16 @@ from tsrnn.kinds import source_file
 
 
 class PluginError(Failure):
-    """A file with tasks, curricula or networks cannot be imported, or found; the message says what to do."""
+    """A plugin file cannot be found or imported; the message says what to do."""
 
     status: ClassVar[int] = 2
 
 
 def import_file(path: str | Path) -> None:
-    """Import a Python file, so that the kinds it registers are known; a file that is imported already stays.
+    """Import a Python file, so that the kinds that it registers are known; a file is imported only once.
 
-    A file in a package is imported as part of it. The folder is appended to `sys.path`, for what the file imports.
+    A file in a package is imported as part of the package. Its folder is appended to `sys.path`, so that it can import
+    its neighbours.
 
     Raises:
         PluginError: if there is no such file.
@@ -62,7 +63,7 @@ def _is_file_of(module: ModuleType, path: Path) -> bool:
 
 
 def files_of(configs: Iterable[RunConfig]) -> list[str]:
-    """Return the paths of the files that define what these runs use and tsrnn does not.
+    """Return the paths of the files that define the classes that these runs use and that are not part of tsrnn.
 
     Raises:
         PluginError: if a class was typed into a session: no other process can import it.

@@ -1,4 +1,4 @@
-"""Which code made some numbers: a hash of the package's sources, their commit, and hashes of plugins' files."""
+"""Provenance: a hash of the package's sources, their git commit, and hashes of plugin files."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ _PACKAGE: Final = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Code:
-    """The code that trained a network; the same code gives the same numbers.
+    """The code that trained a network. The same code gives the same numbers.
 
     Attributes:
         code: hash of every Python file of tsrnn; empty where it is not known.
@@ -35,7 +35,7 @@ class Code:
     plugins: str = ""
 
     def is_same(self, other: "Code") -> bool:
-        """Tell whether both are known to compute the same: whatever the commit, their files are equal."""
+        """Return whether both are known to compute the same: their files are equal, whatever the commit."""
         return bool(self.code) and (self.code, self.plugins) == (other.code, other.plugins)
 
     def __str__(self) -> str:

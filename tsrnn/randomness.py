@@ -1,8 +1,8 @@
-"""Randomness is explicit: a seed and a name give a stream; nothing global is read or set.
+"""Random streams: a seed and a name identify a stream. No global random state is read or changed.
 
-A stream is addressed by (seed, *name), for example (7, "train", 12) for the training data of epoch 12. A
-network's numbers therefore depend on its own seed and position only: not on its neighbours in a population,
-nor on whether the run was interrupted, and a checkpoint need not hold a generator's state.
+The address of a stream is (seed, *name), for example (7, "train", 12) for the training data of epoch 12. The numbers of
+a network therefore depend only on its own seed and on its position in training. They do not depend on the other
+networks of a population, or on whether the run was interrupted, and checkpoints need no generator state.
 """
 
 import hashlib
@@ -57,9 +57,9 @@ class _PCG64:
 
 
 class Streams:
-    """One device stream per network of a population.
+    """The random streams of a population: one for each network, on a device.
 
-    The numbers depend on the device's type: a CPU and a GPU draw different ones from the same seed.
+    The numbers depend on the type of the device: a CPU and a GPU draw different numbers from the same seed.
     """
 
     def __init__(self, streams: Sequence[_Torch] | Sequence[_PCG64], device: torch.device) -> None:

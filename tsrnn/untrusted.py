@@ -1,4 +1,4 @@
-"""What comes from files that anybody may have made: names, paths and texts that are taken for no more than they are."""
+"""Data from untrusted files: names, paths and texts are validated before use."""
 
 import json
 import re
@@ -14,10 +14,10 @@ _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return what JSON text says.
+    """Return the content of JSON text.
 
     Raises:
-        ValueError: it is no JSON, or is nested so deeply that only an attack would be.
+        ValueError: it is not JSON, or is nested far too deeply.
     """
     try:
         return json.loads(text)
@@ -26,15 +26,15 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def printable(text: str) -> str:
-    """Return text without the characters that a terminal would obey; lines and tabs stay."""
+    """Return text without control characters that a terminal would interpret; line breaks and tabs are kept."""
     return _CONTROLS.sub("", text)
 
 
 def as_file_name(network_id: str) -> str:
-    """Return a network's id, which can name a file.
+    """Return a network's id if it is safe as a file name.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: it is not safe.
     """
     if not _FILE_NAME.fullmatch(network_id):
         raise ValueError(f"network_id = {network_id!r} cannot name a file: use letters, digits, '-' and '_'")
@@ -42,10 +42,10 @@ def as_file_name(network_id: str) -> str:
 
 
 def below(folder: Location, path: str) -> Location:
-    """Return the file that a table of a folder names, which must lie in that folder.
+    """Return the file that a table names, if it lies in the table's folder.
 
     Raises:
-        ValueError: it would lie elsewhere.
+        ValueError: it would be outside the folder.
     """
     named = PurePosixPath(path)
     if not named.parts or named.is_absolute() or ".." in named.parts or "://" in path or "\0" in path:

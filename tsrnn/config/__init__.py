@@ -1,8 +1,8 @@
-"""What defines a network's numbers: frozen, checked on construction, hashed into the network's id.
+"""Configurations: frozen, validated settings that define the numbers of a network, and are hashed into its id.
 
-A `RunConfig` is one network: its task, architecture, curriculum, training, end rules and seed. What does not change its
-numbers (device, threads, storage, the networks it is stacked with) is not in it. Every union is tagged by `kind`, so
-that the JSON form says which class it was.
+A `RunConfig` is one network: its task, architecture, curriculum, training, end rules and seed. It does not contain
+anything that does not change the network's numbers (device, threads, storage, the networks that it is stacked with).
+Every union of classes is tagged by `kind`, so that the JSON form names the class.
 """
 
 from tsrnn.config.ends import EndRules, EndState

@@ -1,6 +1,6 @@
-"""When a run ends, and what its end is called.
+"""End rules: when the training of a network ends, and with which status.
 
-A new end rule is a setting of `EndRules`, a member of `EndState`, and a line in `EndRules.reached`.
+To add an end rule, add a setting to `EndRules`, a member to `EndState`, and a line to `EndRules.reached`.
 """
 
 from enum import StrEnum
@@ -16,7 +16,7 @@ class EndState(StrEnum):
 
     Attributes:
         label: the same in words.
-        is_final: whether the run is over. A failed one is trained on when its sweep is resumed.
+        is_final: whether the run is over. A failed run continues when its sweep is resumed.
     """
 
     label: str
@@ -41,7 +41,7 @@ class EndState(StrEnum):
 
 
 class Trained(Protocol):
-    """What end rules look at."""
+    """The state of a run that end rules are applied to."""
 
     @property
     def epoch(self) -> int:
@@ -58,11 +58,12 @@ class Trained(Protocol):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class EndRules:
-    """A run ends when N = `max_n` is solved, after `max_epochs`, or after `max_seconds` of its own computing.
+    """End rules: a run ends when N = `max_n` is solved, after `max_epochs`, or after `max_seconds` of computing time.
 
-    Under a curriculum of one step (`NoCurriculum`, `AllHeads`) it ends when all of its N are solved. With
-    `max_steps_without_solving` it also ends at the first epoch's end at which so many optimiser steps, or more, have
-    solved no new N: its max N then counts as the most that it can solve under this training.
+    Under a curriculum with one step (`NoCurriculum`, `AllHeads`) it ends when all of its N are solved. With
+    `max_steps_without_solving`, it also ends after the first epoch at whose end no new N has been solved for at least
+    this number of optimiser steps. The max N of such a run then counts as the largest that it can solve with this
+    training.
     """
 
     max_n: MemoryN = 101
@@ -71,9 +72,10 @@ class EndRules:
     max_steps_without_solving: Count | None = None
 
     def reached(self, trained: Trained) -> tuple[EndState, str] | None:
-        """Return the rule that ends the run, and the same in words; None while training may go on.
+        """Return the end that a rule has reached, and a description of it; None while training may continue.
 
-        A network that has stalled when its budget is used up counts as stalled: more of the same would end it too.
+        If a network has stalled and its budget is used up at the same time, it counts as stalled, because a larger
+        budget would not help.
         """
         patience = self.max_steps_without_solving
         if patience is not None and trained.steps_since_solved >= patience:

@@ -1,9 +1,9 @@
-"""What earlier versions called settings, and what their defaults were, so that an id never changes its meaning.
+"""Names and defaults of settings in earlier versions, so that the meaning of a network's id never changes.
 
-`RunConfig.network_id` hashes what differs from the defaults, under the names that settings had first. A setting that
-is renamed is added to `FORMER_NAMES`; a default that changes, or a setting that is added together with another way of
-computing, to `FORMER_DEFAULTS`: it is hashed wherever it differs from what made the old results, and a recorded
-configuration that does not have it is read as one that was made in the old way.
+`RunConfig.network_id` hashes the settings that differ from the defaults, under the names that the settings had at
+first. If a setting is renamed, add it to `FORMER_NAMES`. If a default changes, or if a setting is added together with
+another way of computing, add it to `FORMER_DEFAULTS`. It is then hashed wherever it differs from the value that made
+the old results, and a recorded configuration without it is read with that value.
 """
 
 import dataclasses
@@ -21,15 +21,15 @@ FORMER_DEFAULTS: Final[Mapping[tuple[str, str], Any]] = {
 
 
 def differences(config: Any) -> dict[str, Any]:
-    """Return a configuration as nested dictionaries that hold kinds and what differs from the defaults.
+    """Return a configuration as nested dictionaries of kinds and of settings that differ from the defaults.
 
-    Numbers are spelled one way (2.0 as 2), so that equal configurations give equal text.
+    Numbers are written in one way (2.0 as 2), so that equal configurations give equal text.
     """
     return _tree(config, {}, {})
 
 
 def identity(config: Any) -> dict[str, Any]:
-    """Return `differences` from the defaults that made the first results, under the names of then."""
+    """Return the `differences` from the defaults that made the first results, under the names of that time."""
     return _tree(config, FORMER_NAMES, FORMER_DEFAULTS)
 
 
@@ -50,7 +50,7 @@ def _tree(config: Any, names: Mapping[str, str], defaults: Mapping[tuple[str, st
 
 
 def upgraded(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recorded configuration under the names of today, with the settings that did not exist then.
+    """Return a recorded configuration with today's names, and with settings that did not exist when it was recorded.
 
     Args:
         recorded: what `RunConfig.to_json` wrote, of this version or an earlier one.

@@ -1,4 +1,4 @@
-"""Architectures: their size, nonlinearity, self-interaction and taus."""
+"""Architectures: number of neurons, nonlinearity, self-interaction and taus."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -37,11 +37,11 @@ Nonlinearity = Annotated[LeakyReLU | ReLU | Tanh, Field(discriminator="kind")]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainedTau:
-    """Every neuron's tau is trained, starting at U(low, high), in units of time: time steps where dt = 1.
+    """Trained taus: every neuron's tau starts at U(low, high), in units of time (time steps if dt = 1).
 
-    `constraint` keeps tau >= `least`: "project" sets the stored value to it after each step; "clamp_forward" is the
-    authors' way: the forward pass uses max(tau, least), and a stored tau below it gets no gradient. `least` may be
-    below 1 where time steps are (`Time`).
+    `constraint` keeps tau >= `least`. "project" sets smaller stored values to `least` after each step. "clamp_forward"
+    is the method of the authors' code: the forward pass uses max(tau, least), and stored values below `least` get no
+    gradient. `least` may be below 1 if time steps are shorter than 1 (`Time`).
     """
 
     kind: Literal["trained"] = "trained"
@@ -59,7 +59,7 @@ class TrainedTau:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class FixedTau:
-    """Every neuron has this tau, in time steps, for the whole run."""
+    """Fixed taus: every neuron has this tau, in time steps, for the whole run."""
 
     kind: Literal["fixed"] = "fixed"
     tau: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
@@ -70,7 +70,7 @@ Tau = Annotated[TrainedTau | FixedTau, Field(discriminator="kind")]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Network(ABC):
-    """What every architecture has: H = `hidden` neurons, and sequences that start in states U(0, initial_state)."""
+    """Base class of architectures: H = `hidden` neurons; the initial states of sequences are U(0, initial_state)."""
 
     hidden: Count = 500
     initial_state: NonNegative = 0.1
@@ -81,7 +81,7 @@ class Network(ABC):
         """The architecture's name: a field `kind: Literal["name"] = "name"`."""
 
     def stacking(self) -> Self:
-        """Return what networks must share to be stacked in one population: here, everything."""
+        """Return what networks must have in common to be stacked in one population: here, everything."""
         return self
 
 
@@ -91,13 +91,13 @@ N = TypeVar("N", bound=Network)
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
 def register_network(cls: type[N]) -> type[N]:
-    """Make a class a frozen, checked dataclass, known by its `kind` wherever a network is named.
+    """Register an architecture: make the class a frozen, validated dataclass that is identified by its `kind`.
 
-    `tsrnn.networks.implements` names the population that implements it.
+    `tsrnn.networks.implements` names the population class that implements it.
 
     Raises:
-        TypeError: if it lacks its kind.
-        ValueError: if its kind is another network's.
+        TypeError: if the class has no kind.
+        ValueError: if another architecture has the same kind.
     """
     checked = cast(type[N], dataclass(frozen=True, kw_only=True, config=STRICT)(cls))
     NETWORKS.add(checked)
@@ -117,7 +117,7 @@ class Leaky(Network):
     tau: Tau = TrainedTau()
 
     def stacking(self) -> Self:
-        """Return all but a fixed tau's value."""
+        """Return everything except the value of a fixed tau."""
         return dataclasses.replace(self, tau=FixedTau()) if isinstance(self.tau, FixedTau) else self
 
 

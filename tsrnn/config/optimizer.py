@@ -10,10 +10,10 @@ from tsrnn.kinds import STRICT, Positive
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SGD:
-    """Stochastic gradient descent with Nesterov momentum (section 3.2; the numbers are the code's).
+    """Stochastic gradient descent with Nesterov momentum (section 3.2; the defaults are those of the authors' code).
 
-    `weight_decay` adds that multiple of the weights to their clipped gradient, as torch.optim.SGD does; biases
-    and tau do not decay.
+    `weight_decay` times the weights is added to their clipped gradient, as in torch.optim.SGD. Biases and tau do not
+    decay.
     """
 
     kind: Literal["sgd"] = "sgd"
@@ -24,10 +24,10 @@ class SGD:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Adam:
-    """Adam as in torch.optim.Adam (appendix G: for GRU and LSTM); `weight_decay` as in `SGD`.
+    """Adam as in torch.optim.Adam (appendix G: for GRU and LSTM); `weight_decay` is as in `SGD`.
 
-    `beta1` and `beta2` are the decay rates of the gradient's running mean and mean square, `epsilon` is added
-    to the root of the latter.
+    `beta1` and `beta2` are the decay rates of the running mean of the gradient and of its square. `epsilon` is added to
+    the square root of the latter.
     """
 
     kind: Literal["adam"] = "adam"
@@ -40,10 +40,10 @@ class Adam:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class AdamW:
-    """Adam whose weights decay by themselves, as in torch.optim.AdamW.
+    """Adam with decoupled weight decay, as in torch.optim.AdamW.
 
-    Each step first shrinks weights by `learning_rate` times `weight_decay`; the gradient and its running means do
-    not hold the decay, as they do in `Adam`. Biases and tau do not decay.
+    Each step first multiplies the weights by 1 - `learning_rate` times `weight_decay`. The decay is not part of the
+    gradient and its running means, in contrast to `Adam`. Biases and tau do not decay.
     """
 
     kind: Literal["adamw"] = "adamw"
@@ -56,11 +56,12 @@ class AdamW:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Muon:
-    """AdamW, but the recurrent weights take steps along an orthogonal matrix, as in torch.optim.Muon.
+    """Muon as in torch.optim.Muon: orthogonal steps for the recurrent weights, and AdamW for everything else.
 
-    It is the one nearest to the running mean (`beta1`, with Nesterov's look ahead) of their gradient, times
-    `recurrent_rate`: all directions move alike, however unlike the gradient's size in them. Everything else moves as
-    in `AdamW` at `learning_rate`; weights decay as there, the recurrent ones by `recurrent_rate` times `weight_decay`.
+    The step of the recurrent weights is `recurrent_rate` times the orthogonal matrix that is nearest to the running
+    mean of their gradient (`beta1`, with Nesterov momentum). Steps are therefore equally large in all directions,
+    whatever the size of the gradient in each. All other parameters are updated as in `AdamW` with `learning_rate`.
+    Weights decay as there; the recurrent weights decay by `recurrent_rate` times `weight_decay`.
     """
 
     kind: Literal["muon"] = "muon"

@@ -1,4 +1,4 @@
-"""Named sets of choices, as explicit configuration: what a preset changes is visible in the RunConfig."""
+"""Presets: named sets of settings. The `RunConfig` shows everything that a preset changes."""
 
 import dataclasses
 import math
@@ -17,20 +17,20 @@ PresetName = Literal["paper", "authors", "momentum", "tuned"]
 
 
 def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
-    """Return a configuration with a preset's choices; sizes, budgets, curriculum and seed stay.
+    """Return a configuration with the settings of a preset; sizes, budgets, curriculum and seed remain the same.
 
-    "paper" is what the defaults already are. "authors" is the authors' code where it differs: lengths to
-    4 N + 1 and, in leaky networks, slope 0.01, tau clamped in the forward pass only, and the gradient of the
-    (always zero) diagonal of W counted in the clip norm. See docs/fidelity.md.
+    "paper" is the same as the defaults. "authors" sets what differs in the authors' code: lengths up to 4 N + 1 and,
+    for leaky networks, slope 0.01, tau clamped in the forward pass only, and a clip norm that includes the gradient of
+    the diagonal of W (which is always zero). See docs/fidelity.md.
 
-    "momentum" is "paper" with a rate of 0.02 and a momentum of 0.9 instead of SGD's usual 0.05 and 0.1, whatever the
-    architecture.
+    "momentum" is "paper" with SGD at a learning rate of 0.02 and a momentum of 0.9, whatever the architecture, instead
+    of SGD's usual 0.05 and 0.1.
 
-    "tuned" trains faster and is judged alike: Muon (gated networks: Adam) at rates that fall with N, batches of 32, a
-    test every 20 steps of which most are short, and which is confirmed where it solves something. Where the task is
-    about bits, training has sequences of its own: short ones of fair bits, whose heads are read out at all steps that
-    have N bits. The budget becomes one of as many steps as before. Multi-head networks go faster still with heads
-    trained ahead, `MultiHead(ahead=5)`, which no preset sets. See docs/hyperparameters.md.
+    "tuned" trains faster, and judges in the same way whether an N is solved. It uses Muon (Adam for gated networks)
+    with learning rates that fall with N, batches of 32, and a test every 20 steps. Most of these tests are short, and
+    solved N are confirmed. For tasks about bits, training uses its own sequences: short ones with p = 0.5, whose heads
+    are read out at all steps that have N bits. The budget is the same number of steps as before. Multi-head networks
+    train even faster with `MultiHead(ahead=5)`, which no preset sets. See docs/hyperparameters.md.
     """
     match name:
         case "paper":

@@ -1,4 +1,4 @@
-"""One network's run: what defines its numbers, and its id."""
+"""`RunConfig`: the settings that define the numbers of one network, and its id."""
 
 import dataclasses
 import hashlib
@@ -22,14 +22,14 @@ from tsrnn.untrusted import parse_json
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RunConfig:
-    """One network's run. The defaults are the paper's (see docs/fidelity.md for the exceptions).
+    """The configuration of one network. The defaults are the paper's (docs/fidelity.md lists the exceptions).
 
-    `source` names the checkpoint the run starts from, as "NETWORK_ID/N"; empty, it starts from initial weights.
-    `training_task` is the task as training draws its sequences, where they are others than those of `task`: shorter,
-    with other input probabilities, or with readouts at more steps. Tests, and so what counts as solved, are always
-    those of `task`. `generator` draws random numbers on a CPU: "pcg64" is numpy's and tells apart 2^64 streams;
-    "mt19937" is torch's, which keeps 32 bits of a stream's seed, and made the results of tsrnn before generators were
-    chosen. On a GPU torch's Philox draws, which keeps 64.
+    `source` names the checkpoint that the run starts from, as "NETWORK_ID/N"; if it is empty, the run starts from
+    initial weights. `training_task` is the task from which training sequences are drawn, if they differ from those of
+    `task`: shorter sequences, other input probabilities, or readouts at more steps. Tests always use `task`, and so
+    does the decision whether an N is solved. `generator` draws random numbers on a CPU: "pcg64" is numpy's generator,
+    with 2^64 distinct streams; "mt19937" is torch's, which uses only 32 bits of a stream's seed, and which made the
+    results of tsrnn before this setting existed. On a GPU, torch's Philox generator is used, with 64 bits.
 
     Raises:
         pydantic.ValidationError: (a ValueError) names the field, the value and what is allowed.
@@ -48,7 +48,7 @@ class RunConfig:
 
     @property
     def task_in_training(self) -> Task:
-        """The task as training draws its sequences: `training_task`, or else `task`."""
+        """The task from which training sequences are drawn: `training_task`, or `task` if that is not set."""
         return self.task if self.training_task is None else self.training_task
 
     @model_validator(mode="after")
@@ -109,10 +109,10 @@ class RunConfig:
 
     @property
     def network_id(self) -> str:
-        """The key of this network's rows and checkpoints: "n" and 16 hexadecimal digits.
+        """The id of this network, which is the key of its rows and checkpoints: "n" and 16 hexadecimal digits.
 
-        A hash of the canonical JSON without the defaults that made the first results (see `tsrnn.config.history`), so
-        that neither a new setting nor a new default changes what an id means.
+        It is a hash of the canonical JSON without the defaults that made the first results (see
+        `tsrnn.config.history`). Therefore neither a new setting nor a new default changes the meaning of an id.
         """
         text = json.dumps(identity(self), sort_keys=True, separators=(",", ":"))
         return "n" + hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -131,9 +131,9 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "RunConfig":
-        """Read what `to_json` wrote, in this version or an earlier one; an unknown name is an error.
+        """Read the output of `to_json`, from this version or an earlier one; an unknown name is an error.
 
-        What is left out takes the value that results were made with before it was a setting: see
+        A missing setting takes the value that results were made with before the setting existed: see
         `tsrnn.config.history`.
 
         Raises:
@@ -152,7 +152,7 @@ _RUN_CONFIG: Final[TypeAdapter[RunConfig]] = TypeAdapter(RunConfig)
 
 
 def explain(error: ValidationError) -> str:
-    """Return a validation error as one line: each field, its value and what is allowed.
+    """Return a validation error as one line: each field, its value and the allowed values.
 
     Example: "network.tau.tau = 0.5: Input should be greater than or equal to 1".
     """
@@ -165,5 +165,5 @@ def explain(error: ValidationError) -> str:
 
 
 def stacking_key(config: RunConfig) -> RunConfig:
-    """Return what networks must share to be stacked in one population: all but seed, source and a fixed tau's value."""
+    """Return what networks must have in common to be stacked: all but seed, source and the value of a fixed tau."""
     return dataclasses.replace(config, network=config.network.stacking(), seed=0, source="")

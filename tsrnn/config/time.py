@@ -1,4 +1,4 @@
-"""How long a bit lasts, and what a time step is."""
+"""The duration of a bit, and of a time step."""
 
 from typing import Annotated, Literal, Self
 
@@ -10,10 +10,11 @@ from tsrnn.kinds import STRICT, Count
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Time:
-    """How long a bit lasts: it is held for `k` time steps of `dt`, so it lasts T = k dt.
+    """The duration of a bit: it is held for `k` time steps of `dt`, so it lasts T = k dt.
 
-    `dt` "1": T = k (figure S6). `dt` "1/k": T = 1, and time is discretised k times finer (figure S5); tau stays in
-    units of time. Of several k one is drawn for each batch and network. N counts bits, whatever k is.
+    With `dt` "1", T = k (figure S6). With `dt` "1/k", T = 1, and time is discretised in steps that are k times shorter
+    (figure S5); tau remains in units of time. If there are several k, one is drawn for each batch and network. N counts
+    bits, whatever k is.
     """
 
     k: Annotated[tuple[Count, ...], Field(min_length=1)] = (1,)

@@ -17,9 +17,9 @@ the last bits of a network's numbers, and is not part of its `RunConfig`."""
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RateDecay:
-    """Multiply the learning rate by (n / N) ** power while the smallest unsolved N is larger than `n`.
+    """A factor on the learning rate: (n / N) ** power while the smallest unsolved N is larger than `n`.
 
-    Late N want smaller steps (docs/hyperparameters.md); the paper's rate is constant.
+    Large N need smaller steps (docs/hyperparameters.md). The paper's learning rate is constant.
     """
 
     n: MemoryN = 20
@@ -32,10 +32,10 @@ class RateDecay:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class GradientClip:
-    """Scale a network's gradient down to `max_norm` over the parameters in use.
+    """Gradient clipping: a network's gradient is scaled down to a norm of `max_norm`.
 
-    `counts` "parameters" takes the norm of what is trained; "parameters_and_diagonal" adds the gradient of
-    the (always zero) diagonal of W, as the authors' code does.
+    With `counts` "parameters", the norm is over the parameters that are trained. "parameters_and_diagonal" also
+    includes the gradient of the diagonal of W (which is always zero), as the authors' code does.
     """
 
     max_norm: Positive = 2.0
@@ -44,15 +44,16 @@ class GradientClip:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Confirmation:
-    """How an N that a test solves is confirmed on fresh sequences, where small or frequent tests pass by luck.
+    """Confirmation of a solved N on fresh sequences, for small or frequent tests, which can be passed by chance.
 
-    A sequential test (`tsrnn.training.confirmation`) takes stages of `batches` batches of `batch_size` sequences until
-    it decides, at most `max_stages`; without a decision by then N is not confirmed, and the next epoch's test may claim
-    it again. With `solved_accuracy` 0.98 and a `margin` of 0.2, an accuracy of 0.976 or less is confirmed with a
-    probability of `false_rate` at most, one of 0.984 or more is not with one of `miss_rate` and what the largest number
-    of sequences adds; in between both are right. That takes at most 12,672 sequences, fewer than the paper's test has;
-    on average 1,820 where the accuracy is 0.995, 2,620 at 0.99, 9,150 at 0.98 and 3,280 at 0.976. (Exact numbers; there
-    the probability to be confirmed is 1, 1, 0.085 and 0.00005, at 0.984 it is 0.968.)
+    A sequential test (`tsrnn.training.confirmation`) uses stages of `batches` batches of `batch_size` sequences until
+    it decides, but at most `max_stages`. If it has not decided by then, N is not confirmed, and the test of the next
+    epoch may find it solved again. With `solved_accuracy` 0.98 and a `margin` of 0.2, an accuracy of 0.976 or less is
+    confirmed with a probability of at most `false_rate`. An accuracy of 0.984 or more is rejected with a probability of
+    at most `miss_rate` plus a small term from the largest number of sequences. In between, either result is acceptable.
+    The test uses at most 12,672 sequences, fewer than the paper's test has. On average it uses 1,820 if the accuracy is
+    0.995, 2,620 at 0.99, 9,150 at 0.98 and 3,280 at 0.976. (These numbers are exact. The probability of confirmation is
+    1 at 0.995 and 0.99, 0.968 at 0.984, 0.085 at 0.98 and 0.00005 at 0.976.)
     """
 
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -75,17 +76,20 @@ class Confirmation:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Training:
-    """How one epoch is trained and tested.
+    """The settings of one epoch of training and its test.
 
-    An epoch is `steps_per_epoch` optimiser steps, then a test on `test_batches` batches, of `batch_size` sequences
-    or, where small batches would make slow tests, of `test_batch_size`. An N is solved the
-    first time its head's accuracy exceeds `solved_accuracy`; the newest N, if the mean over heads does too.
-    `solved_weight` is the weight, in the sum over heads that is the loss, of heads whose N is solved; the others' is 1.
-    With `screening_batches`, so many other batches come first, and a network that solves nothing on them is not
-    tested further: frequent tests then cost little, and what is solved is judged on `test_batches` all the same.
-    With `confirm` an N that a test solves counts as solved once fresh sequences confirm it.
-    `precision` is the dtype of parameters, states and products; "bfloat16" is float32 with the products of the
-    recurrence, and of its gradient, taken of bfloat16 numbers: faster where the processor has them.
+    An epoch is `steps_per_epoch` optimiser steps, followed by a test on `test_batches` batches. Test batches have
+    `test_batch_size` sequences (by default `batch_size`; larger ones make tests of small batches faster). An N is
+    solved the first time that the accuracy of its head exceeds `solved_accuracy`; for the newest N, the mean over heads
+    has to exceed it as well. `solved_weight` is the weight of solved heads in the loss, which is a sum over heads; the
+    other heads have the weight 1.
+
+    With `screening_batches`, each test begins with this number of additional batches. A network that solves nothing on
+    them is not tested further. This makes frequent tests cheap, while solved N are still judged on `test_batches`. With
+    `confirm`, an N that a test finds solved counts as solved only after fresh sequences confirm it.
+
+    `precision` is the dtype of parameters, states and products. "bfloat16" is float32 with products of the recurrence
+    and of its gradient in bfloat16, which is faster on processors that support it.
     """
 
     batch_size: Count = 256

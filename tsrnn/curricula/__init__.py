@@ -1,4 +1,4 @@
-"""The curricula, a file each; `@register_curriculum` makes a class one, wherever it is defined."""
+"""Curricula: one file each. `@register_curriculum` registers a class as a curriculum, wherever it is defined."""
 # ruff: noqa: I001 - the order of these imports is the order of registration, and so that of tables and legends.
 
 from tsrnn.curricula.base import CURRICULA, Advance, Curriculum, CurriculumState, named, order, register_curriculum

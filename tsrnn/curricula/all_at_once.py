@@ -1,4 +1,4 @@
-"""No curriculum: every N from the start."""
+"""All heads at once: every N is trained from the start."""
 
 import re
 from typing import ClassVar, Literal, Self

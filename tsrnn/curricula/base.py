@@ -1,7 +1,8 @@
-"""What a curriculum is: which N are trained now, which of them a test evaluates, and what follows once one is solved.
+"""The interface of curricula: which N are trained, which of them a test evaluates, and what follows when one is solved.
 
-A curriculum is one frozen, checked class, a pure state machine. `@register_curriculum` registers it by its `kind`, and
-nothing else has to know of it: training, sweeps, tables, figures and comparisons use what `Curriculum` offers.
+A curriculum is a frozen, validated class, and a pure state machine. `@register_curriculum` registers it by its `kind`.
+Training, sweeps, tables, figures and comparisons use only the interface of `Curriculum`, so no other code has to
+change.
 """
 
 import re
@@ -18,7 +19,7 @@ from tsrnn.kinds import STRICT, Kinds
 
 @dataclass(frozen=True)
 class CurriculumState:
-    """The N a network trains now, in ascending order; the last is the newest. `solved` are those it has solved."""
+    """The N that a network trains now, ascending; the last is the newest. `solved` are those that it has solved."""
 
     heads: tuple[int, ...]
     solved: tuple[int, ...] = ()
@@ -33,11 +34,11 @@ class CurriculumState:
         return CurriculumState(self.heads, tuple(n for n in self.heads if n in {*self.solved, *newly}))
 
     def judged_by(self, n: int) -> tuple[tuple[int, ...], ...]:
-        """Return the sets of heads whose mean accuracy must be good enough for an N to be solved.
+        """Return the sets of heads whose mean accuracy must exceed the threshold for an N to be solved.
 
-        It is N's own head. For the newest N the mean over all heads must be good enough too: the authors' rule for a
-        step of the curriculum. Older N are evaluated one by one where several heads enter at once (all heads, full
-        windows); elsewhere each has been the newest before.
+        One set is N's own head. For the newest N, the mean over all heads must exceed the threshold, too: this is the
+        authors' rule for a step of the curriculum. If several heads enter at once (all heads, full windows), older N
+        are evaluated individually; otherwise each of them has been the newest before.
         """
         return ((n,), self.heads) if n == self.newest else ((n,),)
 
@@ -60,9 +61,9 @@ class CurriculumState:
 
 @dataclass(frozen=True)
 class Advance:
-    """A step of the curriculum: the new state, and which new head takes the weights of which dropped one.
+    """A step of the curriculum: the new state, and which new heads take over the weights of dropped heads.
 
-    `inherits` maps a new N to the old N whose head it continues; a new N that is not in it is a fresh head.
+    `inherits` maps a new N to the old N whose head it takes over. A new N that is not in it gets a new head.
     """
 
     state: CurriculumState
@@ -70,10 +71,10 @@ class Advance:
 
 
 class Curriculum(ABC):
-    """What every curriculum offers. Only `kind` and `first_heads` have no default.
+    """Base class of curricula. A subclass must define `kind` and `first_heads`; everything else has a default.
 
     Attributes:
-        usage: how its name is written, for help and messages; the kind where it is empty.
+        usage: how its name is written in help and messages; if empty, the kind.
     """
 
     usage: ClassVar[str] = ""
@@ -118,14 +119,14 @@ class Curriculum(ABC):
         return state
 
     def advance(self, state: CurriculumState) -> Advance | None:
-        """Return the step that follows once the newest N that is evaluated is solved.
+        """Return the step that follows when the newest evaluated N is solved.
 
-        None, the default, says that there is no other step: the curriculum trains its first heads until all are solved.
+        None, the default, means that there is no other step: the first heads are trained until all are solved.
         """
         return None
 
     def is_complete(self, state: CurriculumState, max_n: int, last: int) -> bool:
-        """Tell whether a run has solved all it was to solve.
+        """Return whether a run has solved everything that it has to solve.
 
         Args:
             state: where the run is.
@@ -138,7 +139,7 @@ class Curriculum(ABC):
 
 
 def moved(state: CurriculumState, *, drop: int, add: Sequence[int]) -> Advance:
-    """Return the step that drops the smallest N and adds others; new N continue the heads of dropped ones first.
+    """Return the step that drops the smallest N and adds new ones; the new N first take over the heads of dropped ones.
 
     Args:
         state: before the step.
@@ -163,11 +164,11 @@ C = TypeVar("C", bound=Curriculum)
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
 def register_curriculum(cls: type[C]) -> type[C]:
-    """Make a class a frozen, checked dataclass, known by its `kind` wherever a curriculum is named.
+    """Register a curriculum: make the class a frozen, validated dataclass that is identified by its `kind`.
 
     Raises:
-        TypeError: if it lacks its kind or `first_heads`.
-        ValueError: if its kind is another curriculum's.
+        TypeError: if the class has no kind or no `first_heads`.
+        ValueError: if another curriculum has the same kind.
     """
     checked = cast(type[C], checked_dataclass(frozen=True, kw_only=True, config=STRICT)(cls))
     CURRICULA.add(checked)
@@ -175,7 +176,7 @@ def register_curriculum(cls: type[C]) -> type[C]:
 
 
 def named(name: str) -> Curriculum:
-    """Return the curriculum of a name; see `Curriculum.name`.
+    """Return the curriculum with this name; see `Curriculum.name`.
 
     Raises:
         ValueError: if there is none of that name; the message lists how names are written.
@@ -189,9 +190,9 @@ def named(name: str) -> Curriculum:
 
 
 def order(name: str) -> tuple[int, tuple[int, ...], str]:
-    """Return what curricula are sorted by: the order of registration, then the numbers in the name.
+    """Return the sort key of a curriculum's name: the order of registration, then the numbers in the name.
 
-    A name that is of no registered curriculum, such as one of a plugin that was not imported, comes last.
+    Names of curricula that are not registered, such as those of a plugin that was not imported, come last.
     """
     kinds = list(CURRICULA)
     numbers = tuple(int(number) for number in re.findall(r"\d+", name))

@@ -1,4 +1,4 @@
-"""Ever more heads."""
+"""The multi-head curriculum: heads are added, and none are dropped."""
 
 import re
 from typing import ClassVar, Literal, Self
@@ -9,12 +9,11 @@ from tsrnn.kinds import Count, MemoryN
 
 @register_curriculum
 class MultiHead(Curriculum):
-    """Train N = `start`, then add a head for each next N and keep the older ones (section 3.2).
+    """Multi-head: train N = `start`, then add a head for each next N and keep training the older ones (section 3.2).
 
-    `ahead` heads beyond those that are solved are trained at a time. Tests evaluate no head beyond the smallest N that
-    is unsolved, so that N is evaluated as with one head at a time: on its own sequences, with the mean over N and
-    smaller. Once N is solved the same test goes on with the next head, so that one epoch may solve as many N as are
-    ahead.
+    With `ahead`, this number of unsolved heads is trained at a time. Tests evaluate no head beyond the smallest
+    unsolved N, so each N is judged as if there were one unsolved head: on its own sequences, with the mean over N and
+    smaller. When N is solved, the same test continues with the next head, so one epoch may solve up to `ahead` N.
     """
 
     kind: Literal["multi"] = "multi"

@@ -1,4 +1,4 @@
-"""No curriculum: one N from the start."""
+"""No curriculum: a single N is trained from the start."""
 
 import re
 from typing import ClassVar, Literal, Self

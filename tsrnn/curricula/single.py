@@ -1,4 +1,4 @@
-"""One N at a time."""
+"""The single-head curriculum: one N at a time."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from tsrnn.kinds import MemoryN
 
 @register_curriculum
 class SingleHead(Curriculum):
-    """Train one N at a time with one head, from N = `start`; all weights carry over (section 3.2)."""
+    """Single-head: train one N at a time with one head, from N = `start`; all weights are kept (section 3.2)."""
 
     kind: Literal["single"] = "single"
     start: MemoryN = 2

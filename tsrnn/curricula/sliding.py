@@ -1,4 +1,4 @@
-"""A window of heads that moves on."""
+"""The sliding-window curriculum: a window of heads moves to larger N."""
 
 import re
 from typing import ClassVar, Literal, Self
@@ -11,12 +11,13 @@ from tsrnn.kinds import Count, MemoryN
 
 @register_curriculum
 class SlidingWindow(Curriculum):
-    """Train the N of a window together and move the window on when its newest N is solved (appendix F).
+    """Sliding window: train the N of a window together, and move the window when its newest N is solved (appendix F).
 
-    `begins` "full": with all `width` heads from N = `start` on. "grown": from N = `start` alone the window grows by
-    one fresh head a step to `width` heads, and shifts from then on. A shift drops the `shift` smallest N and adds as
-    many; in ascending order, each new N continues the head of one that was dropped. So width 1 is single-head, and a
-    window that never fills is multi-head.
+    With `begins` "full", the window has all `width` heads from the start, beginning with N = `start`. With "grown", it
+    begins with N = `start` alone and grows by one new head per step up to `width` heads; then it begins to shift. A
+    shift drops the `shift` smallest N and adds the same number of larger ones. In ascending order, each new N takes
+    over the head of an N that was dropped. A window of width 1 is therefore single-head, and a window that never
+    becomes full is multi-head.
     """
 
     kind: Literal["sliding"] = "sliding"

@@ -1,1 +1,1 @@
-"""What knows Ray: nothing else in tsrnn imports it, so that `import tsrnn` loads no Ray."""
+"""The only part of tsrnn that imports Ray, so that `import tsrnn` does not load Ray."""

@@ -11,7 +11,7 @@ _PATIENCE: Final = 10.0
 
 
 def find(address: str) -> str | None:
-    """Return what `ray.init` should join, or None where there is no cluster here.
+    """Return the address that `ray.init` should join, or None if there is no cluster here.
 
     Args:
         address: auto (RAY_ADDRESS, or the cluster that `ray start` made this machine part of), local or HOST:PORT.

@@ -1,4 +1,4 @@
-"""What a program tells the processes that a cluster starts for it."""
+"""The environment of the processes that a cluster starts for a program."""
 
 import os
 from typing import Any, Final
@@ -8,6 +8,6 @@ _PASSED_ON: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "A
 
 
 def runtime_environment() -> dict[str, Any] | None:
-    """Return the `runtime_env` with which to join a cluster: where the store of results is, as it is said here."""
+    """Return the `runtime_env` for joining a cluster: it passes on where the results are stored."""
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return {"env_vars": passed} if passed else None

@@ -1,7 +1,7 @@
-"""Everything of Ray that is not its public interface: each part with what is done where a version of Ray lacks it.
+"""All uses of private parts of Ray, each with a fallback for versions of Ray that lack it.
 
-Nothing else in the project uses such parts. `tests/distributed/test_ray_internals.py` says when the installed Ray no
-longer has one of them, and holds the fallbacks to what is promised here.
+Nothing else in the project uses private parts of Ray. `tests/distributed/test_ray_internals.py` fails if the installed
+Ray no longer has one of them, and checks that the fallbacks do what is stated here.
 """
 
 import os
@@ -14,10 +14,10 @@ _GONE: Final = (ImportError, AttributeError, TypeError)
 
 
 def started_address() -> str | None:
-    """Return the address of the cluster that `ray start` made this machine part of; None where there is none.
+    """Return the address of the cluster that this machine joined by `ray start`; None if there is none.
 
-    Ray's own "auto" would join the private Ray of any other program here, and end with it. Without this part of Ray no
-    cluster is found, and its address must be given.
+    Ray's own "auto" would also join the private Ray of any other program on this machine, and would end with it.
+    Without this part of Ray, no cluster is found, and its address must be given.
     """
     try:
         from ray._private.utils import read_ray_address
@@ -29,14 +29,14 @@ def started_address() -> str | None:
 
 
 def answers_as_ray(host: str, port: int, patience: float) -> bool:
-    """Tell whether what listens at a port speaks Ray's protocol.
+    """Return whether the program that listens at a port speaks Ray's protocol.
 
-    Without this part of Ray whatever listens is taken for Ray: `ray.init` then waits for it, for minutes.
+    Without this part of Ray, any program that listens is assumed to be Ray; `ray.init` then waits for it, for minutes.
 
     Args:
         host: Its name or address.
-        port: On which something listens.
-        patience: Seconds that it has.
+        port: The port on which it listens.
+        patience: How long to wait for its answer, in seconds.
     """
     try:
         import grpc
@@ -56,7 +56,7 @@ def answers_as_ray(host: str, port: int, patience: float) -> bool:
 
 
 def asks_for_token() -> bool:
-    """Tell whether the Ray that this process uses asks for a token; without this part, what the environment says."""
+    """Return whether this process's Ray requires a token; without this part of Ray, as the environment says."""
     try:
         from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
@@ -66,10 +66,10 @@ def asks_for_token() -> bool:
 
 
 def listen_on_loopback_only() -> None:
-    """Let the Ray that is started next listen on the loopback only.
+    """Make the Ray that is started next listen on the loopback interface only.
 
-    The switch is one that Ray has for desktop systems; without it its servers listen on every interface. A Ray that
-    does not know it any more listens where it will, and asks for a token all the same.
+    Ray has this switch for desktop systems; without it, its servers listen on every interface. A Ray that no longer has
+    the switch listens on its default interfaces, and still requires a token.
     """
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # for the processes that Ray starts
     try:
@@ -81,10 +81,10 @@ def listen_on_loopback_only() -> None:
 
 
 def kuberay_config() -> Mapping[str, Any] | None:
-    """Return what the autoscaler of a KubeRay cluster may start, in the form of `ray up`'s files; None elsewhere.
+    """Return what the autoscaler of a KubeRay cluster may start, in the format of `ray up`'s files; otherwise None.
 
-    Kubernetes is asked, with the rights that the head's pod has where the autoscaler is on. Without this part of Ray,
-    or these rights, it is not known.
+    Kubernetes is queried with the permissions of the head's pod, which has them if the autoscaler is on. Without this
+    part of Ray, or without these permissions, it is not known.
     """
     name, namespace = (os.environ.get(f"RAY_CLUSTER_{part}") for part in ("NAME", "NAMESPACE"))
     if not name:
@@ -104,9 +104,9 @@ def kuberay_config() -> Mapping[str, Any] | None:
 
 
 def dead_processes() -> set[str]:
-    """Return which processes that Ray cannot do without have died, of a Ray that this process started.
+    """Return which essential processes of Ray have died, for a Ray that this process started.
 
-    Without this part of Ray none is found dead, and Tune waits for ever where one is.
+    Without this part of Ray, dead processes are not detected, and Tune waits for ever.
     """
     try:
         from ray._private import ray_constants, worker
@@ -119,9 +119,9 @@ def dead_processes() -> set[str]:
 
 
 def name_process(name: str) -> None:
-    """Name the worker process that this runs in, for Ray's dashboard, `ps` and `top`, until its present call returns.
+    """Name this worker process, for Ray's dashboard, `ps` and `top`, until its current call returns.
 
-    Without this part of Ray the process keeps the name of its class and method.
+    Without this part of Ray, the process keeps the name of its class and method.
 
     Args:
         name: What the process does; "ray::" is put before it, by which Ray knows its own processes.
@@ -136,9 +136,9 @@ def name_process(name: str) -> None:
 
 
 def forgive_failures(trial: Any) -> None:
-    """Let a trial of Tune fail as often again as it may, since it has come further in between.
+    """Reset the failure count of a Tune trial, because it has made progress since its last failure.
 
-    Without this part of Ray its failures are counted over its whole life.
+    Without this part of Ray, failures are counted over the whole life of a trial.
     """
     metadata: Any = getattr(trial, "run_metadata", None)
     if hasattr(metadata, "num_failures"):
@@ -153,9 +153,9 @@ class _EarlierTrial:
 
 
 def replay(scheduler: Any, trial_id: str, results: Iterable[Mapping[str, float]]) -> None:
-    """Show a scheduler the results of a trial that an earlier run trained, so that it judges new ones by them too.
+    """Report the results of a trial from an earlier run to a scheduler, so that it compares new trials with them.
 
-    A scheduler that asks more of a trial than its name is left with what it took before it did.
+    If a scheduler needs more of a trial than its name, it is left with the results that it accepted before.
 
     Args:
         scheduler: An `ASHAScheduler`.

@@ -1,1 +1,1 @@
-"""Simulation of trained networks and what is estimated from their activity."""
+"""Simulation of trained networks, and estimates from their activity."""

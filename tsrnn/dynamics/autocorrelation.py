@@ -1,7 +1,7 @@
-"""Autocovariances of all neurons and trials at once, from activity that is streamed.
+"""Autocovariances of all neurons and trials at once, from streamed activity.
 
-The covariance of a series with itself l steps later, for the lags asked for only. Sums of products are taken by
-Fourier transforms of short pieces of the series, in the activity's own dtype, and added up in float64.
+Covariances are computed for the requested lags only. Sums of products are computed by Fourier transforms of short
+pieces of the series, in the dtype of the activity, and are added up in float64.
 """
 
 from dataclasses import dataclass
@@ -37,12 +37,12 @@ class Moments:
 
     @property
     def neurons(self) -> "Moments":
-        """Those of the H neurons."""
+        """The moments of the H neurons."""
         return Moments(self.steps, self.mean[..., :-1], self.autocovariance[..., :-1, :])
 
     @property
     def population(self) -> "Moments":
-        """Those of the summed activity, H = 1."""
+        """The moments of the summed activity, H = 1."""
         return Moments(self.steps, self.mean[..., -1:], self.autocovariance[..., -1:, :])
 
     @cached_property
@@ -52,9 +52,9 @@ class Moments:
 
 
 class Autocovariance:
-    """Watches activities (an observer of `tsrnn.dynamics.simulation.observe`), and gives their autocovariances.
+    """An observer of activities (see `tsrnn.dynamics.simulation.observe`) that computes their autocovariances.
 
-    The memory needed is that of about 500 steps of the activity, however many there are.
+    It needs the memory of about 500 steps of activity, however many steps there are.
     """
 
     def __init__(self, lags: int = LAGS) -> None:
@@ -79,10 +79,10 @@ class Autocovariance:
         self._steps += len(activity)
 
     def moments(self) -> Moments:
-        """Return the moments of what was seen so far.
+        """Return the moments of the activity that was observed so far.
 
         Raises:
-            ValueError: if nothing was seen.
+            ValueError: if nothing was observed.
         """
         if not self._steps:
             raise ValueError("no activity was observed yet")

@@ -1,6 +1,6 @@
-"""How far autocorrelations of a finite record may be from their true values, and together: Bartlett's formula.
+"""Bartlett's formula: the covariance of the errors of autocorrelations that are estimated from a finite record.
 
-Neighbouring lags err together: on 31 lags of a slow process there are far fewer than 31 independent points.
+The errors of neighbouring lags are correlated: 31 lags of a slow process are far fewer than 31 independent points.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""How many dimensions a population's activity fills, and what its recurrent weights are like."""
+"""The dimensionality of a population's activity, and the mean incoming weights of its neurons."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -14,9 +14,9 @@ SHARE: Final = 0.9
 
 
 class Covariance:
-    """Observes activities (see `tsrnn.dynamics.simulation.observe`) and gives their covariances over neurons.
+    """An observer of activities (see `tsrnn.dynamics.simulation.observe`) that computes their covariances over neurons.
 
-    It keeps a matrix [H, H] for each trial, however many steps there are.
+    It keeps one matrix [H, H] for each trial, however many steps there are.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Covariance:
         """Return the covariance [R, B, H, H] of each trial, over its steps, in float64.
 
         Raises:
-            ValueError: if nothing was seen.
+            ValueError: if nothing was observed.
         """
         return self._about_the_mean(self._products, self._total, self._counted())
 
@@ -48,7 +48,7 @@ class Covariance:
         """Return the covariance [R, H, H] over the steps of all trials.
 
         Raises:
-            ValueError: if nothing was seen.
+            ValueError: if nothing was observed.
         """
         steps = self._counted() * self._total.shape[1]
         return self._about_the_mean(self._products.sum(1), self._total.sum(1), steps)
@@ -66,11 +66,11 @@ class Covariance:
 
 @dataclass(frozen=True)
 class Dimensionality:
-    """How many dimensions activity with some covariance fills.
+    """The dimensionality of activity with a given covariance.
 
     Attributes:
-        components: how many principal components hold 90 % of the variance: the fewest that reach it. 0 where there
-            is no variance, -1 where the covariance is not finite.
+        components: the smallest number of principal components that have 90 % of the variance; 0 if there is no
+            variance, -1 if the covariance is not finite.
         participation_ratio: (sum of variances)^2 / (sum of their squares); NaN in both of these cases.
     """
 
@@ -111,11 +111,11 @@ class IncomingWeights:
 
 
 def incoming_weights(population: Population) -> IncomingWeights:
-    """Return what each neuron receives from the others (figures 6a, S19c).
+    """Return the mean weights that each neuron receives from the others (figures 6a, S19c).
 
     Raises:
         TypeError: if the networks are not leaky ones: those have no W without self-connections.
-        ValueError: if a network has one neuron only.
+        ValueError: if a network has only one neuron.
     """
     if not isinstance(population, LeakyPopulation):
         raise TypeError(f"population: of {population.network.kind} networks; recurrent weights are those of leaky ones")

@@ -1,9 +1,9 @@
-"""Least-squares fits of one exponential, or a sum of two, to thousands of series at once.
+"""Least-squares fits of one exponential, or of a sum of two, to thousands of series at once.
 
-A component is weight * r^k at lag k, with the rate r = exp(-1 / tau) in 0..1. The weights that are best at given rates
-follow exactly from a small linear problem (variable projection), so that only the rates are searched: first on a
-grid, then by Levenberg-Marquardt from the best points of the grid, all series in one batch. Rates rather than taus: a
-component that decays within a step (tau = 0) is then as regular a point as any other.
+A component is weight * r^k at lag k, with a rate r = exp(-1 / tau) in 0..1. For given rates, the best weights follow
+exactly from a small linear problem (variable projection). Therefore only the rates are searched: first on a grid, and
+then by Levenberg-Marquardt from the best points of the grid, for all series in one batch. The search uses rates instead
+of taus because a component that decays within one step (tau = 0) is then a regular point like any other.
 """
 
 import math
@@ -36,11 +36,11 @@ _INSIDE, _FULL, _ONLY_P, _ONLY_Q = range(4)
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a fit may choose from.
+    """The bounds of a fit.
 
     Attributes:
         tau: the longest tau, in time steps; the shortest is 0.
-        amplitude: the largest sum of the weights, which are never negative.
+        amplitude: the largest sum of the weights; weights are never negative.
     """
 
     tau: float = 100.0
@@ -69,7 +69,7 @@ class Fit:
 
     @property
     def taus(self) -> Tensor:
-        """Decay times [P, C] in time steps: 0 where a component is gone after one step."""
+        """Decay times [P, C] in time steps; 0 if a component vanishes after one step."""
         return -1 / self.rates.log()
 
     @property
@@ -82,7 +82,7 @@ class Fit:
         return (self.weights[:, :, None] * powers(self.rates, lags)).sum(1)
 
     def slopes(self, lags: int) -> Tensor:
-        """Return how the curves change with each weight, then with each rate: [P, 2 C, lags]."""
+        """Return the derivatives of the curves by each weight, and then by each rate: [P, 2 C, lags]."""
         curves = powers(self.rates, lags)
         slopes = torch.zeros_like(curves)
         slopes[..., 1:] = self.weights[:, :, None] * curves[..., :-1] * torch.arange(1, lags)
@@ -107,11 +107,11 @@ def fit_single(series: Tensor, bounds: Bounds = Bounds(), whitening: Tensor | No
     Args:
         series: [P, L] values at lags 0..L-1, finite; P may be 0.
         bounds: of a and tau.
-        whitening: [P, L, L] what residuals are multiplied by before they are squared: V with V' V = the inverse of
-            their covariance. Without it all lags count alike.
+        whitening: [P, L, L] matrices V by which residuals are multiplied before they are squared, with V' V = the
+            inverse of their covariance. Without it, all lags have the same weight.
 
     Returns:
-        one component a series.
+        one component for each series.
 
     Raises:
         ValueError: if a series is not finite or the shapes do not fit.
@@ -120,7 +120,7 @@ def fit_single(series: Tensor, bounds: Bounds = Bounds(), whitening: Tensor | No
 
 
 def fit_double(series: Tensor, bounds: Bounds = Bounds(), whitening: Tensor | None = None) -> Fit:
-    """Fit a * (c exp(-k / tau1) + (1 - c) exp(-k / tau2)) to each series: never worse than a single one.
+    """Fit a * (c exp(-k / tau1) + (1 - c) exp(-k / tau2)) to each series; never worse than a fit of one exponential.
 
     Args:
         series: [P, L] values at lags 0..L-1, finite; P may be 0.
@@ -128,7 +128,7 @@ def fit_double(series: Tensor, bounds: Bounds = Bounds(), whitening: Tensor | No
         whitening: [P, L, L] as for `fit_single`.
 
     Returns:
-        two components a series, the slower first. Where one exponential is as good, the weight of one is 0.
+        two components for each series, the slower first. If one exponential is as good, one weight is 0.
 
     Raises:
         ValueError: if a series is not finite or the shapes do not fit.

@@ -1,4 +1,4 @@
-"""What training follows: gradients at past states, gradients of heads beside each other, and how the loss bends.
+"""Gradients and curvature of the loss: gradients at past states, cosines between heads' gradients, and sharpness.
 
     batch, initial = ...
     norms_by_delay(population, task, batch, initial, delays=20)  # [R, 21]
@@ -47,7 +47,7 @@ def double(networks: Population) -> Population:
 
 
 def posed(batch: TaskBatch, initial: Tensor, networks: Population, task: Task) -> tuple[TaskBatch, Tensor]:
-    """Ask R networks what one of them was asked: the same sequences, judged by the heads that each network has.
+    """Return a batch of one network for R networks: the same sequences, with the targets of each network's heads.
 
     Args:
         batch: of one network; its heads do not matter, only its sequences.
@@ -74,8 +74,8 @@ def posed(batch: TaskBatch, initial: Tensor, networks: Population, task: Task) -
 def state_gradients(networks: LeakyPopulation, task: Task, batch: TaskBatch, initial: Tensor) -> Iterator[Tensor]:
     """Yield the gradients of each sequence's own loss at its states, from the last state back to the initial one.
 
-    The loss is the sum over a network's heads of what they say after the last step. Gradients are in the networks'
-    dtype.
+    The loss is that of a network's outputs after the last step, summed over its heads. Gradients have the dtype of the
+    networks.
 
     Args:
         networks: R leaky networks.
@@ -107,14 +107,14 @@ def state_gradients(networks: LeakyPopulation, task: Task, batch: TaskBatch, ini
 
 
 def norms_by_delay(networks: LeakyPopulation, task: Task, batch: TaskBatch, initial: Tensor, delays: int) -> Tensor:
-    """Return how large the gradient of the loss is at past states: |dL / dh(T - d)|, mean over sequences.
+    """Return the norm of the loss's gradient at past states: |dL / dh(T - d)|, mean over sequences.
 
     Args:
         networks: R leaky networks.
         task: what is asked.
         batch: see `state_gradients`.
         initial: see `state_gradients`.
-        delays: the longest, in time steps; T is the initial state.
+        delays: the longest delay, in time steps; at delay T is the initial state.
 
     Returns:
         [R, delays + 1], d = 0 first.
@@ -166,9 +166,9 @@ def cosines(vectors: Tensor) -> Tensor:
 
 
 def largest_eigenvalue(gradient: Callable[[Tensor], Tensor], at: Tensor, seed: int = 0) -> float:
-    """Return the largest eigenvalue of the matrix of second derivatives, by differences of gradients.
+    """Return the largest eigenvalue of the matrix of second derivatives, from differences of gradients.
 
-    Lanczos' method (ARPACK), which needs some tens of products of the matrix with a vector.
+    Lanczos' method (ARPACK) is used, which needs several tens of products of the matrix with a vector.
 
     Args:
         gradient: from points [2, P] to the gradients there, [2, P], in float64; 0 where a variable is held.

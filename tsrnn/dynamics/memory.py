@@ -1,8 +1,8 @@
-"""What a network remembers of its inputs: how much of each product of past bits a linear readout of its state explains.
+"""Memory of past inputs: how much of each product of past bits a linear readout of the state explains.
 
-Bits z = 1 or -1 with p = 0.5 are independent, so that the products of bits at distinct delays (Walsh functions) are
-orthonormal functions of the past. The capacity of a state for one of them is the part of its variance that a linear
-readout explains; all capacities of a network together are at most its number of neurons.
+Bits z = 1 or -1 with p = 0.5 are independent, so the products of bits at distinct delays (Walsh functions) are
+orthonormal functions of the past. The capacity of a state for one of them is the share of its variance that a linear
+readout explains. All capacities of a network add up to at most its number of neurons.
 
     memory = Memory([*delays(40), *parities(40)])
     for inputs, activity in simulate_with_inputs(population, addresses, steps=20_000):
@@ -38,12 +38,12 @@ def pairs(count: int) -> list[Target]:
 
 
 def parities(longest: int) -> list[Target]:
-    """Return the products of the last 2 to `longest` bits: what the readouts of N-parity are, N = 2 to `longest`."""
+    """Return the products of the last 2 to `longest` bits: the targets of N-parity for N = 2 to `longest`."""
     return [tuple(range(n)) for n in range(2, longest + 1)]
 
 
 class Memory:
-    """Observes inputs and activities, and gives the capacity of each network for products of past bits.
+    """An observer of inputs and activities that computes the capacity of each network for products of past bits.
 
     It keeps second moments of each trial, however many steps there are, and as many inputs as the longest delay.
 
@@ -114,13 +114,14 @@ class Memory:
     def capacity(self) -> Tensor:
         """Return the capacity of each network for each target, [R, K], in float64.
 
-        A readout is fitted to half of the trials and judged on the other half, both ways, and the means are returned.
-        What a readout of H weights loses by being fitted to T steps, about (1 - C) H / (T - H), is added again. Without
-        that every capacity would be too small by as much, and a sum of many of them by far. So a capacity of 0 is
-        estimated by numbers on both sides of 0. NaN where a network's activity is not finite.
+        A readout is fitted to half of the trials and tested on the other half. The same is done with the halves
+        exchanged, and the mean is returned. A readout of H weights that is fitted to T steps loses about (1 - C) H / (T
+        - H), which is added back. Without this correction, every capacity would be too small by this amount, and a sum
+        of many capacities by far. A capacity of 0 is therefore estimated by numbers of either sign. The result is NaN
+        if the activity of a network is not finite.
 
         Raises:
-            ValueError: too few steps were seen for the number of neurons.
+            ValueError: too few steps were observed for the number of neurons.
         """
         if self._steps <= 0:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""How far a matrix is from normal, and what such a network remembers: hidden delay lines show here, not in eigenvalues.
+"""Non-normality: how far a matrix is from normal, and the memory of hidden delay lines that eigenvalues do not show.
 
 Source: Henrici (1962) for the departure from normality; Ganguli, Huh and Sompolinsky (2008), "Memory traces in
 dynamical systems", for the Fisher memory curve.
@@ -14,7 +14,7 @@ Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def departure(matrix: Matrix) -> float:
-    """Return Henrici's departure from normality: what of a matrix its eigenvalues do not account for.
+    """Return Henrici's departure from normality: the part of a matrix that its eigenvalues do not account for.
 
     Args:
         matrix: A, [H, H].
@@ -33,9 +33,9 @@ def departure(matrix: Matrix) -> float:
 def fisher_memory(matrix: Matrix, source: Matrix, delays: int) -> Matrix:
     """Return the Fisher memory curve: how precisely a noisy linear network holds the input of each past step.
 
-    Of h(t) = A h(t-1) + v s(t) + noise of unit variance in every neuron, J(k) = (A^k v)' C^-1 (A^k v) with the
-    noise's covariance C = sum_k A^k A^k'. Of a normal network the sum over all k is |v|^2 at most; beyond that there
-    are hidden feedforward chains.
+    For h(t) = A h(t-1) + v s(t) + noise of unit variance in every neuron, J(k) = (A^k v)' C^-1 (A^k v), where C = sum_k
+    A^k A^k' is the covariance of the noise. For a normal network, the sum over all k is at most |v|^2. A larger sum
+    means that there are hidden feedforward chains.
 
     Args:
         matrix: A, [H, H].

@@ -1,7 +1,7 @@
-"""Drives a population with random inputs for as many steps as wanted, and streams its states.
+"""Simulation: drives a population with random inputs for any number of steps, and streams its states.
 
-States come in blocks, so that the memory needed does not grow with the number of steps. What is recorded of them is
-the caller's choice: every observer is called with every block.
+States come in blocks, so that the memory does not grow with the number of steps. The caller chooses what is recorded:
+every observer is called with every block.
 
     autocovariance = Autocovariance(lags=31)
     observe(population, [(seed, "timescales 5")], [autocovariance], steps=100_000)
@@ -52,7 +52,7 @@ def states_in_blocks(population: Population, inputs: Iterable[Tensor], initial: 
 
 
 def block_steps(state: Tensor, most: int) -> int:
-    """Return how many steps to simulate at once: `most`, or as many as 16 MB of states like `state` allow."""
+    """Return the number of steps to simulate at once: `most`, or as many as fit into 16 MB of states like `state`."""
     return max(1, min(most, _STATES // (state.numel() * state.element_size())))
 
 
@@ -67,20 +67,20 @@ def simulate(
 ) -> Iterator[Tensor]:
     """Drive R networks, each with its own random inputs in every trial, and yield their activities.
 
-    A trial's inputs and initial state come from streams of its own: they are the same however many trials, steps
-    and other networks there are.
+    The inputs and the initial state of a trial come from their own streams. They are the same however many trials,
+    steps and other networks there are.
 
     Args:
         population: R networks.
         addresses: [R] where each network's randomness comes from: (seed, *name).
-        steps: T, steps that are yielded, a trial.
+        steps: T, the steps of each trial that are yielded.
         trials: B.
         burn_in: steps before them.
-        inputs: P(bit = 1) of independent bits; "uniform": a p ~ U(0, 1) of each trial's own; or a task: its own inputs.
-            Those are drawn for all steps at once.
+        inputs: P(bit = 1) of independent bits; "uniform" for a p ~ U(0, 1) that is drawn for each trial; or a task,
+            whose inputs are drawn for all steps at once.
 
     Yields:
-        activities [t, R, B, H] of consecutive steps, T in all; a block may be overwritten after its turn.
+        activities [t, R, B, H] of consecutive steps, T in total; a block may be overwritten by the next one.
 
     Raises:
         ValueError: if a number is out of range, or the number of addresses is not R.
@@ -100,7 +100,7 @@ def simulate_with_inputs(
     burn_in: int = BURN_IN,
     inputs: Inputs = 0.5,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Drive R networks as `simulate` does, and yield what they were shown beside their activities.
+    """Drive R networks as `simulate` does, and yield their inputs together with their activities.
 
     Args:
         population: R networks.
@@ -174,7 +174,7 @@ def observe(
     burn_in: int = BURN_IN,
     inputs: Inputs = 0.5,
 ) -> None:
-    """Drive R networks and show every block of their activities to every observer; see `simulate`."""
+    """Drive R networks, and call every observer with every block of their activities; see `simulate`."""
     for block in simulate(population, addresses, steps=steps, trials=trials, burn_in=burn_in, inputs=inputs):
         for observer in observers:
             observer(block)

@@ -1,4 +1,4 @@
-"""How a network's state forgets a small change: Lyapunov exponents along its way, and eigenvalues of its mean Jacobian.
+"""How the state of a network forgets a small change: Lyapunov exponents, and eigenvalues of the mean Jacobian.
 
 Source: Benettin et al. (1980) for exponents by repeated QR decompositions; Kaplan and Yorke (1979) for the dimension.
 """
@@ -25,7 +25,7 @@ def driven_slopes(
     burn_in: int = BURN_IN,
     inputs: Inputs = 0.5,
 ) -> Iterator[Tensor]:
-    """Drive R networks and yield phi'(z) of every neuron, which is all that changes in their Jacobians.
+    """Drive R networks and yield phi'(z) of every neuron, the only part of their Jacobians that changes.
 
     Args:
         population: R leaky networks.
@@ -35,7 +35,7 @@ def driven_slopes(
         inputs: see `tsrnn.dynamics.simulation.simulate`.
 
     Yields:
-        [t, R, H] of consecutive steps, T in all.
+        [t, R, H] of consecutive steps, T in total.
 
     Raises:
         ValueError: see `tsrnn.dynamics.simulation.simulate`.
@@ -49,7 +49,7 @@ def driven_slopes(
 
 
 def tangents(population: LeakyPopulation, slopes: Iterable[Tensor]) -> Iterator[Tangent]:
-    """Yield, step by step, what multiplies changes of the states of R networks by their Jacobians.
+    """Yield, for each step, a function that multiplies changes of the states of R networks by their Jacobians.
 
     Args:
         population: R leaky networks.
@@ -63,16 +63,16 @@ def tangents(population: LeakyPopulation, slopes: Iterable[Tensor]) -> Iterator[
 def lyapunov_exponents(tangents: Iterable[Tangent], start: Tensor, settle: int = 100) -> Tensor:
     """Return the K largest Lyapunov exponents of R systems, in 1 / time steps.
 
-    The changes are made orthonormal again after every step by a QR decomposition, whose diagonal says by how much
-    they have grown.
+    After every step, the changes are made orthonormal again by a QR decomposition. Its diagonal contains the factors by
+    which they have grown.
 
     Args:
         tangents: of T + `settle` steps.
         start: [R, H, K] changes to begin from, of full rank, such as the first K columns of the identity.
-        settle: steps in which the changes turn to where they grow most; these do not count.
+        settle: steps in which the changes turn to the directions of largest growth; these are not counted.
 
     Returns:
-        [R, K] mean logarithms of growth a step, largest first; -inf where a change vanishes, NaN where it is not
+        [R, K] mean logarithms of growth per step, largest first; -inf where a change vanishes, NaN where it is not
         finite.
 
     Raises:
@@ -113,7 +113,7 @@ def kaplan_yorke(exponents: Sequence[float]) -> float:
 def mean_slopes(slopes: Iterable[Tensor]) -> Tensor:
     """Return the mean of phi'(z) over time, [R, H] in float64.
 
-    `LeakyPopulation.tangent` makes the mean Jacobian of it, since Jacobians are linear in phi'(z).
+    `LeakyPopulation.tangent` computes the mean Jacobian from it, because Jacobians are linear in phi'(z).
 
     Args:
         slopes: blocks [t, R, H], such as `driven_slopes` yields.

@@ -1,12 +1,12 @@
-"""Timescales of recorded spikes, by the estimator that networks are measured with.
+"""Timescales of recorded spikes, with the same estimator as for networks.
 
-What a neuron fires in a bin is a count around a rate that changes slowly. The counts' own randomness is independent
-from bin to bin: a second component of the activity, whose timescale is far below a bin. The estimator tells the two
-apart, and takes the randomness of both into account in its intervals.
+The number of spikes of a neuron in a bin is a random count around a rate that changes slowly. The randomness of the
+counts is independent from bin to bin. It is a second component of the activity, with a timescale far below a bin. The
+estimator separates the two, and its intervals take the randomness of both into account.
 
     counts = binned([[times of a neuron's spikes, ...] for each trial], start=0.0, stop=2.0, width=0.02)
     fits = timescales(counts)
-    fits.tau_net * 0.02  # seconds, one value a neuron; tau_low and tau_high are the ends of the 95 % interval
+    fits.tau_net * 0.02  # seconds, one value for each neuron; tau_low and tau_high are the ends of the 95 % interval
 
 Source: autocorrelations of binned counts, as in Murray et al. (2014), "A hierarchy of intrinsic timescales across
 primate cortex"; the estimator is `tsrnn.dynamics.timescales.robust`.

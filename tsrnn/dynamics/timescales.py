@@ -1,7 +1,8 @@
 """tau_net: the timescale of a neuron's activity inside its network, from its autocorrelation.
 
-Two methods. `paper` is the study's: least squares on the mean autocorrelation, and Akaike's criterion chooses one
-exponential or two. It takes no account of chance. `robust` does: see docs/timescales.md for both, side by side.
+There are two methods. `paper` is the method of the study: least squares on the mean autocorrelation, with Akaike's
+criterion to choose between one exponential and two. It does not account for random errors. `robust` does.
+docs/timescales.md compares the two.
 """
 
 import math
@@ -31,11 +32,11 @@ _EXACT: Final = 1e-20
 
 @dataclass(frozen=True)
 class Fits:
-    """What was found for each of P series; the columns of the table `timescales`, in tsrnn/io/schemas.py.
+    """The estimates for each of P series; the columns of the table `timescales`, in tsrnn/io/schemas.py.
 
     Attributes:
-        status: [P] "single" or "double": the model chosen; else why there is no tau_net: "not_a_decay", "constant",
-            "not_finite", "too_short" or "failed". All numbers are then NaN, but those of the fits that were made.
+        status: [P] "single" or "double", the chosen model; or the reason why there is no tau_net: "not_a_decay",
+            "constant", "not_finite", "too_short" or "failed". Then all numbers are NaN, except the criteria of fits.
         tau_net: [P] time steps.
         tau_low: [P] lower end of its 95 % interval; NaN for the paper's method.
         tau_high: [P] upper end.
@@ -129,12 +130,13 @@ _RIDGE, _TINY = 1e-10, 1e-300
 def robust(trials: Tensor, steps: int) -> Fits:
     """Return tau_net with 95 % intervals, from the autocovariances of single trials.
 
-    Autocorrelations err together from lag to lag, so they are fitted by generalised least squares: their covariance is
-    Bartlett's, of the single exponential that fits, scaled to the differences between trials where those are larger,
-    plus a discrepancy at each lag on its own, as large as what two exponentials leave unexplained. Two exponentials
-    are chosen where chi^2 says that one is not enough (5 %) and both have weight. The mean that each trial's own mean
-    takes off is put back. Intervals are symmetric in atanh(exp(-1 / tau)), from the variance between trials and
-    Bartlett's; a timescale at its limit, 1000 steps alone and 100 beside another, has no upper end (infinite).
+    The errors of autocorrelations at different lags are correlated, so the fit uses generalised least squares. The
+    covariance is Bartlett's, for the single exponential that fits best. It is scaled up if trials differ more than it
+    predicts, and each lag also gets an independent discrepancy, as large as what two exponentials leave unexplained.
+    Two exponentials are chosen if chi^2 rejects one (at 5 %) and both have weight. The effect of subtracting each
+    trial's own mean is corrected. Intervals are symmetric in atanh(exp(-1 / tau)), and use the variance between trials
+    together with Bartlett's. A timescale at its limit (1000 steps for a single one, 100 beside another) has no upper
+    end (infinite).
 
     Args:
         trials: [B, P, L] each trial's autocovariances at lags 0..L-1: its own mean subtracted, the sum at lag k divided

@@ -1,1 +1,1 @@
-"""Files: schemas, rows, the store of tables, checkpoints, locks, and the authors' checkpoints."""
+"""Files: schemas, rows, the store of tables, checkpoints, locks, claims, and the authors' checkpoints."""

@@ -1,7 +1,7 @@
-"""One network on disk: a safetensors file that says what it is and rebuilds its own network.
+"""Checkpoints: a network as a safetensors file that contains everything needed to rebuild it.
 
-The file's header carries JSON (configuration, progress, checksum); nothing in it can be executed. Loading is
-strict: a missing, extra, misshapen or damaged tensor is a `CheckpointError`.
+The header of the file has JSON (configuration, progress, checksum). Nothing in the file can be executed. Loading is
+strict: a tensor that is missing, unexpected, damaged or of the wrong shape is a `CheckpointError`.
 """
 
 import hashlib
@@ -36,24 +36,24 @@ class CheckpointError(Failure):
 
 
 class DamagedCheckpointError(CheckpointError):
-    """A checkpoint's file is not what was written: cut off or changed."""
+    """The file of a checkpoint does not have the content that was written: it is truncated or was changed."""
 
 
 @checked_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Progress:
-    """How far a network's training has come.
+    """The state of a network's training.
 
     Attributes:
-        heads: the N in training, ascending.
+        heads: the N that are trained, ascending.
         solved: those of them that have been solved, ascending.
         epoch: epochs trained.
         epochs_on_newest: epochs trained since the newest N entered.
         max_n: the largest N solved; 0 where none was.
         steps: optimiser steps taken.
-        steps_since_solved: those since an N was last solved for the first time.
-        operations: useful floating-point operations of its matrix products.
-        confirm_operations: those of the sequences that confirmed what tests had solved, which are not in `operations`.
-        wall_s: its own computing time in seconds: its share of its population's.
+        steps_since_solved: optimiser steps since an N was last solved for the first time.
+        operations: useful floating-point operations of the network's matrix products.
+        confirm_operations: operations for the confirmation of solved N, which are not included in `operations`.
+        wall_s: computing time in seconds: the network's share of the time of its population.
     """
 
     heads: Annotated[tuple[MemoryN, ...], Field(min_length=1)]
@@ -96,11 +96,11 @@ class Checkpoint:
 
     Attributes:
         config: the network's run.
-        progress: how far it has come.
-        network: its tensors by name, heads by their N.
+        progress: the state of its training.
+        network: the network's tensors by name, with heads by their N.
         optimizer: the optimiser's state (see `tsrnn.training.optimizers.initial_state`); empty where no step was
             taken, or only the weights are kept.
-        computed: on what and how it was trained last; None where it has taken no step, or an older version wrote it.
+        computed: the hardware and plan of its latest training; None if it has taken no step, or in older files.
     """
 
     config: RunConfig
@@ -110,12 +110,12 @@ class Checkpoint:
     computed: Computed | None = None
 
     def population(self) -> Population:
-        """Return the network as a population of one, whose products are those of its parameters' dtype."""
+        """Return the network as a population of one, whose products have the dtype of its parameters."""
         return population(self.config.network, [self.network], [self.progress.heads])
 
 
 def new(config: RunConfig) -> Checkpoint:
-    """Return the state a run starts from: epoch 0, initial weights, the curriculum's first heads.
+    """Return the initial state of a run: epoch 0, initial weights, and the first heads of the curriculum.
 
     Raises:
         CheckpointError: if the run starts from a checkpoint instead.
@@ -127,7 +127,7 @@ def new(config: RunConfig) -> Checkpoint:
 
 
 def save(checkpoint: Checkpoint, path: AnyLocation) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint atomically.
 
     Raises:
         OSError: if the file cannot be written.
@@ -154,17 +154,17 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
 
 
 def load(path: AnyLocation, n: int | None = None) -> Checkpoint:
-    """Read a checkpoint; its `population()` is the network, its `config` and `progress` what belongs to it.
+    """Read a checkpoint: `population()` returns the network, `config` and `progress` describe it.
 
     Args:
         path: A file, or a network's folder, such as `results/quick/fixed_tau/checkpoints/NETWORK_ID`; or
             s3://BUCKET/PATH.
-        n: In a network's folder, the solved N whose weights to take; the largest by default.
+        n: In a network's folder, the solved N whose weights to load; the largest by default.
 
     Raises:
         CheckpointError: if the file is absent, damaged, not one of ours, or does not fit its own configuration; if the
             folder has no weights that solved N = n.
-        ValueError: n is given, and `path` is a file.
+        ValueError: if n is given and `path` is a file.
     """
     path = location(path)
     if path.name.endswith(".safetensors") or not path.is_dir():
@@ -258,11 +258,11 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 class CheckpointFolder:
-    """A network's checkpoints below a sweep's folder: `checkpoints/<network_id>/`.
+    """The checkpoints of a network, in `checkpoints/<network_id>/` below the folder of a sweep.
 
-    "epoch-000012-4.1.safetensors" is where the run resumes, written by the first attempt of the folder's fourth driver
-    ("epoch-000012.safetensors" where it was written without a claim). An attempt keeps its newest two, so that a
-    damaged one costs an epoch and not the run. "n-005.safetensors" holds the weights that solved N = 5.
+    A run resumes from files such as "epoch-000012-4.1.safetensors", which the first attempt of the folder's fourth
+    driver wrote ("epoch-000012.safetensors" if it was written without a claim). An attempt keeps its newest two, so
+    that a damaged file costs one epoch and not the run. "n-005.safetensors" has the weights that solved N = 5.
     """
 
     def __init__(self, sweep: AnyLocation, network_id: str, claim: Claim | None = None) -> None:
@@ -280,7 +280,7 @@ class CheckpointFolder:
         self._own: list[Location] = []
 
     def save_resume(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint a run resumes from; remove those that the two newest of this attempt make needless.
+        """Write a resume checkpoint, and remove older ones of this attempt except the newest two.
 
         Raises:
             ClaimLostError: another process has claimed the network since.
@@ -313,15 +313,15 @@ class CheckpointFolder:
             save(checkpoint, path)
 
     def newest(self, config: RunConfig, last_epoch: int | None = None) -> tuple[Checkpoint, list[str]]:
-        """Return the newest valid checkpoint of this run, a new one where there is none, and warnings.
+        """Return the newest valid checkpoint of this run, or a new one if there is none, and warnings.
 
-        A later attempt's come before those of earlier ones. A checkpoint that is damaged, or of another configuration,
-        is passed over and named in the warnings.
+        Checkpoints of later attempts are preferred. A checkpoint that is damaged, or that has another configuration, is
+        skipped and named in the warnings.
 
         Args:
             config: The run.
             last_epoch: The last epoch that has rows. A checkpoint of a later epoch, which an attempt that had lost its
-                claim may have left, is taken only where there is no other.
+                claim may have left, is used only if there is no other.
         """
         warnings, ahead = [], []
         for path in self._resumes():

@@ -1,19 +1,19 @@
-"""Claims: the right to write the files of a sweep, a network or an analysis, which the newest claim alone gives.
+"""Claims: the right to write the files of a sweep, a network or an analysis. Only the newest claim gives this right.
 
-A process that is believed dead may live on: behind a broken network, stopped by a signal, on a machine that was
-suspended. When it comes back, it must not write over what its successor has written. Each process therefore claims what
-it is about to write, and writes through its claim. Whoever claims the same thing later ends the earlier claim first:
-from then on every write of its holder fails, also one that had begun.
+A process that seems dead may still be alive: behind a broken network connection, stopped by a signal, or on a suspended
+machine. When it comes back, it must not overwrite what its successor has written. Each process therefore claims what it
+is about to write, and writes through its claim. A new claim first ends the earlier one. From then on, every write of
+the earlier holder fails, including a write that has begun.
 
-- On a file system a claim is a folder, `_claims/.../<number>-<token>`. A file is written into it and renamed to its
-  place. The successor deletes the folder: then there is nothing that the earlier holder could rename. A trial's claims
-  lie in its driver's, so that a new driver ends them all.
-- In an object store a claim is an object, which is replaced by conditional writes alone (`If-Match`, `If-None-Match`).
-  A file is replaced on the condition that it is the version which the claim's holder has written, or has read
-  since the claim. The successor writes each file again: then no version that the earlier holder knows is left.
+- On a file system, a claim is a folder, `_claims/.../<number>-<token>`. A file is first written into this folder and
+  then renamed to its place. A successor deletes the folder, so that the earlier holder has nothing left to rename. The
+  claims of trials are inside that of their driver, so that a new driver ends all of them.
+- In an object store, a claim is an object that is replaced only by conditional writes (`If-Match`, `If-None-Match`).
+  A file is replaced on the condition that it is still the version that the holder of the claim has written, or has
+  read since the claim. A successor writes each file again, so that no version that the earlier holder knows is left.
 
-A claim says nothing of whether an earlier holder is alive: a `tsrnn.io.lock.FolderLock` keeps a second process out
-while the first one lives. Claims hold where locks fail.
+A claim does not show whether an earlier holder is alive: a `tsrnn.io.lock.FolderLock` keeps a second process out while
+the first one lives. Claims protect the results where locks fail.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ _GONE: Final = {errno.ENOENT, errno.ESTALE}
 
 
 class ClaimLostError(Failure):
-    """Another process has claimed the same thing since: this one must stop, and has changed nothing more."""
+    """Another process has made a newer claim: this process must stop. It has not changed anything since."""
 
 
 class Claim(ABC):
     """The right to write what was claimed, until another process claims it.
 
     Attributes:
-        folder: The sweep's.
-        name: By which another process of the same holder uses the claim too; see `rejoin`.
+        folder: The folder of the sweep.
+        name: The name by which another process of the same holder can use the claim, too; see `rejoin`.
         number: Counts the claims of the same thing.
-        attempt: The number, after that of the claim that this one is part of: "4.1". Files carry it.
+        attempt: The number, preceded by that of the claim that this one is part of, such as "4.1". Files record it.
     """
 
     folder: Location
@@ -81,7 +81,7 @@ class Claim(ABC):
 
     @abstractmethod
     def update(self, path: Location, change: Callable[[bytes | None], bytes | None]) -> None:
-        """Replace a file by what a function makes of its content, with no other write in between.
+        """Replace a file by the result of a function of its content, with no other write in between.
 
         Args:
             path: The file, which need not exist.
@@ -95,9 +95,9 @@ class Claim(ABC):
 
     @abstractmethod
     def adopt(self, path: Location, rewrite: Callable[[bytes | None], bytes | None]) -> None:
-        """Take over a file that earlier holders may be about to replace: afterwards they cannot.
+        """Take over a file that earlier holders may be about to replace; afterwards they cannot replace it.
 
-        In an object store that takes a write; on a file system the claim alone does it.
+        In an object store this requires a write; on a file system the claim alone is enough.
 
         Args:
             path: The file, which need not exist.
@@ -110,7 +110,7 @@ class Claim(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Find out whether the claim still holds.
+        """Check that the claim still holds.
 
         Raises:
             ClaimLostError: it does not.
@@ -119,7 +119,7 @@ class Claim(ABC):
 
     @abstractmethod
     def within(self, subject: str) -> Claim:
-        """Claim a part, such as a network of a sweep: other claims of it, and this claim's loss, end the new one.
+        """Claim a part, such as one network of a sweep. A newer claim of the part, or the loss of this claim, ends it.
 
         Raises:
             ClaimLostError: this claim was lost, or another process was faster.
@@ -129,7 +129,7 @@ class Claim(ABC):
     def release(self) -> None:
         """Give up the claim of a part, when all of it is written.
 
-        Of the whole there is nothing to give up: the next claim's number follows from this one's.
+        A claim of the whole need not be given up: the next claim's number follows from it.
         """
 
     def _lost(self) -> ClaimLostError:
@@ -158,7 +158,7 @@ def take(folder: AnyLocation, subject: str, *, after: int = 0) -> Claim:
 
 
 def rejoin(folder: AnyLocation, name: str) -> Claim:
-    """Return the claim of this name, which another process took: `Claim.name` as it was there.
+    """Return a claim that another process of the same holder made, by its name (`Claim.name`).
 
     Raises:
         ClaimLostError: it was lost since.
@@ -180,7 +180,7 @@ def rejoin(folder: AnyLocation, name: str) -> Claim:
 
 
 def recorded_number(content: Mapping[str, Any]) -> int:
-    """Return the number of the last driver's claim that a sweep's record says: a copy of a folder may lack the claims.
+    """Return the number of the last driver's claim from a sweep's record, since a copied folder may lack the claims.
 
     Args:
         content: The record's; one of before there were claims says nothing, which is 0.

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, on a file system or in an object store: readers never see one half written."""
+"""Files that are complete or absent, on a file system or in an object store: readers never see a partial file."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ AnyLocation = str | os.PathLike[str] | Location
 
 
 def location(name: AnyLocation) -> Location:
-    """Return where a name points: `s3://BUCKET/PATH` into an object store, all others into the file system.
+    """Return the location of a name: `s3://BUCKET/PATH` is in an object store, all other names in the file system.
 
     Raises:
         ValueError: the name is a URL of another kind, or has no bucket.
@@ -36,7 +36,7 @@ def write_atomically(path: AnyLocation, data: bytes) -> None:
     """Write `data` to `path`, replacing what was there, so that a crash leaves the old file or the new one.
 
     Args:
-        path: The file to write; its folder is made if it is missing.
+        path: The file to write; its folder is created if it is missing.
         data: The whole content.
 
     Raises:
@@ -55,7 +55,7 @@ def sealed_json(content: dict[str, Any]) -> bytes:
 
 
 def open_sealed_json(data: bytes) -> dict[str, Any]:
-    """Return the object that `sealed_json` wrote; one without a checksum, from before there were any, as it is.
+    """Return the object that `sealed_json` wrote. Text of earlier versions, without a checksum, is accepted.
 
     Raises:
         ValueError: it is not a JSON object, or not what was written.

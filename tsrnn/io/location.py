@@ -1,4 +1,4 @@
-"""The interface of a place where results lie: the one thing that the rest of the project knows of storage."""
+"""The interface of storage: the rest of the project uses results only through this interface."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol, Self
 
 
 class AlreadyLocked(Exception):  # noqa: N818 - it says what is, and is no error of the program
-    """Another process holds a lock; `content` is what it wrote into it."""
+    """Another process holds a lock; `content` is what that process wrote into it."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__("locked by another process")
@@ -26,9 +26,9 @@ class HeldLock(Protocol):
 class Location(Protocol):
     """A file or a folder, on a file system or in an object store.
 
-    It has the part of `pathlib.Path`'s interface that results need, and what differs between the two kinds of storage.
-    Every method that asks the storage raises an OSError where that does not answer, or refuses. Paths of an object
-    store are absolute, and have no links.
+    It has the part of the interface of `pathlib.Path` that results need, and methods for the differences between the
+    two kinds of storage. Every method that accesses the storage raises an OSError if the storage does not answer or
+    refuses the request. Paths in an object store are absolute, and have no links.
     """
 
     @property
@@ -45,7 +45,7 @@ class Location(Protocol):
 
     @property
     def is_file_system(self) -> bool:
-        """Whether other programs reach it by its path, and an open file stays what it was while it is replaced."""
+        """Whether other programs can open it by its path, and an open file keeps its content while it is replaced."""
 
     def __truediv__(self, name: str, /) -> Self:
         """Return what has this name in this folder."""
@@ -85,9 +85,9 @@ class Location(Protocol):
         """
 
     def copy_to(self, target: Self) -> None:
-        """Make `target` the same file, whole or not at all, without moving its content where the storage can do that.
+        """Make `target` a copy of the file, atomically, and without moving its content if the storage can do that.
 
-        Files are replaced and never changed, so that both may share what they hold.
+        Files are replaced but never modified, so both may share their content.
         """
 
     def unlink(self, missing_ok: bool = False) -> None:
@@ -107,20 +107,20 @@ class Location(Protocol):
         """Return the location from the root on, without links."""
 
     def as_file(self) -> AbstractContextManager[Path]:
-        """Give the file a path of this machine's file system, for programs that read nothing else.
+        """Provide a path in the local file system, for programs that can read only that.
 
         Raises:
             FileNotFoundError: there is no such file.
         """
 
     def obstacle(self) -> Self | None:
-        """Return what would keep a folder of this name from being made and written; None where nothing is known of."""
+        """Return what prevents this folder from being created and written; None if nothing is known to."""
 
     def lock(self, content: bytes) -> HeldLock | None:
-        """Lock this file, which is made where it is missing, and write `content` into it.
+        """Lock this file, which is created if it is missing, and write `content` into it.
 
         Returns:
-            The lock; None where the storage has none.
+            The lock; None if the storage does not support locks.
 
         Raises:
             AlreadyLocked: another process holds it.

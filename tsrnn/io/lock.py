@@ -1,8 +1,8 @@
-"""A lock on a folder, so that one process at a time writes it.
+"""A lock on a folder, so that only one process writes to it at a time.
 
-On a file system it is flock's, which the kernel takes back however its holder ends. In an object store it is a lease,
-taken by a conditional write and renewed while its holder lives; one that a killed process left is taken over when it
-has not been renewed for two minutes. Storage without locks is told of.
+On a file system it is a flock, which the kernel releases however its holder ends. In an object store it is a lease,
+which is taken by a conditional write and renewed while its holder lives; the lease of a killed process is taken over
+when it has not been renewed for two minutes. A message says if the storage has no locks.
 """
 
 import json
@@ -36,7 +36,7 @@ class FolderLock:
         self._held: HeldLock | None = None
 
     def acquire(self) -> bool:
-        """Take the lock, unless it is held already; the folder is made where it is missing.
+        """Take the lock, unless it is held already; the folder is created if it is missing.
 
         Returns:
             Whether it is held; False where the storage has no locks.
@@ -54,7 +54,7 @@ class FolderLock:
         return self._held is not None
 
     def release(self) -> None:
-        """Give the lock back, if it is held."""
+        """Release the lock, if it is held."""
         if self._held is not None:
             self._held.release()
             self._held = None

@@ -1,4 +1,4 @@
-"""Names in an object store, by obstore: what S3 and its like can do is what `tsrnn.io.location` asks."""
+"""Object stores, through obstore: the interface of `tsrnn.io.location` for S3 and similar stores."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _RENEWALS: Final = 6
 
 
 class ChangedError(Exception):
-    """An object is not the version that it was to be replaced as: another process has written it since."""
+    """An object is not the version that was to be replaced: another process has written it since."""
 
 
 @dataclass(frozen=True, order=True)
@@ -149,7 +149,7 @@ class ObjectPath:
         return self.read_bytes().decode()
 
     def write(self, data: bytes) -> None:
-        """Write the whole file, whole or not at all: a large one appears when its last part has arrived."""
+        """Write the whole file, atomically: a large file becomes visible when its last part has arrived."""
         import obstore
 
         with _told(self, writing=True):
@@ -178,7 +178,7 @@ class ObjectPath:
             return bytes(found.bytes()), _version(found.meta)
 
     def write_version(self, data: bytes, version: UpdateVersion | None) -> UpdateVersion:
-        """Write the whole file if it still is the version that is named.
+        """Write the whole file if it is still the given version.
 
         Args:
             data: The content. Where the file has it already, it counts as written: an answer of the store may have
@@ -265,7 +265,7 @@ class ObjectPath:
             yield copy
 
     def obstacle(self) -> ObjectPath | None:
-        """Return None: only a write would tell."""
+        """Return None: only a write would show."""
         return None
 
     def lock(self, content: bytes) -> _Lease:

@@ -1,9 +1,10 @@
-"""Tables as bytes of Parquet files, with a checksum of the whole file, and folders of such files.
+"""Tables as Parquet files with a checksum of the whole file, and folders of such files.
 
-The checksum lies in the file's own footer, in the metadata entry `tsrnn.checksum`: the SHA-256 of all bytes of the
-file, its own 64 digits taken as zeros. To other programs it is an ordinary Parquet file. The readers here take a file
-whole, hold it against its checksum, and only then parse it. So a bit that changed anywhere is an error: in pages, which
-have checksums of their own, and in dictionaries, statistics, the schema and the footer, which have none.
+The checksum is in the footer of the file, in the metadata entry `tsrnn.checksum`. It is the SHA-256 of all bytes of the
+file, in which its own 64 digits are replaced by zeros. For other programs, the file is an ordinary Parquet file. The
+readers in this module read the whole file, compare it with its checksum, and only then parse it. A changed bit anywhere
+is therefore an error: in pages, which have their own checksums, and in dictionaries, statistics, the schema and the
+footer, which do not.
 """
 
 import hashlib
@@ -40,7 +41,7 @@ class StoreError(Failure):
 
 
 class DamagedFileError(StoreError):
-    """A file of a table is not what was written: absent, cut off or changed."""
+    """The file of a table does not have the content that was written: it is missing, truncated, or was changed."""
 
 
 def schema(table: Table) -> pa.Schema:
@@ -85,9 +86,9 @@ def to_bytes(rows: pa.Table, metadata: Mapping[str, str] | None = None, compress
 
 
 def from_bytes(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return the rows of a Parquet file that is held against its checksum.
+    """Return the rows of a Parquet file, after comparing the file with its checksum.
 
-    A file that has none, because an earlier version or another program wrote it, is held against those of its pages.
+    A file without one, from an earlier version or another program, is checked against the checksums of its pages.
 
     Args:
         data: The whole file.
@@ -112,7 +113,7 @@ def from_bytes(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def read_file(path: Location, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a Parquet file, and hold it against its checksum; see `from_bytes`.
+    """Read a Parquet file and compare it with its checksum; see `from_bytes`.
 
     Raises:
         DamagedFileError: it is absent or damaged.
@@ -141,9 +142,9 @@ def _damaged(path: Location, error: Exception) -> DamagedFileError:
 
 
 def read_rows(path: Location, table: Table) -> pa.Table:
-    """Read one file of a table, and hold it against its checksum.
+    """Read one file of a table and compare it with its checksum.
 
-    A column that the file lacks, because an earlier version wrote it, is empty; a key is never lacking.
+    A column that is missing, because an earlier version wrote the file, is empty. Key columns are never missing.
 
     Raises:
         DamagedFileError: it is absent or damaged.
@@ -178,10 +179,10 @@ def read_folder(
     where: pc.Expression | None = None,
     without: Collection[str] = (),
 ) -> pa.Table:
-    """Read every file of a table's folder, each held against its checksum, while other processes replace some.
+    """Read every file of a table's folder, and compare each with its checksum, while other processes may replace some.
 
-    A column that a file lacks, because an earlier version wrote it, is empty; one that this version does not know is
-    left out.
+    A column that is missing from a file, because an earlier version wrote it, is empty. Columns that this version does
+    not know are left out.
 
     Args:
         folder: A folder that `Store.create` made.

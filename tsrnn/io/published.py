@@ -1,8 +1,8 @@
-"""Results as they are published: each table of a sweep as one file, and the checkpoints that are wanted.
+"""Published results: each table of a sweep as one file, and a selection of checkpoints.
 
-The folder of a running sweep has a file a network and table, so that nothing is ever half written. Once a sweep has
-ended, a file a table says the same in a twentieth of the space. Such a folder is read, verified and queried like any
-other, and never trained on.
+The folder of a running sweep has one file for each network and table, so that nothing is ever partially written. After
+the sweep has ended, one file for each table has the same content in a twentieth of the space. Such a folder is read,
+verified and queried like any other, and is never trained in.
 """
 
 from collections.abc import Collection
@@ -27,8 +27,8 @@ def publish(
     """Copy the results of a sweep, each table as one file.
 
     Args:
-        folder: The sweep's, which nothing writes any more.
-        out: Where to: a folder that is absent, empty or was published before.
+        folder: The folder of the sweep, to which nothing is written any more.
+        out: The target: a folder that is absent, empty, or was published before.
         checkpoints: Paths below the sweep's folder, as the table `solved` has them, of checkpoints to copy.
         without: Names of tables that are left out.
 

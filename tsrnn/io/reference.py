@@ -1,4 +1,4 @@
-"""Reads the authors' published checkpoints and makes them ours."""
+"""Reads the authors' published checkpoints, and converts them."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -28,11 +28,12 @@ _FIRST_N: Final = 2
 
 
 def read_reference(path: Path, task: BitTask, curriculum: Curriculum, n: int) -> Checkpoint:
-    """Return an authors' checkpoint as one of ours, with their settings (preset "authors").
+    """Return a checkpoint of the authors as one of tsrnn, with their settings (preset "authors").
 
-    Their files say neither the curriculum nor N: the caller does. Head 0 of a single-head network is its head;
-    head k of a multi-head network reads N = k + 2. Their tau may lie a little below 1; it is kept, and clamped
-    in the forward pass as they do. How long they trained is not in the file: the epoch is 0.
+    Their files contain neither the curriculum nor N, so the caller has to give them. Head 0 of a single-head network is
+    its head; head k of a multi-head network is that of N = k + 2. Some of their taus are slightly below 1; these are
+    kept, and clamped in the forward pass as in their code. The duration of their training is not in the file, so the
+    epoch is 0.
 
     Args:
         path: a .safetensors file of their tensors, or the file their torch.save wrote.

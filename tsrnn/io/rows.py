@@ -1,4 +1,4 @@
-"""What a run reports, as rows of the tables in `tsrnn.io.schemas`."""
+"""The rows of the tables in `tsrnn.io.schemas` that a run writes."""
 
 import json
 import platform
@@ -16,7 +16,7 @@ from tsrnn.training.reports import EpochReport, Outcome
 
 
 def runs_row(config: RunConfig, sweep: str, scale: str, preset: str | None = None, code: Code = UNKNOWN) -> Row:
-    """Return a network's row of `runs`; `code` is what it is begun with, where that is known."""
+    """Return a network's row of `runs`; `code` is the code that its training begins with, if known."""
     return {"sweep": sweep, "scale": scale, "preset": preset} | run_columns(config) | code_columns(code)
 
 
@@ -25,17 +25,17 @@ CODE: Final = ("code", "commit", "plugins")
 
 
 def code_columns(code: Code) -> Row:
-    """Return the columns that say which code it was; what is not known is empty."""
+    """Return the columns that record the code; what is not known is empty."""
     return {name: getattr(code, name) or None for name in CODE}
 
 
 def recorded_code(row: Mapping[str, Any]) -> Code:
-    """Return the code that a row of `runs` or `outcomes` says; rows of earlier versions say none."""
+    """Return the code that a row of `runs` or `outcomes` records; rows of earlier versions record none."""
     return Code(**{name: row.get(name) or "" for name in CODE})
 
 
 def run_columns(config: RunConfig) -> Row:
-    """Return the columns of `runs` that follow from a network's configuration; for rows that lack some, too."""
+    """Return the columns of `runs` that follow from a network's configuration, also for older rows that lack some."""
     network, training, optimizer = config.network, config.training, config.training.optimizer
     self_interaction = nonlinearity = tau = slope = None
     if isinstance(network, Leaky):
@@ -75,7 +75,7 @@ def outcomes_row(
     products: str | None = None,
     code: Code = UNKNOWN,
 ) -> Row:
-    """Return a network's row of `outcomes`; without `progress`, how far it came is left empty."""
+    """Return a network's row of `outcomes`; without `progress`, its columns for progress are empty."""
     return {
         "network_id": config.network_id,
         "status": outcome.status,
@@ -122,7 +122,7 @@ def heads_rows(report: EpochReport) -> list[Row]:
 
 
 def solved_rows(report: EpochReport, checkpoints: Mapping[int, str]) -> list[Row]:
-    """Return an epoch's rows of `solved`, one for each N solved in it; `checkpoints` says where its weights are."""
+    """Return an epoch's rows of `solved`, one for each N solved in it; `checkpoints` has the paths of its weights."""
     return [
         solved_row(
             report.config.network_id,

@@ -1,4 +1,4 @@
-"""The schema of every table: what a column is called, holds, is measured in and means."""
+"""The schema of every table: the names, types, units and meanings of its columns."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -1,9 +1,9 @@
-"""The tables of a sweep: one file per network and table, always rewritten whole.
+"""The tables of a sweep: one file for each network and table, which is always rewritten as a whole.
 
-A file `<folder>/<table>/<network_id>.parquet` is replaced atomically and never appended to or deleted. So on a file
-system `pandas.read_parquet("<folder>/<table>")` in another process never fails and never sees a partial or doubled
-row, and writing the same rows again changes nothing. `empty.parquet` in each table's folder holds the schema
-and no rows: a table without networks reads as an empty frame with the right dtypes.
+A file `<folder>/<table>/<network_id>.parquet` is replaced atomically, and never appended to or deleted. Therefore, on a
+file system, `pandas.read_parquet("<folder>/<table>")` in another process never fails and never sees a partial or
+duplicate row, and writing the same rows again changes nothing. `empty.parquet` in the folder of each table has the
+schema and no rows, so that a table without networks reads as an empty frame with the right dtypes.
 """
 
 from collections.abc import Collection, Sequence
@@ -48,7 +48,7 @@ class Store:
 
     Args:
         folder: The sweep's.
-        claim: Through which files are written; None where nothing else can be writing them.
+        claim: The claim through which files are written; None if no other process can write them.
     """
 
     def __init__(self, folder: AnyLocation, claim: Claim | None = None):
@@ -56,7 +56,7 @@ class Store:
         self._claim = claim
 
     def adopt(self, network_id: str) -> None:
-        """Take over the files of a network from earlier holders of its claim, which cannot replace them any more.
+        """Take over the files of a network from earlier holders of its claim, which then can no longer replace them.
 
         Raises:
             ClaimLostError: another process has claimed the network since.
@@ -76,9 +76,9 @@ class Store:
                 raise _unwritable(path, error) from error
 
     def create(self, tables: Sequence[Table] = TABLES) -> None:
-        """Make the folder of every table, and the file that lets an empty table be read.
+        """Create the folder of every table, and the file with which an empty table can be read.
 
-        Calling it on a folder with results leaves the results as they are.
+        If the folder already has results, they are not changed.
 
         Args:
             tables: Which tables; those of a sweep by default.
@@ -90,7 +90,7 @@ class Store:
             _write_file(self.folder / table.name / "empty.parquet", schema(table).empty_table())
 
     def write(self, table: Table, network_id: str, rows: Sequence[Row]) -> None:
-        """Write all rows one network has in a table, replacing those written before.
+        """Write all rows that one network has in a table, replacing those written before.
 
         Args:
             table: Which table.
@@ -100,20 +100,20 @@ class Store:
         Raises:
             ValueError: a row lacks a column, has an unknown one, a value of the wrong type or another id for
                 the network, or two rows share a key; the message names the column.
-            ClaimLostError: another process has claimed what the store's claim is of.
+            ClaimLostError: another process has made a newer claim.
             StoreError: the folder cannot be written.
         """
         self._put(table, network_id, encode(table, network_id, rows))
 
     def write_solved(self, table: Table, network_id: str, n: int, rows: pa.Table, writer: str = "") -> None:
-        """Write the rows one network has at one solved N, keeping those it has at others.
+        """Write the rows of one network at one solved N, keeping its rows at other N.
 
         Args:
             table: Which table; it has a column `n`.
             network_id: The network.
             n: The N; every row's `n` must be this.
             rows: What `encode` returned for the rows.
-            writer: Tells apart programs that write rows of the same network into the same table, perhaps at the
+            writer: Distinguishes programs that write rows of the same network into the same table, perhaps at the
                 same time: each has its own file.
 
         Raises:
@@ -169,7 +169,7 @@ class Store:
         return dict(zip(outcomes["network_id"].to_pylist(), outcomes["status"].to_pylist(), strict=True))
 
     def last_epoch(self, network_id: str) -> int:
-        """Return the last epoch that a network has a row of in `epochs`; 0 where it has none.
+        """Return the last epoch of which a network has a row in `epochs`; 0 if it has none.
 
         Raises:
             StoreError: the file is damaged.
@@ -203,9 +203,9 @@ class Store:
 
 
 class NetworkTables:
-    """The rows one network has in `epochs`, `heads` and `solved` while it trains.
+    """The rows of one network in `epochs`, `heads` and `solved` during its training.
 
-    Rows once added stay encoded as Arrow columns: a flush does not build them again from Python objects.
+    Rows are kept encoded as Arrow columns, so that writing them does not build them again from Python objects.
 
     Args:
         store: Where the rows are read from, and flushed to.
@@ -238,7 +238,7 @@ class NetworkTables:
             )
 
     def add(self, epochs_row: Row, heads_rows: Sequence[Row], solved_rows: Sequence[Row]) -> None:
-        """Take the rows of one epoch; rows of the same epoch, or of the same solved N, are replaced.
+        """Add the rows of one epoch; rows of the same epoch, or of the same solved N, are replaced.
 
         Args:
             epochs_row: The epoch's row of `epochs`.
@@ -246,7 +246,7 @@ class NetworkTables:
             solved_rows: Its rows of `solved`, one for each N solved in it.
 
         Raises:
-            ValueError: a row does not fit its table (see `Store.write`); nothing is taken.
+            ValueError: a row does not fit its table (see `Store.write`); then nothing is added.
         """
         rows = {EPOCHS: [epochs_row], HEADS: heads_rows, SOLVED: solved_rows}
         added = {table: encode(table, self._network_id, rows[table]) for table in rows if rows[table]}
@@ -255,9 +255,9 @@ class NetworkTables:
             self._changed.add(table)
 
     def flush(self) -> None:
-        """Write the tables that changed since the last flush.
+        """Write the tables that have changed since the last flush.
 
-        `epochs` comes last: an epoch that can be read there has its rows in the other tables too.
+        `epochs` is written last, so an epoch that can be read there has its rows in the other tables, too.
 
         Raises:
             StoreError: the folder cannot be written.

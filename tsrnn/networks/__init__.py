@@ -1,4 +1,4 @@
-"""Populations of networks, one class an architecture."""
+"""Populations of networks: one class for each architecture."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ P = TypeVar("P", bound=Population)
 
 
 def implements(architecture: type[Network]) -> Callable[[type[P]], type[P]]:
-    """Say which population implements the networks of a configuration class."""
+    """Register a population class as the implementation of a configuration class."""
 
     def decorate(cls: type[P]) -> type[P]:
         _POPULATIONS[architecture] = cls
@@ -58,10 +58,10 @@ def population_class(network: Network) -> type[Population]:
 
 
 def operations(network: Network, trained: float, tested: float) -> float:
-    """Count the useful floating-point operations of a network's products.
+    """Count the useful floating-point operations of a network's matrix products.
 
-    An element of its matrices takes 2 a time step of a sequence, and 4 more where the gradient is computed. There
-    are H^2 in a leaky network, 3 H^2 in a GRU and 4 H^2 in an LSTM; heads and inputs do not count.
+    An element of the matrices takes 2 operations for each time step of a sequence, and 4 more if the gradient is
+    computed. A leaky network has H^2 elements, a GRU 3 H^2 and an LSTM 4 H^2; heads and inputs do not count.
 
     Args:
         network: the architecture.
@@ -94,7 +94,7 @@ def parameter_dtype(training: Training) -> torch.dtype:
 
 
 def product_dtype(training: Training) -> torch.dtype:
-    """Return the dtype whose products the recurrence takes."""
+    """Return the dtype in which the products of the recurrence are computed."""
     dtype: torch.dtype = getattr(torch, training.precision)
     return dtype
 

@@ -1,4 +1,4 @@
-"""Networks stepped together, in the order of their sequences' lengths."""
+"""Chunks: networks that are stepped together, sorted by the lengths of their sequences."""
 
 from bisect import bisect_right
 from collections.abc import Sequence

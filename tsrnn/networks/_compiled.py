@@ -1,7 +1,7 @@
-"""The recurrence by a compiled loop over time, each network by itself: see `_kernels`.
+"""The recurrence as a compiled loop over time, one network after the other: see `_kernels`.
 
-A network's weights and its states of a step or two stay in the core's cache, and no Python runs between two steps. Its
-numbers do not depend on the networks it is stacked with.
+The weights of a network and its states at one or two steps stay in the core's cache, and no Python code runs between
+two steps. The numbers do not depend on the networks that a network is stacked with.
 """
 
 from collections.abc import Hashable
@@ -27,7 +27,7 @@ LIBRARIES: Final[tuple[Library, ...]] = ("compiled", SCIPYS)
 
 @cache
 def available(library: Library, dtype: torch.dtype) -> bool:
-    """Tell whether there are a compiler and a BLAS routine for it to call."""
+    """Return whether there are a compiler and a BLAS routine that it can call."""
     if find_spec("numba") is None or _gemm.address(dtype, scipys=library == SCIPYS) is None:
         return False
     try:
@@ -84,10 +84,10 @@ class _Buffers:
 
 
 class CompiledPassage(Passage):
-    """Passage by compiled code, network after network.
+    """A forward and backward pass in compiled code, one network after the other.
 
-    Time is cut into segments. The buffers hold one; where a gradient is wanted, the states at the starts of all
-    segments are kept, and going back computes a segment again.
+    Time is divided into segments, and the buffers hold one of them. If a gradient is needed, the states at the start of
+    each segment are kept, and the backward pass recomputes the segments.
     """
 
     def __init__(self, form: Form, sequences: Sequences, parameters: Parameters, workspace: Workspace[Any]) -> None:
@@ -115,7 +115,7 @@ class CompiledPassage(Passage):
         )
 
     def forward(self) -> Tensor:
-        """Go forward; see `Passage`."""
+        """Compute the forward pass; see `Passage`."""
         from tsrnn.networks import _kernels
 
         buffers, initial = self._buffers, self._sequences.initial
@@ -138,7 +138,7 @@ class CompiledPassage(Passage):
         return result if self._sequences.every else result[0]
 
     def gradients(self, grad: Tensor) -> Parameters:
-        """Go back; see `Passage`."""
+        """Compute the backward pass; see `Passage`."""
         from tsrnn.networks import _kernels
 
         buffers, hidden = self._buffers, self._initial.shape[2]

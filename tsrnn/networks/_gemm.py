@@ -1,8 +1,8 @@
-"""Where the BLAS routines sgemm and dgemm lie in memory, for compiled code to call.
+"""The addresses of the BLAS routines sgemm and dgemm, which compiled code calls.
 
-torch's own library has them: on x86 they are MKL's, and take as many threads as torch. That is no documented part of
-torch. scipy's are public (`scipy.linalg.cython_blas`); they take their threads from the environment
-(OPENBLAS_NUM_THREADS or OMP_NUM_THREADS).
+The library that torch is linked with has them: on x86 they are MKL's, and use as many threads as torch. This is not a
+documented feature of torch. scipy's routines are public (`scipy.linalg.cython_blas`); they take their number of threads
+from the environment (OPENBLAS_NUM_THREADS or OMP_NUM_THREADS).
 """
 
 import ctypes
@@ -19,7 +19,7 @@ _LIBRARIES: Final = {"linux": "libtorch_cpu.so", "darwin": "libtorch_cpu.dylib"}
 
 @cache
 def address(dtype: torch.dtype, *, scipys: bool = False) -> int | None:
-    """Return the address of sgemm or dgemm, or None where there is none to be had.
+    """Return the address of sgemm or dgemm, or None if there is none.
 
     Args:
         dtype: of the matrices.

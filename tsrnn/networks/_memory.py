@@ -1,4 +1,4 @@
-"""How much memory the recurrence takes (bytes), and the cache that it counts on."""
+"""The memory that the recurrence may use, and the assumed size of a core's cache, in bytes."""
 
 # A core's own cache: networks whose weights fit in it may be stepped together.
 CACHE = 1 << 19

@@ -1,4 +1,4 @@
-"""What the ways to compute a recurrence have in common: what goes in, and what comes out forward and backward."""
+"""The interface of implementations of the recurrence: their input, and the result of the forward and backward pass."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from tsrnn.config import Library, Nonlinearity
 
 @dataclass(frozen=True)
 class Form:
-    """What is the same for all networks of a population.
+    """The settings that all networks of a population share.
 
     Attributes:
         nonlinearity: phi.
         self_interaction: "inside" (equation 1) or "outside" (equation 5).
         products: the dtype of the products.
-        library: what multiplies.
+        library: the implementation of the products.
         gradient: whether a gradient follows the forward pass.
     """
 
@@ -47,13 +47,13 @@ class Parameters(NamedTuple):
 
 @dataclass(frozen=True)
 class Sequences:
-    """What R networks are run over.
+    """The sequences that R networks are run on.
 
     Attributes:
         inputs: [T, R, B] aligned at their end.
         initial: [R, B, H] states before each sequence's first step.
         lengths: [R] steps; T is the longest.
-        every: whether every state is wanted (then all lengths are T), or the last alone.
+        every: whether every state is returned (then all lengths are T), or only the last.
     """
 
     inputs: Tensor
@@ -63,12 +63,12 @@ class Sequences:
 
 
 class Passage(ABC):
-    """The way of R networks through their sequences, and back where a gradient follows."""
+    """A forward pass of R networks over their sequences, and a backward pass if a gradient is needed."""
 
     @abstractmethod
     def forward(self) -> Tensor:
-        """Go forward, once, and return every state [T, R, B, H], or the last [R, B, H]."""
+        """Compute the forward pass, once, and return every state [T, R, B, H], or the last [R, B, H]."""
 
     @abstractmethod
     def gradients(self, grad: Tensor) -> Parameters:
-        """Go back, once, and return the gradients of the parameters, from the gradient of what `forward` returned."""
+        """Compute the backward pass, once: from the gradient of what `forward` returned to those of the parameters."""

@@ -1,6 +1,6 @@
-"""The matrix products of the recurrence: which library multiplies, and in which dtype.
+"""The matrix products of the recurrence: by which library, and in which dtype.
 
-`tsrnn.networks.choice` measures which of them is the fastest on the processor at hand.
+`tsrnn.networks.choice` measures which of them is fastest on this processor.
 """
 
 from abc import ABC, abstractmethod
@@ -14,10 +14,10 @@ from tsrnn.networks import onednn
 
 
 class Products(ABC):
-    """The matrix products of r networks stepped together, and the gradient of their matrix.
+    """The matrix products of r networks that are stepped together, and the gradient of their matrix.
 
-    One object serves one run after the other: fill `forward` and `backward`, then call `load`. Steps t are counted
-    from the start of the segment in work; every tensor [r, B, H] holds the networks that take part.
+    An object is used for one pass over sequences after the other: fill `forward` and `backward`, then call `load`.
+    Steps t are counted from the start of the current segment. Every tensor [r, B, H] holds the networks that take part.
 
     Attributes:
         forward: [r, H, H] multiplies states.
@@ -79,7 +79,7 @@ class Products(ABC):
 
 
 class BLASProducts(Products):
-    """Products by torch's public operations, in the parameters' own dtype.
+    """Products by torch's public operations, in the dtype of the parameters.
 
     On x86 they are MKL's, on arm64 those of the BLAS that torch was built with, on a GPU cuBLAS's. The leak is part of
     the matrix, and costs nothing.
@@ -125,7 +125,7 @@ class BLASProducts(Products):
 class OneDNNProducts(BLASProducts):
     """Products of float32 matrices on a CPU by oneDNN, one network after the other.
 
-    What is multiplied at every step is put in oneDNN's own order once a run.
+    Matrices that are multiplied at every step are converted to oneDNN's own layout once for each pass.
     """
 
     def load(self, leak: Tensor | None) -> None:
@@ -150,10 +150,10 @@ class OneDNNProducts(BLASProducts):
 
 
 class BFloat16Products(Products):
-    """Products of bfloat16 copies. All sums, and the leak, stay in the parameters' dtype.
+    """Products of bfloat16 copies. All sums, and the leak, remain in the dtype of the parameters.
 
-    1 - 1 / tau of a long tau would be lost in bfloat16. A CPU's product of bfloat16 matrices is rounded to bfloat16:
-    the gradient is therefore one long product a segment, which is rounded once.
+    For a long tau, 1 - 1 / tau would be lost in bfloat16. A CPU's product of bfloat16 matrices is rounded to bfloat16.
+    The gradient is therefore computed as one long product for each segment, which is rounded once.
     """
 
     def __init__(self, r: int, like: Tensor, *, leaks: bool, steps: int, batch: int) -> None:

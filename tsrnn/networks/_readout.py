@@ -1,4 +1,4 @@
-"""The heads' products by compiled code, each network by itself: see `_kernels`."""
+"""The products of the heads in compiled code, one network after the other: see `_kernels`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -53,7 +53,7 @@ def read(states: Tensor, weight: Tensor, bias: Tensor, outputs: Sequence[int]) -
         states: [R, B, H] the neurons' activities.
         weight: [R, K, C, H].
         bias: [R, K, C].
-        outputs: [R] how many of the K C outputs a network has; they are the first.
+        outputs: [R] the number of outputs that a network has, which are the first of the K C.
 
     Returns:
         [R, B, K, C]; zero for places without a head.

@@ -1,4 +1,4 @@
-"""The recurrence by torch's operations, networks stepped together: on any device, in any dtype."""
+"""The recurrence with torch's operations, for networks that are stepped together: on any device, in any dtype."""
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
@@ -328,7 +328,7 @@ def _run(workspace: Workspace[Any], form: Form, steps: int, initial: Tensor, *, 
 
 
 class SteppedPassage(Passage):
-    """Passage by torch's operations, chunk after chunk."""
+    """A forward and backward pass with torch's operations, one chunk after the other."""
 
     def __init__(
         self, form: Form, together: int, sequences: Sequences, parameters: Parameters, workspace: Workspace[Any]

@@ -1,6 +1,6 @@
-"""Functions of torch that its documentation does not name, each behind a public one that does the same more slowly.
+"""Functions of torch that are not in its documentation, each replaced by a slower public one if it is missing.
 
-`tests/networks/test_torch.py` holds that the installed torch has them.
+`tests/networks/test_torch.py` checks that the installed torch has them.
 """
 
 from functools import cache

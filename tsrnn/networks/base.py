@@ -1,9 +1,9 @@
-"""The contract of a population: R networks of one architecture, stacked along the first axis.
+"""The interface of a population: R networks of one architecture, stacked along the first axis.
 
-A network by itself is a `NetworkState`: tensors by name, its heads by their N ("heads.5.weight"). A
-population stacks R of them; `unstack` gives them back. Whatever changes which networks or heads there are
-(a curriculum step, a network that ends, a checkpoint) goes through that pair, so heads are addressed by N
-everywhere and places in a stack mean nothing outside it.
+A single network is a `NetworkState`: tensors by name, with heads named by their N ("heads.5.weight"). `stack` stacks R
+of them into a population, and `unstack` returns them. Everything that changes the set of networks or heads (a step of
+the curriculum, a network that ends, a checkpoint) uses these two functions. Heads are therefore addressed by N
+everywhere, and positions in a stack have no meaning outside it.
 """
 
 import copy
@@ -86,19 +86,19 @@ def initial_head(hidden: int, n: int, seed: int, width: int = 2) -> NetworkState
 
 
 class Population(ABC):
-    """R networks of one architecture.
+    """R networks of one architecture that are computed together.
 
-    A state is what a network needs to go on from one step to the next: S numbers a sequence, of which the first
-    H are the neurons' activities, the part that heads read and that is recorded (`activity`). S is H except
-    where an architecture remembers more: an LSTM's state is its hidden state, then its cell state.
+    A state contains everything that a network needs to continue from one step to the next: S numbers for each sequence.
+    The first H of them are the activities of the neurons, which heads read and which are recorded (`activity`). S = H
+    unless the architecture has additional state: the state of an LSTM is its hidden state, followed by its cell state.
 
     Attributes:
         network: the architecture.
         parameters: tensors [R, ...] by name.
         heads: [R] each network's N, in the order of "readout.weight".
-        products: dtype whose products the recurrence takes, the parameters' unless said otherwise.
-        plan: how the products of the recurrence are computed, where an architecture has a choice (`plan_for`); None
-            to have it measured at each new shape.
+        products: dtype in which the products of the recurrence are computed; by default that of the parameters.
+        plan: how the products of the recurrence are computed, if the architecture has a choice (`plan_for`); None
+            to measure the fastest way at each new shape.
     """
 
     plan: Plan | None = None
@@ -132,10 +132,10 @@ class Population(ABC):
         return cls(network, stack(states, heads), heads, products)
 
     def with_steps(self, dt: Sequence[float]) -> Self:
-        """Return the same networks, sharing their tensors, in time steps of dt [R] instead of 1.
+        """Return the same networks, sharing their tensors, with time steps of dt [R] instead of 1.
 
         Raises:
-            ValueError: if the architecture has none but steps of 1.
+            ValueError: if the architecture only supports steps of 1.
         """
         if any(step != 1 for step in dt):
             raise ValueError(f"dt = {tuple(dt)}: a {self.network.kind} has no continuous time; allowed is 1")
@@ -152,7 +152,7 @@ class Population(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.parameters[READOUT_WEIGHT].device
 
     @property
@@ -192,16 +192,16 @@ class Population(ABC):
         return flat.view(len(flat), steps, batch, *flat.shape[2:]).transpose(0, 1)
 
     def answers(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor, readout_steps: Sequence[int]) -> Tensor:
-        """Run the networks over their sequences and read every head at the last steps, differentiably.
+        """Run the networks over their sequences and read out every head at the last steps, differentiably.
 
         Args:
             inputs: [T, R, B], aligned at their end.
             lengths: [R] steps; T is the longest.
             initial: [R, B, H] states before the first step.
-            readout_steps: [R] how many of a network's last steps; S is the most.
+            readout_steps: [R] the number of last steps at which each network is read out; S is the largest.
 
         Returns:
-            [S, R, B, K, C]; what stands before a network's own steps means nothing.
+            [S, R, B, K, C]; values before a network's own steps are arbitrary.
         """
         most = max(readout_steps)
         if most == 1:
@@ -219,7 +219,7 @@ class Population(ABC):
         return self.logits_of(torch.cat(ends, dim=1))
 
     def only(self, r: int) -> Self:
-        """Return the network at one place as a population of one, sharing its tensors, differentiably."""
+        """Return one network, by its position, as a population of one that shares its tensors, differentiably."""
         one = copy.copy(self)
         one.parameters = {name: tensor[r : r + 1] for name, tensor in self.parameters.items()}
         one.heads, one.head_table = self.heads[r : r + 1], self.head_table[r : r + 1]
@@ -237,7 +237,7 @@ class Population(ABC):
 
     @property
     def state_size(self) -> int:
-        """S, the numbers a network remembers of a sequence from one step to the next: H, unless it says otherwise."""
+        """S, the size of a network's state for each sequence: H, unless a subclass has additional state."""
         return self.network.hidden
 
     @property
@@ -247,7 +247,7 @@ class Population(ABC):
 
     @abstractmethod
     def last_states(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor) -> Tensor:
-        """Run the networks over their sequences and return where they end, differentiably.
+        """Run the networks over their sequences and return their last states, differentiably.
 
         Args:
             inputs: [T, R, B] bits, aligned at their end.
@@ -262,7 +262,7 @@ class Population(ABC):
     def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:
         """Run the networks over sequences of one length and return every state, differentiably.
 
-        Going on from the last state gives what one run over all of the sequence would.
+        Continuing from the last state gives the same as a single run over the whole sequence.
 
         Args:
             inputs: [T, R, B] bits.
@@ -273,27 +273,27 @@ class Population(ABC):
         """
 
     def plan_for(self, batch: int, library: Library | None = None) -> Plan | None:
-        """Measure how the products of training on batches of `batch` sequences are best computed.
+        """Measure the fastest way to compute the products of training on batches of `batch` sequences.
 
         Args:
             batch: B.
-            library: take this one; None for the fastest.
+            library: use this one; None for the fastest.
 
         Returns:
-            The plan, or None if the architecture leaves no choice.
+            The plan, or None if the architecture has no choice.
 
         Raises:
-            ValueError: if the library is not to be had for these networks.
+            ValueError: if the library is not available for these networks.
         """
         if library not in (None, "blas"):
             raise ValueError(f"products = {library!r}: a {self.network.kind} leaves the choice to torch; allowed: blas")
         return None
 
     def remove_untrained_gradients_(self, gradients: Stack) -> None:  # noqa: B027
-        """Zero, in place, the gradients of entries that no step may change."""
+        """Set to zero, in place, the gradients of entries that training must not change."""
 
     def project_(self) -> None:  # noqa: B027
-        """Bring the parameters back to where they are allowed, in place, after a step."""
+        """Apply the constraints of the parameters in place, after a step."""
 
     def tau(self) -> np.ndarray | None:
         """Return the neurons' tau [R, H] in time steps, as float64, or None if the architecture has none."""
@@ -301,9 +301,10 @@ class Population(ABC):
 
 
 class SteppedPopulation(Population):
-    """A population that says what one time step does; autograd goes back through a plain loop.
+    """A population that is defined by one time step; autograd differentiates a plain loop over time.
 
-    The short way to a new architecture, several times slower than a gradient by hand.
+    This is the shortest way to a new architecture. It is several times slower than a `Population` with its own
+    gradient.
     """
 
     def __init__(

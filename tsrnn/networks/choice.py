@@ -1,7 +1,7 @@
-"""How a population's products are computed: chosen by measurement, at the shapes in hand.
+"""The choice of the implementation of a population's products, by measurement at the shapes in use.
 
-Which library multiplies fastest, and how many networks are best stepped together, differs from processor to processor
-and from size to size. `fastest` times the candidates for some milliseconds; what was found is kept for the process.
+Which library is fastest, and how many networks are best stepped together, depends on the processor and on the sizes.
+`fastest` times the candidates for some milliseconds. The result is kept for the process.
 """
 
 import logging
@@ -32,10 +32,10 @@ _CPU: Final = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Plan:
-    """How the products of a population are computed.
+    """The way in which the products of a population are computed.
 
     Attributes:
-        library: see `Library`. bfloat16 products are always torch's own.
+        library: see `Library`. bfloat16 products are always torch's.
         together: how many networks are stepped together.
     """
 
@@ -59,7 +59,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Computed:
-    """On what, and how, a network was trained: what its numbers depend on in their last bits.
+    """The hardware and the plan with which a network was trained, which affect the last bits of its numbers.
 
     Attributes:
         processor: see `processor`.
@@ -84,12 +84,12 @@ _CHOSEN: Final[dict[Hashable, Plan]] = {}
 
 
 def fastest(shape: Hashable, candidates: Iterable[Plan], make: Callable[[Plan], Callable[[], object]]) -> Plan:
-    """Return the plan whose work takes the least time; of a shape that was measured before, what was found then.
+    """Return the plan that takes the least time; for a shape that was measured before, the earlier result.
 
     Args:
-        shape: what the time depends on, beside the number of threads.
+        shape: everything that the time depends on, apart from the number of threads.
         candidates: the plans; the first is kept unless another one is clearly faster.
-        make: returns what does a plan's work.
+        make: returns a function that does the work of a plan.
     """
     plans, key = list(dict.fromkeys(candidates)), (shape, torch.get_num_threads())
     if len(plans) == 1:
@@ -121,7 +121,7 @@ def _measured(works: Sequence[Callable[[], object]]) -> list[float]:
 
 @cache
 def bfloat16_is_faster() -> bool:
-    """Tell whether this CPU multiplies bfloat16 matrices faster than float32 ones: those that must emulate do not."""
+    """Return whether bfloat16 products are faster than float32 ones on this CPU; if they are emulated, they are not."""
     single = torch.ones(256, 256)
     half = single.bfloat16()
     float32, bfloat16 = _measured([lambda: single @ single, lambda: half @ half])
@@ -129,10 +129,10 @@ def bfloat16_is_faster() -> bool:
 
 
 def require_bfloat16(device: torch.device) -> None:
-    """Refuse products of bfloat16 numbers on a processor without instructions for them.
+    """Raise an error for products in bfloat16 on a processor without instructions for them.
 
     Raises:
-        ValueError: on a CPU that multiplies float32 numbers faster.
+        ValueError: on a CPU on which float32 products are faster.
     """
     if device.type == "cpu" and not bfloat16_is_faster():
         raise ValueError(
@@ -143,7 +143,7 @@ def require_bfloat16(device: torch.device) -> None:
 
 @cache
 def processor(device: torch.device = _CPU) -> str:
-    """Return what computes: a CPU with the instruction set that torch uses of it, or a GPU."""
+    """Return the processor: a CPU with the instruction set that torch uses, or a GPU."""
     if device.type != "cpu":
         return f"{device.type}: {torch.cuda.get_device_name(device)}"
     name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine()

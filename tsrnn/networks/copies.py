@@ -1,8 +1,8 @@
-"""Copies of networks that share their source's W: the copies of a source go into one batch.
+"""Copies of networks that share the W of their source: the copies of a source form one batch.
 
-Copies that differ in everything but W (their taus, biases, readout, silenced neurons) need one product with one
-matrix a step, however many there are: such a product runs at the machine's rate, where a stack of products of
-single copies waits for memory.
+Copies that differ in everything except W (in taus, biases, readout, silenced neurons) need one product with one matrix
+at each step, however many copies there are. Such a product runs at the full speed of the processor, whereas a stack of
+products of single copies is limited by memory.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,13 @@ _STATES = 1 << 18
 
 
 class LeakyCopies(LeakyPopulation):
-    """C copies of each of S leaky networks, a population of R = S C; the copies of a source lie side by side.
+    """C copies of each of S leaky networks, a population of R = S C; the copies of a source are adjacent.
 
-    Not for training: a gradient does not reach the copies' shared W.
+    They cannot be trained: no gradient reaches the shared W.
 
     Attributes:
         parameters: "recurrent.weight" [S, H, H], one of each source; all others [R, ...].
-        silent: [R, H] bool: neurons that are held at 0. Their other parameters are 0 too, so that nothing of them
-            is left.
+        silent: [R, H] bool: neurons that are held at 0. Their other parameters are 0, too.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class LeakyCopies(LeakyPopulation):
             )
 
     def states(self) -> list[NetworkState]:
-        """Return copies of the R networks' tensors, each with a W of its own, without its silent neurons' weights."""
+        """Return copies of the R networks' tensors, each with its own W, without the weights of its silent neurons."""
         alive = (~self.silent).to(self.dtype)
         weight = self.parameters[WEIGHT].repeat_interleave(self._copies, 0)
         return unstack(self.parameters | {WEIGHT: weight * alive[:, :, None] * alive[:, None]}, self.heads)
@@ -74,7 +73,7 @@ class LeakyCopies(LeakyPopulation):
         return self._apart().answers(inputs, lengths, self._silenced(initial), readout_steps)
 
     def last_states(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor) -> Tensor:
-        """Run the copies one by one as networks of their own; see `Population.last_states`."""
+        """Run the copies individually, as separate networks; see `Population.last_states`."""
         return self._apart().last_states(inputs, lengths, self._silenced(initial))
 
     def _apart(self) -> LeakyPopulation:
@@ -89,7 +88,7 @@ class LeakyCopies(LeakyPopulation):
     def all_states(self, inputs: Tensor, initial: Tensor) -> Tensor:
         """Run the copies and return every state, without a gradient; see `Population.all_states`.
 
-        Silent neurons are at 0 throughout, before the first step too.
+        Silent neurons are at 0 throughout, including before the first step.
         """
         steps, batch = len(inputs), initial.shape[1]
         states = initial.new_empty(steps, *initial.shape)

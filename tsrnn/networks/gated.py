@@ -1,7 +1,7 @@
-"""GRU and LSTM (appendix G), run by torch's own fused layers.
+"""GRU and LSTM (appendix G), computed by torch's fused layers.
 
-A layer takes one network's weights, so these populations loop over their networks; everything else about them
-is stacked as anywhere. Their input is -1 for a bit 0 and 1 for a bit 1 (appendix G).
+Such a layer takes the weights of one network, so these populations loop over their networks. Everything else about them
+is stacked as in other populations. Their input is -1 for a bit 0 and 1 for a bit 1 (appendix G).
 """
 
 from collections.abc import Iterator, Sequence
@@ -72,7 +72,7 @@ class _GatedPopulation(Population):
         """Do nothing: every value is allowed."""
 
     def tau(self) -> np.ndarray | None:
-        """Return None: gates take the place of tau."""
+        """Return None: these networks have gates and no tau."""
         return None
 
     def _networks(self, inputs: Tensor, initial: Tensor, name: str) -> Iterator[tuple[Stack, Tensor, Tensor]]:

@@ -1,4 +1,4 @@
-"""The leaky RNN (section 2): recurrent weights without self-connections, and one tau a neuron."""
+"""The leaky RNN (section 2): recurrent weights without self-connections, and one tau for each neuron."""
 
 import copy
 from collections.abc import Sequence
@@ -87,12 +87,12 @@ class LeakyPopulation(Population):
 
     @property
     def state_size(self) -> int:
-        """H: a leaky network remembers its activities only."""
+        """H: the state of a leaky network consists of its activities."""
         return self.network.hidden
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """The names of the parameters that training changes: tau only where it is trained."""
+        """The names of the parameters that training changes; tau is one of them only if it is trained."""
         names = (WEIGHT, BIAS, INPUT_WEIGHT, INPUT_BIAS, READOUT_WEIGHT, READOUT_BIAS)
         return (*names, TAU) if isinstance(self.network.tau, TrainedTau) else names
 
@@ -107,14 +107,14 @@ class LeakyPopulation(Population):
         return recurrence.all_states(**self._dynamics(), inputs=inputs.to(self.dtype), initial=initial)
 
     def logits(self, state: Tensor) -> Tensor:
-        """Read every head, where the recurrence is compiled by compiled code; see `Population.logits`."""
+        """Read out every head, in compiled code if the recurrence is compiled; see `Population.logits`."""
         if self.plan is None or self.plan.library not in _compiled.LIBRARIES or state.dtype != self.dtype:
             return super().logits(state)
         weight, bias = self.parameters[READOUT_WEIGHT], self.parameters[READOUT_BIAS]
         return _readout.read(state, weight, bias, [len(own) * bias.shape[2] for own in self.heads])
 
     def plan_for(self, batch: int, library: Library | None = None) -> Plan:
-        """Measure how the products of training are best computed; see `Population.plan_for`."""
+        """Measure the fastest way to compute the products of training; see `Population.plan_for`."""
         return plan_for(
             self.replicates,
             batch,
@@ -210,7 +210,7 @@ class LeakyPopulation(Population):
             gradients[WEIGHT].diagonal(dim1=1, dim2=2).zero_()
 
     def project_(self) -> None:
-        """Zero the diagonal of W, and set a tau below the least one allowed to that, so that none sticks below it."""
+        """Set the diagonal of W to zero, and every tau below the least allowed value to that value."""
         self.parameters[WEIGHT].diagonal(dim1=1, dim2=2).zero_()
         if isinstance(self.network.tau, TrainedTau) and self.network.tau.constraint == "project":
             self.parameters[TAU].clamp_(min=self.network.tau.least)

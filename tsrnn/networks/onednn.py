@@ -1,7 +1,7 @@
-"""oneDNN's matrix product of two float32 matrices, which torch has as private operators.
+"""oneDNN's product of two float32 matrices, which torch provides as private operators.
 
-`available` tells whether they are there and compute what they should; where it says no, nothing else here may be
-called, and the public products of torch are used.
+`available` returns whether these operators exist and give correct results. If it returns False, nothing else here may
+be called, and torch's public products are used.
 """
 
 from functools import cache
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @cache
 def available() -> bool:
-    """Tell whether torch's private operators for oneDNN exist, and multiply as this module expects."""
+    """Return whether torch's private operators for oneDNN exist, and multiply as this module expects."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     rows, matrix = torch.arange(6.0).view(1, 2, 3), torch.arange(12.0).view(4, 3)
@@ -25,7 +25,7 @@ def available() -> bool:
 
 
 def pack(matrix: Tensor) -> Tensor:
-    """Return a matrix [n, m] in oneDNN's own order, for `times`: worth it where it multiplies many times."""
+    """Return a matrix [n, m] in oneDNN's own layout, for `times`; this pays if the matrix is used many times."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous())
     return packed
 

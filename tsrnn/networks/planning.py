@@ -1,4 +1,4 @@
-"""How a population of leaky networks is best computed: the candidates, and the work that they are timed at."""
+"""Planning: the candidates for computing a population of leaky networks, and the work with which they are timed."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -23,7 +23,7 @@ _TRIED = 3
 def passage(
     form: Form, together: int, sequences: Sequences, parameters: Parameters, workspace: Workspace[Any]
 ) -> Passage:
-    """Return the passage that the form's library means."""
+    """Return the implementation that belongs to the form's library."""
     if form.library in _compiled.LIBRARIES:
         return _compiled.CompiledPassage(form, sequences, parameters, workspace)
     return SteppedPassage(form, together, sequences, parameters, workspace)
@@ -34,7 +34,7 @@ def plan_for(
     self_interaction: Literal["inside", "outside"], gradient: bool, library: Library | None = None,
     nonlinearity: Nonlinearity | None = None,
 ) -> Plan:  # fmt: skip
-    """Measure, once a process, how a population of this shape is best computed.
+    """Measure, once for each process, the fastest way to compute a population of this shape.
 
     Args:
         replicates: R.
@@ -45,7 +45,7 @@ def plan_for(
         products: the dtype of the products.
         self_interaction: "inside" or "outside".
         gradient: whether a gradient follows the forward pass.
-        library: take this one, and measure the rest.
+        library: use this one, and measure only the other choices.
         nonlinearity: phi; None for a leaky ReLU.
 
     Returns:

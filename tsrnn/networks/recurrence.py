@@ -1,8 +1,8 @@
-"""The fast path: back-propagation through time for a stack of leaky networks.
+"""Back-propagation through time for a stack of leaky networks.
 
-Everything a training step spends its time on is here. One time step costs one matrix product a network
-forward and two backward, and a few pointwise operations. tests/oracles/plain.py is the same mathematics as one
-would write it first. `_stepped` computes it by torch's operations, `_compiled` by a compiled loop over time.
+A training step spends nearly all of its time here. Each time step takes one matrix product per network in the forward
+pass and two in the backward pass, and a few pointwise operations. tests/oracles/plain.py has the same mathematics in
+its simplest form. `_stepped` computes it with torch's operations, `_compiled` by a compiled loop over time.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from tsrnn.networks.workspace import Workspace
 
 
 class Dynamics(TypedDict):
-    """What defines the dynamics of R networks.
+    """The parameters and settings that define the dynamics of R networks.
 
     Attributes:
         weight: [R, H, H] recurrent weights, row i into neuron i.
@@ -29,10 +29,10 @@ class Dynamics(TypedDict):
         bias: [R, H] the sum of all biases.
         nonlinearity: phi.
         self_interaction: "inside" (equation 1) or "outside" (equation 5).
-        products: the dtype whose products are taken: the weight's own, or torch.bfloat16. Sums, states, the leak
-            and its gradient stay in the weight's.
-        plan: how they are computed; None to have it measured.
-        workspace: the buffers of runs that have ended.
+        products: the dtype of the products: that of the weight, or torch.bfloat16. Sums, states, the leak
+            and its gradient keep the dtype of the weight.
+        plan: how the products are computed; None to measure the fastest way.
+        workspace: buffers of earlier passes, for reuse.
     """
 
     weight: Tensor
@@ -104,10 +104,10 @@ def _states(sequences: Sequences, dynamics: Dynamics) -> Tensor:
 
 
 def last_states(*, inputs: Tensor, initial: Tensor, lengths: Sequence[int], **dynamics: Unpack[Dynamics]) -> Tensor:
-    """Run R leaky networks over their sequences and return where they end, differentiably.
+    """Run R leaky networks over their sequences and return their last states, differentiably.
 
-    Gradients reach `weight` (its diagonal included), `alpha`, `input_weight` and `bias`; not the inputs and
-    not the initial state. Not twice differentiable.
+    Gradients reach `weight` (including its diagonal), `alpha`, `input_weight` and `bias`, but not the inputs and the
+    initial state. The result is not twice differentiable.
 
     Args:
         inputs: [T, R, B] aligned at their end.
@@ -124,7 +124,7 @@ def last_states(*, inputs: Tensor, initial: Tensor, lengths: Sequence[int], **dy
 
 
 def all_states(*, inputs: Tensor, initial: Tensor, **dynamics: Unpack[Dynamics]) -> Tensor:
-    """Run R leaky networks over sequences of one length and return every state, as differentiable as the last.
+    """Run R leaky networks over sequences of one length and return every state, differentiably as in `last_states`.
 
     Args:
         inputs: [T, R, B].

@@ -1,4 +1,4 @@
-"""Buffers that runs hand on to each other."""
+"""Buffers that are reused from one forward and backward pass to the next."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable
@@ -6,11 +6,11 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Reusable(Protocol):
-    """Something with buffers.
+    """An object with buffers.
 
     Attributes:
-        kind: what must be the same for it to be used again.
-        room: how much it has room for.
+        kind: a key; only an object with an equal key can be reused.
+        room: the size of its buffers.
     """
 
     kind: Hashable
@@ -21,14 +21,14 @@ T = TypeVar("T", bound=Reusable)
 
 
 class Workspace(Generic[T]):
-    """What goes from one run to the next: fresh memory costs a page fault every 4 kB, and views of it their making."""
+    """Reusable objects: fresh memory costs a page fault every 4 kB, and creating views takes time, too."""
 
     def __init__(self) -> None:
         """Hold nothing yet."""
         self._free: defaultdict[Hashable, list[T]] = defaultdict(list)
 
     def take(self, kind: Hashable, room: int, make: Callable[[], T]) -> T:
-        """Return one of a kind that has enough room, and hold it no more; make one where there is none."""
+        """Remove and return an object of a kind that is large enough; make one if there is none."""
         free = self._free[kind]
         for i, one in enumerate(free):
             if one.room >= room:
@@ -38,5 +38,5 @@ class Workspace(Generic[T]):
         return make()
 
     def give(self, one: T) -> None:
-        """Take one back; nobody may use it any more."""
+        """Return an object for later use; the caller must not use it any more."""
         self._free[one.kind].append(one)

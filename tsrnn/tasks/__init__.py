@@ -1,4 +1,4 @@
-"""The tasks, a file each; `@register_task` makes a class one, wherever it is defined."""
+"""Tasks: one file each. `@register_task` registers a class as a task, wherever it is defined."""
 # ruff: noqa: I001 - the order of these imports is the order of registration, and so that of tables and legends.
 
 from tsrnn.tasks.base import TASKS, Task, register_task

@@ -1,9 +1,9 @@
-"""What a task is: what a network is shown, what each head should say, and how its answers are judged.
+"""The interface of tasks: the inputs of a network, the target of each head, and how outputs are judged.
 
-A task is one frozen, checked class. `@register_task` registers it by its `kind`, and nothing else has to know of it:
-training, tests, sweeps and checkpoints use what `Task` asks for. N is the size of the problem a head solves; what it
-counts is the task's own (bits of memory, sines to sum). torch is imported where something is computed: code that only
-names or checks a task does not wait for it.
+A task is a frozen, validated class. `@register_task` registers it by its `kind`. Training, tests, sweeps and
+checkpoints use only the interface of `Task`, so no other code has to change. N is the size of the problem that a head
+solves; the task defines what it counts (bits of memory, sines in a sum). torch is imported only when something is
+computed, so code that only names or validates a task does not wait for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Task(ABC):
-    """What a task is asked for. R networks, T steps, B sequences, K heads, C outputs a head.
+    """Base class of tasks. Shapes: R networks, T steps, B sequences, K heads, C outputs per head.
 
     Sequences are aligned at their end. Heads are read out at the last `readout_steps` steps of a training sequence.
     """
@@ -37,15 +37,15 @@ class Task(ABC):
     @property
     @abstractmethod
     def head_width(self) -> int:
-        """C: how many numbers a head gives."""
+        """C, the number of outputs of a head."""
 
     @property
     @abstractmethod
     def readout_steps(self) -> int | Literal["all"]:
-        """At how many of a training sequence's last steps heads are read out; "all" are those that have N bits."""
+        """The number of last steps of training sequences at which heads are read out; "all": those that have N bits."""
 
     def readout_steps_of(self, length: int, n: int) -> int:
-        """Return at how many of a sequence's last steps heads are read out.
+        """Return the number of last steps of a sequence at which heads are read out.
 
         Args:
             length: of the sequence, in time steps.
@@ -59,22 +59,22 @@ class Task(ABC):
 
     @abstractmethod
     def draw_inputs(self, lengths: Sequence[int], batch: int, streams: Streams) -> Tensor:
-        """Draw inputs [T, R, B] for sequences of `lengths` [R] steps; what stands before a start is 0."""
+        """Draw inputs [T, R, B] for sequences of `lengths` [R] steps; they are 0 before a sequence starts."""
 
     @abstractmethod
     def targets(self, inputs: Tensor, heads: Tensor, steps: range) -> Tensor:
-        """Return what every head should say at each of some steps.
+        """Return the targets of every head at some steps.
 
         Args:
             inputs: [T, R, B].
-            heads: [R, K] each head's N; 0 marks an unused place, whose targets mean nothing.
+            heads: [R, K] each head's N; 0 marks an unused place, whose targets are arbitrary.
             steps: S consecutive steps, counted from 0.
 
         Returns:
             [S, R, K, B].
 
         Raises:
-            ValueError: if nothing is right yet at the first step.
+            ValueError: if the targets are not defined yet at the first step.
         """
 
     @abstractmethod
@@ -82,22 +82,22 @@ class Task(ABC):
         """Return each head's loss at each step [S, R, K], mean over sequences.
 
         Args:
-            outputs: [S, R, B, K, C] what the heads said.
+            outputs: [S, R, B, K, C] the outputs of the heads.
             targets: [S, R, K, B].
         """
 
     @abstractmethod
     def score(self, outputs: Tensor, targets: Tensor, heads: Tensor) -> Tensor:
-        """Return how good each answer is, [S, R, K, B]; its mean is the accuracy, at most 1.
+        """Return the score of each answer, [S, R, K, B], at most 1; its mean is the accuracy.
 
         Args:
-            outputs: [S, R, B, K, C] what the heads said.
+            outputs: [S, R, B, K, C] the outputs of the heads.
             targets: [S, R, K, B].
             heads: [R, K] each head's N.
         """
 
     def balanced(self) -> Self:
-        """Return the task as the in-time protocol asks it: with inputs under which guessing gains nothing."""
+        """Return the task for the in-time protocol: with inputs for which guessing gains nothing."""
         return self
 
 
@@ -107,11 +107,11 @@ C = TypeVar("C", bound=Task)
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
 def register_task(cls: type[C]) -> type[C]:
-    """Make a class a frozen, checked dataclass, known by its `kind` wherever a task is named.
+    """Register a task: make the class a frozen, validated dataclass that is identified by its `kind`.
 
     Raises:
-        TypeError: if it lacks its kind or something that `Task` asks for.
-        ValueError: if its kind is another task's.
+        TypeError: if the class has no kind, or lacks an abstract method of `Task`.
+        ValueError: if another task has the same kind.
     """
     checked = cast(type[C], dataclass(frozen=True, kw_only=True, config=STRICT)(cls))
     TASKS.add(checked)

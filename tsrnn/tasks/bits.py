@@ -1,4 +1,4 @@
-"""What tasks about random bits share: sequence lengths, inputs, and yes-or-no answers (section 3.1)."""
+"""Shared parts of tasks about random bits: sequence lengths, inputs, and binary answers (section 3.1)."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Lengths:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class BitTask(Task):
-    """A yes-or-no question about random bits, asked at the last step (section 3.1): a subclass has the `targets`.
+    """Base class of tasks with a binary answer about random bits (section 3.1); a subclass defines `targets`.
 
-    `input_probability` is P(bit = 1), or "uniform" for a p ~ U(0, 1) drawn for each sequence. A head gives two
-    logits, for "no" and "yes". The accuracy is the share of right answers; a tie is a "no". Where heads are read out at
-    more than the last step (`readout_steps`), a sequence must be long enough that there are N bits at the first of
-    them; with "all", the first is the one that completes the bits of the largest N in training.
+    `input_probability` is P(bit = 1), or "uniform" for a p ~ U(0, 1) that is drawn for each sequence. A head has two
+    logits, for "no" and "yes". The accuracy is the share of correct answers; a tie counts as "no". If heads are read
+    out at more than the last step (`readout_steps`), a sequence must be long enough to have N bits at the first of
+    these steps. With "all", the first of them is the step that completes the bits of the largest N in training.
     """
 
     head_width: ClassVar[int] = 2
@@ -79,7 +79,8 @@ class BitTask(Task):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return each head's mean cross-entropy [S, R, K] in nats.
 
-        Of two logits only the difference matters, so this is the binary cross-entropy of it.
+        It depends only on the difference of the two logits, so it is computed as the binary cross-entropy of the
+        difference.
         """
         import torch.nn.functional as F
 
@@ -89,7 +90,7 @@ class BitTask(Task):
         return each.mean(3)
 
     def score(self, outputs: Tensor, targets: Tensor, heads: Tensor) -> Tensor:
-        """Tell which answers are right, [S, R, K, B] bool."""
+        """Return which answers are correct, [S, R, K, B] bool."""
         return (outputs[..., 1] > outputs[..., 0]).transpose(2, 3) == targets
 
     def balanced(self) -> Self:
@@ -103,13 +104,13 @@ def ones_among_last(inputs: Tensor, heads: Tensor, steps: range) -> Tensor:
     Args:
         inputs: [T, R, B] bits as 0.0 and 1.0.
         heads: [R, K] each head's N; 0 marks an unused place.
-        steps: S consecutive steps, counted from 0; the last of the N bits is the step's own.
+        steps: S consecutive steps, counted from 0; the last of the N bits is the bit of the step itself.
 
     Returns:
         [S, R, K, B] counts.
 
     Raises:
-        ValueError: if a head's N exceeds the bits there are at the first step.
+        ValueError: if a head's N exceeds the number of bits at the first step.
     """
     import torch.nn.functional as F
 
@@ -119,7 +120,7 @@ def ones_among_last(inputs: Tensor, heads: Tensor, steps: range) -> Tensor:
 
 
 def window_of(inputs: Tensor, heads: Tensor, steps: range) -> tuple[Tensor, slice, Tensor]:
-    """Cut out the bits that heads look back to, and say where in them the last N bits end and start.
+    """Cut out the bits that heads look back to, and return where the last N bits start and end in them.
 
     Returns:
         the bits [T', R, B]; a slice of S ends, each counting the bits up to a step, itself included; starts [S, R, K].

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 @register_task
 class Sines(Task):
-    """Temporal pattern generation: the head for N gives the sum of the first N sine waves (appendix D).
+    """Temporal pattern generation: the head for N outputs the sum of the first N sine waves (appendix D).
 
-    After t steps it should say sum_i sin(2 pi t / (i period)), i = 1..N: every next wave is slower. There is no
-    input; `noise` > 0 makes it white noise, uniform, of that standard deviation. A head gives one number, judged
-    at every step after `warm_up` by its squared error. The accuracy is R^2 = 1 - (mean squared error) / (N / 2):
-    N unit sines have the variance N / 2. It is negative for what is worse than saying nothing.
+    After t steps the target is sum_i sin(2 pi t / (i period)), i = 1..N, so each further wave is slower. There is no
+    input, unless `noise` > 0: then the input is uniform white noise with this standard deviation. A head has one
+    output, which is judged at every step after `warm_up` by its squared error. The accuracy is R^2 = 1 - (mean squared
+    error) / (N / 2), where N / 2 is the variance of N unit sines. It is negative for an output that is worse than a
+    constant 0.
 
-    All times are in time steps. `steps` should hold the period of the slowest wave, `period` times the largest N.
+    All times are in time steps. `steps` should contain the period of the slowest wave, `period` times the largest N.
     """
 
     head_width: ClassVar[int] = 1

@@ -1,4 +1,4 @@
-"""A network's tensors from one set of heads to the next: after a step of its curriculum, and as what solved an N."""
+"""The tensors of a network from one set of heads to the next, and the weights that solved an N."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ def evaluated_weights(
 
 
 def advanced(current: Checkpoint, step: Advance) -> Checkpoint:
-    """Return a network after a step of its curriculum: heads kept, handed on, dropped or made."""
+    """Return a network after a step of its curriculum: with heads that were kept, reused, dropped or created."""
     heads = step.state.heads
     network = _carried(current.network, heads, step.inherits)
     optimizer = {part: _carried(state, heads, step.inherits) for part, state in current.optimizer.items()}

@@ -1,14 +1,16 @@
-"""Whether what a small test passed holds: Wald's sequential test, as few sequences as its error rates allow.
+"""Confirmation: Wald's sequential test, which uses as few fresh sequences as its error rates allow.
 
-The hypotheses are that an accuracy is `low`, or `high` (`Confirmation.bounds`). A sequence with score x, its mean over
-some heads, changes their likelihood ratio by the factor 1 + b (x - low), b = (high - low) / (low (1 - low)); where x is
-0 or 1 that is Wald's. The ratio has an expectation of at most 1 at every accuracy up to `low`, and its
-inverse at every accuracy from `high` on, whatever values in 0..1 a score has: so neither passes its bound more often
-than the error rates say (Ville's inequality), also where a score is the mean over heads, which err together.
+The two hypotheses are that an accuracy is `low`, or `high` (`Confirmation.bounds`). Each sequence with a score x, its
+mean over some heads, multiplies their likelihood ratio by the factor 1 + b (x - low), b = (high - low) / (low (1 -
+low)). If x is 0 or 1, this is Wald's test. The expectation of the factor is at most 1 at every accuracy up to `low`,
+and that of its inverse is at most 1 at every accuracy from `high` on, for any scores in 0..1. By Ville's inequality,
+neither error is therefore more frequent than the error rates say. This holds even if a score is the mean over heads,
+whose errors are correlated.
 
-It holds for sequences of one distribution. Those of one batch share their length, and accuracies depend on it: the
-batches of a stage have lengths that are spread evenly (`tsrnn.training.sampling.spread`), and the test looks at whole
-stages only. The product over different accuracies is then at most that over their mean.
+The test requires sequences from one distribution. However, the sequences of a batch have the same length, and
+accuracies depend on the length. The batches of a stage therefore have lengths that are evenly spread
+(`tsrnn.training.sampling.spread`), and the test looks only at whole stages. The product over different accuracies is
+then at most the product at their mean.
 
 Source: Wald, "Sequential tests of statistical hypotheses", 1945; Ville, 1939; as bets on a bounded mean, Waudby-Smith
 and Ramdas, "Estimating means of bounded random variables by betting", 2024.
@@ -29,17 +31,17 @@ def log_ratios(scores: Tensor, low: float, high: float) -> Tensor:
 
     Args:
         scores: at most 1, of any shape. Those so far below 0 that their factor would be negative have factor 0.
-        low: the accuracy that is not enough.
-        high: the accuracy that is.
+        low: the accuracy that should be rejected.
+        high: the accuracy that should be confirmed.
     """
     wrong, right = (1 - high) / (1 - low), high / low
     return (wrong + (right - wrong) * scores.double()).clamp(min=0).log()
 
 
 class Claims:
-    """The N that one network's test claims as solved, until fresh sequences confirm each of them or do not.
+    """The N that the test of one network found solved, until fresh sequences confirm or reject each of them.
 
-    An N is confirmed when every accuracy that solving it takes is (`CurriculumState.judged_by`).
+    An N is confirmed when every accuracy that it is judged by (`CurriculumState.judged_by`) is confirmed.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Claims:
         self._evidence = {heads: 0.0 for judged in self._judged.values() for heads in judged}
 
     def add(self, scores: Mapping[int, Tensor]) -> None:
-        """Take another stage's sequences into account.
+        """Add the sequences of another stage.
 
         Args:
             scores: each head's score of every sequence, by the head's N; the same sequences for all.
@@ -80,10 +82,10 @@ class Claims:
 
     @property
     def open(self) -> bool:
-        """Whether more sequences may change what is confirmed."""
+        """Whether further sequences may change the result."""
         return any(self._verdict_on(n) is None for n in self._judged)
 
     @property
     def confirmed(self) -> tuple[int, ...]:
-        """The N that are confirmed, ascending; those that are still open are not."""
+        """The confirmed N, ascending, without those that are still undecided."""
         return tuple(n for n in self._judged if self._verdict_on(n))

@@ -1,6 +1,6 @@
-"""How well a population answers: accuracy of every head, in sequences as in training or all the time.
+"""Evaluation: the accuracy of every head, on sequences as in training or at every step of long sequences.
 
-The accuracy is the mean of the task's score: a share of right answers, or R^2; `tsrnn.tasks` says which.
+The accuracy is the mean of the task's score: the share of correct answers, or R^2; see `tsrnn.tasks`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,7 +39,7 @@ def end_accuracy(
     time: Time = Time(),  # noqa: B008
     generator: Generator = "pcg64",
 ) -> list[dict[int, Accuracy]]:
-    """Test every head on sequences drawn and read out as in training: one length a batch.
+    """Test every head on sequences that are drawn and read out as in training, with one length for each batch.
 
     Args:
         population: R networks.
@@ -113,22 +113,22 @@ def in_time_accuracy(
     trials: int = 10,
     watch: Callable[[Tensor], None] | None = None,
 ) -> list[dict[int, Accuracy]]:
-    """Ask every head after every step of one long sequence a trial (section 5, appendix L).
+    """Test every head at every step of long sequences (section 5, appendix L).
 
     Args:
         population: R networks.
         task: draws the inputs; for interventions it should be `task.balanced()`.
         addresses: [R] where each network's sequences come from.
-        warm_up: steps before the first answer counts.
-        steps: answers that count, a trial.
-        trials: sequences a network.
+        warm_up: steps before the first answer that is counted.
+        steps: answers that are counted, for each trial.
+        trials: sequences for each network.
         watch: called with the states [T, R, trials, H] after the steps that count, a block of them at a time.
 
     Returns:
         [R] accuracies by the head's N, each over `trials` x `steps` answers.
 
     Raises:
-        ValueError: if `warm_up` is shorter than the largest N: early labels would miss bits.
+        ValueError: if `warm_up` is shorter than the largest N, so that early targets are not defined.
     """
     largest = int(population.head_table.max())
     if warm_up < largest:

@@ -1,4 +1,4 @@
-"""The loss of a population on a batch, and its gradient: what a training step follows, and what analyses look at."""
+"""The loss of a population on a batch, and its gradient, for training steps and for analyses."""
 
 from collections.abc import Collection
 

@@ -1,7 +1,7 @@
-"""The best readouts of fixed states: logistic regressions of many heads, fitted together.
+"""Optimal readouts of fixed states: logistic regressions of many heads, fitted together.
 
-Where everything but the readout is frozen (appendix H, figure S17), retraining a head is a convex problem with one
-answer. The heads of a network read the same states, so that they share each pass over them.
+If everything except the readout is frozen (appendix H, figure S17), retraining a head is a convex problem with a unique
+solution. The heads of a network read the same states, so they share each pass over the data.
 
     heads = fit(states, labels)
     right = heads.answers(new_states) == new_labels
@@ -73,22 +73,23 @@ class Heads:
 def fit(states: Tensor, labels: Tensor) -> Heads:
     """Fit K logistic regressions of the same states.
 
-    Each minimises sum_s log(1 + exp(-y_s (w x_s + b))) + |w|^2 / 2, with labels y = -1 or 1 and states x scaled to
-    mean 0 and variance 1. The penalty weighs as little as one sample, and keeps w finite where a plane separates the
-    answers. A neuron that is constant has weight 0.
+    Each minimises sum_s log(1 + exp(-y_s (w x_s + b))) + |w|^2 / 2, with labels y = -1 or 1 and states x scaled to mean
+    0 and variance 1. The penalty weighs as much as one sample, and keeps w finite if a plane separates the answers. A
+    constant neuron has weight 0.
 
-    Newton's method for all heads at once; a head that is solved leaves. Losses, gradients and steps are float64. Second
-    derivatives are products of float32 numbers: they say which way to go, the gradient says when a head is solved.
+    Newton's method is applied to all heads at once; heads that have converged are dropped. Losses, gradients and steps
+    are float64. Second derivatives are products of float32 numbers: they determine the direction of a step, whereas the
+    gradient determines whether a head has converged.
 
     Args:
         states: [S, H], finite.
         labels: [K, S] bool.
 
     Returns:
-        The heads, those too that are not solved: `Heads.solved` says which are.
+        The heads, including those that have not converged: see `Heads.solved`.
 
     Raises:
-        ValueError: if shapes do not agree, there is no sample, or a state is infinite or no number.
+        ValueError: if shapes do not agree, there is no sample, or a state is infinite or NaN.
 
     Source: appendix H, figure S17. The first step takes a bound of the second derivatives, X' X / 4, which is the same
         for all heads: D. Böhning and B. G. Lindsay, Ann. Inst. Statist. Math. 40, 641 (1988).

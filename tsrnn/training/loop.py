@@ -1,7 +1,7 @@
-"""The training loop, the only one: epochs, tests, curriculum steps and ends, for R networks at once.
+"""The training loop: epochs, tests, curriculum steps and ends, for R networks at once.
 
-Networks of a population are independent: each has its own streams, curriculum, epoch count and end. Stacking
-them only makes their matrix products share a call.
+The networks of a population are independent: each has its own random streams, curriculum, epoch count and end. Stacking
+only combines their matrix products.
 """
 
 import dataclasses
@@ -31,10 +31,10 @@ from tsrnn.training.testing import EpochTest, Tested
 
 
 class Trainer:
-    """Trains R networks as one population, an epoch at a time.
+    """Trains R networks as one population, one epoch at a time.
 
-    `networks` shrinks as runs end; the trainer is done when it is empty. Denormal numbers are flushed to zero
-    in the calling thread, since they slow a CPU several times over at large N.
+    `networks` becomes shorter as runs end; the trainer is done when it is empty. Denormal numbers are flushed to zero
+    in the calling thread, because they slow a CPU down several times at large N.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Trainer:
 
     @property
     def computed(self) -> Computed:
-        """On what, and how, the networks are trained."""
+        """The hardware and the plan with which the networks are trained."""
         return Computed(processor(self._device), self._plan)
 
     def _checkpoints(self) -> list[Checkpoint]:
@@ -144,7 +144,7 @@ class Trainer:
         return losses.sum(1), norms
 
     def train_steps(self, steps: int) -> tuple[list[float], list[float], list[int]]:
-        """Take `steps` optimiser steps on batches drawn from the coming epoch's streams, from their start.
+        """Take `steps` optimiser steps on batches from the streams of the coming epoch, beginning at their start.
 
         Returns:
             Each network's mean loss and mean gradient norm before clipping, and the time steps it has seen.
@@ -163,7 +163,7 @@ class Trainer:
         return (loss_sum / steps).tolist(), (norm_sum / steps).tolist(), time_steps
 
     def run_epoch(self) -> list[EpochReport]:
-        """Train and test one epoch; step the curricula; let go of the networks that ended.
+        """Train and test for one epoch, advance the curricula, and drop the networks that have ended.
 
         Returns:
             One report for each network that was in training.
@@ -291,20 +291,20 @@ def train(
 ) -> Iterator[EpochReport]:
     """Train networks from the start and yield a report for every network and epoch.
 
-    Several configurations are trained as one population; they may differ in seed and in a fixed tau's value.
-    Products take as many threads as torch has. For small networks (H = 64 or 128) call `torch.set_num_threads(1)`
-    before: on a busy machine a second thread took 15 to 30 times the time.
+    Several configurations are trained as one population. They may differ in the seed and in the value of a fixed tau.
+    Products use as many threads as torch does. For small networks (H = 64 or 128), call `torch.set_num_threads(1)`
+    before: on a busy machine, a second thread made training 15 to 30 times slower.
 
     Args:
         configs: one network, or R.
         device: where to compute, as torch names it.
-        products: what multiplies; None for the fastest, which is measured.
+        products: the implementation of matrix products; None to measure which is the fastest.
 
     Yields:
-        EpochReport: for each epoch, one a network still in training. A network's last has its `outcome`.
+        EpochReport: for each epoch, one for each network still in training. A network's last has its `outcome`.
 
     Raises:
-        ValueError: if the networks cannot be stacked, or the device cannot multiply as asked.
+        ValueError: if the networks cannot be stacked, or `products` is not available on the device.
     """
     trainer = Trainer([new(c) for c in ([configs] if isinstance(configs, RunConfig) else configs)], device, products)
     while trainer.networks:

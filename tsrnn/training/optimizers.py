@@ -1,7 +1,7 @@
-"""Optimisers over a population's stacked tensors: R independent optimisers in one update.
+"""Optimisers for the stacked tensors of a population: R independent optimisers in one update.
 
-torch.optim holds one step count and one set of moments for a whole tensor; here a head that is created late,
-or a network that leaves, must not touch the others. The update rules are torch's, and tested against it.
+torch.optim has one step count and one set of moments for a whole tensor. Here, a head that is created later, or a
+network that leaves, must not affect the others. The update rules are torch's, and tests compare them with torch.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ _ITERATIONS: Final = 5
 def gradient_norms(gradients: Mapping[str, Tensor]) -> Tensor:
     """Return each network's gradient norm over all its tensors, [R].
 
-    The squares are added one tensor after the other: torch's sum over them would take another order for other R.
+    The squares are added one tensor after the other, because the order of torch's sum over all of them depends on R.
     """
     norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients.values()])
     first, *rest = norms.square().unbind()
@@ -47,7 +47,7 @@ OptimizerState = dict[str, NetworkState]
 
 
 def initial_state(config: Optimizer, network: Mapping[str, Tensor]) -> OptimizerState:
-    """Return what an optimiser keeps of tensors that have not yet taken a step: zeros.
+    """Return the initial state of an optimiser for some tensors: zeros.
 
     Returns:
         SGD: "momentum", shaped as each tensor. Adam and AdamW: "mean" and "square" of the gradient, shaped as each
@@ -85,7 +85,7 @@ class StackedOptimizer(ABC):
         return 1.0 if self.rates is None else _each(self.rates, like)
 
     def states(self, heads: Sequence[Sequence[int]]) -> list[OptimizerState]:
-        """Return copies of what is kept of the R networks, heads by their N."""
+        """Return copies of the optimiser states of the R networks, with heads by their N."""
         by_part = {part: unstack(tensors, heads) for part, tensors in self.moments.items()}
         return [{part: states[r] for part, states in by_part.items()} for r in range(len(heads))]
 
@@ -129,7 +129,7 @@ class StackedSGD(StackedOptimizer):
 
 
 class StackedAdam(StackedOptimizer):
-    """Adam and AdamW, as torch's; every head counts its own steps, so that a new one is corrected as new."""
+    """Adam and AdamW, as in torch; every head has its own step count, so that its bias correction is right."""
 
     def __init__(self, config: Adam | AdamW | Muon, moments: Mapping[str, Stack]) -> None:
         """Take means, squares and step counts without a copy."""
@@ -160,7 +160,7 @@ class StackedAdam(StackedOptimizer):
 
 
 class StackedMuon(StackedAdam):
-    """Muon, as torch's, on the recurrent weights; AdamW on the rest."""
+    """Muon, as in torch, for the recurrent weights; AdamW for the other parameters."""
 
     config: Muon
 
@@ -191,9 +191,9 @@ def _each(factors: Tensor, like: Tensor) -> Tensor:
 
 
 def orthogonalized(matrices: Tensor, products: torch.dtype | None = None) -> Tensor:
-    """Bring the singular values of matrices near to 1, from about 0.7 to 1.2, and leave their directions.
+    """Bring the singular values of matrices close to 1 (from about 0.7 to 1.2), keeping their singular vectors.
 
-    Five steps of a Newton-Schulz iteration with the coefficients of torch.optim.Muon.
+    This takes five steps of a Newton-Schulz iteration with the coefficients of torch.optim.Muon.
 
     Args:
         matrices: [R, n, m].
@@ -221,7 +221,7 @@ def step_operations(config: Optimizer, shapes: Mapping[str, tuple[int, ...]]) ->
 
 
 def decays(name: str) -> bool:
-    """Tell whether weight decay acts on a parameter: on weights, not on biases or tau."""
+    """Return whether weight decay applies to a parameter: to weights, not to biases or tau."""
     return name.endswith(".weight")
 
 
@@ -232,7 +232,7 @@ def stacked_optimizer(
     heads: Sequence[Sequence[int]],
     products: torch.dtype | None = None,
 ) -> StackedOptimizer:
-    """Stack what is kept of R networks; a network of which nothing is kept has not yet taken a step.
+    """Stack the optimiser states of R networks; an empty state is that of a network that has not yet taken a step.
 
     Args:
         config: the optimiser of all of them.

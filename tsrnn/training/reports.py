@@ -1,4 +1,4 @@
-"""What training says of a network's epoch, and of how its run ended."""
+"""Reports: the results of a network's epoch, and how its run ended."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from tsrnn.io.checkpoint import Checkpoint, Progress
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a network's run ended: the status, and the same in words.
+    """The end of a network's run: the status, and a description in words.
 
-    `EndState.FAILED` is for a run that an error ended; the training loop itself never reports it.
+    `EndState.FAILED` is for a run that ended with an error; the training loop itself never reports it.
     """
 
     status: EndState
@@ -19,7 +19,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One network's epoch.
+    """The results of one epoch of one network.
 
     Attributes:
         checkpoint: everything needed to continue the run from here, after the curriculum's step if there was one.
@@ -73,12 +73,12 @@ class EpochReport:
 
 
 def diverged(progress: Progress, loss: float) -> Outcome:
-    """Return the end of a run whose loss is no longer finite."""
+    """Return the outcome of a run whose loss is no longer finite."""
     return Outcome(EndState.DIVERGED, f"the loss became {loss} in epoch {progress.epoch}")
 
 
 def ended(config: RunConfig, progress: Progress) -> Outcome | None:
-    """Apply the end rules, all solved first; None while training goes on."""
+    """Apply the end rules, beginning with "all solved"; return None while training continues."""
     state = progress.curriculum
     if config.curriculum.is_complete(state, progress.max_n, config.end.max_n):
         several = len(state.heads) > 1 and state.solved == state.heads and config.curriculum.advance(state) is None

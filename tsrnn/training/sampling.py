@@ -1,4 +1,4 @@
-"""What a population is trained and tested on: batches and initial states, each network's from its own streams."""
+"""The batches and initial states for training and tests, drawn from each network's own random streams."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,14 +24,14 @@ largest N, how long inputs are held, `count` and the address: `drawn` or `spread
 
 @dataclass(frozen=True)
 class TaskBatch:
-    """Sequences for R networks, aligned at their end.
+    """Sequences for R networks, aligned at their end, with targets.
 
     Attributes:
         inputs: [T, R, B]; 0 before a sequence starts.
         lengths: [R] steps of each network's sequences; T is the longest.
-        targets: [S, R, K, B] what every head should say after each of the last S steps.
-        readout_steps: [R] at how many of them, the last ones, each network is read out; S is the most.
-        dt: [R] how long a time step of each network is; empty where it is 1.
+        targets: [S, R, K, B] the targets of every head after each of the last S steps.
+        readout_steps: [R] the number of last steps at which each network is read out; S is the largest.
+        dt: [R] the length of a time step of each network; empty if it is 1.
     """
 
     inputs: Tensor
@@ -46,7 +46,7 @@ def over_steps(values: Tensor, readout_steps: Sequence[int]) -> Tensor:
 
     Args:
         values: [S, R, K].
-        readout_steps: [R] how many of the last steps are a network's own.
+        readout_steps: [R] the number of last steps at which each network is read out.
 
     Returns:
         [R, K].
@@ -60,7 +60,7 @@ def over_steps(values: Tensor, readout_steps: Sequence[int]) -> Tensor:
 
 
 def held(batch: TaskBatch, k: Sequence[int], dt: Sequence[float]) -> TaskBatch:
-    """Return a batch whose inputs stay for k steps of dt each.
+    """Return a batch in which every input is held for k steps of dt each.
 
     Args:
         batch: what the networks are shown, one input a step.
@@ -96,17 +96,17 @@ def draw_lengths(task: Task, n: int, count: int, seed: int, *name: str | int) ->
 
 
 def drawn(task: Task, n: int, time: Time, count: int, address: Address) -> list[tuple[int, int]]:
-    """Draw every batch's length and k by themselves, as in training; see `Schedule`."""
+    """Draw the length and k of every batch independently, as in training; see `Schedule`."""
     lengths = draw_lengths(task, n, count, *address, "length")
     choices = host_stream(*address, "k").integers(len(time.k), size=count)
     return [(length, time.k[choice]) for length, choice in zip(lengths, choices, strict=True)]
 
 
 def spread(task: Task, n: int, time: Time, count: int, address: Address) -> list[tuple[int, int]]:
-    """Spread lengths evenly over those there are, from a random start, and k too; see `Schedule`.
+    """Spread the lengths and k of batches evenly over their range, from a random start; see `Schedule`.
 
-    Each batch for itself is distributed as in `drawn`. Together they have nearly the mean accuracy over all lengths
-    and k, where accuracies depend on them.
+    Each single batch is distributed as in `drawn`. Together, the batches have nearly the mean accuracy over all lengths
+    and k, on which accuracies depend.
     """
     stream = host_stream(*address, "spread")
     shortest, longest = task.lengths_for(n)
@@ -177,7 +177,7 @@ def batches(
 def initial_states(population: Population, streams: Streams, batch: int) -> Tensor:
     """Draw initial states [R, B, S], each network's from its own stream.
 
-    Activities are U(0, network.initial_state); what else a state holds (an LSTM's cell state) is 0.
+    Activities are U(0, network.initial_state); all other parts of a state (the cell state of an LSTM) are 0.
     """
     network = population.network
     activity = streams.uniform(batch, network.hidden).mul_(network.initial_state).to(population.dtype)

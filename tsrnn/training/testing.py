@@ -1,4 +1,4 @@
-"""An epoch's test: which N each network of a population solves, screened before and confirmed after where asked."""
+"""The test of an epoch: which N each network of a population solves, with optional screening and confirmation."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from tsrnn.training.sampling import Address, spread
 
 @dataclass
 class Tested:
-    """What a test found: accuracy by N, the N solved for the first time, and the time steps of its sequences.
+    """The result of a test: accuracy by N, the N solved for the first time, and the time steps of its sequences.
 
-    `confirm_steps` are those of the sequences that confirmed what was solved.
+    `confirm_steps` are the time steps of the sequences that were used for confirmation.
     """
 
     accuracies: dict[int, float] = dataclasses.field(default_factory=dict)
@@ -34,7 +34,7 @@ class EpochTest:
         self._configs, self._progress, self._networks = configs, progress, networks
 
     def run(self) -> list[Tested]:
-        """Test each network, and those that solve the newest evaluated N also on what is evaluated next."""
+        """Test each network; if it solves the newest evaluated N, also test the heads that are evaluated next."""
         states = [progress.curriculum for progress in self._progress]
         found = [Tested() for _ in states]
         places, again = list(range(len(states))), 0
