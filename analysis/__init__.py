@@ -1,4 +1,4 @@
-"""From a sweep's tables to numbers and figures: `python -m analysis` lists the commands, `results` is for notebooks."""
+"""Analysis of a sweep's tables: `python -m analysis` lists the commands, and `results` is for notebooks."""
 
 from typing import TYPE_CHECKING
 

@@ -1,8 +1,8 @@
 """The command line: `python -m analysis COMMAND RESULTS`.
 
-Exit status 0, 1 where the results cannot be read, 2 where the command is wrong; an error is one line.
-What a command computes with is imported when it runs: pandas, scipy, matplotlib, torch and Ray take seconds, and
-`--help` does not wait for them.
+The exit status is 0, 1 if the results cannot be read, or 2 if the command is wrong. Errors are one line. pandas, scipy,
+matplotlib, torch and Ray take seconds to import, so the modules that a command needs are imported when it runs, and
+`--help` does not wait.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Results and figures as a notebook shows them: HTML in which every name that results bring is escaped."""
+"""Results and figures in notebooks: HTML in which all names from results are escaped."""
 
 import math
 from typing import TYPE_CHECKING, Final

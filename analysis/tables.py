@@ -1,4 +1,4 @@
-"""Measures as tables for the terminal; plain text when piped."""
+"""Tables for the terminal; plain text if the output is piped."""
 
 import math
 import sys

@@ -1,1 +1,1 @@
-"""The paper's claims, the rules that judge them, and the evidence they are judged on."""
+"""The paper's claims, the rules that judge them, and the evidence on which they are judged."""

@@ -1,6 +1,6 @@
-"""The paper's claims one by one, each with its number there, one comparison a claim.
+"""The catalogue of the paper's claims: one comparison for each, with the paper's numbers.
 
-What size of effect matters stands in effects.toml, how verdicts come about in `analysis.claims.criteria`.
+effects.toml has the sizes of effects that matter, and `analysis.claims.criteria` defines the verdicts.
 """
 
 from collections.abc import Callable, Sequence

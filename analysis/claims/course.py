@@ -1,7 +1,7 @@
-"""How the training to N compares at every N, and where its order changes (figures 3c, 4a, S10, S11, S16).
+"""The ratio of the training of two cells at every N, and where their order changes (figures 3c, 4a, S10, S11, S16).
 
-A claim of pace is judged at one N, which its rule fixes. Which of two cells is ahead may depend on N, so the ratio is
-shown at every N beside it: the same values, the same test.
+A claim about pace is judged at one N, which its rule determines. Which of two cells is faster may depend on N.
+Therefore the ratio is also shown at every N, with the same values and the same test.
 """
 
 import math

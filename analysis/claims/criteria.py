@@ -1,7 +1,7 @@
-"""When an interval decides: the two criteria by which every claim is judged, in both directions alike.
+"""The two criteria by which every claim is judged, with the same rules in both directions.
 
-An effect has a smallest size that would matter. With its 95 % interval a claim is "reproduced", "contradicted" (the
-opposite, or less than the smallest effect of interest), or "inconclusive".
+Each effect has a smallest size that matters. By its 95 % interval, a claim is "reproduced", "contradicted" (the
+opposite effect, or one below the smallest effect of interest), or "inconclusive".
 """
 
 import math
@@ -26,7 +26,7 @@ Excludes = Callable[[float], Flags]
 
 
 class Criterion(ABC):
-    """What an interval must exclude for a verdict."""
+    """A criterion: the values that an interval must exclude for a verdict."""
 
     @abstractmethod
     def decide_by(self, up_to: Excludes, from_on: Excludes) -> Codes:
@@ -53,11 +53,11 @@ class Criterion(ABC):
 
 @dataclass(frozen=True)
 class Exceeds(Criterion):
-    """The effect lies beyond `none` on the side of `smallest`, the smallest effect of interest.
+    """The effect lies beyond `none` in the direction of `smallest`, the smallest effect of interest.
 
-    Reproduced: the interval excludes no effect and all of the opposite, and holds effects of interest. Contradicted:
-    it excludes the smallest effect of interest and all beyond. Between no effect and the smallest of interest neither
-    verdict is wrong.
+    Reproduced: the interval excludes no effect and all opposite effects, and contains effects of interest.
+    Contradicted: it excludes the smallest effect of interest and all larger ones. If the true effect lies between no
+    effect and the smallest effect of interest, neither verdict is wrong.
     """
 
     none: float
@@ -92,9 +92,9 @@ class Exceeds(Criterion):
 
 @dataclass(frozen=True)
 class Lies(Criterion):
-    """The effect lies in `low` to `high`, either of which may be infinite.
+    """The effect lies between `low` and `high`, either of which may be infinite.
 
-    Reproduced: the whole interval does. Contradicted: none of it does.
+    Reproduced: the whole interval lies in this range. Contradicted: no part of it does.
     """
 
     low: float = -math.inf

@@ -1,4 +1,4 @@
-"""The smallest effects of interest, read from effects.toml: a file to argue with, which says what its numbers mean."""
+"""The smallest effects of interest, read from effects.toml, which also explains its numbers."""
 
 import math
 import tomllib
@@ -19,7 +19,7 @@ FILE: Final = "effects.toml"
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Interest:
-    """What size of effect matters, and where it is judged.
+    """The smallest effect of interest of a claim, and the N at which the claim is judged.
 
     Attributes:
         why: where the size comes from.

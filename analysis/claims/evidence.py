@@ -1,7 +1,7 @@
-"""What claims are judged by: one value a network, and what keeps these values from deciding.
+"""The evidence for claims: one value for each network, and reasons why these values cannot decide a claim.
 
-The unit is the network: trials, draws and neurons are averaged first. A network counts once, however many sweeps
-trained it and with whatever end rules.
+The unit is the network: values are first averaged over trials, draws and neurons. A network counts once, however many
+sweeps have trained it and with whatever end rules.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +27,7 @@ ALONE_BUDGET: Final = 50.0
 
 @dataclass(frozen=True)
 class Sample:
-    """One value a network.
+    """One value for each network.
 
     Attributes:
         values: by `network_id`; empty where nothing is there. For a correlation, pairs.
@@ -48,7 +48,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Measure:
-    """What is measured of each network of a cell.
+    """A measure: a function that returns one value for each network of a cell.
 
     Attributes:
         words: the value, in words.
@@ -64,7 +64,7 @@ class Measure:
 
 
 class Evidence:
-    """Results of networks that were trained alike (`analysis.data.cell.TRAINING`).
+    """Results of networks with the same training (`analysis.data.cell.TRAINING`).
 
     Args:
         tables: the results.

@@ -1,7 +1,7 @@
-"""From quantities to what claims compare: one value a network, taken at the N that the claim is about.
+"""Measures: quantities at the N that a claim is about, one value for each network.
 
-Each function returns a `Measure`. N are chosen by fixed rules that no verdict enters: the N of the claim, or the
-largest that enough networks of every cell that is compared have.
+Each function returns a `Measure`. N is chosen by fixed rules that do not depend on any verdict: it is the N of the
+claim, or the largest N that enough networks of every compared cell have solved.
 """
 
 import math
@@ -25,7 +25,7 @@ PAPER_HIDDEN: Final = 500
 
 @dataclass(frozen=True)
 class Curve:
-    """A value of each network at each N: a quantity, and what is taken of its rows.
+    """A curve: a quantity of each network at each N, and how its rows are reduced to one value.
 
     Attributes:
         quantity: the quantity.

@@ -1,6 +1,6 @@
-"""How far networks get, and how fast, as claims compare it: one value a network, a lower bound where it was cut short.
+"""Measures of how far and how fast networks get: one value for each network, a lower bound if its training was cut.
 
-Each function returns a `Measure`; see `analysis.claims.measures` for values that are taken of curves over N.
+Each function returns a `Measure`; see `analysis.claims.measures` for values that are taken from curves over N.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""How groups of networks become a verdict: what is estimated, and the criterion it is held against.
+"""Rules: how groups of networks lead to a verdict, by an estimate and the criterion that is applied to it.
 
-Each rule estimates one number from one or two groups of networks. Its interval and its p-value are those of one exact
-test, so that they agree. A reason that keeps the networks from deciding blocks both directions.
+Each rule estimates one number from one or two groups of networks. Its interval and its p-value come from the same exact
+test, so they agree. A reason for which the networks cannot decide a claim prevents both verdicts.
 """
 
 import math
@@ -26,7 +26,7 @@ _MOST: Final = 10_000
 
 @dataclass(frozen=True)
 class Group:
-    """One value a network, of one study or of many at once.
+    """One value for each network, for one study or for many at once.
 
     Attributes:
         values: [..., n].
@@ -49,7 +49,7 @@ class Group:
 
 
 class Rule(ABC):
-    """An estimate and the criterion that it is held against.
+    """An estimate and the criterion that is applied to it.
 
     Attributes:
         criterion: see `analysis.claims.criteria`.
@@ -153,7 +153,7 @@ class Mean(Rule):
 
 @dataclass(frozen=True)
 class Growth(Mean):
-    """The mean over networks of the logarithm of a ratio, said as a ratio."""
+    """The mean over networks of the logarithm of a ratio, reported as a ratio."""
 
     unit: str = "ratio"
 
@@ -185,9 +185,10 @@ class Difference(Rule):
 
 @dataclass(frozen=True)
 class Ratio(Rule):
-    """The ratio of two groups' values, second over first, on a logarithmic scale.
+    """The ratio of the values of two groups, second over first, on a logarithmic scale.
 
-    Without lower bounds it is the exact permutation test of the logarithms' means; with them, the exact log-rank test.
+    Without lower bounds, the test is the exact permutation test of the means of logarithms; with lower bounds, it is
+    the exact log-rank test.
     """
 
     criterion: Criterion

@@ -1,4 +1,4 @@
-"""A claim, and what the results say of it: the one vocabulary of console, page and README."""
+"""Claims and verdicts: the vocabulary that the console, the report and README share."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the results of one training say of a claim.
+    """The verdict on a claim by the results of one kind of training.
 
     Attributes:
         verdict: reproduced, contradicted, inconclusive or not run.

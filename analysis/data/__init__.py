@@ -1,1 +1,1 @@
-"""A sweep's tables as frames, and the study they make up."""
+"""The tables of sweeps as frames, and the study that they form."""

@@ -1,7 +1,7 @@
-"""Which networks are alike, and which can be compared: said here, and nowhere else.
+"""Cells: which networks are the same except for their seed, and which can be compared.
 
-Networks of one `Cell` that were trained alike differ in their seed alone. Networks trained alike (`TRAINING`) can be
-compared across cells. The columns are those of `analysis.data.networks.describe`.
+The networks of one `Cell` with the same training differ only in their seed. Networks with the same training
+(`TRAINING`) can be compared across cells. The columns are those of `analysis.data.networks.describe`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,9 +31,9 @@ USUAL_SLOPE: Final = {"authors": 0.01}
 
 @dataclass(frozen=True)
 class Cell:
-    """Networks of a grid that differ in their seed alone; the defaults are the paper's main networks.
+    """Networks of a grid that differ only in their seed; the defaults are the paper's main networks.
 
-    A field that is None is not looked at. Fields of leaky networks are not looked at for other architectures.
+    A field that is None is ignored. Fields of leaky networks are ignored for other architectures.
 
     Attributes:
         task: the task's kind.

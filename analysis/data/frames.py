@@ -1,4 +1,4 @@
-"""The only reader of results: a table of a sweep's folder as a frame."""
+"""The only reader of results: it reads a table of a sweep's folder as a frame."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from tsrnn.io.store import StoreError, read_folder
 
 
 class ResultsError(Failure):
-    """A folder of results cannot be read as asked; the message is one line that says what to do."""
+    """A folder of results cannot be read as requested; the message is one line that says what to do."""
 
 
 def load(

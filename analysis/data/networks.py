@@ -1,4 +1,4 @@
-"""What each network is, and how far it has come: one row a network."""
+"""The settings and the progress of each network: one row for each network."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

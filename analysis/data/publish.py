@@ -1,4 +1,4 @@
-"""Copies a study's results as they are published; see `tsrnn.io.published`."""
+"""Publishes the results of a study; see `tsrnn.io.published`."""
 
 from collections.abc import Collection
 

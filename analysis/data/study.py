@@ -1,4 +1,4 @@
-"""A study: one sweep, or all that a storage folder holds, read as one set of tables."""
+"""A study: one sweep, or all sweeps of a storage folder, read as one set of tables."""
 
 from collections.abc import Sequence
 from functools import cached_property

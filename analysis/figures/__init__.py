@@ -1,4 +1,4 @@
-"""The paper's figures and tables, made from results: each is computed first, drawn when asked."""
+"""The paper's figures and tables: each is computed from results first, and drawn on request."""
 
 import html
 import importlib

@@ -1,4 +1,4 @@
-"""Quantities of a network against the N it solved: what figures 4b, 5, 6 and S1 to S8 have in common."""
+"""Shared parts of figures of a quantity against the solved N: 4b, 5, 6 and S1 to S8."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

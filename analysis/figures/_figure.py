@@ -1,4 +1,4 @@
-"""What a figure is, and which networks it shows."""
+"""The definition of a figure, and the choice of the networks that it shows."""
 
 import inspect
 import shlex
@@ -26,7 +26,7 @@ STEPWISE: Final = "not curriculum.str.contains('^(?:sliding|none|all)')"
 
 
 class Words(NamedTuple):
-    """What a figure says."""
+    """The texts of a figure."""
 
     id: str
     title: str
@@ -97,7 +97,7 @@ def builds(id: str) -> Callable[[Builder], Builder]:
 
 @dataclass(frozen=True)
 class Cohort:
-    """The networks of a figure: trained alike, and different only in what the figure compares.
+    """The networks of a figure: they have the same training, and differ only in what the figure compares.
 
     Attributes:
         networks: rows of `Study.networks`.
@@ -148,7 +148,7 @@ Step = Callable[[pd.DataFrame], pd.DataFrame]
 
 @dataclass(frozen=True)
 class Frame:
-    """The main frame of a figure: quantities of its networks, and the query that makes the same.
+    """The main frame of a figure: quantities of its networks, and the query that computes the same.
 
     Attributes:
         by: the columns of the networks that say which cell.

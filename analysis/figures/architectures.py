@@ -1,4 +1,4 @@
-"""Gated networks beside leaky ones, without a curriculum and under each (figures S15, S16)."""
+"""Gated networks compared with leaky ones, without a curriculum and under each curriculum (figures S15, S16)."""
 
 from functools import partial
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What networks learn without a curriculum (figures 3a, S13), and with which one they get further (3b, 3c)."""
+"""Networks without a curriculum (figures 3a, S13), and the curriculum with which networks get further (3b, 3c)."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""How far networks get whose taus are fixed, and those that train them (figures 4a, S10, S11)."""
+"""The largest N with fixed and with trained taus (figures 4a, S10, S11)."""
 
 from collections.abc import Mapping
 from functools import partial

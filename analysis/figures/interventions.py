@@ -137,7 +137,7 @@ def _cell(frame: pd.DataFrame, curriculum: str, manner: str, removed: str) -> pd
 
 
 class Response(NamedTuple):
-    """How networks answer to something done to them, by its strength.
+    """The relative accuracy of networks after an intervention, by its strength.
 
     Attributes:
         networks: one row a network and strength, means over draws.

@@ -1,4 +1,4 @@
-"""How networks remember: figures M1 to M4, which the paper does not have."""
+"""How networks remember: figures M1 to M4, which are not in the paper."""
 
 from functools import partial
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How the training to each N compares where taus are fixed and where they are trained (figure 4a read as pace)."""
+"""The ratio of the training to each N with fixed and with trained taus (figure 4a, read as pace)."""
 
 from functools import partial
 from typing import Final, NamedTuple

@@ -1,4 +1,4 @@
-"""Readouts retrained on other N, everything else frozen (figure S17)."""
+"""Readouts that are retrained on other N, while everything else is frozen (figure S17)."""
 
 from functools import partial
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Networks retrained on larger N (figure 7e), and hurt and retrained with a sliding window beside them (S14)."""
+"""Networks retrained on larger N (figure 7e); interventions and retraining with sliding windows (S14)."""
 
 from functools import partial
 from typing import NamedTuple
@@ -90,7 +90,7 @@ def figure_7e(study: Study) -> Figure:
 
 
 class Sliding(NamedTuple):
-    """What is done to networks of three curricula.
+    """Interventions on networks of three curricula.
 
     Attributes:
         networks: one row a network, thing done and strength: done ("weights", "taus", "from N = 16"), curriculum,

@@ -1,4 +1,4 @@
-"""Do the curricula differ? (Tables 1, 2, 3)."""
+"""Tests of differences between the curricula (Tables 1, 2, 3)."""
 
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,7 @@
-"""How every figure looks: sizes, colours with one meaning throughout, and the marks that results are drawn with.
+"""The style of figures: sizes, colours with the same meaning everywhere, and the marks for results.
 
-Colours are those of Okabe and Ito (2008), told apart by colour-blind readers. Networks are dots, means are lines or
-bars, intervals over networks are whiskers or bands.
+The colours are those of Okabe and Ito (2008), which colour-blind readers can distinguish. Networks are dots, means are
+lines or bars, and intervals over networks are whiskers or bands.
 """
 
 import io
@@ -219,9 +219,9 @@ def whole(axis: Axis) -> None:
 
 
 def paper(axes: Axes, value: float, shade: str = "#444444", at: tuple[float, float] | None = None) -> None:
-    """Draw a value of the paper's as a dotted line; call it when everything else is drawn.
+    """Draw a value from the paper as a dotted line; call this after everything else has been drawn.
 
-    Where it is far above what is drawn, the upper edge says it in words: a line there would press all else flat.
+    If it is far above everything else, the upper edge shows it as text instead, because a line would compress the rest.
 
     Args:
         axes: the panel.

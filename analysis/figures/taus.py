@@ -1,4 +1,4 @@
-"""What becomes of trained taus as N grows (figure 4b)."""
+"""Trained taus against N (figure 4b)."""
 
 from functools import partial
 

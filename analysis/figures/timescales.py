@@ -129,7 +129,7 @@ def draw_distribution(found: Distribution) -> Drawing:
 
 
 class Examples(NamedTuple):
-    """Autocorrelations of one neuron a curriculum and N.
+    """Autocorrelations of one neuron for each curriculum and N.
 
     Attributes:
         autocorrelations: one row a network, neuron and lag: curriculum, network_id, n, neuron, lag, autocorrelation.

@@ -1,4 +1,4 @@
-"""Taus of networks that differ from the paper's in time or nonlinearity (figures S5 to S8)."""
+"""Taus of networks with other time steps, input durations or nonlinearities than the paper's (figures S5 to S8)."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial

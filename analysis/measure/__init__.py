@@ -1,1 +1,1 @@
-"""What is measured of a checkpoint: timescales, interventions, time steps."""
+"""Measurements of checkpoints: timescales, interventions, time steps, mechanisms."""

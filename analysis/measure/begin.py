@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Where jobs are computed: on the Ray cluster at an address, or else in so many processes of this machine."""
+    """Where jobs are computed: on the Ray cluster at an address, or in several processes on this machine."""
 
     cluster: str | None
     processes: int

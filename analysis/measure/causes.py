@@ -1,7 +1,8 @@
-"""Do networks remember by their taus or by W? Copies of a checkpoint are changed, asked, retrained, and asked again.
+"""Do networks remember by their taus or by W? Copies of a checkpoint are changed, tested, retrained and tested again.
 
-All copies of a network are one population, and hear the same sequences. A part of a copy is retrained by the training
-loop, on the batches that the network's own training would have drawn next; a readout by logistic regression.
+All copies of a network form one population and receive the same sequences. A part of a copy is retrained by the
+training loop, on the batches that the network's own training would have drawn next. Readouts are retrained by logistic
+regression.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +52,7 @@ _PIECES: Final = (2, 10)
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How copies are asked and retrained.
+    """How copies are tested and retrained.
 
     Attributes:
         steps: of training, each on a batch as in the network's own training.

@@ -1,4 +1,4 @@
-"""`python -m analysis causes`: pair the networks of the two curricula, measure them, and say what came of it."""
+"""`python -m analysis causes`: pair the networks of the two curricula, measure them, and summarise the results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ _BY: Final = ("change", "share", "retrained")
 
 @dataclass
 class Results:
-    """What came of it.
+    """The results of the measurement.
 
     Attributes:
         summary: one row a group, curriculum, N, change, share and retrained part; see

@@ -1,4 +1,4 @@
-"""How long jobs will take, estimated before they begin: a moment of measurement on short pieces of one of them."""
+"""Estimates of how long jobs will take, from a short measurement on pieces of one of them."""
 
 import dataclasses
 import time

@@ -1,8 +1,8 @@
-"""What a trained network does when it is driven by random bits: timescales, dimensionality, and its weights.
+"""The dynamics of a trained network that is driven by random bits: timescales, dimensionality, and weights.
 
-Timescale protocol (section 4.2): independent bits, 500 steps of burn-in, 10 trials of 10^5 steps; the autocorrelation
-of each neuron and of the summed activity is averaged over trials and fitted at lags 0 to 30. `measure` is that, from
-a checkpoint to rows; `analysis.measure.dynamics_summary` sums its tables up.
+Timescale protocol (section 4.2): independent bits, 500 steps of burn-in, 10 trials of 10^5 steps. The autocorrelation
+of each neuron and of the summed activity is averaged over trials and fitted at lags 0 to 30. `measure` does this, from
+a checkpoint to rows, and `analysis.measure.dynamics_summary` summarises the resulting tables.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""`python -m analysis timescales`: measure the checkpoints of a sweep, and sum up what came of it."""
+"""`python -m analysis timescales`: measure the checkpoints of a sweep, and summarise the results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from tsrnn.io.schemas import CONNECTIVITY, DIMENSIONALITY, NEURONS, SOLVED, TIME
 
 @dataclass
 class Results:
-    """What came of the measurement.
+    """The results of the measurement.
 
     Attributes:
         networks: one row a network, N and method; see `analysis.measure.dynamics_summary.by_network`.

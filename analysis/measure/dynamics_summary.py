@@ -1,4 +1,4 @@
-"""What `python -m analysis timescales` prints: quantities of networks against N, and their means over networks."""
+"""The output of `python -m analysis timescales`: quantities of networks against N, and their means over networks."""
 
 from collections.abc import Mapping
 from typing import Final

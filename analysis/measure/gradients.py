@@ -1,7 +1,7 @@
-"""What trained networks' training follows, from a checkpoint to rows; see `tsrnn.dynamics.gradients`.
+"""Gradients and curvature of trained networks, from a checkpoint to rows; see `tsrnn.dynamics.gradients`.
 
-Each loss of a network is a copy of it with the heads that the loss sums over, and each head by itself is one too: the
-copies are one population, and see the same sequences. Everything is computed in float64.
+For each loss of a network there is a copy with the heads in its sum, and one copy for each single head. The copies form
+one population and receive the same sequences. Everything is computed in float64.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ _PIECES: Final = (1, 3)
 
 @checked_dataclass(frozen=True, kw_only=True, config=STRICT)
 class Protocol:
-    """What networks are shown.
+    """The sequences that networks receive.
 
     Attributes:
         batches: of sequences as in training, whose lengths are spread over those there are.

@@ -1,4 +1,4 @@
-"""`python -m analysis interventions`: measure the checkpoints that can be compared, and say what came of it."""
+"""`python -m analysis interventions`: measure the checkpoints that can be compared, and summarise the results."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ _REMOVED: Final = ("none", "longest", "shortest", "longest together", "shortest 
 
 @dataclass
 class Results:
-    """What came of the interventions.
+    """The results of the interventions.
 
     Attributes:
         summaries: for each kind one row a group, curriculum and intervention; see

@@ -1,7 +1,8 @@
-"""What interventions do to one checkpoint: its newest head's in-time accuracy when the network is hurt.
+"""Interventions on one checkpoint: the in-time accuracy of its newest head after each change.
 
-In-time protocol (section 5, appendix L): random bits with p = 0.5, 100 steps of warm-up, 1000 steps that count, 10
-sequences. Each `measure_*` function is a `tsrnn` intervention followed by that protocol, from a checkpoint to rows.
+In-time protocol (section 5, appendix L): random bits with p = 0.5, 100 steps of warm-up, then 1000 steps that are
+counted, in 10 sequences. Each `measure_*` function applies an intervention of `tsrnn` and then this protocol, from a
+checkpoint to rows.
 """
 
 import dataclasses

@@ -1,8 +1,9 @@
-"""Runs analyses over the checkpoints of a results folder, in parallel, and writes what they measure.
+"""Runs analyses of the checkpoints of a results folder in parallel, and writes their results.
 
-A job is one analysis of one checkpoint: of one network at one solved N. Jobs run in processes of this machine, or as
-tasks of a Ray cluster where there is one; each computes with one thread, so that numbers do not depend on where it
-ran. Only the caller's process writes. A job that is done is not done again; one that fails is a row, and no more.
+A job is one analysis of one checkpoint, that is, of one network at one solved N. Jobs run in processes on this machine,
+or as tasks of a Ray cluster if there is one. Each computes with one thread, so that its numbers do not depend on where
+it runs. Only the calling process writes. Jobs that are done are not repeated; a job that fails is recorded as a row,
+and does not affect the others.
 """
 
 import json
@@ -45,7 +46,7 @@ It runs short pieces of the measurement in this process; see `analysis.measure.c
 
 @dataclass(frozen=True)
 class Analysis:
-    """What is measured of every checkpoint.
+    """An analysis that can be applied to every checkpoint.
 
     Attributes:
         name: the command's name, such as "timescales".
@@ -72,7 +73,7 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Job:
-    """One checkpoint to be measured by one analysis."""
+    """One analysis of one checkpoint."""
 
     network_id: str
     n: int
@@ -95,7 +96,7 @@ class _Ended:
 
 @dataclass
 class Summary:
-    """What a run did.
+    """A summary of the jobs of a run.
 
     Attributes:
         done: checkpoints measured now.

@@ -1,4 +1,4 @@
-"""`python -m analysis memory`, `spectra` and `gradients`: measure a sweep's checkpoints, and sum up what came of it."""
+"""`python -m analysis memory`, `spectra` and `gradients`: measure a sweep's checkpoints, and summarise the results."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final

@@ -1,6 +1,6 @@
-"""What trained networks remember of their inputs, product by product of past bits: from a checkpoint to rows.
+"""What trained networks remember of their inputs, for each product of past bits: from a checkpoint to rows.
 
-The protocol is that of timescales, shorter: independent bits with p = 0.5 after 500 steps of burn-in. See
+The protocol is a shorter version of that for timescales: independent bits with p = 0.5 after 500 steps of burn-in. See
 `tsrnn.dynamics.memory`.
 """
 
@@ -29,7 +29,7 @@ _PIECES: Final = (500, 2000)
 
 @checked_dataclass(frozen=True, kw_only=True, config=STRICT)
 class Protocol:
-    """How networks are driven, and what is asked of them.
+    """How networks are driven, and for which products the capacity is measured.
 
     Attributes:
         steps: that count, a trial.

@@ -1,4 +1,4 @@
-"""What is left of a long command: its jobs, the time passed, and about how long the rest will take."""
+"""Progress of a long command: its jobs, the time passed, and about how long the rest will take."""
 
 import time
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ _SHARE: Final = 0.02
 
 
 class Estimate:
-    """How long the rest of some jobs takes, of one or several kinds that cost more and less.
+    """An estimate of how long the remaining jobs take, if there are several kinds with different costs.
 
-    A job that is left is taken to cost what the jobs of its kind have cost on average; where none has ended, the
-    average of all. As much work is done a second as was done so far.
+    Each remaining job is assumed to cost as much as the jobs of its kind have cost on average, or, if none of them has
+    ended, the average of all jobs. The rate of work is assumed to remain the same.
 
     Args:
         jobs: how many of each kind.
@@ -71,16 +71,16 @@ def heading(name: str, jobs: Mapping[str, int], note: str = "") -> str:
 
 
 class JobProgress:
-    """Shows how far a command's jobs are: a bar on a terminal, a line now and then elsewhere.
+    """Shows the progress of a command's jobs: as a bar on a terminal, and as occasional lines elsewhere.
 
-    Use it as a context around the jobs; it begins with a line that says how many they are.
+    Use it as a context around the jobs. It begins with a line that states their number.
 
     Args:
         name: the command's.
         jobs: how many of each kind there are.
         console: where to.
         note: added to the first line, such as what was done before.
-        quiet: say nothing at first, and where there is no terminal nothing of what ends within seconds.
+        quiet: print nothing at first, and, without a terminal, nothing about jobs that end within seconds.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Do networks answer with time steps they were not trained with? (figure S5)."""
+"""Tests of networks with time steps that they were not trained with (figure S5)."""
 
 from collections.abc import Sequence
 from dataclasses import replace

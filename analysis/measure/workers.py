@@ -1,8 +1,8 @@
-"""Runs a function over many jobs at the same time: in processes of this machine, or as tasks of a Ray cluster.
+"""Runs a function on many jobs at the same time: in processes on this machine, or as tasks of a Ray cluster.
 
-A job that takes its process down with it costs no other. That is why the processes are not those of
-`concurrent.futures`, whose pool breaks as a whole where one of them dies, and does not say which job it had; tasks of a
-private Ray would do, after seconds of starting it.
+If a job kills its process, the other jobs are not affected. This is why `concurrent.futures` is not used: its pool
+fails as a whole if one process dies, and does not report which job the process had. Tasks of a private Ray would work,
+but starting it takes seconds.
 """
 
 import logging
@@ -36,7 +36,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Died:
-    """A job's process ended without an answer."""
+    """The process of a job ended without a result."""
 
     reason: str
 

@@ -1,1 +1,1 @@
-"""The quantities that claims, figures and commands are about: tables in, one value a network and N out."""
+"""Quantities for claims, figures and commands: functions of tables, with one value for each network and N."""

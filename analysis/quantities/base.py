@@ -1,8 +1,8 @@
-"""What a quantity is: one function of tables, from which figures, claims, commands and the shown query all come.
+"""The definition of a quantity: one function of tables, used by figures, claims, commands and the displayed queries.
 
-A quantity's function takes tables as frames, by their names, and returns one row a network, or a network and N (and
-perhaps more: a strength, a head), with the column `value`. It uses pandas and numpy alone, so that its own source is
-the query that a figure shows.
+The function of a quantity takes tables as frames, by their names. It returns one row for each network, or for each
+network and N (and perhaps for each strength or head), with the column `value`. It uses only pandas and numpy, so that
+its source code is the query that a figure shows.
 """
 
 import inspect
@@ -30,7 +30,7 @@ TIME_STEPS_COMMAND: Final = "python -m analysis time-steps RESULTS"
 
 
 class Tables(Protocol):
-    """Where tables come from: `analysis.data.study.Study`, or frames made by hand."""
+    """A source of tables: `analysis.data.study.Study`, or frames that were made by hand."""
 
     @property
     def networks(self) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What is left of a network's accuracy when its taus or its W are changed, and after a part of it is retrained."""
+"""The accuracy of a network after its taus or its W are changed, and after a part of it is retrained."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""What training follows: gradients at past states, gradients of heads beside each other, and how the loss bends."""
+"""Gradients and curvature: gradients at past states, cosines between heads' gradients, and sharpness."""
 
 from typing import Final
 

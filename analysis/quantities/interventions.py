@@ -1,6 +1,6 @@
-"""What is left of a network's accuracy when it is changed (figures 7, S9, S14, S17, S19; Tables 1 to 3).
+"""The accuracy of networks after interventions (figures 7, S9, S14, S17, S19; Tables 1 to 3).
 
-Accuracy is relative to that of the network as it is: 1 there, 0 at chance.
+Accuracy is relative to that of the unchanged network: 1 is the same accuracy, 0 is chance.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The largest N solved in each cell of a grid, as one table (figures 4a, S10, S11): what `max-n` and a sweep print."""
+"""The largest N solved in each cell of a grid, as the table that `max-n` and sweeps print (figures 4a, S10, S11)."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Networks asked with time steps that they were not trained with (figure S5)."""
+"""Networks tested with time steps that they were not trained with (figure S5)."""
 
 import pandas as pd
 

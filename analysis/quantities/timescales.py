@@ -1,7 +1,7 @@
 """Timescales of activity: tau_net of neurons and tau_pop of networks, by the paper's method (figures 5, S1 to S4).
 
-Statistics of tau_net are over the neurons whose tau_net exceeds one time step, as in the paper (section 4.2): the
-activity of the others is gone within a step. `tau_net_share` says how many those are.
+Statistics of tau_net are over the neurons whose tau_net exceeds one time step, as in the paper (section 4.2), because
+the activity of the others decays within a step. `tau_net_share` is the share of the former.
 """
 
 import pandas as pd

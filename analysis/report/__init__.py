@@ -1,7 +1,7 @@
-"""A report: one page of HTML that holds everything it shows, for any browser, without a network.
+"""The report: one self-contained HTML page, which works in any browser and needs no network.
 
-The page is `page.html.jinja`, in `page.base.jinja` and with `page.macros.jinja`; `page.css`, `page.js` and
-`page.networks.js` are inside it. `page.comparison.jinja` is that of two studies beside each other.
+The page is `page.html.jinja`, which extends `page.base.jinja` and uses `page.macros.jinja`. It includes `page.css`,
+`page.js` and `page.networks.js`. `page.comparison.jinja` is the page that compares two studies.
 """
 
 import json

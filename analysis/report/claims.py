@@ -21,7 +21,7 @@ SIGNS: Final = {"reproduced": "✓", "contradicted": "✗", "inconclusive": "~",
 
 @dataclass(frozen=True)
 class Group:
-    """The verdicts on the claims of one figure, or of several that a claim is read from together.
+    """The verdicts on the claims of one figure, or of several figures that a claim is based on together.
 
     Attributes:
         id: of the group on the page.

@@ -1,4 +1,4 @@
-"""Two studies beside each other: what each says of every claim."""
+"""Two studies side by side: the verdicts of each on every claim."""
 
 import importlib.metadata
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +78,7 @@ class PairGroup:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything a comparison shows."""
+    """The content of a comparison."""
 
     sides: tuple[Side, Side]
     groups: Sequence[PairGroup]

@@ -1,4 +1,4 @@
-"""What a report holds, as words, numbers and drawings, before it becomes a page."""
+"""The content of a report as words, numbers and drawings, before it becomes a page."""
 
 import importlib.metadata
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from tsrnn.config import EndState
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything a report shows, in its order."""
+    """The content of a report, in its order."""
 
     name: str
     folder: str

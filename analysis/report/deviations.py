@@ -1,4 +1,4 @@
-"""The deviations from the paper, as HTML: sections of docs/fidelity.md, which is their one source."""
+"""The deviations from the paper, as HTML: sections of docs/fidelity.md, which is their only source."""
 
 import importlib.metadata
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The figures of a report: each as an image or a table, or the command that it waits for."""
+"""The figures of a report: each as an image or a table, or with the command that it needs."""
 
 import base64
 import time
@@ -23,7 +23,7 @@ CSV_BYTES = 150_000
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure as the page shows it: an image, a table, or why there is neither.
+    """A figure as the page shows it: an image, a table, or the reason why there is neither.
 
     Attributes:
         id: such as "4a" or "table1".
@@ -54,7 +54,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A command, and the figures that wait for it.
+    """A command, and the figures that need it.
 
     Attributes:
         command: in the words of a shell; "" where no command is known.

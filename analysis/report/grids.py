@@ -13,7 +13,7 @@ NONE: Final = "–"  # noqa: RUF001
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: its text, what it sorts by (the text by default), a link, or the network that it opens."""
+    """A cell of a table: its text, its sort key (by default the text), a link, or the network that it opens."""
 
     text: str
     value: float | str | None = None

@@ -1,4 +1,4 @@
-"""Where the numbers of a report come from: sizes and budgets, time and machine, versions, tables."""
+"""The provenance of a report's numbers: sizes and budgets, time and machine, versions, tables."""
 
 import importlib.metadata
 import os

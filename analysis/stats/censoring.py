@@ -1,10 +1,10 @@
-"""Groups of networks compared of which some might have got further: the log-rank test and its interval.
+"""Comparison of groups with censored values: the log-rank test and its interval.
 
-A network that ended at its budget or at the largest N there is has a max N that is a lower bound (right-censored).
-Such values are compared by the log-rank test with Gehan's weights, exact over the splits of the networks into two
-groups (`analysis.stats.permutation`), and scaled against each other for its interval. Gehan's weights make it
-Wilcoxon's test where nothing is censored; with eight networks a group it decides more often than with equal weights.
-Medians are Kaplan and Meier's.
+If a network ended at its budget or at the largest N of its run, its max N is a lower bound (right-censored). Such
+values are compared by the log-rank test with Gehan's weights, which is exact over all splits of the networks into two
+groups (`analysis.stats.permutation`). For its interval, one group is scaled relative to the other. With Gehan's weights
+the test is Wilcoxon's if nothing is censored; with eight networks per group it decides more often than with equal
+weights. Medians are Kaplan-Meier estimates.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
-"""Which checkpoints can be compared, and how curricula compare in what interventions did to them.
+"""The choice of checkpoints that can be compared, and comparisons of curricula after interventions.
 
-Networks are compared that differ in curriculum and seed alone, at the largest N that all of them have solved.
-Frames in, frames out.
+Networks are compared if they differ only in curriculum and seed, at the largest N that all of them have solved. The
+functions take and return frames.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""Two groups of networks compared exactly: the permutation test of a difference of means, and its interval.
+"""Exact comparison of two groups of networks: the permutation test of a difference of means, and its interval.
 
-The interval holds every shift of one group that the test does not reject, so that p-values, intervals and verdicts
-never disagree. Many studies are compared at once along leading axes: simulations judge as the commands do.
+The interval contains every shift of one group that the test does not reject, so p-values, intervals and verdicts always
+agree. Many studies can be compared at once along leading axes, so that simulations judge as the commands do.
 """
 
 import math
@@ -26,7 +26,7 @@ _DIGITS: Final = 10
 
 
 class Effect(NamedTuple):
-    """An estimate with what can be said of it, for one study or for many.
+    """An estimate with its interval and p-value, for one study or for many.
 
     Attributes:
         estimate: of the effect, [...].

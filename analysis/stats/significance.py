@@ -1,9 +1,9 @@
 """Do two curricula differ? Relative accuracy, the paper's pooled t-tests, and tests whose unit is the network.
 
-The paper pools every draw of every network into one sample (Tables 1 to 3). Draws of one network are not independent,
-so such a test finds differences where there are none; `network_tests` averages each network first. Frames in, frame
-out. A frame has one row a draw, with the columns curriculum, network, perturbation, trial and accuracy; its rows with
-perturbation = 0 are each network's baseline.
+The paper pools every draw of every network into one sample (Tables 1 to 3). The draws of one network are not
+independent, so such a test finds differences where there are none. `network_tests` averages over the draws of each
+network first. Functions take and return frames. A frame has one row for each draw, with the columns curriculum,
+network, perturbation, trial and accuracy; its rows with perturbation = 0 are the baseline of each network.
 """
 
 import math
@@ -97,7 +97,7 @@ def pooled_ttests(frame: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two groups of networks compared, one value a network.
+    """A comparison of two groups of networks, with one value for each network.
 
     Attributes:
         n_a: networks of the first group.

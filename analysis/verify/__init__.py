@@ -1,1 +1,1 @@
-"""Whether a sweep's files are whole and agree with each other."""
+"""Verification: whether the files of a sweep are undamaged and agree with each other."""

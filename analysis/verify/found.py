@@ -1,4 +1,4 @@
-"""What a check of a sweep's folder found, and what mends it."""
+"""The problems that verification found in a sweep's folder, and how to repair them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ REWRITTEN: Final = "written again, from what the other files say"
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One problem.
 
     Attributes:
         path: the file, below the sweep's folder.
@@ -38,7 +38,7 @@ class Problem:
 
 @dataclass
 class Verification:
-    """What was found in one sweep's folder.
+    """The result of the verification of one sweep's folder.
 
     Attributes:
         folder: the sweep's.

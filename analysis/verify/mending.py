@@ -1,4 +1,4 @@
-"""Mends what a check of a sweep's folder found: nothing is deleted but what killed processes left."""
+"""Repairs the problems that verification found: nothing is deleted except what killed processes left behind."""
 
 import time
 from typing import Final

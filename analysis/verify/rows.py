@@ -1,4 +1,4 @@
-"""What holds for the rows of a table, and between those of a network: the rules that files are held against."""
+"""Rules for the rows of a table, and for the rows of a network in several tables."""
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath

@@ -1,8 +1,9 @@
-"""Whether a sweep's files are whole and agree with each other; and what mends them where they do not.
+"""Verification: whether the files of a sweep are undamaged and agree with each other, and the repair if not.
 
-Every file is read in full: tables by their schema, keys and checksums, checkpoints by their checksums and their
-configuration. Then each network's files are held against each other. Mending never deletes a result: a damaged file,
-and what is worthless without it, moves to `_damaged/`, and the sweep's own command makes it again.
+Every file is read completely. Tables are checked by their schema, keys and checksums, checkpoints by their checksums
+and their configuration. Then the files of each network are compared with each other. Repairing never deletes a result:
+a damaged file, and any file that is worthless without it, is moved to `_damaged/`, and the sweep's command makes it
+again.
 """
 
 import json
