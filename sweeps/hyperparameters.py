@@ -6,9 +6,9 @@ Space: batch size, steps between tests, optimiser, learning rates and how they f
 probability, readout steps and lengths of the training sequences, slope of the nonlinearity, initial tau, number of
 unsolved heads that are trained, and weight of solved heads. `sweeps/search/space.py` defines it. Whether an N is
 solved is always tested on the paper's sequences, and confirmed on further ones.
-Search: each optimiser has a search of its own with as many candidates. Optuna's TPE proposes them, and ASHA stops the
-worse three quarters at a fourth of the budget; those count as pruned, and are never ranked among the others. A
-candidate is one population of two seeds. Its score is the N that it has solved, plus how far its next head has come,
+Search: each optimiser has its own search, with the same number of candidates. Optuna's TPE proposes them, and ASHA
+stops the worst three quarters at a fourth of the budget; these count as pruned, and are never ranked with the others.
+A candidate is one population of two seeds. Its score is the N that it has solved plus the progress of its next head,
 as a mean over seeds.
 Stages: 12, 25, 50 and 100, named after the N that they are about; their budgets are in STAGES. Every stage begins with
 each optimiser's best candidates of the stage before, which continue from their checkpoints.

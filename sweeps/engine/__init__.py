@@ -1,1 +1,1 @@
-"""What every sweep is made of: options, grids, scales, the runner and its Ray Tune trainable."""
+"""The shared parts of sweeps: options, grids, scales, the runner and its Ray Tune trainable."""

@@ -1,4 +1,4 @@
-"""Before a sweep begins: the scale where none was named, what it costs, and a question where that is hours."""
+"""Before a sweep begins: the default scale, the cost, and a question if the sweep takes hours."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""Runs groups of networks as Tune trials on a Ray cluster, or on this machine where there is none."""
+"""Runs groups of networks as Tune trials on a Ray cluster, or on this machine if there is none."""
 
 import logging
 import os
@@ -50,13 +50,13 @@ _NICENESS: Final = "RAY_worker_niceness"
 
 @dataclass(frozen=True)
 class Resources:
-    """CPUs and GPUs of one trial.
+    """The CPUs and GPUs of one trial.
 
     Attributes:
-        cpus: of a trial.
-        gpus: of a trial.
+        cpus: CPUs of a trial.
+        gpus: GPUs of a trial.
         here: whether all trials run on this machine.
-        room: how many trials can run at a time; 0 where that is unknown.
+        room: how many trials can run at a time; 0 if this is not known.
     """
 
     cpus: float
@@ -210,7 +210,7 @@ def run(
 
 
 class WhileClaimed(tune.Stopper):
-    """Stops all trials when the driver's claim on the sweep's folder is lost: another driver goes on with it."""
+    """Stops all trials when the driver's claim on the sweep's folder is lost, because another driver has taken over."""
 
     def __init__(self, claim: Claim) -> None:
         self._claim, self._lost, self._next = claim, False, 0.0

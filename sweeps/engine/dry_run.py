@@ -1,4 +1,4 @@
-"""What a sweep would train and what it would cost, without training it."""
+"""Dry runs: what a sweep would train and what it would cost, without training it."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tsrnn.config import RunConfig
 
 @dataclass(frozen=True)
 class Cost:
-    """What a dry run says: the ids of the networks that a sweep trains, their operations, and how long they take."""
+    """The result of a dry run: the ids of the networks that a sweep trains, their operations, and their time."""
 
     network_ids: frozenset[str]
     operations: float

@@ -1,4 +1,4 @@
-"""What a sweep tells its user instead of a traceback."""
+"""Errors that a sweep reports in one line instead of a traceback."""
 
 from typing import ClassVar
 
@@ -6,10 +6,10 @@ from tsrnn.errors import Failure
 
 
 class SweepError(Failure):
-    """The sweep cannot go on; the message is one line that says what to do. Exit status 1."""
+    """The sweep cannot continue; the message is one line that says what to do. The exit status is 1."""
 
 
 class UsageError(SweepError):
-    """An option's value is not allowed; the message names the option, the value and what is. Exit status 2."""
+    """An option's value is not allowed; the message names option, value and allowed values. Exit status 2."""
 
     status: ClassVar[int] = 2

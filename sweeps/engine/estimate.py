@@ -1,8 +1,8 @@
-"""What a sweep will cost, before it runs: useful operations, and time on this machine.
+"""Estimates of a sweep's cost before it runs: useful operations, and time on this machine.
 
-The operations are counted. The time is them over a rate, which is measured in a moment on small pieces of training. It
-is meant to be right within a factor of 1.5 for networks that use their whole budget, on processors with nothing else
-to do.
+The operations are counted. The time is their number divided by a rate, which is measured in a moment on small pieces of
+training. It is meant to be right within a factor of 1.5 for networks that use their whole budget, on processors that
+are otherwise idle.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ _MOST_STEPS: Final = 30
 
 @dataclass(frozen=True)
 class Estimate:
-    """Floating-point operations of the matrix products, and seconds of one core."""
+    """The floating-point operations of the matrix products, and the seconds that they take on one core."""
 
     operations: float
     core_seconds: float

@@ -1,7 +1,7 @@
-"""A sweep's folder: `STORAGE/<sweep>/`, its record of what it holds, and what is still to be done.
+"""The folder of a sweep, `STORAGE/<sweep>/`, the record of its content, and the networks that remain to be trained.
 
-`sweep.json` lists every network the folder is meant to hold. It is written before any of them is trained, so
-a sweep that was cut off can be finished from the folder alone.
+`sweep.json` lists every network that the folder is meant to contain. It is written before any of them is trained, so
+that a sweep that was interrupted can be finished from the folder alone.
 """
 
 import json
@@ -35,7 +35,7 @@ _WRITES: Final = 16
 
 @dataclass(frozen=True)
 class Record:
-    """What a folder holds: networks that share `base` and vary as the sweep's grid says."""
+    """The content of a folder: networks that share `base` and vary as the grid of the sweep defines."""
 
     sweep: str
     scale: ScaleName
@@ -50,7 +50,7 @@ class Record:
 
 
 class SweepFolder:
-    """Reads and writes the record, and knows which networks have ended."""
+    """Reads and writes the record of a sweep's folder, and finds out which networks have ended."""
 
     def __init__(self, storage: str, sweep: str) -> None:
         """Address the folder; nothing is written yet.

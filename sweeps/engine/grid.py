@@ -1,4 +1,4 @@
-"""Building blocks of grids: one choice applied to a configuration, the rest kept."""
+"""Building blocks of grids: functions that change one setting of a configuration and keep the others."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Trains what a plan asks for and has not ended: the part that every command with trials shares."""
+"""Trains the networks of a plan that have not ended; shared by all commands with trials."""
 
 from collections.abc import Callable, Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""What the machines of a cluster have, those that its autoscaler may start included, and how many trials have room."""
+"""The resources of a cluster's machines, including those that its autoscaler may start, and the room for trials."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ _GROUP: Final = "ray.io/node-group"
 
 @dataclass(frozen=True)
 class Machines:
-    """What trials may be placed on.
+    """The machines on which trials can be placed.
 
     Attributes:
-        now: the resources of each machine that is here.
-        kinds: the resources of a machine of each kind that the cluster starts when trials wait, and how many more.
-        limit: how many of all kinds together it may start.
-        more_unknown: whether the cluster may start machines of which it does not say what they have.
+        now: the resources of each running machine.
+        kinds: for each kind of machine that the cluster may start, its resources and how many more may start.
+        limit: how many machines of all kinds together may start.
+        more_unknown: whether the cluster may start machines whose resources are not known.
     """
 
     now: list[dict[str, float]]

@@ -1,4 +1,4 @@
-"""What a running sweep shows Prometheus of every network, by Ray: `ray_tsrnn_...` on each machine's endpoint."""
+"""Prometheus metrics of every network of a running sweep, through Ray: `ray_tsrnn_...` on each machine's endpoint."""
 
 from typing import Final
 

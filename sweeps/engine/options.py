@@ -1,4 +1,4 @@
-"""The options every sweep takes on its command line."""
+"""The command-line options of sweeps."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -46,7 +46,7 @@ _SMALLEST_SHARE: Final = 0.0001
 
 @dataclass(frozen=True, kw_only=True)
 class Axes:
-    """The options that a sweep's grid varies over, each with its values; an option without values is not varied."""
+    """The options that the grid of a sweep varies, each with its values; options without values are not varied."""
 
     tasks: tuple[str, ...] = ()
     curricula: tuple[str, ...] = ()
@@ -67,10 +67,10 @@ AXES: Final = tuple(field.name for field in dataclasses.fields(Axes))
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """Where trials run, and which resources each of them gets; numbers out of range are refused on construction.
+    """Where trials run, and the resources of each; numbers out of range are errors on construction.
 
     Raises:
-        UsageError: names the option, its value and what is allowed.
+        UsageError: names the option, its value and the allowed values.
     """
 
     address: str = "auto"

@@ -1,4 +1,4 @@
-"""What an invocation of a sweep is to do: which networks, and what its folder will say of them."""
+"""The plan of an invocation of a sweep: which networks to train, and what to record about them."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,12 +26,12 @@ class Sweep:
 
     Attributes:
         name: also the name of its results folder.
-        doc: what it asks, varies and expects; the text of --help.
-        axes: the options that its grid varies over, with their values; a function where they depend on the scale.
-        grid: yields one configuration a combination, from what all share and the values of the axes.
-        figures: the paper's figures it is about: their claims are judged when it ends.
-        at_scale: a configuration of the grid as it is trained at a scale; None where it is not trained there.
-        replicates: networks per combination at a scale, where they are not the scale's.
+        doc: its question, grid and expected result; the text of --help.
+        axes: the options that its grid varies, with their values; a function if they depend on the scale.
+        grid: yields one configuration for each combination, from a common configuration and the values of the axes.
+        figures: the figures of the paper that it is about, whose claims are judged when it ends.
+        at_scale: changes a configuration of the grid for a scale; it returns None if it is not trained at that scale.
+        replicates: networks per combination at a scale, if different from the scale's number.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an invocation is to do: the record the folder should hold, and the networks it asks for.
+    """The plan of an invocation: the intended record of the folder, and the requested networks.
 
     Attributes:
-        record: what the folder should hold.
-        networks: those that are asked for.
-        note: what a user should know of them, in a line; most often "".
+        record: the intended content of the folder.
+        networks: the networks that this invocation requests.
+        note: a line of information about them for the user; usually "".
     """
 
     record: Record

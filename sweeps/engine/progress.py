@@ -1,4 +1,4 @@
-"""Calm progress of a running sweep: a table that stays in place on a terminal, a line now and then elsewhere."""
+"""The progress display of a sweep: a table that stays in place on a terminal, and occasional lines elsewhere."""
 
 import time
 from collections.abc import Sequence
@@ -52,10 +52,11 @@ def _span(values: Sequence[int]) -> str:
 
 
 class Progress(tune.Callback):
-    """Shows runs done and running, each one's epoch, N and accuracy, and the time left.
+    """Shows the runs that are done and running, the epoch, N and accuracy of each, and the time left.
 
-    Use it as a context around the run. `groups` are the trials' networks by trial index. A report costs the same
-    however many trials there are: sums are kept, and the table is made when the terminal shows it, twice a second.
+    Use it as a context around the run. `groups` are the networks of trials, by the index of the trial. The cost of a
+    report does not depend on the number of trials: sums are kept, and the table is built only when the terminal shows
+    it, twice a second.
     """
 
     def __init__(self, groups: Sequence[Sequence[RunConfig]], console: Console, *, verbose: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What a sweep's own results say of the paper's claims: the verdicts of `python -m analysis claims`, a line each."""
+"""The verdicts on the paper's claims from a sweep's own results, in one line each, as `python -m analysis claims`."""
 
 from collections.abc import Collection, Iterator
 

@@ -1,9 +1,9 @@
-"""The same network is trained once in a storage, whatever sweeps ask for it.
+"""Reuse: a network is trained only once in a storage, however many sweeps request it.
 
-A network's id is a hash of its configuration and seed, so that two sweeps that ask for the same id ask for the same
-numbers. What another sweep of the storage has finished is copied, rows and checkpoints: each folder stays whole by
-itself, for plain queries of its tables and for a move elsewhere. Checkpoints are hard links where the file system has
-them, and take no room.
+A network's id is a hash of its configuration and seed, so two sweeps that request the same id request the same numbers.
+The rows and checkpoints of networks that another sweep in the storage has finished are copied. Each folder is therefore
+complete by itself, and its tables can be queried or moved elsewhere. Checkpoints are hard links if the file system
+supports them, and then need no space.
 """
 
 from collections.abc import Mapping, Sequence

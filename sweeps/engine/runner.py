@@ -1,6 +1,7 @@
-"""From a sweep's file to its results: options, plan, checks, the run, and the table at the end.
+"""The runner, from a sweep's file to its results: options, plan, checks, the run, and the table at the end.
 
-Ray, torch and pandas take seconds to import: they are when they are needed, not for --help or a mistake.
+Ray, torch and pandas take seconds to import. They are imported when they are needed, and not for --help or for an error
+in the options.
 """
 
 import dataclasses

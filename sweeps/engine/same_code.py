@@ -1,8 +1,8 @@
-"""Whether what was begun goes on with the code that began it.
+"""A check that networks continue with the code with which they began.
 
-A network of which one code trained the first half and another the second has numbers that neither computes. So it is
-refused, unless it is allowed in words. Networks that have ended are never refused, nor are new ones beside them: the
-tables say of each which code trained it.
+If one version of the code trained the first half of a network and another the second, its numbers are those of neither
+version. This is refused unless it is explicitly allowed. Networks that have ended or have not begun are never refused:
+the tables record the code that trained each network.
 """
 
 from collections.abc import Sequence

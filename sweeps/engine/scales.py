@@ -1,6 +1,6 @@
-"""The scales of every sweep: how large the networks are and how long they may train.
+"""The scales: how large the networks of a sweep are and how long they may train.
 
-A scale fixes the same budget for every cell of a grid; no seed is chosen.
+A scale sets the same budget for every cell of a grid, and no seed is selected.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Scale:
         training: batch, steps and tests of an epoch.
         end: the budget.
         replicates: networks per combination.
-        typical_n: the N about which such a run spends its time, for estimates only (seen in runs of it).
+        typical_n: the N at which such a run spends most of its time, for estimates only (from actual runs).
     """
 
     network: Leaky

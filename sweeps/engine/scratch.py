@@ -1,7 +1,7 @@
-"""A temporary folder for Tune, and the removal of those that killed programs left.
+"""A temporary folder for Tune, and the removal of folders that killed programs have left.
 
-The folder of temporary files belongs to everybody on the machine: what lies there may be another user's link to a file
-of this one. Nothing there is followed, and only what this user alone can write is touched.
+All users of a machine share the folder of temporary files, so an entry there may be another user's link to a file of
+this user. Links are not followed, and only folders that no one else can write to are touched.
 """
 
 import fcntl

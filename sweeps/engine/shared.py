@@ -1,4 +1,4 @@
-"""Whether every machine of a cluster sees the folder that a sweep writes to, and has the same code."""
+"""A check that every machine of a cluster can access the sweep's folder and has the same code."""
 
 import json
 import time

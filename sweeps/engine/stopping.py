@@ -1,4 +1,4 @@
-"""How a run ends before its time: by a signal, or with the Ray that it runs on."""
+"""Early ends of a run: by a signal, or because the Ray on which it runs has died."""
 
 import os
 import signal

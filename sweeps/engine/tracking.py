@@ -1,7 +1,7 @@
-"""A sweep's trials in TensorBoard, Weights & Biases and MLflow, by Ray Tune's own callbacks.
+"""Reports of trials to TensorBoard, Weights & Biases and MLflow, through Ray Tune's callbacks.
 
-The tables stay the record. A tracker shows of each trial what a reader looks for: its settings, and the newest N and
-the accuracy of its networks, by epoch. If one fails, that is said once, and training continues.
+The tables remain the record. A tracker shows the settings of each trial, and the newest N and the accuracy of its
+networks by epoch. If a tracker fails, this is reported once, and training continues.
 """
 
 import os
@@ -64,13 +64,13 @@ def _of_tune(tracker: Tracker, folder: Location) -> LoggerCallback:
 
 
 class Tracked(LoggerCallback):
-    """One of Tune's callbacks, shown trials as their reader knows them, and kept from stopping a sweep.
+    """Wraps a callback of Tune, so that trials have readable names and an error in it does not stop the sweep.
 
     Args:
-        tracker: Its name.
-        inner: Tune's callback, set up.
+        tracker: The name of the tracker.
+        inner: The configured callback of Tune.
         folder: The sweep's.
-        console: Told once if it fails.
+        console: Where a failure is reported, once.
     """
 
     def __init__(self, tracker: Tracker, inner: LoggerCallback, folder: Location, console: Console) -> None:

@@ -1,7 +1,7 @@
 """The Tune trainable: one trial trains the replicates of one combination as one population.
 
-Everything is kept under a network's own key: a trial that is retried, moved to another node or started by a
-later invocation continues each network from its newest valid checkpoint.
+Everything is stored under the network's own key. A trial that is retried, moved to another node or started by a later
+invocation continues each network from its newest valid checkpoint.
 """
 
 import socket
@@ -31,12 +31,12 @@ from tsrnn.training.reports import EpochReport, Outcome, ended
 
 
 class PopulationTrainable(tune.Trainable):
-    """One step is one epoch of the population.
+    """A trial, of which one step is one epoch of the population.
 
-    Its Tune config holds one entry "trial": "networks" (RunConfigs as JSON), "plugins" (the files with their
-    tasks and networks that tsrnn has not), "folder" (the sweep's), "claim" (the name of its driver's), "device",
-    "gpus", "threads" and, if it is not to be measured, "products"; "code", the driver's, to which this process's is
-    held.
+    Its Tune config has one entry "trial" with these keys: "networks" (RunConfigs as JSON), "plugins" (the files that
+    define tasks and networks outside tsrnn), "folder" (of the sweep), "claim" (the name of the driver's claim),
+    "device", "gpus", "threads", "products" (unless they are to be measured), and "code" (of the driver, with which this
+    process's code is compared).
     """
 
     def setup(self, config: dict[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""The hyperparameter study: what it varies, and its candidates as Tune trials."""
+"""The hyperparameter study: its search space, and its candidates as Tune trials."""

@@ -1,4 +1,4 @@
-"""What each part of the preset tuned gives: the preset without it, part by part, on the same fresh seeds."""
+"""Ablation of the preset tuned: the preset without each of its parts, on the same fresh seeds."""
 
 from typing import Final, NamedTuple
 
@@ -39,14 +39,14 @@ def without_each_part(curriculum_name: CurriculumName) -> dict[str, Parameters]:
 
 
 class Part(NamedTuple):
-    """What the preset is without one of its parts.
+    """The result of the preset without one of its parts.
 
     Attributes:
         without: the part's name; "" for the whole preset.
-        networks: how many there are.
+        networks: the number of networks.
         max_n: [networks], the largest N that each solved.
-        median: of the operations to the N of the comparison; infinite where more than half did not get there.
-        ratio: those of the preset without the part, over those of the whole preset.
+        median: median operations to the N of the comparison; infinite if more than half did not solve it.
+        ratio: operations of the preset without the part, divided by those of the whole preset.
         low: the lower end of the ratio's 95 % interval (exact log-rank test over networks).
         high: the upper end, which may be infinite.
     """

@@ -24,15 +24,15 @@ Purpose = Literal["search", "confirm", "ablation"]
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What a study asks: how far do candidates get on a task, under a curriculum, with this budget?
+    """The question of a study: how far do candidates get on a task, under a curriculum, with this budget?
 
     Attributes:
-        stage: the N it is about; names the study.
+        stage: the N that it is about, which is part of the study's name.
         budget: of each network, in `unit`.
         unit: operations (useful floating-point operations of the matrix products) or seconds (of computing).
         purpose: search (candidates are proposed, and the worse ones stopped early), confirm (the best of the search
             are trained again on other seeds), or ablation (the preset tuned is trained without each of its parts).
-        optimizer: the optimiser of all candidates; "" where they have several.
+        optimizer: the optimiser of all candidates; "" if they have several.
         task: the task's kind.
         curriculum_name: multi or single.
         hidden: H.
@@ -110,10 +110,10 @@ def score(n: int, accuracy: float) -> float:
 
 
 class Candidate(PopulationTrainable):
-    """One step is an epoch of a candidate's networks. It is done when they have used the budget, on average.
+    """A candidate; one step is one epoch of its networks. It is done when they have used the budget, on average.
 
-    Its Tune config holds the parameters; "question", a `Question` as a dictionary; and "trial", what
-    `PopulationTrainable` needs beside the networks.
+    Its Tune config has the parameters, "question" (a `Question` as a dictionary), and "trial" (the entries that
+    `PopulationTrainable` needs, apart from the networks).
     """
 
     def setup(self, config: dict[str, Any]) -> None:

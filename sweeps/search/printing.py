@@ -1,4 +1,4 @@
-"""What a stage of the hyperparameter study prints: its best candidates, or what each part of the preset gives."""
+"""The output of a stage of the hyperparameter study: its best candidates, or the effect of each part of the preset."""
 
 import json
 from collections.abc import Sequence

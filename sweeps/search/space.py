@@ -1,4 +1,4 @@
-"""What the hyperparameter study varies, and how a candidate's parameters become networks."""
+"""The search space of the hyperparameter study, and the conversion of a candidate's parameters to networks."""
 
 from collections.abc import Sequence
 from typing import Any, Final, Literal

@@ -1,7 +1,7 @@
-"""The machinery of the hyperparameter study: an Optuna study that outlives the trials of its candidates.
+"""The Optuna study behind the hyperparameter study; it continues after its trials have ended.
 
-What a candidate trained is under its networks' keys, as in any sweep; what was proposed and scored is in the study's
-own database. Either survives a kill at any point.
+The networks of a candidate are stored under their own keys, as in any sweep. Proposals and scores are in the study's
+own database. Both survive a kill at any point.
 """
 
 import dataclasses
@@ -105,7 +105,7 @@ class _Watcher(tune.Callback):
 
 
 class Search:
-    """A stage's study in a sweep's folder: what to try next, and what came of all that was tried."""
+    """The study of one stage in a sweep's folder: what to try next, and the results of everything that was tried."""
 
     def __init__(self, folder: Path, question: Question) -> None:
         """Open the study, or begin it; candidates that a kill interrupted are put in line again.
