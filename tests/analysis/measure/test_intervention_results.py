@@ -294,10 +294,10 @@ class TestCommand:
 
         notes: list[str] = []
         frame = pd.DataFrame({"task": ["parity", "sines", "parity"], "architecture": ["gru", "leaky", "leaky"]})
-        assert len(intervention_results._measurable("perturb-taus", frame, notes)) == 1
+        assert len(intervention_results.measurable("perturb-taus", frame, notes)) == 1
         assert any("gru" in note for note in notes)
         assert any("sines" in note for note in notes)
-        assert len(intervention_results._measurable("heads-retraining", frame, [])) == 2
+        assert len(intervention_results.measurable("heads-retraining", frame, [])) == 2
 
     @pytest.mark.parametrize(
         ("options", "says"),
