@@ -151,7 +151,7 @@ def draw_causes(found: Causes) -> Drawing:
         axes.set_title(_RETRAINED[part])
         axes.set_ylabel(RELATIVE)
     labels = [_CHANGES[change] + (f"\n{share:.3g} H" if share < 1 else "") for change, share in kinds]
-    grid[-1][0].set_xticks(range(len(kinds)), labels, fontsize=6)
+    grid[-1][0].set_xticks(range(len(kinds)), labels, fontsize=7)
     style.legend(figure, style.curricula(curricula))
     return figure
 
