@@ -72,7 +72,7 @@ def operations(config: RunConfig, typical_n: int) -> float:
 
 def _largest_n(config: RunConfig, typical_n: int) -> int:
     state = config.curriculum.first_state
-    return state.newest if config.curriculum.advance(state) is None else typical_n
+    return state.newest if config.curriculum.advance(state) is None else min(typical_n, config.end.max_n)
 
 
 def estimate(groups: Sequence[Sequence[RunConfig]], typical_n: int) -> Estimate:

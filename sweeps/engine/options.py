@@ -158,6 +158,13 @@ class Options(Execution):
     """The dtype of the matrix products of the recurrence; bfloat16 is faster on processors that support it.
     [default: float32]"""
 
+    epochs: Annotated[int | None, Whole] = None
+    """The largest number of epochs of each network. Networks that a sweep gives a smaller budget than others keep
+    their share of it. [default: paper 1000, overnight 225, laptop 150, quick 40]"""
+
+    max_n: Annotated[int | None, Whole] = None
+    """The N at which a network is done. [default: 101; overnight 31]"""
+
     stall: Annotated[int | None, Whole] = None
     """End a network, as stalled, if it has not solved a new N for this many optimiser steps. [default: never]"""
 

@@ -132,25 +132,34 @@ def plan_of(sweep: Sweep, options: Options, folder: SweepFolder) -> Plan:
 
 
 def _base(options: Options, recorded: Record | None) -> RunConfig:
-    """Return what all networks share; where a sweep is resumed, what is not given is what it was."""
+    """Return what all networks share. If a sweep is resumed, options that are not given keep their recorded values."""
     if recorded is None:
-        return base_config(
-            options.scale or "paper", options.preset or "paper", options.hidden, options.precision, options.stall
+        return _with_options(base_config(options.scale or "paper", options.preset or "paper"), options)
+    scale, preset = options.scale or recorded.scale, options.preset or recorded.preset
+    base = recorded.base
+    if (scale, preset) != (recorded.scale, recorded.preset):
+        base = with_end(
+            with_training(base_config(scale, preset, base.network.hidden), precision=base.training.precision),
+            max_steps_without_solving=base.end.max_steps_without_solving,
         )
-    if (options.scale or recorded.scale, options.preset or recorded.preset) == (recorded.scale, recorded.preset):
-        base = recorded.base
-        if options.precision is not None:
-            base = with_training(base, precision=options.precision)
-        if options.stall is not None:
-            base = with_end(base, max_steps_without_solving=options.stall)
-        return base if options.hidden is None else base.with_hidden(options.hidden)
-    return base_config(
-        options.scale or recorded.scale,
-        options.preset or recorded.preset,
-        recorded.base.network.hidden if options.hidden is None else options.hidden,
-        options.precision or recorded.base.training.precision,
-        recorded.base.end.max_steps_without_solving if options.stall is None else options.stall,
-    )
+    return _with_options(base, options)
+
+
+def _with_options(base: RunConfig, options: Options) -> RunConfig:
+    """Return a base with the settings that options give, whatever the scale and the preset.
+
+    Raises:
+        pydantic.ValidationError: (a ValueError) a value is not allowed.
+    """
+    end = {
+        "max_epochs": options.epochs,
+        "max_n": options.max_n,
+        "max_steps_without_solving": options.stall,
+    }
+    base = with_end(base, **{name: value for name, value in end.items() if value is not None})
+    if options.precision is not None:
+        base = with_training(base, precision=options.precision)
+    return base if options.hidden is None else base.with_hidden(options.hidden)
 
 
 def _recorded_axes(axes: Axes, networks: Sequence[RunConfig]) -> Axes:

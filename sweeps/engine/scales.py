@@ -6,8 +6,7 @@ A scale sets the same budget for every cell of a grid, and no seed is selected.
 from dataclasses import dataclass
 from typing import Literal
 
-from sweeps.engine.grid import with_end, with_training
-from tsrnn.config import Confirmation, EndRules, Leaky, Precision, RunConfig, Training
+from tsrnn.config import Confirmation, EndRules, Leaky, RunConfig, Training
 from tsrnn.config.presets import PresetName, with_preset
 
 ScaleName = Literal["quick", "overnight", "laptop", "paper"]
@@ -58,22 +57,17 @@ SCALES: dict[ScaleName, Scale] = {
 }
 
 
-def base_config(
-    scale: ScaleName,
-    preset: PresetName,
-    hidden: int | None = None,
-    precision: Precision | None = None,
-    stall: int | None = None,
-) -> RunConfig:
+def base_config(scale: ScaleName, preset: PresetName, hidden: int | None = None) -> RunConfig:
     """Return what all networks of a sweep share at this scale, before a grid varies it.
 
+    Args:
+        scale: the size and the budget.
+        preset: how networks are trained.
+        hidden: H, if it is not the scale's.
+
     Raises:
-        pydantic.ValidationError: (a ValueError) if `hidden` or `stall` is not allowed.
+        pydantic.ValidationError: (a ValueError) if `hidden` is not allowed.
     """
     size = SCALES[scale]
     config = with_preset(RunConfig(network=size.network, training=size.training, end=size.end), preset)
-    if precision is not None:
-        config = with_training(config, precision=precision)
-    if stall is not None:
-        config = with_end(config, max_steps_without_solving=stall)
     return config if hidden is None else config.with_hidden(hidden)

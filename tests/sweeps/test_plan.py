@@ -128,10 +128,37 @@ class TestParts:
         with pytest.raises(StoreError):
             SweepFolder(str(tmp_path), "fixed_tau").unfinished(networks)
 
-    def test_the_precision_is_the_bases(self):
-        coarse, fine = (base_config("quick", "tuned", 9, precision) for precision in ("bfloat16", None))
+    def test_the_precision_is_the_bases(self, tmp_path):
+        sweep = Sweep("one", "One network.", Axes(), lambda base, axes: [base])
+        coarse, fine = (
+            plan_of(
+                sweep,
+                Options(scale="quick", preset="tuned", hidden=9, precision=precision, dry_run=True),
+                SweepFolder(str(tmp_path), "one"),
+            )
+            for precision in ("bfloat16", None)
+        )
+        coarse, fine = coarse.record.base, fine.record.base
         assert (coarse.training.precision, fine.training.precision) == ("bfloat16", "float32")
         assert replace(coarse, training=replace(coarse.training, precision="float32")) == fine
+
+    def test_the_budget_and_the_largest_n_are_options_and_are_resumed(self, tmp_path):
+        sweep = Sweep("one", "One network.", Axes(), lambda base, axes: [base])
+        folder = SweepFolder(str(tmp_path), "one")
+
+        def planned(**options):
+            return plan_of(sweep, Options(replicates=1, storage=str(tmp_path), **options), folder)
+
+        plan = planned(scale="quick", epochs=45, max_n=20)
+        assert plan.networks[0].end == replace(base_config("quick", "paper").end, max_epochs=45, max_n=20)
+        folder.store.create()
+        folder.write(plan.record)
+        assert planned(resume=True).networks == plan.networks
+        with pytest.raises(SweepError, match=r"end.max_epochs \(45, now 40\)"):
+            planned(scale="quick", max_n=20)
+        for option, value, field in (("epochs", 0, "max_epochs"), ("max_n", 1, "max_n")):
+            with pytest.raises(ValidationError, match=field):
+                planned(scale="quick", **{option: value})
 
     def test_a_stall_rule_is_the_bases_and_is_resumed(self, tmp_path):
         sweep = Sweep("one", "One network.", Axes(), lambda base, axes: [base])
