@@ -91,9 +91,11 @@ def endings(frame: pd.DataFrame) -> list[str]:
     found = [f"{finished} of {counted(n, 'network')} finished"] if finished < n else []
     found.append(f"{counted(n, 'network')}: {', '.join(words) or 'none'}")
     if counts["out_of_epochs"] or counts["out_of_time"]:
-        found.append("Out of epochs or time: the largest N is what the budget allowed, not the most they can solve.")
+        found.append(
+            "Out of epochs or time: the largest N is limited by the budget; these networks might have got further."
+        )
     if counts["failed"]:
-        found.append("Failed networks count with what they had solved; resume the sweep to train them on.")
+        found.append("Failed networks count with the N that they had solved; run the sweep again to continue them.")
     return found
 
 
@@ -141,7 +143,8 @@ def print_interventions(
     if tested:
         lines.append(
             "p of the permutation test and of Welch's t-test: the unit is the network; corrected for the number of "
-            "rows (Holm). p pooled: the paper's, which takes draws of one network as independent, and finds too much."
+            "rows (Holm). p pooled: the paper's test, which treats draws of one network as independent; it is too "
+            "small."
         )
         lines.append("inconclusive: with so few networks the corrected permutation test cannot go below 0.05 at all.")
     for line in lines:

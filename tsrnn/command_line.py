@@ -77,9 +77,9 @@ def ask(cost: str, seconds: float, *, yes: bool, console: Console) -> None:
     console.print(cost, highlight=False, markup=False, soft_wrap=True)
     if seconds < _ASKED_FROM or yes or not sys.stdin.isatty():
         return
-    console.print("Begin? [y/N] (--yes does not ask) ", end="", highlight=False, markup=False, soft_wrap=True)
+    console.print("Begin? [y/N] (--yes begins without asking) ", end="", highlight=False, markup=False, soft_wrap=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Failure("not begun; answer y, or give --yes")
+        raise Failure("not begun; answer y, or use --yes")
 
 
 def at_least(least: int) -> Parameter:

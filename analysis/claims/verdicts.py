@@ -97,11 +97,11 @@ class Verdict:
 
 
 MEANINGS: Final = (
-    "The unit is the network. Reproduced: the 95 % interval excludes no effect and the opposite. Contradicted: it "
-    "shows the opposite, or excludes every effect that would be of interest. Inconclusive: it excludes neither, or the "
-    "networks cannot decide; what would is said. Not run: results are missing.",
-    "Networks of each size and training are judged by themselves. A verdict that does not survive the correction for "
-    "the number of claims judged (Holm) says so; verdicts at smaller N or budgets than the paper's say that too.",
+    "The unit is the network. Reproduced: the 95 % interval excludes a zero effect and the opposite effect. "
+    "Contradicted: it shows the opposite effect, or excludes every effect that would be of interest. Inconclusive: it "
+    "excludes neither, or the networks cannot decide; then the text says what would. Not run: results are missing.",
+    "Networks of each size and training are judged separately. Notes mark verdicts that do not survive the correction "
+    "for the number of claims judged (Holm), and verdicts at smaller N or budgets than the paper's.",
 )
 """What verdicts mean, in two paragraphs: the words of the console and of the page."""
 

@@ -343,8 +343,8 @@ def untrained(study: Study, chosen: Cohort, rows: pd.DataFrame, sweep: str, opti
         return ""
     command = to_run(study, sweep, options)
     if len(chosen):
-        return f"The {len(chosen)} networks in {study.folder} have not got so far. To go on: {command}"
-    return f"No such network is in {study.folder}. To have them: {command}"
+        return f"The {len(chosen)} networks in {study.folder} have not got this far. To continue: {command}"
+    return f"There is no such network in {study.folder}. To train them: {command}"
 
 
 def unmeasured(study: Study, chosen: Cohort, rows: pd.DataFrame, command: str, sweep: str) -> str:
@@ -363,7 +363,7 @@ def unmeasured(study: Study, chosen: Cohort, rows: pd.DataFrame, command: str, s
     run = f"python {run}" if run.endswith(".py") else f"python -m analysis {run}"
     if chosen.networks.empty:
         folder = study.folder if study.sweeps == (study.folder,) else study.storage / sweep
-        before = f"No such network is in {study.folder}. To have them: {to_run(study, sweep)} &&"
+        before = f"There is no such network in {study.folder}. To train and measure them: {to_run(study, sweep)} &&"
     else:
         folder = study.folder
         if study.sweeps != (study.folder,):
@@ -371,7 +371,7 @@ def unmeasured(study: Study, chosen: Cohort, rows: pd.DataFrame, command: str, s
             solved = study.load(SOLVED)
             solved = solved[solved["network_id"].isin(chosen.networks["network_id"])]
             folder = study.folder / str((solved if len(solved) else chosen.networks)["sweep"].mode().iloc[0])
-        before = f"The {len(chosen)} networks in {study.folder} have not been measured. To do it:"
+        before = f"The {len(chosen)} networks in {study.folder} have not been measured. To measure them:"
     return " ".join([before, run, str(folder), *options])
 
 

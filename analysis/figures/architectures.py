@@ -110,9 +110,9 @@ def _figure(study: Study, words: Words, conditions: tuple[str, ...], kinds: tupl
 @builds("S15")
 def figure_s15(study: Study) -> Figure:
     """Figure S15: GRU and LSTM without a curriculum and multi-head."""
-    caption = """The largest N solved, by epochs trained, of networks trained multi-head (a line each; a dot where it
-        stands or ended), and of those trained on one N from scratch (a dot when they solved it, a cross where they did
-        not)."""
+    caption = """The largest N solved, by epochs trained, of networks trained multi-head (a line for each; a dot is its
+        latest or last epoch), and of those trained on one N from scratch (a dot when they solved it, a cross if they
+        did not)."""
     condition = ("(curriculum == 'multi' or curriculum.str.startswith('none-'))",)
     words = Words("S15", "Gated networks with and without a curriculum, N-parity", caption)
     return _figure(study, words, condition, ("leaky", "gru", "lstm"), "architecture != 'leaky'")
@@ -122,7 +122,7 @@ def figure_s15(study: Study) -> Figure:
 def figure_s16(study: Study) -> Figure:
     """Figure S16: GRU and LSTM, single-head against multi-head."""
     caption = """The largest N solved, by epochs trained, of gated networks trained single- and multi-head; a line is a
-        network, a dot is where it stands or ended."""
+        network, a dot is its latest or last epoch."""
     condition = ("curriculum in ['single', 'multi']",)
     words = Words("S16", "Gated networks under two curricula, N-parity", caption)
     return _figure(study, words, condition, ("gru", "lstm"), "architecture != 'leaky'")

@@ -82,7 +82,7 @@ class Scratch(NamedTuple):
 
 
 def compute_scratch(frame: pd.DataFrame) -> Scratch:
-    """Return how many epochs each network took, or trained in vain.
+    """Return how many epochs each network took, or was trained without success.
 
     Args:
         frame: what `last_epoch` returns.
@@ -248,7 +248,7 @@ def figure_3a(study: Study) -> Figure:
     chosen = cohort(study, MAIN, *_ALONE)
     found = compute_scratch(_SCRATCH.rows(study, chosen.networks))
     caption = f"""Networks trained on one N from scratch, without a curriculum: epochs until the accuracy exceeded 98 %
-        (dots), or trained in vain (crosses); bars are means over both. Above: how many solved it.
+        (dots), or epochs of training without success (crosses); bars are means over both. Above: how many solved it.
         {numbers(found.cells["networks"])} for each N. {intervals(found.cells["networks"])}"""
     return make(
         study,
@@ -284,7 +284,7 @@ def figure_s13(study: Study) -> Figure:
 def figure_3b(study: Study) -> Figure:
     """Figure 3b: the largest N solved, by epoch."""
     chosen = cohort(study, MAIN, *_TWO)
-    caption = f"""The largest N solved, by epochs trained; a line is a network, a dot is where it stands or ended.
+    caption = f"""The largest N solved, by epochs trained; a line is a network, a dot is its latest or last epoch.
         Dotted: about as far as the paper's networks got. {each(chosen.networks)}."""
     return _steps(study, chosen, Words("3b", "Largest N solved under two curricula", caption), draw_progress)
 

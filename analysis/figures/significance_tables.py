@@ -101,7 +101,8 @@ def _table(study: Study, words: Words, frame: Frame, chosen: Cohort, command: st
     caption = f"""{words.caption} at N = {n_of(frame)}: p networks: exact permutation test whose unit is the network,
         corrected for the number of rows (Holm); p attainable: the least it can be with so many networks. Mean relative
         accuracies, their difference (single- minus multi-head) and the 95 % interval of that test. p pooled, stars: the
-        paper's t-test, which takes draws of one network as independent and so finds too much. {each(shown)} at most."""
+        paper's t-test, which treats draws of one network as independent, so that p is too small. {each(shown)} at
+        most."""
     missing = unmeasured(study, chosen, rows, command, "curricula")
     if not missing and found.tests.empty:
         missing = f"Two networks of each curriculum are needed to test; measured are: {each(shown)}."

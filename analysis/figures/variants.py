@@ -111,7 +111,7 @@ class TimeSteps(NamedTuple):
 
 
 def compute_time_steps(against: AgainstN, rows: pd.DataFrame) -> TimeSteps:
-    """Return taus by the k that networks were trained with, and how they answer with others (figure S5).
+    """Return taus by the k that networks were trained with, and their accuracy with others (figure S5).
 
     Args:
         against: the taus, by curriculum and k.
@@ -174,11 +174,11 @@ def figure_s5(study: Study) -> Figure:
     if len(found.others):
         ns = sorted(set(found.others["n"]))
         others = (
-            f"""Bottom: accuracy at N = {", ".join(map(str, ns))} of networks asked with other k (dashed: chance)."""
+            f"""Bottom: accuracy at N = {", ".join(map(str, ns))} of networks tested with other k (dashed: chance)."""
         )
     else:
         command = unmeasured(study, finer, found.others, "time-steps", "time_discretisation").split(": ")[-1]
-        others = f"How they answer with other k has not been measured: {command}."
+        others = f"Their accuracy with other k has not been measured: {command}."
     caption = f"""Time steps of dt = 1/k, the input held for k of them: a bit lasts one unit of time whatever k is;
         self-interaction outside. Mean and standard deviation of tau, in units of time, when a network solved N (dots:
         networks; lines: means, at N that at least half of them have). Several k: one was drawn for each batch. Dashed:

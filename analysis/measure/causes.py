@@ -94,7 +94,7 @@ def measure(checkpoint: Checkpoint, n: int, *, partners: Partners, protocol: Pro
     """
     config = checkpoint.config
     if isinstance(config.network, Leaky) and not isinstance(config.network.tau, TrainedTau):
-        raise ValueError("network.tau: fixed; allowed are trained taus, or there is nothing to tell apart")
+        raise ValueError("network.tau: fixed; allowed are trained taus, since fixed taus are the same in all networks")
     torch.set_flush_denormal(True)
     copies = _changed(checkpoint, checkpoints.load(partners[config.network_id, n]), n, protocol)
     stacked = population(config.network, [copy.state for copy in copies], [(n,)] * len(copies))

@@ -103,7 +103,7 @@ def _pairs(networks: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Return the networks that have a partner, with its `network_id` as `partner`."""
     kept = networks[(networks["tau"] == "trained") & networks["curriculum"].isin(_PAIRED)]
     for tau in sorted(set(networks["tau"]) - {"trained"}):
-        notes.append(f"tau {tau}: left out: its taus are fixed, and there is nothing to tell apart")
+        notes.append(f"tau {tau}: left out: fixed taus are the same in all networks")
     for name in sorted(set(networks["curriculum"]) - set(_PAIRED)):
         notes.append(f"curriculum {name}: left out: pairs are of single- and multi-head networks")
     rows = []

@@ -162,7 +162,7 @@ def _open(judged: pd.DataFrame) -> str:
         return "No claim is left open by networks that were trained."
     kinds = own["takes"].map(_kind).value_counts(sort=False).sort_values(ascending=False, kind="stable")
     parts = [f"{name} ({count})" for name, count in kinds.items()]
-    return f"The inconclusive ones take {_joined(parts)}."
+    return f"To decide the inconclusive ones takes {_joined(parts)}."
 
 
 def _kind(takes: str) -> str:

@@ -92,7 +92,7 @@ def waiting(shown: Sequence[Shown]) -> list[Waiting]:
         if figure.missing:
             why, _, rest = figure.missing.partition(": python ")
             command = f"python {rest}" if rest else ""
-            # Its last sentence begins the command, such as "To have them".
+            # Its last sentence begins the command, such as "To train them".
             found.setdefault(command, []).append((figure, why.rpartition(". ")[0] + "." if rest else why))
     return [
         Waiting(command, [figure for figure, _ in own], " ".join(dict.fromkeys(why for _, why in own)))

@@ -9,8 +9,8 @@ from scipy import stats
 from analysis.stats.permutation import LEVEL, Effect, Values
 
 FEW: Final = (
-    "95 % interval: percentile bootstrap of the mean over networks; of 4 networks it holds the true mean in 80 % of "
-    "cases. Verdicts do not rest on it."
+    "95 % interval: percentile bootstrap of the mean over networks; with 4 networks it contains the true mean in "
+    "80 % of cases. Verdicts do not depend on it."
 )
 """What a reader must know of the intervals in figures and tables: said once beside them."""
 
@@ -23,8 +23,8 @@ _GROUPS_AT_ONCE: Final = 256
 def bootstrap(values: Values) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of a mean over networks, which figures and tables show.
 
-    With few networks it is too narrow: for normal values it holds the true mean in about 50 % of cases at
-    n = 2, 80 % at n = 4, 90 % at n = 8. The BCa interval does no better there. Verdicts do not rest on it.
+    With few networks it is too narrow: for normal values it contains the true mean in about 50 % of cases at
+    n = 2, 80 % at n = 4, 90 % at n = 8. The BCa interval is not better there. Verdicts do not depend on it.
 
     Args:
         values: One value a network, [n].

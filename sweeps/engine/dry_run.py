@@ -55,9 +55,7 @@ def dry_run(plan: Plan, *, as_json: bool, before: Sequence[Cost] = ()) -> Cost:
         return cost
     console = command_line.console()
     if not groups:
-        console.print(
-            f"{record.sweep}: {counted(shared, 'network')} taken over from the sweeps before.", highlight=False
-        )
+        console.print(f"{record.sweep}: {counted(shared, 'network')} taken over from earlier sweeps.", highlight=False)
         return cost
     table = Table(title=f"{record.sweep}, scale {record.scale}, preset {record.preset}: nothing is run")
     for name in ("trial", "networks", "seeds", "hidden", "epochs", "operations"):
@@ -75,7 +73,7 @@ def dry_run(plan: Plan, *, as_json: bool, before: Sequence[Cost] = ()) -> Cost:
             f"{total:.1e}",
         )
     console.print(table)
-    taken = f" {shared} more taken over from the sweeps before." if shared else ""
+    taken = f" {shared} more taken over from earlier sweeps." if shared else ""
     console.print(
         f"{counted(cost.networks, 'network')} in {counted(len(groups), 'trial')}, "
         f"about {cost.operations:.1e} operations; about {duration(cost.seconds)} on {counted(workers, 'core')} of this "

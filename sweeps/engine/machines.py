@@ -129,7 +129,7 @@ def share_out(cpus: float, gpus: float | None, found: Machines, console: Console
         largest = max((machine.get(name, 0) for machine in found.all), default=0)
         if amount > largest:
             raise SweepError(
-                f"{name.lower()}s-per-trial = {amount:g}: this cluster has no machine of more than {largest:g} {name}s"
+                f"{name.lower()}s-per-trial = {amount:g}: no machine of this cluster has more than {largest:g} {name}s"
             )
     if not any(_fit(machine, cpus, gpus) for machine in found.all):
         raise SweepError(

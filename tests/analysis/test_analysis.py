@@ -233,8 +233,8 @@ class TestPrintMaxN:
         text = self.printed(sweep.max_n())
         assert "2 of 3 networks finished" in text
         assert "3 networks: 1 out of epochs, 1 failed, 1 not finished" in text
-        assert "what the budget allowed" in text
-        assert "resume the sweep" in text
+        assert "limited by the budget" in text
+        assert "run the sweep again" in text
         assert "hidden" not in text
         assert "2 to 4" in text
 

@@ -149,14 +149,14 @@ class TestPlaces:
         found, said = joined([{}], 1, None, gpu=GPU_MACHINES)
         assert found == Resources(1, 0.25, room=32)
         assert "Ray cluster of 1 machine: 0 CPUs, 0 GPUs, and up to 8 more machines as trials wait" in said
-        with pytest.raises(SweepError, match="gpus-per-trial = 2: this cluster has no machine of more than 1 GPUs"):
+        with pytest.raises(SweepError, match="gpus-per-trial = 2: no machine of this cluster has more than 1 GPUs"):
             joined([{}], 1, 2, gpu=GPU_MACHINES)
 
     def test_a_trial_must_fit_one_machine(self, joined):
         """Two machines of one CPU do not run a trial of two: Tune would wait for ever."""
-        with pytest.raises(SweepError, match="cpus-per-trial = 2: this cluster has no machine of more than 1 CPUs"):
+        with pytest.raises(SweepError, match="cpus-per-trial = 2: no machine of this cluster has more than 1 CPUs"):
             joined([{"CPU": 1}, {"CPU": 1}], 2, None)
-        with pytest.raises(SweepError, match=r"gpus-per-trial = 0\.5: this cluster has no machine of more than 0 GPUs"):
+        with pytest.raises(SweepError, match=r"gpus-per-trial = 0\.5: no machine of this cluster has more than 0 GPUs"):
             joined([{"CPU": 1}], 1, 0.5)
         with pytest.raises(SweepError, match="cpus-per-trial = 8, gpus-per-trial = 1: no machine of this cluster has"):
             joined([{"CPU": 8}, {"CPU": 2, "GPU": 1}], 8, 1)

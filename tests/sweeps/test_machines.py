@@ -55,7 +55,7 @@ class TestToldOf:
         assert told(found, 1, None) == (0.25, "")
         assert found.room(1, 0.25) == 32
         assert found.room(2, 0.25) == 16
-        with pytest.raises(SweepError, match="gpus-per-trial = 2: this cluster has no machine of more than 1 GPUs"):
+        with pytest.raises(SweepError, match="gpus-per-trial = 2: no machine of this cluster has more than 1 GPUs"):
             told(found, 1, 2)
 
     def test_machines_that_have_come_come_no_more(self, cluster, told_by):
@@ -74,7 +74,7 @@ class TestToldOf:
         found = cluster(HEAD, worker("gpu", CPU=4), **{told_by: up(0, gpu=({"CPU": 4, "GPU": 1}, 8))})
         assert str(found) == "4 CPUs, 0 GPUs"
         assert told(found, 1, None) == (0, "")
-        with pytest.raises(SweepError, match="gpus-per-trial = 1: this cluster has no machine of more than 0 GPUs"):
+        with pytest.raises(SweepError, match="gpus-per-trial = 1: no machine of this cluster has more than 0 GPUs"):
             told(found, 1, 1)
 
 
@@ -109,7 +109,7 @@ class TestNotToldOf:
         found = cluster(bare, {"Alive": False, "Resources": {"CPU": 99}})
         assert not found.more_unknown
         assert str(found) == "4 CPUs, 0 GPUs"
-        with pytest.raises(SweepError, match=r"0\.25: this cluster has no machine of more than 0 GPUs"):
+        with pytest.raises(SweepError, match=r"0\.25: no machine of this cluster has more than 0 GPUs"):
             told(found, 1, 0.25)
 
 

@@ -58,7 +58,7 @@ def _code(when: str) -> tuple[Column, ...]:
 
 RUNS = Table(
     "runs",
-    "One row a network, written when the sweep starts: what it is.",
+    "One row for each network, written when the sweep starts: its settings.",
     (
         _NETWORK,
         Column("sweep", "string", "", "the sweep that trained it"),
@@ -97,7 +97,7 @@ RUNS = Table(
 
 OUTCOMES = Table(
     "outcomes",
-    "One row a network, written when it ends: how it ended.",
+    "One row for each network, written when it ends: its result.",
     (
         _NETWORK,
         Column("status", "string", "", f"how it ended: {_ENDS}"),
@@ -117,7 +117,7 @@ OUTCOMES = Table(
 
 EPOCHS = Table(
     "epochs",
-    "One row a network and epoch: the learning curve. Counters run from the start of training.",
+    "One row for each network and epoch: the learning curve. Counters run from the start of training.",
     (
         _NETWORK,
         _EPOCH,
@@ -147,7 +147,7 @@ EPOCHS = Table(
 
 SOLVED = Table(
     "solved",
-    "One row a network and solved N: the first test in which its head was good enough (confirmed, where it is).",
+    "One row for each network and solved N: the first test that found it solved, and confirmed it if asked to.",
     (
         _NETWORK,
         Column("n", "int64", "time steps", "the N that was solved", key=True),
@@ -164,7 +164,7 @@ SOLVED = Table(
 
 HEADS = Table(
     "heads",
-    "One row a network, epoch and head: test accuracy of every N in training.",
+    "One row for each network, epoch and head: test accuracy of every N that is trained.",
     (
         _NETWORK,
         _EPOCH,
@@ -180,7 +180,7 @@ _N = Column("n", "int64", "time steps", "the solved N whose checkpoint was measu
 
 ANALYSES = Table(
     "analyses",
-    "One row a network, solved N and analysis: how measuring the checkpoint ended.",
+    "One row for each network, solved N and analysis: the outcome of measuring the checkpoint.",
     (
         _NETWORK,
         Column("analysis", "string", "", "the analysis: the command's name", key=True),
@@ -201,7 +201,7 @@ _RELATIVE = Column("relative_accuracy", "float64", "", "(accuracy - 0.5) / (accu
 
 ABLATION = Table(
     "ablation",
-    "One row a network, solved N and set of neurons removed; their longest and shortest taus (figures 7a, 7b, S9).",
+    "One row for each network, solved N and set of removed neurons of longest or shortest tau (figures 7a, 7b, S9).",
     (
         _NETWORK,
         _N,
@@ -217,7 +217,7 @@ ABLATION = Table(
 
 PERTURBATION = Table(
     "perturbation",
-    "One row a network, solved N, strength and random direction (figures 7c, 7d; Tables 1, 2).",
+    "One row for each network, solved N, strength and random direction (figures 7c, 7d; Tables 1, 2).",
     (
         _NETWORK,
         _N,
@@ -233,7 +233,7 @@ PERTURBATION = Table(
 
 INHIBITION = Table(
     "inhibition",
-    "One row a network, solved N and scaling of the inhibitory weights (figure S19).",
+    "One row for each network, solved N and scaling of the inhibitory weights (figure S19).",
     (
         _NETWORK,
         _N,
@@ -250,7 +250,7 @@ INHIBITION = Table(
 
 HEADS_RETRAINING = Table(
     "heads_retraining",
-    "One row a network, solved N and N': the readout alone retrained on N' (appendix H, figure S17).",
+    "One row for each network, solved N and N': the readout alone retrained on N' (appendix H, figure S17).",
     (
         _NETWORK,
         _N,
@@ -265,7 +265,7 @@ HEADS_RETRAINING = Table(
 
 RETRAINING = Table(
     "retraining",
-    "One row a network, solved N and N': the whole network retrained on N' (figures 7e, S14; Table 3).",
+    "One row for each network, solved N and N': the whole network retrained on N' (figures 7e, S14; Table 3).",
     (
         _NETWORK,
         _N,
@@ -279,7 +279,7 @@ RETRAINING = Table(
 
 TIME_STEPS = Table(
     "time_steps",
-    "One row a network trained at dt = 1/k, solved N and k: does it answer with other time steps (figure S5)?",
+    "One row for each network trained at dt = 1/k, solved N and k: its accuracy with other time steps (figure S5).",
     (
         _NETWORK,
         _N,
@@ -298,7 +298,7 @@ _WEIGHTS = (
 
 NEURONS = Table(
     "neurons",
-    "One row a network, solved N and neuron: what is known of it without simulation, and how active it is.",
+    "One row for each network, solved N and neuron: its tau, its weights and its mean activity.",
     (
         _NETWORK,
         _N,
@@ -312,7 +312,7 @@ NEURONS = Table(
 
 AUTOCORRELATIONS = Table(
     "autocorrelations",
-    "One row a network, solved N, neuron and lag: the mean over trials of the normalised autocorrelation.",
+    "One row for each network, solved N, neuron and lag: the mean over trials of the normalised autocorrelation.",
     (
         _NETWORK,
         _N,
@@ -324,7 +324,7 @@ AUTOCORRELATIONS = Table(
 
 TIMESCALES = Table(
     "timescales",
-    "One row a network, solved N, neuron and method: tau_net (neuron -1: tau_pop), and the fits it comes from.",
+    "One row for each network, solved N, neuron and method: tau_net (neuron -1: tau_pop), and the fits it comes from.",
     (
         _NETWORK,
         _N,
@@ -353,7 +353,7 @@ TIMESCALES = Table(
 
 DIMENSIONALITY = Table(
     "dimensionality",
-    "One row a network, solved N and trial: how many dimensions its activity fills (figures 6b, S20).",
+    "One row for each network, solved N and trial: the dimensionality of its activity (figures 6b, S20).",
     (
         _NETWORK,
         _N,
@@ -365,7 +365,7 @@ DIMENSIONALITY = Table(
 
 MEMORY = Table(
     "memory",
-    "One row a network, solved N and product of past bits: how much of it a linear readout of the activity explains.",
+    "One row for each network, solved N and product of past bits: the share of it that a linear readout explains.",
     (
         _NETWORK,
         _N,
@@ -380,7 +380,7 @@ MEMORY = Table(
 
 SPECTRA = Table(
     "spectra",
-    "One row a network and solved N: how its state forgets a change, along its way and in its mean Jacobian.",
+    "One row for each network and solved N: how its state forgets a change: its Lyapunov exponent and mean Jacobian.",
     (
         _NETWORK,
         _N,
@@ -405,7 +405,7 @@ _LOSS = Column(
 
 GRADIENTS = Table(
     "gradients",
-    "One row a network, solved N, loss and delay: how large the gradient of the loss is at past states.",
+    "One row for each network, solved N, loss and delay: the gradient of the loss at past states.",
     (
         _NETWORK,
         _N,
@@ -417,7 +417,7 @@ GRADIENTS = Table(
 
 GRADIENT_COSINES = Table(
     "gradient_cosines",
-    "One row a network, solved N and pair of heads: whether the gradients of their losses point the same way.",
+    "One row for each network, solved N and pair of heads: the cosine of the gradients of their losses.",
     (
         _NETWORK,
         _N,
@@ -432,7 +432,7 @@ GRADIENT_COSINES = Table(
 
 CURVATURE = Table(
     "curvature",
-    "One row a network, solved N and loss: its size, its gradient, and how sharply it bends.",
+    "One row for each network, solved N and loss: its value, its gradient and its sharpness.",
     (
         _NETWORK,
         _N,
@@ -445,7 +445,7 @@ CURVATURE = Table(
 
 CAUSES = Table(
     "causes",
-    "One row a network, solved N, change and what was retrained after it: who remembers, tau or W?",
+    "One row for each network, solved N, change and part that was retrained: do networks remember by tau or by W?",
     (
         _NETWORK,
         _N,
@@ -467,7 +467,7 @@ CAUSES = Table(
 
 CONNECTIVITY = Table(
     "connectivity",
-    "One row a network and solved N: its recurrent weights (figures 6a, S19c, S19d).",
+    "One row for each network and solved N: its recurrent weights (figures 6a, S19c, S19d).",
     (
         _NETWORK,
         _N,

@@ -653,7 +653,7 @@ class TestCommand:
 
     def test_what_cannot_be_drawn_is_not_written(self, tmp_path: Path):
         HandMade(tmp_path / "sweep")
-        with pytest.raises(ValueError, match="To have them"):
+        with pytest.raises(ValueError, match="To train them"):
             write(only(Study(tmp_path), "4a"), tmp_path)
 
 
