@@ -199,10 +199,10 @@ def test_processes_may_compile_at_once(tmp_path):
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     runs = [
         subprocess.Popen([sys.executable, "-c", TOGETHER], env=environment, stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
+        for _ in range(2)
     ]
     told = [run.communicate()[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert [run.returncode for run in runs] == [0, 0]
     assert len(set(told)) == 1
     assert np.isfinite(float(told[0]))
     assert list(tmp_path.rglob("*.nbc"))
