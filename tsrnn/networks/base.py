@@ -8,7 +8,8 @@ everywhere, and positions in a stack have no meaning outside it.
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -155,6 +156,11 @@ class Population(ABC):
         """The device of the parameters."""
         return self.parameters[READOUT_WEIGHT].device
 
+    @cached_property
+    def head_mask(self) -> Tensor:
+        """[R, K] 1 where there is a head, else 0."""
+        return (self.head_table > 0).to(self.dtype)
+
     @property
     def dtype(self) -> torch.dtype:
         """The parameters' and states' dtype."""
@@ -218,11 +224,44 @@ class Population(ABC):
         ]
         return self.logits_of(torch.cat(ends, dim=1))
 
+    def answers_with_gradient(
+        self,
+        inputs: Tensor,
+        lengths: Sequence[int],
+        initial: Tensor,
+        readout_steps: Sequence[int],
+        names: Collection[str],
+    ) -> tuple[Tensor, Callable[[Tensor], Stack]]:
+        """Return what the heads say, without a graph, and what takes its gradient back to parameters, once.
+
+        Args:
+            inputs: see `answers`.
+            lengths: see `answers`.
+            initial: see `answers`.
+            readout_steps: see `answers`.
+            names: the parameters whose gradients are wanted.
+
+        Returns:
+            [S, R, B, K, C] as `answers`; and a function that returns the gradients [R, ...] by name of something, from
+            its gradient at the answers.
+        """
+        same = copy.copy(self)
+        leaves = {name: self.parameters[name].detach().requires_grad_() for name in names}
+        same.parameters = self.parameters | leaves
+        with torch.enable_grad():
+            answers = same.answers(inputs, lengths, initial, readout_steps)
+
+        def back(grad: Tensor) -> Stack:
+            return dict(zip(leaves, torch.autograd.grad(answers, list(leaves.values()), grad), strict=True))
+
+        return answers.detach(), back
+
     def only(self, r: int) -> Self:
         """Return one network, by its position, as a population of one that shares its tensors, differentiably."""
         one = copy.copy(self)
         one.parameters = {name: tensor[r : r + 1] for name, tensor in self.parameters.items()}
         one.heads, one.head_table = self.heads[r : r + 1], self.head_table[r : r + 1]
+        one.__dict__.pop("head_mask", None)
         return one
 
     @staticmethod

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tsrnn.config import Nonlinearity
-from tsrnn.networks._passage import Form, Parameters, Sequences
+from tsrnn.networks._passage import Form, Parameters, Passage, Sequences
 from tsrnn.networks.choice import Plan
 from tsrnn.networks.planning import passage, plan_for
 from tsrnn.networks.workspace import Workspace
@@ -101,6 +101,16 @@ def _states(sequences: Sequences, dynamics: Dynamics) -> Tensor:
         *parameters, sequences, form, plan.together, workspace
     )
     return result
+
+
+def passage_of(sequences: Sequences, dynamics: Dynamics) -> Passage:
+    """Return the way through sequences and back, for a caller that needs no graph; there must be a plan."""
+    plan = dynamics["plan"]
+    if plan is None:
+        raise ValueError("plan = None: allowed is how products are computed")
+    parameters = Parameters(*(dynamics[name].detach() for name in ("weight", "alpha", "input_weight", "bias")))
+    form = Form(dynamics["nonlinearity"], dynamics["self_interaction"], dynamics["products"], plan.library, True)
+    return passage(form, plan.together, sequences, parameters, dynamics["workspace"])
 
 
 def last_states(*, inputs: Tensor, initial: Tensor, lengths: Sequence[int], **dynamics: Unpack[Dynamics]) -> Tensor:

@@ -9,7 +9,7 @@ computed, so code that only names or validates a task does not wait for it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar, cast, dataclass_transform
 
 from pydantic import Field
@@ -85,6 +85,29 @@ class Task(ABC):
             outputs: [S, R, B, K, C] the outputs of the heads.
             targets: [S, R, K, B].
         """
+
+    def loss_with_gradient(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Return the loss, without a graph, and what takes its gradient back, once; a task may know a shorter way.
+
+        Args:
+            outputs: see `loss`.
+            targets: see `loss`.
+
+        Returns:
+            [S, R, K] as `loss`; and a function that returns the gradient of something at the outputs,
+            [S, R, B, K, C], from that at the loss.
+        """
+        import torch
+
+        with torch.enable_grad():
+            leaf = outputs.detach().requires_grad_()
+            loss = self.loss(leaf, targets)
+
+        def back(grad: Tensor) -> Tensor:
+            (found,) = torch.autograd.grad(loss, leaf, grad)
+            return found
+
+        return loss.detach(), back
 
     @abstractmethod
     def score(self, outputs: Tensor, targets: Tensor, heads: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
@@ -82,12 +82,22 @@ class BitTask(Task):
         It depends only on the difference of the two logits, so it is computed as the binary cross-entropy of the
         difference.
         """
-        import torch.nn.functional as F
+        return _cross_entropy(_difference(outputs), targets.to(outputs.dtype))
 
-        no, yes = outputs.unbind(-1)
-        difference = (yes - no).transpose(2, 3)
-        each = F.binary_cross_entropy_with_logits(difference, targets.to(outputs.dtype), reduction="none")
-        return each.mean(3)
+    def loss_with_gradient(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Return the loss, and its gradient from the probabilities of "yes"; see `Task.loss_with_gradient`."""
+        import torch
+
+        if type(self).loss is not BitTask.loss:  # a task of a user's may have another
+            return super().loss_with_gradient(outputs, targets)
+        difference, right = _difference(outputs.detach()), targets.to(outputs.dtype)
+
+        def back(grad: Tensor) -> Tensor:
+            share = (grad / outputs.shape[2])[..., None]
+            yes = ((difference.sigmoid() - right) * share).transpose(2, 3)
+            return torch.stack([-yes, yes], dim=-1)
+
+        return _cross_entropy(difference, right), back
 
     def score(self, outputs: Tensor, targets: Tensor, heads: Tensor) -> Tensor:
         """Return which answers are correct, [S, R, K, B] bool."""
@@ -96,6 +106,19 @@ class BitTask(Task):
     def balanced(self) -> Self:
         """Return the task with P(bit = 1) = 0.5."""
         return replace(self, input_probability=0.5)
+
+
+def _difference(outputs: Tensor) -> Tensor:
+    """Return the logit of "yes" [S, R, K, B], from the logits for "no" and "yes" [S, R, B, K, 2]."""
+    no, yes = outputs.unbind(-1)
+    return (yes - no).transpose(2, 3)
+
+
+def _cross_entropy(difference: Tensor, right: Tensor) -> Tensor:
+    """Return the mean over sequences, [S, R, K], from logits and targets [S, R, K, B]."""
+    import torch.nn.functional as F
+
+    return F.binary_cross_entropy_with_logits(difference, right, reduction="none").mean(3)
 
 
 def ones_among_last(inputs: Tensor, heads: Tensor, steps: range) -> Tensor:

@@ -2,13 +2,12 @@
 
 from collections.abc import Collection
 
-import torch
 from torch import Tensor
 
 from tsrnn.networks import Population
 from tsrnn.networks.base import Stack
 from tsrnn.tasks import Task
-from tsrnn.training.sampling import TaskBatch, over_steps
+from tsrnn.training.sampling import TaskBatch, over_steps, to_steps
 
 
 def losses_and_gradients(
@@ -25,7 +24,7 @@ def losses_and_gradients(
     The gradient of entries that no step may change is among them; see `Population.remove_untrained_gradients_`.
 
     Args:
-        networks: R networks; they are left as they are, but for tensors of their own that share what is stored.
+        networks: R networks; they are left as they are.
         task: what is asked.
         batch: sequences and targets.
         initial: [R, B, S] states before the first time step.
@@ -35,15 +34,11 @@ def losses_and_gradients(
     Returns:
         losses [R, K], 0 at places without a head; gradients [R, ...] by name.
     """
-    leaves = {
-        name: networks.parameters[name].detach().requires_grad_()
-        for name in networks.trained
-        if names is None or name in names
-    }
-    networks.parameters.update(leaves)
-    answers = networks.with_steps(batch.dt).answers(batch.inputs, batch.lengths, initial, batch.readout_steps)
-    per_head = over_steps(task.loss(answers, batch.targets), batch.readout_steps) * (networks.head_table > 0)
-    weighted = per_head if weights is None else per_head * weights
-    gradients = dict(zip(leaves, torch.autograd.grad(weighted.sum(), list(leaves.values())), strict=True))
-    networks.parameters.update({name: leaf.detach() for name, leaf in leaves.items()})
-    return per_head.detach(), gradients
+    wanted = [name for name in networks.trained if names is None or name in names]
+    answers, back = networks.with_steps(batch.dt).answers_with_gradient(
+        batch.inputs, batch.lengths, initial, batch.readout_steps, wanted
+    )
+    losses, loss_back = task.loss_with_gradient(answers, batch.targets)
+    counted = networks.head_mask if weights is None else networks.head_mask * weights
+    grad = loss_back(to_steps(counted, batch.readout_steps))
+    return over_steps(losses, batch.readout_steps) * networks.head_mask, back(grad)

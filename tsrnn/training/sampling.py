@@ -53,10 +53,20 @@ def over_steps(values: Tensor, readout_steps: Sequence[int]) -> Tensor:
     """
     steps = len(values)
     if all(own == steps for own in readout_steps):
-        return values.mean(0)
+        return values[0] if steps == 1 else values.mean(0)
     own = torch.tensor(readout_steps, device=values.device)
     counts = torch.arange(steps, 0, -1, device=values.device)[:, None] <= own
     return (values * counts[..., None]).sum(0) / own[:, None]
+
+
+def to_steps(grad: Tensor, readout_steps: Sequence[int]) -> Tensor:
+    """Return the gradient at what `over_steps` averages, [S, R, K], from that at the average, [R, K]."""
+    steps = max(readout_steps)
+    if all(own == steps for own in readout_steps):
+        return grad[None] if steps == 1 else (grad / steps).expand(steps, *grad.shape)
+    own = torch.tensor(readout_steps, device=grad.device)
+    counts = torch.arange(steps, 0, -1, device=grad.device)[:, None] <= own
+    return (grad / own[:, None]) * counts[..., None]
 
 
 def held(batch: TaskBatch, k: Sequence[int], dt: Sequence[float]) -> TaskBatch:

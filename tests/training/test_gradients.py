@@ -1,0 +1,87 @@
+"""What a training step follows: by hand where code is compiled, against autograd through the whole graph."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.tolerances import TOLERANCES, distance
+from tsrnn.config import DMS, FixedTau, Leaky, Network, Parity, RunConfig, Sines, Tanh, TrainedTau
+from tsrnn.networks import _compiled, initial_network, population
+from tsrnn.networks.choice import Plan
+from tsrnn.randomness import Streams
+from tsrnn.tasks import BitTask, Task
+from tsrnn.training.gradients import losses_and_gradients
+from tsrnn.training.sampling import TaskBatch, draw_batch, initial_states, over_steps
+
+HEADS = ((2, 3, 5), (4,), (3, 2))
+DTYPE = torch.float64
+NETWORKS = {
+    "inside": Leaky(hidden=9),
+    "outside": Leaky(hidden=9, self_interaction="outside", nonlinearity=Tanh()),
+    "fixed tau": Leaky(hidden=9, tau=FixedTau(tau=2.0)),
+    "clamped tau": Leaky(hidden=9, tau=TrainedTau(constraint="clamp_forward")),
+}
+
+
+def drawn(network: Network, task: Task, dt: tuple[float, ...] = ()):
+    """Return three networks whose products are compiled code's, a batch and initial states."""
+    config = RunConfig(network=network, task=task)
+    states = [initial_network(one, ns) for one, ns in zip(config.replicates(3), HEADS, strict=True)]
+    states = [{name: tensor.to(DTYPE) for name, tensor in state.items()} for state in states]
+    networks = population(network, states, HEADS)
+    networks.plan = Plan("compiled", 1)
+    if network == NETWORKS["clamped tau"]:
+        networks.parameters["tau"].mul_(0.7)
+        assert 0 < (networks.parameters["tau"] < 1).sum() < networks.parameters["tau"].numel()
+    streams = Streams.named([(seed, "bits") for seed in range(3)], torch.device("cpu"))
+    lengths = [8, 12, 10] if isinstance(task, BitTask) else [task.lengths_for(5)[0]] * 3
+    batch = draw_batch(task, networks.head_table, lengths, 6, streams)
+    return networks, replace(batch, dt=dt), initial_states(networks, streams, 6)
+
+
+def by_autograd(networks, task: Task, batch: TaskBatch, initial, weights=None):
+    """Return losses and gradients by one graph from parameters to loss."""
+    leaves = {name: networks.parameters[name].clone().requires_grad_() for name in networks.trained}
+    networks.parameters = networks.parameters | leaves
+    answers = networks.with_steps(batch.dt).answers(batch.inputs, batch.lengths, initial, batch.readout_steps)
+    losses = over_steps(task.loss(answers, batch.targets), batch.readout_steps) * (networks.head_table > 0)
+    weighted = losses if weights is None else losses * weights
+    return losses, dict(zip(leaves, torch.autograd.grad(weighted.sum(), list(leaves.values())), strict=True))
+
+
+@pytest.mark.skipif(not _compiled.available("compiled", DTYPE), reason="there is no compiler")
+@pytest.mark.parametrize("task", [Parity(), DMS(), Parity(readout_steps=2), Parity(readout_steps="all"), Sines()])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_losses_and_gradients_are_autograds(network: str, task: Task):
+    networks, batch, initial = drawn(NETWORKS[network], task)
+    weights = torch.rand(3, 3, dtype=DTYPE, generator=torch.Generator().manual_seed(0))
+    found = losses_and_gradients(networks, task, batch, initial, weights=weights)
+    expected = by_autograd(networks, task, batch, initial, weights)
+    assert distance(found[0], expected[0]) < TOLERANCES[DTYPE].forward
+    assert found[1].keys() == expected[1].keys()
+    for name, gradient in expected[1].items():
+        assert distance(found[1][name], gradient) < TOLERANCES[DTYPE].gradient, name
+
+
+@pytest.mark.skipif(not _compiled.available("compiled", DTYPE), reason="there is no compiler")
+def test_tau_in_other_time_steps():
+    networks, batch, initial = drawn(NETWORKS["outside"], Parity(), dt=(0.5, 1.0, 0.25))
+    found = losses_and_gradients(networks, Parity(), batch, initial, names=["tau"])[1]
+    expected = by_autograd(networks, Parity(), batch, initial)[1]["tau"]
+    assert found.keys() == {"tau"}
+    assert distance(found["tau"], expected) < TOLERANCES[DTYPE].gradient
+
+
+def test_a_task_with_a_loss_of_its_own_has_its_gradient():
+    class Squared(Parity):
+        def loss(self, outputs, targets):
+            return (outputs[..., 1] - targets.transpose(2, 3).float()).square().mean(2)
+
+    outputs = torch.randn(1, 2, 5, 3, 2, generator=torch.Generator().manual_seed(0))
+    targets = torch.zeros(1, 2, 3, 5, dtype=torch.bool)
+    loss, back = Squared().loss_with_gradient(outputs, targets)
+    found = back(torch.ones(1, 2, 3))
+    assert torch.equal(loss, Squared().loss(outputs, targets))
+    torch.testing.assert_close(found[..., 1], 2 * outputs[..., 1] / 5)
+    assert not found[..., 0].any()
