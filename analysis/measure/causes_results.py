@@ -137,8 +137,10 @@ def _tests(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     kinds = rows[[*_BY]].drop_duplicates()
     as_it_is = (kinds["change"] == "none") & (kinds["retrained"] == "nothing")
     kinds = pd.concat([kinds[as_it_is], kinds[~as_it_is]]).reset_index(drop=True).rename_axis("code").reset_index()
-    for _, at_n in rows.merge(kinds, on=[*_BY]).groupby("n"):
-        tests, more = compare_curricula(at_n, "code")
+    for _, at_n in rows.merge(kinds, on=[*_BY]).groupby(["group", "n"]):
+        # What no network of a curriculum has a value of cannot be compared.
+        of_both = at_n.groupby("code")["curriculum"].transform("nunique") == at_n["curriculum"].nunique()
+        tests, more = compare_curricula(at_n[of_both], "code")
         notes += more
         if len(tests):
             frames.append(tests.rename(columns={"perturbation": "code"}).merge(kinds, on="code").drop(columns="code"))

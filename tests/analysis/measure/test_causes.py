@@ -5,12 +5,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from analysis.__main__ import main
 from analysis.data.frames import load
 from analysis.measure.causes import RETRAINED, SHARES, Protocol, measure
+from analysis.measure.causes_results import _tests
 from analysis.measure.interventions import InTime
 from tests.trained import trained_sweep
 from tsrnn import FixedTau, Leaky, MultiHead, RunConfig, SingleHead
@@ -114,6 +116,24 @@ class TestMeasure:
             measure(replace(one, config=fixed), 3, partners=partners, protocol=SHORT)
         with pytest.raises(ValueError, match="n = 9: the checkpoint has no such head; it has 2, 3"):
             measure(one, 9, partners={(one.config.network_id, 9): partners[one.config.network_id, 3]}, protocol=SHORT)
+
+
+def test_what_no_network_of_a_curriculum_has_a_value_of_is_not_compared():
+    """Such as a new readout of states that are not finite."""
+    kinds = [("none", "nothing", 1.0), ("tau_1", "nothing", 0.7), ("tau_1", "readout", 0.9)]
+    rows = pd.DataFrame(
+        [
+            {"group": "g", "curriculum": name, "n": 5, "network_id": f"{name} {seed}", "share": 1.0, "change": change}
+            | {"retrained": part, "accuracy": value - seed / 100}
+            for name in ("single", "multi")
+            for seed in range(4)
+            for change, part, value in kinds
+            if (name, part) != ("single", "readout")
+        ]
+    )
+    found, notes = _tests(rows)
+    assert found[["change", "retrained"]].to_numpy().tolist() == [["tau_1", "nothing"]]
+    assert notes == []
 
 
 @pytest.fixture(scope="module")
