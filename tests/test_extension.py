@@ -195,7 +195,7 @@ def swept(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
     place = tmp_path_factory.mktemp("swept")
     options = ["--scale", "quick", "--hidden", "16", "--curricula", "multi", "doubling", "--replicates", "2"]
     # Networks that no longer get further end before the budget does.
-    options += ["--stall", "500"]
+    options += ["--stall", "500", "--epochs", "8"]
     plugins = [folder / f"{name}.py" for name in ("majority", "vanilla", "doubling")]
     command = [folder / "majority_sweep.py", *options, "--storage", "results", "--address", "local"]
     command += ["--plugin", plugins[-1]]
@@ -221,7 +221,7 @@ class TestSweep:
         ends = tables["outcomes"].set_index("network_id")
         assert set(ends["status"]) <= {"epochs", "stalled"}
         assert len(ends) == 8
-        assert (ends.loc[ends["status"] == "epochs", "epochs"] == 40).all()
+        assert (ends.loc[ends["status"] == "epochs", "epochs"] == 8).all()
         epochs = tables["epochs"].groupby("network_id")["epoch"].apply(sorted)
         assert epochs.to_dict() == {key: list(range(1, last + 1)) for key, last in ends["epochs"].items()}
         own = solved.merge(runs[runs["curriculum"] == "doubling"], on="network_id")

@@ -264,7 +264,7 @@ def _reader(folder: Path, problems: list[str], ended: threading.Event) -> None:
             frame = pd.read_parquet(folder / table.name)
             if frame.duplicated(list(table.key)).any():
                 problems.append(f"{table.name}: {frame.to_string()}")
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 def _contents(folder: Location) -> dict[str, bytes]:
