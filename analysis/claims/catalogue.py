@@ -643,12 +643,11 @@ def judge_all(tables: Tables, claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
         claims: all by default.
 
     Returns:
-        One row a claim and training for which there are results, and one "not run" for a claim that has none: `id`,
-        `figure`, `task` (of the networks compared), `claim`, `paper`, `rule` in words, `unit` (of its estimate),
-        `interest` (why its smallest effect of interest is what it is),
-        `planned` (networks of each kind that decide it, with the spread expected), the fields of
-        `analysis.claims.verdicts.Verdict`, `p_holm`: p corrected for the claims judged on the same training (Holm), and
-        `survives`: whether a verdict is one at 0.05 after that too.
+        One row for each claim and training for which there are results, and one "not run" for a claim that has none:
+        `id`, `figure`, `task` (of the networks compared), `claim`, `paper`, `rule` in words, `unit` (of its estimate),
+        `interest` (why its smallest effect of interest is what it is), `planned` (networks of each kind that decide it,
+        with the spread expected), the fields of `analysis.claims.verdicts.Verdict`, `p_holm`: p corrected for the
+        claims judged on the same training (Holm), and `survives`: whether a verdict is one at 0.05 after that too.
     """
     parts = list(Evidence(tables).parts())
     rows: list[tuple[Claim, Verdict]] = []

@@ -35,8 +35,8 @@ def course(tables: Tables, claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
         claims: all by default; those that compare no pace have no rows.
 
     Returns:
-        One row a claim, training and N: `id`, `figure`, `claim`, `part` (the training in words), and what `compare`
-        returns.
+        One row for each claim, training and N: `id`, `figure`, `claim`, `part` (the training in words), and what
+        `compare` returns.
     """
     parts = list(Evidence(tables).parts())
     found = []
@@ -62,9 +62,9 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, rows: pd.DataFrame) -> pd
         rows: network_id, n and value: the training until N was solved.
 
     Returns:
-        One row an N: `n`; `first` and `second`, how many networks of each have solved it; `ratio`, the training of the
-        second over that of the first, NaN where less than half of either have solved N; `low` and `high`, its 95 %
-        interval; `p`, two-sided, of a ratio of 1. A network that has not solved N counts with its whole training as a
+        One row for each N: `n`; `first` and `second`, how many networks of each have solved it; `ratio`, the training
+        of the second over that of the first, NaN where less than half of either have solved N; `low` and `high`, its 95
+        % interval; `p`, two-sided, of a ratio of 1. A network that has not solved N counts with its whole training as a
         lower bound.
     """
     rows = rows[rows["network_id"].isin([*first["network_id"], *second["network_id"]])]

@@ -224,7 +224,7 @@ def _about(claim: Claim) -> tuple[object, ...]:
 
 
 def frame_of(rows: Sequence[tuple[Claim, Verdict]], correct: Callable[[Values], Values]) -> pd.DataFrame:
-    """Return verdicts as one row a claim and training.
+    """Return verdicts as one row for each claim and training.
 
     Args:
         rows: claims with their verdicts.

@@ -254,7 +254,7 @@ def gradients(
     plugin: command_line.Plugins = None,
     as_json: AsJson = False,
 ) -> int:
-    """Measure the gradients that the training of the solved checkpoints follows, and their curvature (figure M3).
+    """Measure the gradients of the loss at the solved checkpoints, and its curvature (figure M3).
 
     It measures how large the gradient of the loss is at past states of leaky networks, the cosines between the
     gradients of different heads, and the largest eigenvalue of the Hessian; also for the next N, before it is trained.
@@ -298,10 +298,10 @@ def causes(
 ) -> int:
     """Change the taus or W of trained networks, retrain a part of them, and compare curricula (figure M4).
 
-    Taus are set to 1, shuffled, or taken from the network of the other curriculum with the same seed, as are weights; W
-    is cut down to its leading singular values or Schur modes. Accuracy is measured at once, and after the readout, the
-    weights, the taus or everything has been retrained. See docs/mechanisms.md. If the command is interrupted, the same
-    command continues where it stopped.
+    Taus are set to 1, shuffled, or taken from the network of the other curriculum with the same seed, and so are
+    weights; W is cut down to its leading singular values or Schur modes. Accuracy is measured at once, and after the
+    readout, the weights, the taus or everything has been retrained. See docs/mechanisms.md. If the command is
+    interrupted, the same command continues where it stopped.
 
     Args:
         results: The sweep's folder, such as results/quick/fixed_tau; it must have both curricula.

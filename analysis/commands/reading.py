@@ -181,7 +181,7 @@ def pace(results: Place, /, *, plugin: command_line.Plugins = None, as_json: AsJ
     Args:
         results: A sweep's folder, such as results/quick/fixed_tau, or the folder of several, such as results/quick.
         plugin: Python files that define tasks, networks or curricula of your own.
-        as_json: Print {"rows": [...]}, one row a claim, training and N.
+        as_json: Print {"rows": [...]}, one row for each claim, training and N.
     """
     command_line.import_plugins(plugin)
     from analysis import tables
@@ -207,7 +207,7 @@ def report(
 
     The page has the claims, the largest N, every figure with the query behind it, a page for each network, deviations
     from the paper, run times, the machine, versions, and links to the tables. It lists the figures that cannot be
-    drawn, and the commands that they wait for.
+    drawn, and the commands that they need.
 
     Args:
         results: A sweep's folder, such as results/quick/fixed_tau, or the folder of several, such as results/quick.

@@ -33,7 +33,7 @@ def load(
         where: Conditions that all hold for the rows that are read, such as ("n", "in", {5, 30}); all by default.
 
     Returns:
-        One row a row of the table, in no promised order; columns as in `tsrnn.io.schemas`.
+        One row for each row of the table, in no promised order; columns as in `tsrnn.io.schemas`.
 
     Raises:
         ResultsError: there is no such folder, it is not a sweep's, or the table is missing or damaged.

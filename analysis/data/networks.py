@@ -49,12 +49,12 @@ def describe(runs: pd.DataFrame, outcomes: pd.DataFrame, epochs: pd.DataFrame, s
         solved: The table `solved`.
 
     Returns:
-        One row a network of `runs`, with its columns; those that older results lack are filled from the configuration.
-        In addition: `status`; `max_n`, the largest N solved so far (0 where none was); `epochs` trained so far;
-        `sequences` trained so far, in the paper's epochs of 153,600; `limit`, the N at which it is done; `settings`:
-        how it was trained beside the columns of `analysis.data.cell.TRAINING`, such as "training.solved_weight=0.5";
-        `usual_slope`, whether its leaky ReLU has the slope of its preset; and `replicate`: networks that share it are
-        the same run with other end rules.
+        One row for each network of `runs`, with its columns; those that older results lack are filled from the
+        configuration. In addition: `status`; `max_n`, the largest N solved so far (0 where none was); `epochs` trained
+        so far; `sequences` trained so far, in the paper's epochs of 153,600; `limit`, the N at which it is done;
+        `settings`: how it was trained beside the columns of `analysis.data.cell.TRAINING`, such as
+        "training.solved_weight=0.5"; `usual_slope`, whether its leaky ReLU has the slope of its preset; and
+        `replicate`: networks that share it are the same run with other end rules.
     """
     frame = completed(runs).set_index("network_id", drop=False)
     derived = [_derived(config) for config in _configs(runs)]

@@ -17,8 +17,8 @@ class AgainstN(NamedTuple):
     """Quantities against N.
 
     Attributes:
-        networks: one row a network and solved N: the columns that say which cell, network_id, n, the quantities.
-        cells: one row a cell, n and quantity: networks, mean, low, high.
+        networks: one row for each network and solved N: the columns that say which cell, network_id, n, the quantities.
+        cells: one row for each cell, n and quantity: networks, mean, low, high.
     """
 
     networks: pd.DataFrame
@@ -67,7 +67,7 @@ def summed(rows: pd.DataFrame, by: Sequence[str], quantities: Sequence[str]) -> 
     """Sum up quantities over networks.
 
     Args:
-        rows: one row a network and n, with the columns `by`, network_id, n and the quantities.
+        rows: one row for each network and n, with the columns `by`, network_id, n and the quantities.
         by: the columns that say which cell, such as task and curriculum.
         quantities: the columns summed up; an empty value does not count.
     """

@@ -261,13 +261,13 @@ def per_cell(rows: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
     """Sum up over networks.
 
     Args:
-        rows: one row a network and cell.
+        rows: one row for each network and cell.
         by: the columns that say which cell.
         value: the column summed up; rows without a value do not count.
 
     Returns:
-        One row a cell, sorted: `by`, `networks`, `mean`, and `low` and `high`, the 95 % interval of the mean over
-        networks (see `analysis.stats.intervals.bootstrap`).
+        One row for each cell, sorted: `by`, `networks`, `mean`, and `low` and `high`, the 95 % interval of the mean
+        over networks (see `analysis.stats.intervals.bootstrap`).
     """
     known = rows[rows[value].notna()]
     cells, groups = [], []
@@ -308,7 +308,7 @@ def each(networks: pd.DataFrame, by: str = "curriculum") -> str:
     """Say how many networks of each kind there are: "n = 4 (single-head), 3 (multi-head) networks".
 
     Args:
-        networks: one row a network, or several.
+        networks: one row for each network, or several.
         by: the column that says which kind; the task too, where there are two.
     """
     known = networks.drop_duplicates("network_id")

@@ -18,8 +18,8 @@ class Progress(NamedTuple):
     """How far networks came, by epoch.
 
     Attributes:
-        solved: one row a network and solved N: architecture, curriculum, network_id, n, epoch.
-        ends: one row a network: architecture, curriculum, network_id, epochs, max_n.
+        solved: one row for each network and solved N: architecture, curriculum, network_id, n, epoch.
+        ends: one row for each network: architecture, curriculum, network_id, epochs, max_n.
     """
 
     solved: pd.DataFrame

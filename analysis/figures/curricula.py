@@ -42,7 +42,7 @@ _POINTS = 200
 
 
 def last_epoch(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a network: the N it was trained on, its last epoch, its accuracy then, whether it solved N."""
+    """Return one row for each network: its N, its last epoch, its accuracy then, and whether it solved N."""
     last = frame.loc[frame.groupby("network_id")["epoch"].idxmax()]
     rows = last.assign(n=last["curriculum"].str.removeprefix("none-").astype(int), solved=last["max_n"] > 0)
     rows = rows.rename(columns={"learning_curve": "accuracy_newest"})
@@ -73,8 +73,8 @@ class Scratch(NamedTuple):
     """Networks trained on one N without a curriculum.
 
     Attributes:
-        networks: one row a network: task, n, network_id, epoch (trained), accuracy_newest (then), solved.
-        cells: one row a task and n: networks, solved (how many), mean, low, high of the epochs trained.
+        networks: one row for each network: task, n, network_id, epoch (trained), accuracy_newest (then), solved.
+        cells: one row for each task and n: networks, solved (how many), mean, low, high of the epochs trained.
     """
 
     networks: pd.DataFrame
@@ -133,14 +133,14 @@ class Curves(NamedTuple):
     """Learning curves.
 
     Attributes:
-        epochs: one row a network and epoch: task, n, network_id, epoch, accuracy_newest.
+        epochs: one row for each network and epoch: task, n, network_id, epoch, accuracy_newest.
     """
 
     epochs: pd.DataFrame
 
 
 def draw_curves(found: Curves) -> Drawing:
-    """Draw a panel a task: a line a network, N as the shade."""
+    """Draw a panel for each task, and a line for each network, with N as the shade."""
     tasks = [task for task in TASKS if task in set(found.epochs["task"])]
     ns = sorted(found.epochs["n"].unique())
     shades = dict(zip(ns, style.shades(len(ns)), strict=True))
@@ -170,9 +170,10 @@ class Steps(NamedTuple):
     """When each N was solved.
 
     Attributes:
-        solved: one row a network and N: task, curriculum, network_id, n, epoch, epochs_taken.
-        cells: one row a task, curriculum and n: networks, mean, low, high of the epochs taken for it.
-        ends: one row a network: task, curriculum, network_id, epochs, max_n: how long it trained, and what it reached.
+        solved: one row for each network and N: task, curriculum, network_id, n, epoch, epochs_taken.
+        cells: one row for each task, curriculum and n: networks, mean, low, high of the epochs taken for it.
+        ends: one row for each network: task, curriculum, network_id, epochs, max_n: how long it trained, and what it
+            reached.
     """
 
     solved: pd.DataFrame

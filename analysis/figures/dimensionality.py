@@ -40,10 +40,10 @@ class Dimensionality(NamedTuple):
     """Dimensionality against N.
 
     Attributes:
-        networks: one row a network and N: task, curriculum, network_id, n, components, participation_ratio.
+        networks: one row for each network and N: task, curriculum, network_id, n, components, participation_ratio.
         cells: see `AgainstN.cells`.
-        lines: one row a curriculum and part: task, curriculum, part ("all", "to 20" or "beyond 20"), slope, intercept,
-            n_low, n_high: the least-squares line through the networks' components.
+        lines: one row for each curriculum and part: task, curriculum, part ("all", "to 20" or "beyond 20"), slope,
+            intercept, n_low, n_high: the least-squares line through the networks' components.
     """
 
     networks: pd.DataFrame

@@ -34,8 +34,8 @@ class MaxN(NamedTuple):
     """The largest N solved.
 
     Attributes:
-        networks: one row a network: task, curriculum, tau, network_id, max_n.
-        cells: one row a task, curriculum and tau: networks, mean, low, high.
+        networks: one row for each network: task, curriculum, tau, network_id, max_n.
+        cells: one row for each task, curriculum and tau: networks, mean, low, high.
     """
 
     networks: pd.DataFrame

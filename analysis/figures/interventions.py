@@ -46,9 +46,9 @@ class Ablation(NamedTuple):
     """What the removal of neurons does.
 
     Attributes:
-        networks: one row a network, set removed and manner (each neuron alone, or all together): curriculum,
+        networks: one row for each network, set removed and manner (each neuron alone, or all together): curriculum,
             network_id, n, removed, manner, relative_accuracy and tau (means over the neurons).
-        cells: one row a curriculum, n, set and manner: networks, mean, low, high of the relative accuracy.
+        cells: one row for each curriculum, n, set and manner: networks, mean, low, high of the relative accuracy.
         taus: the same of tau.
     """
 
@@ -140,8 +140,8 @@ class Response(NamedTuple):
     """The relative accuracy of networks after an intervention, by its strength.
 
     Attributes:
-        networks: one row a network and strength, means over draws.
-        cells: one row a curriculum, n and strength: networks, mean, low, high of the relative accuracy.
+        networks: one row for each network and strength, means over draws.
+        cells: one row for each curriculum, n and strength: networks, mean, low, high of the relative accuracy.
     """
 
     networks: pd.DataFrame
@@ -175,7 +175,7 @@ def draw_perturbation(found: Response, label: str) -> Drawing:
 
 
 def respond(axes: Axes, found: Response, strength: str, log: bool = True) -> None:
-    """Draw relative accuracy against the column `strength`: a line and dots a curriculum, dashed lines at 1 and 0."""
+    """Draw relative accuracy against the column `strength`: a line and dots for each curriculum."""
     for curriculum in style.ordered(found.cells["curriculum"]):
         shade = style.colour(curriculum)
         cells = found.cells[found.cells["curriculum"] == curriculum]
@@ -196,10 +196,12 @@ class Inhibition(NamedTuple):
     """Scaled inhibition, and the balance of weights.
 
     Attributes:
-        networks: one row a network and change: curriculum, network_id, n, change, inhibited_accuracy, activity_range.
-        cells: one row a curriculum, n, change and quantity: networks, mean, low, high.
-        weights: one row a network and N: curriculum, network_id, n, weight_positive, weight_negative, tau_correlation.
-        weight_cells: one row a curriculum, n and quantity: networks, mean, low, high.
+        networks: one row for each network and change: curriculum, network_id, n, change, inhibited_accuracy,
+            activity_range.
+        cells: one row for each curriculum, n, change and quantity: networks, mean, low, high.
+        weights: one row for each network and N: curriculum, network_id, n, weight_positive, weight_negative,
+            tau_correlation.
+        weight_cells: one row for each curriculum, n and quantity: networks, mean, low, high.
     """
 
     networks: pd.DataFrame

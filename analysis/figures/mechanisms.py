@@ -88,9 +88,9 @@ class Causes(NamedTuple):
     """What changes of tau and W do.
 
     Attributes:
-        networks: one row a network, change, share and retrained part, mean over random orders: curriculum, network_id,
-            n, change, share, retrained, relative_accuracy.
-        cells: one row a curriculum, n, change, share and retrained part: networks, mean, low, high.
+        networks: one row for each network, change, share and retrained part, mean over random orders: curriculum,
+            network_id, n, change, share, retrained, relative_accuracy.
+        cells: one row for each curriculum, n, change, share and retrained part: networks, mean, low, high.
     """
 
     networks: pd.DataFrame

@@ -23,8 +23,9 @@ class Ratios(NamedTuple):
     """Training to each N.
 
     Attributes:
-        networks: one row a network and solved N: task, curriculum, tau, network_id, n, sequences_until.
-        ratios: one row a task, curriculum and N: what `analysis.claims.course.compare` returns of tau = 1 and trained.
+        networks: one row for each network and solved N: task, curriculum, tau, network_id, n, sequences_until.
+        ratios: one row for each task, curriculum and N: what `analysis.claims.course.compare` returns of tau = 1 and
+            trained.
     """
 
     networks: pd.DataFrame

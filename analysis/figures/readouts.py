@@ -18,8 +18,8 @@ class Heads(NamedTuple):
     """Readouts retrained.
 
     Attributes:
-        networks: one row a network, N solved and N' of the readout: curriculum, network_id, n, head, accuracy.
-        cells: one row a curriculum, n and head: networks, mean.
+        networks: one row for each network, N solved and N' of the readout: curriculum, network_id, n, head, accuracy.
+        cells: one row for each curriculum, n and head: networks, mean.
     """
 
     networks: pd.DataFrame

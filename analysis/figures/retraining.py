@@ -93,9 +93,9 @@ class Sliding(NamedTuple):
     """Interventions on networks of three curricula.
 
     Attributes:
-        networks: one row a network, thing done and strength: done ("weights", "taus", "from N = 16"), curriculum,
-            network_id, n, strength, relative_accuracy.
-        cells: one row a thing done, curriculum, n and strength: networks, mean, low, high.
+        networks: one row for each network, thing done and strength: done ("weights", "taus", "from N = 16"),
+            curriculum, network_id, n, strength, relative_accuracy.
+        cells: one row for each thing done, curriculum, n and strength: networks, mean, low, high.
     """
 
     networks: pd.DataFrame

@@ -38,7 +38,7 @@ class Tests(NamedTuple):
     """A table.
 
     Attributes:
-        tests: one row a strength; the columns are `COLUMNS` after the strength.
+        tests: one row for each strength; the columns are `COLUMNS` after the strength.
     """
 
     tests: pd.DataFrame

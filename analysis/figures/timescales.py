@@ -77,8 +77,8 @@ class Distribution(NamedTuple):
     """tau_net of single neurons.
 
     Attributes:
-        neurons: one row a neuron with tau_net > 1: curriculum, network_id, n, neuron, tau_net.
-        densities: one row a curriculum, n and bin: low, high (of the bin), density (of log10 tau_net, mean over
+        neurons: one row for each neuron with tau_net > 1: curriculum, network_id, n, neuron, tau_net.
+        densities: one row for each curriculum, n and bin: low, high (of the bin), density (of log10 tau_net, mean over
             networks), networks.
     """
 
@@ -106,7 +106,7 @@ def compute_distribution(rows: pd.DataFrame) -> Distribution:
 
 
 def draw_distribution(found: Distribution) -> Drawing:
-    """Draw a panel an N: densities as stairs, on a logarithmic axis."""
+    """Draw a panel for each N: densities as stairs, on a logarithmic axis."""
     ns = sorted(found.densities["n"].unique())
     curricula = style.ordered(found.densities["curriculum"])
     figure, grid = style.panels(len(ns), sharey=True)
@@ -132,8 +132,9 @@ class Examples(NamedTuple):
     """Autocorrelations of one neuron for each curriculum and N.
 
     Attributes:
-        autocorrelations: one row a network, neuron and lag: curriculum, network_id, n, neuron, lag, autocorrelation.
-        fits: one row a curriculum and N: network_id, n, neuron, and of its row of `timescales` status, tau_net,
+        autocorrelations: one row for each network, neuron and lag: curriculum, network_id, n, neuron, lag,
+            autocorrelation.
+        fits: one row for each curriculum and N: network_id, n, neuron, and of its row of `timescales` status, tau_net,
             tau_fast, weight_slow, amplitude.
     """
 
@@ -149,7 +150,7 @@ def choose_examples(networks: pd.DataFrame, timescales: pd.DataFrame) -> pd.Data
         timescales: rows of one method, of neurons, at the N to show.
 
     Returns:
-        One row a curriculum and N: the columns `Examples.fits` has.
+        One row for each curriculum and N: the columns `Examples.fits` has.
     """
     columns = ["status", "tau_net", "tau_fast", "weight_slow", "amplitude"]
     rows = networks[["curriculum", "seed", "network_id"]].merge(timescales, on="network_id")

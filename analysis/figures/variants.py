@@ -99,9 +99,9 @@ class TimeSteps(NamedTuple):
     Attributes:
         networks: see `AgainstN`.
         cells: see `AgainstN`.
-        others: one row a network and k it was asked with: curriculum, k (it was trained with), network_id, n, asked_k,
-            accuracy_by_k.
-        other_cells: one row a curriculum, k and asked_k: networks, mean, low, high of the accuracy.
+        others: one row for each network and k it was asked with: curriculum, k (it was trained with), network_id, n,
+            asked_k, accuracy_by_k.
+        other_cells: one row for each curriculum, k and asked_k: networks, mean, low, high of the accuracy.
     """
 
     networks: pd.DataFrame

@@ -73,10 +73,10 @@ class AllHeads(NamedTuple):
     """All heads trained from the first epoch on.
 
     Attributes:
-        accuracies: one row a network, epoch and head: curriculum, network_id, epoch, n, accuracy.
-        curves: one row a curriculum, epoch and head: networks, mean (of the networks still in training).
-        solved: one row a network and solved N: curriculum, network_id, n, epoch.
-        cells: one row a curriculum and n: networks, mean, low, high of the epoch it was solved in.
+        accuracies: one row for each network, epoch and head: curriculum, network_id, epoch, n, accuracy.
+        curves: one row for each curriculum, epoch and head: networks, mean (of the networks still in training).
+        solved: one row for each network and solved N: curriculum, network_id, n, epoch.
+        cells: one row for each curriculum and n: networks, mean, low, high of the epoch it was solved in.
     """
 
     accuracies: pd.DataFrame

@@ -28,7 +28,7 @@ class Results:
     """The results of the measurement.
 
     Attributes:
-        summary: one row a group, curriculum, N, change, share and retrained part; see
+        summary: one row for each group, curriculum, N, change, share and retrained part; see
             `analysis.stats.comparison.summarise`.
         tests: the curricula compared at each of these; see `analysis.stats.comparison.compare_curricula`.
         notes: networks left out, comparisons that could not be made.

@@ -21,8 +21,9 @@ class Results:
     """The results of the measurement.
 
     Attributes:
-        networks: one row a network, N and method; see `analysis.measure.dynamics_summary.by_network`.
-        summary: one row a group, curriculum, method and N; see `analysis.measure.dynamics_summary.by_curriculum`.
+        networks: one row for each network, N and method; see `analysis.measure.dynamics_summary.by_network`.
+        summary: one row for each group, curriculum, method and N; see
+            `analysis.measure.dynamics_summary.by_curriculum`.
         failed: one line for each checkpoint that could not be measured.
     """
 

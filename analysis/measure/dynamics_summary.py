@@ -28,9 +28,9 @@ def by_network(tables: Mapping[Table, pd.DataFrame], chosen: pd.DataFrame) -> pd
         chosen: network_id and n of the checkpoints.
 
     Returns:
-        One row a network, N and method. `neurons`: H; `fitted`: how many have a tau_net; `fraction_above_1`: the share
-        of the H neurons whose tau_net exceeds 1; `mean_above_1`, `median_above_1`: of tau_net over those alone, as
-        the paper has it; `mean_all`, `median_all`: over all that are fitted; `tau_pop`, and `tau_pop_status`; `tau`:
+        One row for each network, N and method. `neurons`: H; `fitted`: how many have a tau_net; `fraction_above_1`: the
+        share of the H neurons whose tau_net exceeds 1; `mean_above_1`, `median_above_1`: of tau_net over those alone,
+        as the paper has it; `mean_all`, `median_all`: over all that are fitted; `tau_pop`, and `tau_pop_status`; `tau`:
         the mean of tau; `components` and `participation_ratio`, of all trials together; `weight_mean` and
         `tau_correlation`. NaN where there is nothing to average.
     """
@@ -81,7 +81,7 @@ def by_curriculum(networks: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
         groups: network_id, and `group` and `curriculum` in words.
 
     Returns:
-        One row a group, curriculum, method and N: `networks`, and the mean over those that have a value.
+        One row for each group, curriculum, method and N: `networks`, and the mean over those that have a value.
     """
     keys = ["group", "curriculum", "method", "n"]
     rows = networks.merge(groups, on="network_id").groupby(keys, sort=False)

@@ -37,7 +37,7 @@ class Results:
     """The results of the interventions.
 
     Attributes:
-        summaries: for each kind one row a group, curriculum and intervention; see
+        summaries: for each kind one row for each group, curriculum and intervention; see
             `analysis.stats.comparison.summarise`.
         tests: for each kind the curricula compared; see `analysis.stats.comparison.compare_curricula`.
         notes: networks left out, comparisons that could not be made.

@@ -47,8 +47,8 @@ def run(
         yes: begin without asking; see `analysis.measure.jobs.run_all`.
 
     Returns:
-        One row a group, curriculum and N: networks, the mean over networks of each value, and `low` and `high`, the
-        95 % interval of the first; and a line for each checkpoint that could not be measured.
+        One row for each group, curriculum and N: networks, the mean over networks of each value, and `low` and `high`,
+        the 95 % interval of the first; and a line for each checkpoint that could not be measured.
 
     Raises:
         ResultsError: if no network has solved an N, or none of those that are asked for.

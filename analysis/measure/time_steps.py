@@ -94,7 +94,7 @@ def run(
         yes: begin without asking; see `analysis.measure.jobs.run_all`.
 
     Returns:
-        One row a group, curriculum, n and k (see `analysis.stats.comparison.summarise`), notes on networks left
+        One row for each group, curriculum, n and k (see `analysis.stats.comparison.summarise`), notes on networks left
         out, and a line for each checkpoint that failed.
 
     Raises:

@@ -34,7 +34,7 @@ class Tables(Protocol):
 
     @property
     def networks(self) -> pd.DataFrame:
-        """One row a network: see `analysis.data.networks.describe`."""
+        """One row for each network: see `analysis.data.networks.describe`."""
         ...
 
     def load(

@@ -39,7 +39,7 @@ def log_ratio(a: Values, a_censored: Flags, b: Values, b_censored: Flags) -> Eff
     is unlimited to the side where censored values may lie.
 
     Args:
-        a: [n_a], positive values, one a network.
+        a: [n_a], positive values, one for each network.
         a_censored: [n_a], whether each is a lower bound.
         b: [n_b].
         b_censored: [n_b].

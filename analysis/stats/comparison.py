@@ -23,7 +23,7 @@ class Choice:
     """The checkpoints to compare.
 
     Attributes:
-        checkpoints: one row a network: `network_id`, `group` (in words), `curriculum`, `n`.
+        checkpoints: one row for each network: `network_id`, `group` (in words), `curriculum`, `n`.
         notes: what a reader must know of it: which networks are left out, or hold the others back.
     """
 
@@ -108,8 +108,8 @@ def summarise(rows: pd.DataFrame, by: Sequence[str], values: Sequence[str] = ("r
         values: columns to average; of the first also the bootstrap interval over networks.
 
     Returns:
-        One row a group, curriculum, n and `by`: `networks`, each value's mean over networks, and `low` and `high`, the
-        95 % interval of the first (see `analysis.stats.intervals.bootstrap`).
+        One row for each group, curriculum, n and `by`: `networks`, each value's mean over networks, and `low` and
+        `high`, the 95 % interval of the first (see `analysis.stats.intervals.bootstrap`).
     """
     keys = ["group", "curriculum", "n", *by]
     means = rows.groupby([*keys, "network_id"], sort=False, dropna=False)[list(values)].mean().reset_index()
@@ -133,7 +133,7 @@ def compare_curricula(rows: pd.DataFrame, perturbation: str) -> tuple[pd.DataFra
         perturbation: the column that says what was done; 0 there is the network as it is.
 
     Returns:
-        The tests, one row a group, pair of curricula and perturbation: the columns of
+        The tests, one row for each group, pair of curricula and perturbation: the columns of
         `analysis.stats.significance.network_tests`, and `p_pooled`, `stars_pooled`, `n_pooled` of `pooled_ttests`; and
         a note for each comparison that has too few networks.
     """

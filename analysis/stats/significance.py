@@ -79,8 +79,8 @@ def pooled_ttests(frame: pd.DataFrame) -> pd.DataFrame:
             rows with perturbation 0 are the baselines.
 
     Returns:
-        One row a perturbation but 0, ascending: `perturbation`, `p_value`, `stars` ("" to "*****", p < .05, .01, .001,
-        1e-4, 1e-5) and `n`, the values in each group (the smaller number where the groups differ).
+        One row for each perturbation but 0, ascending: `perturbation`, `p_value`, `stars` ("" to "*****", p < .05, .01,
+        .001, 1e-4, 1e-5) and `n`, the values in each group (the smaller number where the groups differ).
 
     Raises:
         ValueError: if a column or a baseline is missing, or there are not exactly two curricula and one n.
@@ -168,7 +168,7 @@ def network_tests(frame: pd.DataFrame) -> pd.DataFrame:
         frame: as in `pooled_ttests`.
 
     Returns:
-        One row a perturbation but 0, ascending: `perturbation`, `curriculum_a`, `curriculum_b` (in alphabetical
+        One row for each perturbation but 0, ascending: `perturbation`, `curriculum_a`, `curriculum_b` (in alphabetical
         order), the fields of `Comparison`, then `p_permutation_holm`, `p_attainable_holm` (the smallest that
         `p_permutation_holm` can be, reached where every other p is as small), `p_t_holm`, and `verdict`:
         "different" or "no difference seen" by the corrected permutation test at 0.05, "inconclusive" where that test

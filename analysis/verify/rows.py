@@ -85,7 +85,7 @@ def unlike(epochs: pa.Table, heads: pa.Table, solved: pa.Table) -> list[int]:
     """Return the N whose row in `solved` says something else than the epoch in which it was solved.
 
     Args:
-        epochs: of one network, one row an epoch.
+        epochs: of one network, one row for each epoch.
         heads: of the same network.
         solved: of the same network.
     """

@@ -122,7 +122,9 @@ def simulate_with_inputs(
     if isinstance(inputs, float | int) and not 0 <= inputs <= 1:
         raise ValueError(f"inputs = {inputs}: allowed are a probability, 0 to 1, 'uniform', and a task")
     if len(addresses) != population.replicates:
-        raise ValueError(f"addresses: {len(addresses)} of them; allowed are {population.replicates}, one a network")
+        raise ValueError(
+            f"addresses: {len(addresses)} of them; allowed are {population.replicates}, one for each network"
+        )
     return _driven(population, addresses, steps, trials, burn_in, inputs)
 
 

@@ -161,7 +161,7 @@ def batches(
     Args:
         task: what networks are trained or tested on.
         population: the networks whose heads give targets, and whose initial states are drawn.
-        addresses: [R] one a network.
+        addresses: [R] one for each network.
         count: batches.
         batch: sequences a network and batch, B.
         time: how long an input is held; one k is drawn for each batch and network.
