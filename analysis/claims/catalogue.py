@@ -636,7 +636,7 @@ CLAIMS: Final[tuple[Claim, ...]] = tuple(_claims())
 
 
 def judge_all(tables: Tables, claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
-    """Judge claims on the results of each training by itself.
+    """Judge claims on the results of each training separately.
 
     Args:
         tables: the results, finished or not.

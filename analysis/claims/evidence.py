@@ -119,7 +119,7 @@ class Evidence:
 
 
 def ended(networks: pd.DataFrame) -> pd.DataFrame:
-    """Return those of the networks that have come to their end; failed ones have not."""
+    """Return the networks that have ended; failed networks have not."""
     final = [state.value for state in EndState if state.is_final]
     return networks[networks["status"].isin(final)]
 

@@ -40,7 +40,7 @@ _UNRELATED: Final = {"seed", "source", "generator", "curriculum", "end", "time"}
 
 
 def describe(runs: pd.DataFrame, outcomes: pd.DataFrame, epochs: pd.DataFrame, solved: pd.DataFrame) -> pd.DataFrame:
-    """Return what each network is and how far it has come, finished or not.
+    """Return the settings and the progress of each network, finished or not.
 
     Args:
         runs: The table `runs`.

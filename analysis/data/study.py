@@ -97,7 +97,7 @@ class Study:
 
     @cached_property
     def networks(self) -> pd.DataFrame:
-        """What each network is and how far it has come: see `analysis.data.networks.describe`."""
+        """The settings and the progress of each network: see `analysis.data.networks.describe`."""
         # Outcomes before what they sum up: a network that ends in between is running here, with all it solved.
         outcomes = self.load(OUTCOMES)
         runs = self.load(RUNS)

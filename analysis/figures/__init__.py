@@ -38,7 +38,7 @@ FIGURES: Final[Mapping[str, Builder]] = MappingProxyType(
 
 
 def build(results: Study, only: Collection[str] | None = None) -> list[Figure]:
-    """Compute figures; those that the results do not allow say why in `Figure.missing`.
+    """Compute figures; if results for one are missing, `Figure.missing` says which.
 
     Args:
         results: the results.

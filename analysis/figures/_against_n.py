@@ -64,7 +64,7 @@ def compute(frame: Frame, study: Study, networks: pd.DataFrame) -> AgainstN:
 
 
 def summed(rows: pd.DataFrame, by: Sequence[str], quantities: Sequence[str]) -> AgainstN:
-    """Sum up quantities over networks.
+    """Summarise quantities over networks.
 
     Args:
         rows: one row for each network and n, with the columns `by`, network_id, n and the quantities.

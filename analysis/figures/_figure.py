@@ -258,7 +258,7 @@ def make(
 
 
 def per_cell(rows: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
-    """Sum up over networks.
+    """Summarise over networks.
 
     Args:
         rows: one row for each network and cell.
@@ -338,7 +338,7 @@ def intervals(networks: Iterable[int]) -> str:
 
 
 def untrained(study: Study, chosen: Cohort, rows: pd.DataFrame, sweep: str, options: str = "") -> str:
-    """Say why a figure has no rows: no network is there, or none has got so far; "" where it has."""
+    """Return why a figure has no rows: there is no network, or none has got this far; "" where it has."""
     if len(rows):
         return ""
     command = to_run(study, sweep, options)
@@ -348,7 +348,7 @@ def untrained(study: Study, chosen: Cohort, rows: pd.DataFrame, sweep: str, opti
 
 
 def unmeasured(study: Study, chosen: Cohort, rows: pd.DataFrame, command: str, sweep: str) -> str:
-    """Say why a figure has no rows of an analysis: no network is there, or none was measured; "" where it has.
+    """Return why a figure has no rows of an analysis: there is no network, or none was measured; "" where it has.
 
     Args:
         study: the results.

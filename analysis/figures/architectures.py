@@ -46,7 +46,7 @@ _FRAME = Frame(("architecture", "curriculum"), (pace.epoch_solved,), (by_epoch,)
 
 
 def draw(found: Progress) -> Drawing:
-    """Draw a panel an architecture: the largest N solved by epoch, a stair a network.
+    """Draw a panel for each architecture: the largest N solved by epoch, a stair for each network.
 
     A network without a curriculum is a dot where it solved its N, and a cross at its N where it did not.
     """

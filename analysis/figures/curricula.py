@@ -93,7 +93,7 @@ def compute_scratch(frame: pd.DataFrame) -> Scratch:
 
 
 def draw_scratch(found: Scratch) -> Drawing:
-    """Draw a panel a task: epochs against N; who did not solve it is a cross."""
+    """Draw a panel for each task: epochs against N; who did not solve it is a cross."""
     tasks = [task for task in TASKS if task in set(found.cells["task"])]
     figure, grid = style.panels(len(tasks), sharey=True)
     shade = style.colour("none")
@@ -193,7 +193,7 @@ def compute_steps(networks: pd.DataFrame, solved: pd.DataFrame) -> Steps:
 
 
 def draw_progress(found: Steps) -> Drawing:
-    """Draw a panel a task: the largest N solved against epochs, a stair a network."""
+    """Draw a panel for each task: the largest N solved against epochs, a stair for each network."""
     tasks = [task for task in TASKS if task in set(found.ends["task"])]
     curricula = style.ordered(found.ends["curriculum"])
     figure, grid = style.panels(len(tasks), height=2.5)
@@ -220,7 +220,7 @@ def draw_progress(found: Steps) -> Drawing:
 
 
 def draw_epochs_taken(found: Steps) -> Drawing:
-    """Draw a panel a task: the epochs that each N took."""
+    """Draw a panel for each task: the epochs that each N took."""
     tasks = [task for task in TASKS if task in set(found.solved["task"])]
     curricula = style.ordered(found.solved["curriculum"])
     figure, grid = style.panels(len(tasks), height=2.5)

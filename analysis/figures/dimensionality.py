@@ -52,7 +52,7 @@ class Dimensionality(NamedTuple):
 
 
 def draw_connectivity(found: AgainstN) -> Drawing:
-    """Draw a panel a task."""
+    """Draw a panel for each task."""
     tasks = style.ordered(found.networks["task"])
     panels = [[Panel("weight_mean", connectivity.weight_mean.label, style.word(t), {"task": t}, 0) for t in tasks]]
     return _against_n.draw(found, panels, "curriculum", curriculum_looks(found.networks["curriculum"]))

@@ -52,7 +52,7 @@ def compute(frame: pd.DataFrame) -> MaxN:
 
 
 def draw(found: MaxN, theirs: Mapping[tuple[str, str], float] = MappingProxyType({})) -> Drawing:
-    """Draw a panel a task: taus along x, curricula beside each other.
+    """Draw a panel for each task: taus along x, curricula beside each other.
 
     Args:
         found: what is drawn.

@@ -49,7 +49,7 @@ def compute(networks: pd.DataFrame, frame: pd.DataFrame) -> Ratios:
 
 
 def draw(found: Ratios) -> Drawing:
-    """Draw a panel a task: the ratio against N, with its interval."""
+    """Draw a panel for each task: the ratio against N, with its interval."""
     tasks = [task for task in ("parity", "dms") if task in set(found.ratios["task"])]
     curricula = style.ordered(found.ratios["curriculum"])
     figure, grid = style.panels(len(tasks), height=2.5, sharey=True, width=3.4 if len(tasks) == 1 else None)

@@ -42,7 +42,7 @@ def as_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_heads(found: Heads) -> Drawing:
-    """Draw a matrix a curriculum: N solved by N' of the readout, accuracy as the shade, N' = N as steps."""
+    """Draw a matrix for each curriculum: N solved by N' of the readout, accuracy as the shade, N' = N as steps."""
     curricula = style.ordered(found.cells["curriculum"])
     figure, grid = style.panels(len(curricula), height=2.7, sharex=True, sharey=True)
     ns = np.arange(found.cells["n"].min(), found.cells["n"].max() + 1)

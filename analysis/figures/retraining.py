@@ -127,7 +127,7 @@ def by_what_was_done(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_sliding(found: Sliding) -> Drawing:
-    """Draw a panel a thing done."""
+    """Draw a panel for each thing done."""
     done = sorted(
         found.cells["done"].unique(), key=lambda name: (not name.startswith(("w", "t")), name != "weights", name)
     )

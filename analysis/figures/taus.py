@@ -28,7 +28,7 @@ _FRAME = Frame(("task", "curriculum"), (taus.tau_mean, taus.tau_sd))
 
 
 def draw(found: AgainstN) -> Drawing:
-    """Draw a row of panels a task: mean, and standard deviation."""
+    """Draw a row of panels for each task: mean, and standard deviation."""
     tasks = style.ordered(found.networks["task"])
     panels = [
         [

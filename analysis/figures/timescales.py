@@ -59,7 +59,7 @@ _SCRATCH = Frame(_CELLS, (taus.tau_mean, timescales.tau_net_mean), (one_kind, wh
 
 
 def draw_networks(found: AgainstN, quantity: str, label: str) -> Drawing:
-    """Draw two panels a task: the quantity, and the share of neurons that it is of."""
+    """Draw two panels for each task: the quantity, and the share of neurons that it is of."""
     tasks = style.ordered(found.networks["task"])
     panels = [
         [
@@ -184,7 +184,7 @@ def fitted(lags: "np.ndarray[Any, Any]", fit: "pd.Series[Any]") -> "np.ndarray[A
 
 
 def draw_examples(found: Examples) -> Drawing:
-    """Draw a panel a curriculum: for each N the dots of one neuron, and its fit as a line; N as the shade."""
+    """Draw a panel for each curriculum: for each N the dots of one neuron, and its fit as a line; N as the shade."""
     curricula, ns = style.ordered(found.fits["curriculum"]), sorted(found.fits["n"].unique())
     shades = dict(zip(ns, style.shades(len(ns)), strict=True))
     figure, grid = style.panels(len(curricula), sharey=True)
@@ -211,7 +211,7 @@ def draw_examples(found: Examples) -> Drawing:
 def draw_one(
     found: AgainstN, quantity: str, label: str, reference: float | None = None, value: float | None = None
 ) -> Drawing:
-    """Draw one quantity, a panel a task, with the paper's value where it gives one."""
+    """Draw one quantity, a panel for each task, with the paper's value where it gives one."""
     tasks = style.ordered(found.networks["task"])
     values = {} if value is None else {None: value}
     panels = [[Panel(quantity, label, style.word(task), {"task": task}, reference, values) for task in tasks]]
@@ -219,7 +219,7 @@ def draw_one(
 
 
 def draw_scratch(found: AgainstN) -> Drawing:
-    """Draw a row of panels a task: mean tau, and mean tau_net where it was measured."""
+    """Draw a row of panels for each task: mean tau, and mean tau_net where it was measured."""
     measured = (found.cells["quantity"] == "tau_net_mean").any()
     panels = [
         [

@@ -34,7 +34,7 @@ _QUANTITIES = (taus.tau_mean, taus.tau_sd)
 
 
 def draw_by_k(found: AgainstN, label: str) -> Drawing:
-    """Draw a column of panels a curriculum, mean and standard deviation above each other, k as the shade.
+    """Draw a column of panels for each curriculum, mean and standard deviation above each other, k as the shade.
 
     The paper's taus tend to k under multi-head: dotted lines there.
 
@@ -56,7 +56,7 @@ def draw_by_k(found: AgainstN, label: str) -> Drawing:
 
 
 def draw_variants(found: AgainstN, columns: Sequence[tuple[str, dict[str, Any]]]) -> Drawing:
-    """Draw a column of panels a variant, mean and standard deviation above each other.
+    """Draw a column of panels for each variant, mean and standard deviation above each other.
 
     Args:
         found: with the columns self_interaction, nonlinearity, slope and curriculum.
@@ -123,7 +123,7 @@ def compute_time_steps(against: AgainstN, rows: pd.DataFrame) -> TimeSteps:
 
 
 def draw_time_steps(found: TimeSteps) -> Drawing:
-    """Draw taus by k as `draw_by_k` does, and below them accuracy against the k that networks were asked with."""
+    """Draw taus by k as `draw_by_k` does, and below them accuracy against the k of the tests."""
     ks = _ordered(found.networks["k"])
     shades = dict(zip(ks, style.shades(len(ks)), strict=True))
     curricula = style.ordered(found.networks["curriculum"])

@@ -35,7 +35,7 @@ from tsrnn.io.schemas import HEADS
 
 
 def draw_windows(found: Steps) -> Drawing:
-    """Draw a column of panels a task: the largest N solved by curriculum, and below it the epochs that each N took."""
+    """Draw a column of panels for each task: the largest N by curriculum, and below it the epochs that each N took."""
     tasks = [task for task in TASKS if task in set(found.ends["task"])]
     curricula = style.ordered(found.ends["curriculum"])
     figure, grid = style.panels(len(tasks), 2, height=2.2)
@@ -97,7 +97,7 @@ def compute_all_heads(rows: pd.DataFrame, first: pd.DataFrame) -> AllHeads:
 
 
 def draw_all_heads(found: AllHeads) -> Drawing:
-    """Draw a column of panels a number of heads: accuracies by epoch, N as the shade, and when each N was solved."""
+    """Draw a column of panels for each number of heads: accuracies by epoch, and when each N was solved."""
     curricula = style.ordered(found.curves["curriculum"])
     ns = sorted(found.curves["n"].unique())
     shades = dict(zip(ns, style.shades(len(ns)), strict=True))

@@ -36,7 +36,7 @@ def begin(
     *,
     yes: bool,
 ) -> Place:
-    """Say how many jobs there are and about how long they take, and ask where that is an hour or more.
+    """State how many jobs there are and about how long they take, and ask if that is an hour or more.
 
     Args:
         name: The command's.

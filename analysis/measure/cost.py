@@ -68,7 +68,7 @@ def _cost(jobs: "Sequence[tuple[Analysis, Job]]") -> float | None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Have torch compute with one thread, as jobs and trials do; afterwards with as many as before."""
+    """Make torch compute with one thread, as jobs and trials do, and restore the number afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -21,7 +21,7 @@ _AVERAGED: Final = (
 
 
 def by_network(tables: Mapping[Table, pd.DataFrame], chosen: pd.DataFrame) -> pd.DataFrame:
-    """Sum up each network at each N.
+    """Summarise each network at each N.
 
     Args:
         tables: the frames of `timescales`, `neurons`, `dimensionality` and `connectivity`.

@@ -34,7 +34,7 @@ def run(
     console: Console,
     yes: bool = False,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Measure what was not measured yet, then sum up everything that was asked for.
+    """Measure what has not been measured yet, then summarise everything that was requested.
 
     Args:
         results: the sweep's folder.

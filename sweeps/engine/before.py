@@ -15,7 +15,7 @@ from tsrnn.config import RunConfig
 
 
 def joins_cluster(address: str) -> bool:
-    """Tell whether trials run on a Ray cluster that is joined, and not on this machine alone.
+    """Return whether trials run on a Ray cluster that is joined, and not on this machine alone.
 
     Raises:
         UsageError: the address is not one.

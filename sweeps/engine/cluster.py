@@ -224,7 +224,7 @@ class WhileClaimed(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Tell whether the claim is lost; what an unreachable storage answers counts as no."""
+        """Return whether the claim is lost; what an unreachable storage answers counts as no."""
         if time.monotonic() >= self._next:
             try:
                 self._claim.check()

@@ -90,7 +90,7 @@ class PopulationTrainable(tune.Trainable):
             self._products = str(self._trainer.computed.plan)
 
     def _start(self, run: RunConfig, folder: Location) -> Checkpoint | None:
-        """Claim a network, and return where it goes on: the newest checkpoint that is valid and whose epochs have rows.
+        """Claim a network, and return its start: the newest valid checkpoint whose epochs have rows.
 
         Returns:
             None for a network that has ended: before this trial failed, and was begun again.
@@ -182,7 +182,7 @@ class PopulationTrainable(tune.Trainable):
     def _keep(self, report: EpochReport) -> None:
         """Write an epoch in the order that a crash at any point leaves nothing lost and nothing doubled.
 
-        An outcome comes after the epoch of all networks.
+        Outcomes are written after the epoch of all networks.
         """
         self._claims[report.config.network_id].check()
         paths = self._save_solved(report)

@@ -68,7 +68,7 @@ class Question:
         return cls(**fields | {"seeds": tuple(fields["seeds"])})
 
     def precedes(self, other: "Question") -> bool:
-        """Tell whether the other study begins with this one's best candidates.
+        """Return whether the other study begins with this one's best candidates.
 
         A search begins with the best of an earlier stage's search, and a confirmation with those of its own stage's.
         """
@@ -170,7 +170,7 @@ class Candidate(PopulationTrainable):
         super()._keep(report)
 
     def _write(self, report: EpochReport) -> None:
-        """Leave an epoch for later, if its network goes on: epochs of a study are short."""
+        """Postpone the report of an epoch if its network continues: epochs of a study are short."""
         if report.outcome:
             self._unwritten.pop(report.config.network_id, None)
             super()._write(report)

@@ -245,7 +245,7 @@ class Search:
             candidates: how many the study is to have, those of earlier runs included.
             concurrent: how many at a time; 0 is as many as there is room for, or 8 where that is unknown.
             resources: of each.
-            console: told of candidates that have a score.
+            console: where candidates with a score are reported.
             claim: the driver's, on the folder.
 
         Raises:

@@ -213,7 +213,7 @@ def sharpness(networks: Population, task: Task, batches: Sequence[tuple[TaskBatc
     Args:
         networks: R networks in float64.
         task: what is asked.
-        batches: of one network each, asked of every network by its heads; see `posed`.
+        batches: of one network each, applied to every network with its own heads; see `posed`.
 
     Returns:
         [R], NaN where gradients are not finite.

@@ -361,7 +361,7 @@ class _Lease:
 
 
 def _was_here_and_ended(holder: bytes) -> bool:
-    """Tell whether the holder of a lock was a process of this machine that is no more."""
+    """Return whether the holder of a lock was a process of this machine that is no more."""
     try:
         named = parse_json(holder)
         if named["host"] != socket.gethostname():

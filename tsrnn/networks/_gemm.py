@@ -23,7 +23,7 @@ def address(dtype: torch.dtype, *, scipys: bool = False) -> int | None:
 
     Args:
         dtype: of the matrices.
-        scipys: scipy's; otherwise torch's, or scipy's where torch's are not to be had.
+        scipys: scipy's routines; otherwise torch's, or scipy's if torch's are not found.
     """
     if dtype not in _LETTERS:
         return None
@@ -55,7 +55,7 @@ def _scipys(name: str) -> int | None:
 
 
 def _multiplies(function: int, dtype: torch.dtype) -> bool:
-    """Tell whether a function computes C = A B + C of matrices stored column by column."""
+    """Return whether a function computes C = A B + C of matrices stored column by column."""
     real = ctypes.c_float if dtype == torch.float32 else ctypes.c_double
     left, right = torch.arange(6, dtype=dtype).view(3, 2), torch.arange(12, dtype=dtype).view(4, 3) - 5
     total = torch.ones(4, 2, dtype=dtype)

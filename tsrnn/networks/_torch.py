@@ -13,7 +13,7 @@ from tsrnn.config import LeakyReLU, Nonlinearity, ReLU, Tanh
 
 @cache
 def has_slopes() -> bool:
-    """Tell whether torch's own gradients of phi write to a given tensor, and are right."""
+    """Return whether torch's own gradients of phi write to a given tensor, and are right."""
     grad, activity = torch.tensor([2.0, 3.0]), torch.tensor([-0.5, 0.5])
     for nonlinearity in (LeakyReLU(slope=0.3), ReLU(), Tanh()):
         found, expected = torch.empty(2), torch.empty(2)

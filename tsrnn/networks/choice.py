@@ -104,7 +104,7 @@ def fastest(shape: Hashable, candidates: Iterable[Plan], make: Callable[[Plan], 
 
 
 def _measured(works: Sequence[Callable[[], object]]) -> list[float]:
-    """Return the least seconds of each, taken in turns."""
+    """Return the least time of each in seconds, measured alternately."""
     for work in works:
         work()
     least = [float("inf")] * len(works)

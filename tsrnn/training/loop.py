@@ -237,7 +237,7 @@ class Trainer:
         ]
 
     def _conclude(self, loss: list[float], norm: list[float], tested: Sequence[Tested]) -> list[EpochReport]:
-        """Judge the epoch: solved or not, ended or not; then restack what goes on."""
+        """Judge the epoch: solved or not, ended or not; then restack the networks that continue."""
         reports, going_on = [], []
         changed = False
         tau = self._population.tau()
