@@ -69,9 +69,7 @@ def run(
     study = Study(results)
     solved, notes = study.load(SOLVED), list[str]()
     pairs = _pairs(measurable("causes", study.networks, notes), notes)
-    choices = [choose(pairs, solved, n) for n in ns or (None,)]
-    notes += [note for choice in choices for note in choice.notes]
-    chosen = pd.concat([choice.checkpoints for choice in choices]).drop_duplicates(ignore_index=True)
+    chosen = _chosen(pairs, solved, ns, notes)
     partners = _partners(results, pairs, chosen, solved)
     if not partners:
         why = "; ".join(dict.fromkeys(notes)) or "it has no networks"
@@ -115,6 +113,25 @@ def _pairs(networks: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
                 words = in_words(kept)[same.index[0]]
                 notes.append(f"{words}: seed {seed}: left out: it has {' and '.join(same['curriculum'])} alone")
     return pd.concat(rows) if rows else kept.head(0).assign(partner="")
+
+
+def _chosen(pairs: pd.DataFrame, solved: pd.DataFrame, ns: Sequence[int] | None, notes: list[str]) -> pd.DataFrame:
+    """Return the checkpoints to measure: at each N that is asked for, or at the largest that all have solved.
+
+    An N that some networks of a group have not solved is left out for that group.
+    """
+    found = []
+    for n in ns or (None,):
+        choice = choose(pairs, solved, n)
+        checkpoints = choice.checkpoints
+        if n is None or checkpoints.empty:
+            notes += choice.notes
+        else:
+            others = checkpoints.loc[checkpoints["n"] != n, "group"].unique()
+            notes += [f"{group}: N = {n} is left out: not all of its networks have solved it" for group in others]
+            checkpoints = checkpoints[checkpoints["n"] == n]
+        found.append(checkpoints)
+    return pd.concat(found, ignore_index=True)
 
 
 def _partners(results: Location, pairs: pd.DataFrame, chosen: pd.DataFrame, solved: pd.DataFrame) -> Partners:

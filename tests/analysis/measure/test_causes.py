@@ -163,6 +163,12 @@ class TestCommand:
         assert "curricula compared" in capsys.readouterr().out
         assert {path: path.stat().st_mtime_ns for path in written} == written
 
+    def test_an_n_that_not_all_have_solved_is_left_out(self, results: Path, capsys: pytest.CaptureFixture[str]):
+        assert main(["causes", str(results), "--n", "40", *self.COMMAND[2:]]) == 1
+        error = capsys.readouterr().err
+        assert "nothing to measure" in error
+        assert "N = 40 is left out: not all of its networks have solved it" in error
+
     def test_without_a_pair_it_says_what_is_needed(
         self, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ):
