@@ -133,7 +133,7 @@ def draw_causes(found: Causes) -> Drawing:
         for change in _CHANGES
         for share in sorted(found.cells.loc[found.cells["change"] == change, "share"].unique(), reverse=True)
     ]
-    figure, grid = style.panels(1, len(parts), height=1.5, sharex="col", sharey="col")
+    figure, grid = style.panels(1, len(parts), height=1.4, width=style.WIDTH, sharex="col", sharey="col")
     curricula = style.ordered(found.cells["curriculum"])
     offsets = dict(zip(curricula, style.spread(len(curricula), 0.4), strict=True))
     for part, (axes,) in zip(parts, grid, strict=True):
@@ -150,7 +150,7 @@ def draw_causes(found: Causes) -> Drawing:
             axes.axhline(y, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         axes.set_title(_RETRAINED[part])
         axes.set_ylabel(RELATIVE)
-    labels = [_CHANGES[change] + (f"\n{share:.3g} H" if share < 1 else "") for change, share in kinds]
+    labels = [_CHANGES[change] + (f"\nH/{1 / share:.3g}" if share < 1 else "") for change, share in kinds]
     grid[-1][0].set_xticks(range(len(kinds)), labels, fontsize=7)
     style.legend(figure, style.curricula(curricula))
     return figure
