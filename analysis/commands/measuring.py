@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from analysis.commands.options import AsJson, Yes
+from analysis.commands.options import ANYWHERE, AsJson, Where
 from tsrnn import command_line
 from tsrnn.command_line import Place, at_least
 from tsrnn.io.files import Location
@@ -33,10 +33,7 @@ def interventions(
     draws: Annotated[int, at_least(1)] = 10,
     common_directions: Annotated[bool, Parameter(negative=())] = False,
     heads: Annotated[list[Annotated[int, at_least(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
-    workers: Annotated[int | None, at_least(1)] = None,
-    address: str = "auto",
-    yes: Yes = False,
-    plugin: command_line.Plugins = None,
+    where: Where = ANYWHERE,
     as_json: AsJson = False,
 ) -> int:
     """Ablate and perturb trained networks, and compare curricula (figures 7, S9, S17, S19; Tables 1, 2).
@@ -54,15 +51,10 @@ def interventions(
         draws: Random directions for each strength of a perturbation.
         common_directions: Use the same directions at every strength, instead of new ones.
         heads: The values N' that the readout is retrained on. [default: 2 to 20, or 2 to N + 5 if that is more]
-        workers: Processes on this machine. [default: one for each CPU]
-        address: Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this
-            machine), or the HOST:PORT of a Ray cluster.
-        yes: Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a
-            terminal.
-        plugin: Python files that define tasks, networks or curricula of your own.
+        where: See `Where`.
         as_json: Print {"kinds": {KIND: {"summary": [...], "tests": [...]}}, "notes": [...], "failed": [...]}.
     """
-    command_line.import_plugins(plugin)
+    command_line.import_plugins(where.plugin)
     from pandas import DataFrame
 
     from analysis import tables
@@ -77,9 +69,9 @@ def interventions(
         draws=draws,
         common=common_directions,
         heads=heads,
-        workers=workers,
-        address=address,
-        yes=yes,
+        workers=where.workers,
+        address=where.address,
+        yes=where.yes,
         console=command_line.console(stderr=True),
     )
     if as_json:
@@ -109,10 +101,7 @@ def timescales(
     trials: Annotated[int, at_least(1)] = 10,
     input_probability: Annotated[float | Literal["uniform"], Parameter(validator=_a_probability)] = 0.5,
     method: Annotated[list[TimescaleMethod] | None, Parameter(consume_multiple=True, negative=())] = None,
-    workers: Annotated[int | None, at_least(1)] = None,
-    address: str = "auto",
-    yes: Yes = False,
-    plugin: command_line.Plugins = None,
+    where: Where = ANYWHERE,
     as_json: AsJson = False,
 ) -> int:
     """Measure timescales, dimensionality and weights of the solved checkpoints (figures 5, 6, S1 to S4, S19, S20).
@@ -130,15 +119,10 @@ def timescales(
         input_probability: The probability that a bit is 1; "uniform" draws it from U(0, 1) for each sequence, as the
             authors' code does.
         method: How timescales are fitted; by both methods by default.
-        workers: Processes on this machine. [default: one for each CPU]
-        address: Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this
-            machine), or the HOST:PORT of a Ray cluster.
-        yes: Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a
-            terminal.
-        plugin: Python files that define tasks, networks or curricula of your own.
+        where: See `Where`.
         as_json: Print {"networks": [...], "summary": [...], "failed": [...]}.
     """
-    command_line.import_plugins(plugin)
+    command_line.import_plugins(where.plugin)
     from analysis import tables
     from analysis.measure import dynamics_results
     from analysis.measure.dynamics import METHODS, Protocol
@@ -148,9 +132,9 @@ def timescales(
         every=every,
         protocol=Protocol(steps=steps, trials=trials, input_probability=input_probability),
         methods=method or METHODS,
-        workers=workers,
-        address=address,
-        yes=yes,
+        workers=where.workers,
+        address=where.address,
+        yes=where.yes,
         console=command_line.console(stderr=True),
     )
     if as_json:
@@ -169,10 +153,7 @@ def memory(
     steps: Annotated[int, at_least(1)] = 20_000,
     trials: Annotated[int, at_least(2)] = 10,
     longest: Annotated[int, at_least(2)] = 64,
-    workers: Annotated[int | None, at_least(1)] = None,
-    address: str = "auto",
-    yes: Yes = False,
-    plugin: command_line.Plugins = None,
+    where: Where = ANYWHERE,
     as_json: AsJson = False,
 ) -> int:
     """Measure what the solved checkpoints remember of their inputs: single bits, pairs and parities (figure M1).
@@ -188,19 +169,14 @@ def memory(
         steps: Time steps of a sequence that are recorded, after the burn-in.
         trials: Sequences for each network, two or more.
         longest: The longest delay of a single bit, and the largest number of bits of a parity.
-        workers: Processes on this machine. [default: one for each CPU]
-        address: Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this
-            machine), or the HOST:PORT of a Ray cluster.
-        yes: Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a
-            terminal.
-        plugin: Python files that define tasks, networks or curricula of your own.
+        where: See `Where`.
         as_json: Print {"summary": [...], "failed": [...]}.
     """
-    command_line.import_plugins(plugin)
+    command_line.import_plugins(where.plugin)
     from analysis.measure.memory import Protocol, analysis
 
     protocol = Protocol(steps=steps, trials=trials, longest=longest, pairs=min(16, longest))
-    return _mechanism(results, analysis(protocol), every, workers, address, yes, as_json)
+    return _mechanism(results, analysis(protocol), every, where, as_json)
 
 
 def spectra(
@@ -209,10 +185,7 @@ def spectra(
     *,
     every: Annotated[int, at_least(1)] = 5,
     steps: Annotated[int, at_least(1)] = 5000,
-    workers: Annotated[int | None, at_least(1)] = None,
-    address: str = "auto",
-    yes: Yes = False,
-    plugin: command_line.Plugins = None,
+    where: Where = ANYWHERE,
     as_json: AsJson = False,
 ) -> int:
     """Measure how the solved checkpoints forget a change of their state (figure M2).
@@ -226,18 +199,13 @@ def spectra(
         every: Measure each network at the solved N that are multiples of this number, and at its smallest and largest
             solved N; 1 measures every solved N.
         steps: Time steps that are recorded, after the burn-in.
-        workers: Processes on this machine. [default: one for each CPU]
-        address: Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this
-            machine), or the HOST:PORT of a Ray cluster.
-        yes: Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a
-            terminal.
-        plugin: Python files that define tasks, networks or curricula of your own.
+        where: See `Where`.
         as_json: Print {"summary": [...], "failed": [...]}.
     """
-    command_line.import_plugins(plugin)
+    command_line.import_plugins(where.plugin)
     from analysis.measure.spectra import Protocol, analysis
 
-    return _mechanism(results, analysis(Protocol(steps=steps)), every, workers, address, yes, as_json)
+    return _mechanism(results, analysis(Protocol(steps=steps)), every, where, as_json)
 
 
 def gradients(
@@ -248,10 +216,7 @@ def gradients(
     n: Annotated[list[Annotated[int, at_least(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
     batches: Annotated[int, at_least(1)] = 4,
     delays: Annotated[int | None, at_least(1)] = None,
-    workers: Annotated[int | None, at_least(1)] = None,
-    address: str = "auto",
-    yes: Yes = False,
-    plugin: command_line.Plugins = None,
+    where: Where = ANYWHERE,
     as_json: AsJson = False,
 ) -> int:
     """Measure the gradients of the loss at the solved checkpoints, and its curvature (figure M3).
@@ -267,19 +232,14 @@ def gradients(
         n: The solved N to measure at, instead.
         batches: Batches of 64 sequences that losses and gradients are averaged over.
         delays: The longest delay of the gradients at past states, in time steps. [default: N]
-        workers: Processes on this machine. [default: one for each CPU]
-        address: Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this
-            machine), or the HOST:PORT of a Ray cluster.
-        yes: Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a
-            terminal.
-        plugin: Python files that define tasks, networks or curricula of your own.
+        where: See `Where`.
         as_json: Print {"summary": [...], "failed": [...]}.
     """
-    command_line.import_plugins(plugin)
+    command_line.import_plugins(where.plugin)
     from analysis.measure.gradients import Protocol, analysis
 
     protocol = Protocol(batches=batches, delays=delays)
-    return _mechanism(results, analysis(protocol), every, workers, address, yes, as_json, ns=n)
+    return _mechanism(results, analysis(protocol), every, where, as_json, ns=n)
 
 
 def causes(
@@ -290,10 +250,7 @@ def causes(
     steps: Annotated[int, at_least(1)] = 200,
     shuffles: Annotated[int, at_least(1)] = 3,
     trials: Annotated[int, at_least(1)] = 10,
-    workers: Annotated[int | None, at_least(1)] = None,
-    address: str = "auto",
-    yes: Yes = False,
-    plugin: command_line.Plugins = None,
+    where: Where = ANYWHERE,
     as_json: AsJson = False,
 ) -> int:
     """Change the taus or W of trained networks, retrain a part of them, and compare curricula (figure M4).
@@ -309,15 +266,10 @@ def causes(
         steps: Training steps of weights, taus and everything, each on a batch as in the network's own training.
         shuffles: Random orders of the taus.
         trials: Sequences for each changed copy of a network, with 1000 answers each.
-        workers: Processes on this machine. [default: one for each CPU]
-        address: Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this
-            machine), or the HOST:PORT of a Ray cluster.
-        yes: Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a
-            terminal.
-        plugin: Python files that define tasks, networks or curricula of your own.
+        where: See `Where`.
         as_json: Print {"summary": [...], "tests": [...], "notes": [...], "failed": [...]}.
     """
-    command_line.import_plugins(plugin)
+    command_line.import_plugins(where.plugin)
     from analysis import tables
     from analysis.measure import causes_results
     from analysis.measure.causes import Protocol
@@ -327,9 +279,9 @@ def causes(
         results,
         ns=n,
         protocol=Protocol(steps=steps, shuffles=shuffles, in_time=InTime(trials=trials)),
-        workers=workers,
-        address=address,
-        yes=yes,
+        workers=where.workers,
+        address=where.address,
+        yes=where.yes,
         console=command_line.console(stderr=True),
     )
     if as_json:
@@ -348,9 +300,7 @@ def _mechanism(
     results: Location,
     analysis: "Analysis",
     every: int,
-    workers: int | None,
-    address: str,
-    yes: bool,
+    where: Where,
     as_json: bool,
     ns: Sequence[int] | None = None,
 ) -> int:
@@ -360,7 +310,14 @@ def _mechanism(
 
     console = command_line.console(stderr=True)
     summary, failed = mechanism_results.run(
-        results, analysis, every=every, ns=ns, workers=workers, address=address, console=console, yes=yes
+        results,
+        analysis,
+        every=every,
+        ns=ns,
+        workers=where.workers,
+        address=where.address,
+        console=console,
+        yes=where.yes,
     )
     if as_json:
         print(json.dumps({"summary": tables.json_rows(summary), "failed": failed}, indent=2))
@@ -376,10 +333,7 @@ def time_steps(
     ks: Annotated[list[Annotated[int, at_least(1)]] | None, Parameter(consume_multiple=True, negative=())] = None,
     n: Annotated[int | None, at_least(2)] = None,
     as_trained: Annotated[bool, Parameter(negative=())] = False,
-    workers: Annotated[int | None, at_least(1)] = None,
-    address: str = "auto",
-    yes: Yes = False,
-    plugin: command_line.Plugins = None,
+    where: Where = ANYWHERE,
     as_json: AsJson = False,
 ) -> int:
     """Test networks that were trained with time steps of dt = 1/k at other k (figure S5).
@@ -395,15 +349,10 @@ def time_steps(
         as_trained: Test all heads on sequences as in training (for parity with p ~ U(0, 1)), as the authors' code does,
             instead of the newest head on bits with p = 0.5. The claims assume that chance is 0.5, which holds only for
             p = 0.5.
-        workers: Processes on this machine. [default: one for each CPU]
-        address: Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this
-            machine), or the HOST:PORT of a Ray cluster.
-        yes: Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a
-            terminal.
-        plugin: Python files that define tasks, networks or curricula of your own.
+        where: See `Where`.
         as_json: Print {"rows": [...], "notes": [...], "failed": [...]}.
     """
-    command_line.import_plugins(plugin)
+    command_line.import_plugins(where.plugin)
     from analysis import tables
     from analysis.measure import time_steps as measuring
 
@@ -412,9 +361,9 @@ def time_steps(
         ks=ks or measuring.KS,
         n=n,
         as_trained=as_trained,
-        workers=workers,
-        address=address,
-        yes=yes,
+        workers=where.workers,
+        address=where.address,
+        yes=where.yes,
         console=command_line.console(stderr=True),
     )
     if as_json:

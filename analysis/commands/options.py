@@ -1,8 +1,32 @@
 """Options that several commands have."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
+from tsrnn.command_line import Plugins, at_least
+
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
-Yes = Annotated[bool, Parameter(negative="")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Where a command measures, and with whose code."""
+
+    workers: Annotated[int | None, at_least(1)] = None
+    """Processes on this machine. [default: one for each CPU]"""
+
+    address: str = "auto"
+    """Where to run: auto (on a running Ray cluster if there is one, else on this machine), local (on this machine), or
+    the HOST:PORT of a Ray cluster."""
+
+    yes: Annotated[bool, Parameter(negative="")] = False
+    """Begin without asking. Without it, a command that takes an hour or more asks once, if it runs in a terminal."""
+
+    plugin: Plugins = None
+    """Python files that define tasks, networks or curricula of your own."""
+
+
+ANYWHERE: Final = Where()
