@@ -171,19 +171,38 @@ def print_timescales(summary: pd.DataFrame, notes: Iterable[str], console: Conso
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_mechanism(name: str, summary: pd.DataFrame, notes: Iterable[str], console: Console | None = None) -> None:
+def print_mechanism(
+    name: str,
+    summary: pd.DataFrame,
+    changes: pd.DataFrame,
+    tests: pd.DataFrame,
+    notes: Iterable[str],
+    console: Console | None = None,
+) -> None:
     """Print what `analysis memory`, `spectra` or `gradients` measured, against N.
 
     Args:
         name: of the command.
-        summary: what `analysis.measure.mechanism_results.run` returned.
+        summary: means over networks.
+        changes: what `analysis.stats.comparison.changes_over_n` returned.
+        tests: what `analysis.stats.comparison.compare_quantities` returned.
         notes: lines.
         console: where to print; standard output by default.
     """
     console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     title, meaning = _MECHANISMS[name]
     print_frame(summary, title, console)
-    for line in [meaning, *notes]:
+    print_frame(changes, "Change from the smallest to the largest N of each network", console)
+    print_frame(tests[[column for column in tests if column not in _UNPRINTED]], "Curricula compared", console)
+    lines = [meaning]
+    if len(changes):
+        lines.append("change: the mean over networks, and its 95 % interval by Student's t (low to high).")
+    if len(tests):
+        lines.append(
+            "difference: the second curriculum minus the first, and its 95 % interval (low to high). p: exact "
+            "permutation test and Welch's t-test; the unit is the network; corrected for the number of rows (Holm)."
+        )
+    for line in [*lines, *notes]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

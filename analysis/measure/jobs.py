@@ -29,6 +29,7 @@ from tsrnn.io.checkpoint import Checkpoint
 from tsrnn.io.claims import take
 from tsrnn.io.files import Location
 from tsrnn.io.lock import FolderLock, LockedError
+from tsrnn.io.published import is_published
 from tsrnn.io.schemas import ANALYSES, RUNS, SOLVED, Row, Table
 from tsrnn.io.store import Store, StoreError, encode
 from tsrnn.plugins import files_of, import_file
@@ -101,11 +102,13 @@ class Summary:
     Attributes:
         done: checkpoints measured now.
         skipped: checkpoints measured before, with the same settings.
+        unpublished: checkpoints that are not in the folder, since they were not published with it.
         failed: one line for each checkpoint that could not be measured.
     """
 
     done: int = 0
     skipped: int = 0
+    unpublished: int = 0
     failed: dict[Job, str] = field(default_factory=dict)
 
 
@@ -194,6 +197,9 @@ def run_all(
                 raise StoreError(f"cannot write {lock.path}: {error}; choose a folder that can be written") from error
         planned, summaries = _plan(results, analyses)
         skipped = sum(summary.skipped for summary in summaries.values())
+        if unpublished := sum(summary.unpublished for summary in summaries.values()):
+            left_out = command_line.counted(unpublished, "checkpoint")
+            console.print(f"{name}: {left_out} left out: not published in {results}", markup=False, highlight=False)
         place = begin(name, planned, skipped, workers, address, console, yes=yes)
         try:
             stores = {analysis.name: Store(results, take(results, analysis.name)) for analysis, _ in analyses}
@@ -247,21 +253,24 @@ def _plan(
     spread: list[tuple[float, _Planned]] = []
     summaries = {}
     for analysis, wanted in analyses:
-        todo, skipped = _jobs(results, analysis, wanted)
+        todo, skipped, unpublished = _jobs(results, analysis, wanted)
         spread += [((i + 0.5) / len(todo), (analysis, job)) for i, job in enumerate(todo)]
-        summaries[analysis.name] = Summary(skipped=skipped)
+        summaries[analysis.name] = Summary(skipped=skipped, unpublished=unpublished)
     return [planned for _, planned in sorted(spread, key=lambda placed: placed[0])], summaries
 
 
-def _jobs(results: Location, analysis: Analysis, keep: Callable[[str, int], bool]) -> tuple[list[Job], int]:
-    """Return the checkpoints to be measured, in order, and how many were measured before."""
-    solved = load(results, SOLVED)
+def _jobs(results: Location, analysis: Analysis, keep: Callable[[str, int], bool]) -> tuple[list[Job], int, int]:
+    """Return the checkpoints to be measured, in order; how many were measured before; how many were not published."""
+    solved, published = load(results, SOLVED), is_published(results)
     done: set[tuple[str, int]] = set()
-    if (results / ANALYSES.name / "empty.parquet").exists():
+    others: dict[tuple[str, int], str] = {}
+    if (results / ANALYSES.name).is_dir():
         rows = load(results, ANALYSES)
-        same = (rows["analysis"] == analysis.name) & (rows["settings"] == analysis.settings_json)
-        finished = rows[same & (rows["status"] == "done")]
-        done = set(zip(finished["network_id"], finished["n"].astype(int), strict=True))
+        finished = rows[(rows["analysis"] == analysis.name) & (rows["status"] == "done")]
+        keys = list(zip(finished["network_id"], finished["n"].astype(int), strict=True))
+        settings = dict(zip(keys, finished["settings"], strict=True))
+        done = {key for key, value in settings.items() if value == analysis.settings_json}
+        others = {key: value for key, value in settings.items() if key not in done}
     folder, plugins = results.resolve(), _plugins(results)
     try:
         jobs = [
@@ -273,7 +282,14 @@ def _jobs(results: Location, analysis: Analysis, keep: Callable[[str, int], bool
         raise ResultsError(f"{results / SOLVED.name}: {error}; it is not what a sweep wrote") from None
     jobs.sort(key=lambda job: (job.network_id, job.n))
     todo = [job for job in jobs if (job.network_id, job.n) not in done]
-    return todo, len(jobs) - len(todo)
+    there = [job for job in todo if job.path.is_file()] if published else todo
+    # In a sweep's folder new rows replace those of other settings; here those are in the one file of all networks.
+    if published and (again := [others[key] for job in there if (key := (job.network_id, job.n)) in others]):
+        raise ResultsError(
+            f"{results}: {analysis.name} was measured with other settings before these results were published: "
+            f"{again[0]}; measure in the sweep's own folder, and publish that again"
+        )
+    return there, len(jobs) - len(todo), len(todo) - len(there)
 
 
 def _plugins(results: Location) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """`python -m analysis memory`, `spectra` and `gradients`: measure a sweep's checkpoints, and summarise the results."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import pandas as pd
@@ -15,12 +16,30 @@ from analysis.quantities.base import Quantity
 from analysis.quantities.gradients import GRADIENTS
 from analysis.quantities.memory import MEMORY
 from analysis.quantities.spectra import SPECTRA
-from analysis.stats.comparison import in_words, summarise
+from analysis.stats.comparison import changes_over_n, compare_quantities, in_words, summarise
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import SOLVED
 
 VALUES: Final[Mapping[str, Sequence[Quantity]]] = {"memory": MEMORY, "spectra": SPECTRA, "gradients": GRADIENTS}
 """What is summed up of each analysis, by its name."""
+
+
+@dataclass
+class Results:
+    """The results of the measurement.
+
+    Attributes:
+        summary: one row for each group, curriculum and N: networks, the mean over networks of each value, and `low` and
+            `high`, the 95 % interval of the first.
+        tests: the curricula compared in each value at each N; see `analysis.stats.comparison.compare_quantities`.
+        changes: how each value changes with N; see `analysis.stats.comparison.changes_over_n`.
+        failed: one line for each checkpoint that could not be measured.
+    """
+
+    summary: pd.DataFrame
+    tests: pd.DataFrame
+    changes: pd.DataFrame
+    failed: list[str] = field(default_factory=list)
 
 
 def run(
@@ -33,7 +52,7 @@ def run(
     address: str,
     console: Console,
     yes: bool = False,
-) -> tuple[pd.DataFrame, list[str]]:
+) -> Results:
     """Measure what has not been measured yet, then summarise everything that was requested.
 
     Args:
@@ -45,10 +64,6 @@ def run(
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
         console: for progress.
         yes: begin without asking; see `analysis.measure.jobs.run_all`.
-
-    Returns:
-        One row for each group, curriculum and N: networks, the mean over networks of each value, and `low` and `high`,
-        the 95 % interval of the first; and a line for each checkpoint that could not be measured.
 
     Raises:
         ResultsError: if no network has solved an N, or none of those that are asked for.
@@ -70,4 +85,5 @@ def run(
         rows = rows.merge(value.rows(measured).rename(columns={"value": value.name}), "left", ["network_id", "n"])
     groups = study.networks[["network_id", "curriculum"]].assign(group=in_words(study.networks))
     rows = rows.merge(groups, on="network_id").dropna(subset=values[0].name)
-    return summarise(rows, [], [value.name for value in values]), failed
+    names = [value.name for value in values]
+    return Results(summarise(rows, [], names), compare_quantities(rows, names), changes_over_n(rows, names), failed)

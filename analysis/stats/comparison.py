@@ -12,8 +12,8 @@ from typing import Any, Final
 import pandas as pd
 
 from analysis.data.cell import alike, differing
-from analysis.stats.intervals import bootstrap
-from analysis.stats.significance import network_tests, pooled_ttests
+from analysis.stats.intervals import bootstrap, mean
+from analysis.stats.significance import Comparison, compare, network_tests, pooled_ttests, with_holm
 
 _NAMED: Final = 4
 
@@ -160,3 +160,66 @@ def compare_curricula(rows: pd.DataFrame, perturbation: str) -> tuple[pd.DataFra
             tests.insert(0, "group", group)
             frames.append(tests)
     return (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()), notes
+
+
+def compare_quantities(rows: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:
+    """Compare each two curricula of each group in each quantity, at every N that both have networks at.
+
+    Args:
+        rows: one row for each network and N, with the columns group, curriculum, n, network_id and `values`.
+        values: the columns to compare. Missing values are left out.
+
+    Returns:
+        One row for each group, quantity, N and pair of curricula with two networks each: `group`, `quantity`, `n`,
+        `curriculum_a`, `curriculum_b`, the fields of `analysis.stats.significance.Comparison`, the p-values corrected
+        for the number of rows of the group (Holm), and `verdict`; see `analysis.stats.significance.with_holm`.
+    """
+    keys = ["group", "quantity", "n", "curriculum_a", "curriculum_b"]
+    frames = []
+    for group, of_group in rows.groupby("group", sort=False):
+        found: list[dict[str, Any]] = []
+        for value in values:
+            for n, at_n in of_group.dropna(subset=value).groupby("n"):
+                by = {name: part[value].to_numpy(dtype=float) for name, part in at_n.groupby("curriculum")}
+                found += [
+                    dict(zip(keys, (group, value, n, *pair), strict=True)) | vars(compare(by[pair[0]], by[pair[1]]))
+                    for pair in combinations(by, 2)
+                    if min(len(by[name]) for name in pair) >= 2
+                ]
+        if found:
+            frames.append(with_holm(pd.DataFrame(found)))
+    if not frames:
+        return pd.DataFrame(columns=[*keys, *Comparison.__dataclass_fields__])
+    return pd.concat(frames, ignore_index=True)
+
+
+def changes_over_n(rows: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:
+    """Measure how each quantity changes within networks, from the smallest to the largest N of each.
+
+    Args:
+        rows: as in `compare_quantities`.
+        values: the columns to measure.
+
+    Returns:
+        One row for each group, curriculum and quantity: `networks` (those with two N at least), `n_from` and `n_to`
+        (the median of their smallest and largest N), the mean of the quantity there (`mean_from`, `mean_to`), the mean
+        `change` and its 95 % interval, `low` to `high` (see `analysis.stats.intervals.mean`).
+    """
+    keys = ["group", "curriculum", "quantity"]
+    result = []
+    for (group, curriculum), cell in rows.groupby(["group", "curriculum"], sort=False):
+        for value in values:
+            by_network = cell.dropna(subset=value).sort_values("n").groupby("network_id")
+            ends = by_network[["n", value]].agg(["first", "last"])[by_network.size() > 1]
+            if ends.empty:
+                continue
+            first, last = ends[value, "first"], ends[value, "last"]
+            change = mean((last - first).to_numpy(dtype=float))
+            result.append(
+                dict(zip(keys, (group, curriculum, value), strict=True))
+                | {"networks": len(ends), "n_from": ends["n", "first"].median(), "n_to": ends["n", "last"].median()}
+                | {"mean_from": float(first.mean()), "mean_to": float(last.mean())}
+                | {"change": float(change.estimate), "low": float(change.low), "high": float(change.high)}
+            )
+    columns = [*keys, "networks", "n_from", "n_to", "mean_from", "mean_to", "change", "low", "high"]
+    return pd.DataFrame(result, columns=columns)

@@ -14,8 +14,10 @@ from analysis.measure.jobs import Analysis, Cost
 from tsrnn.config import Leaky, RunConfig
 from tsrnn.errors import Failure
 from tsrnn.io.checkpoint import Checkpoint, CheckpointFolder, new
+from tsrnn.io.files import RECORD, location
 from tsrnn.io.lock import FolderLock
-from tsrnn.io.schemas import ANALYSES, RUNS, SOLVED, Column, Table
+from tsrnn.io.published import publish
+from tsrnn.io.schemas import ANALYSES, BY_NAME, RUNS, SOLVED, Column, Table
 from tsrnn.io.store import Store
 
 MEASURED = Table(
@@ -117,6 +119,24 @@ def test_every_checkpoint_is_measured_once(results, tmp_path):
     other = run(results, analysis(tmp_path, add=1.0), keep=lambda n: n == 3)
     assert (other.done, other.skipped, ran(tmp_path)) == (2, 0, 2)
     assert found(results) == {key: value + (key[1] == 3) for key, value in expected().items()}
+
+
+def test_in_published_results_only_what_is_there_and_was_not_measured_is_measured(results, tmp_path, monkeypatch):
+    monkeypatch.setitem(BY_NAME, MEASURED.name, MEASURED)
+    run(results, analysis(), keep=lambda n: n == 2)
+    (results / RECORD).touch()
+    paths = load(results, SOLVED).query("n < 4")["checkpoint"]
+    publish(location(results), location(tmp_path / "out"), set(paths))
+    console = Console(file=io.StringIO())
+    summary = _jobs.run(tmp_path / "out", analysis(), workers=1, address="local", console=console)
+    assert (summary.done, summary.skipped, summary.unpublished, summary.failed) == (2, 2, 2, {})
+    assert "testing: 2 checkpoints left out: not published in " in console.file.getvalue()
+    assert found(tmp_path / "out") == {key: value for key, value in expected().items() if key[1] < 4}
+    assert len(load(tmp_path / "out", "measured")) == 4
+
+    with pytest.raises(ResultsError, match=r"testing was measured with other settings .*\{\"add\": 0.0\}; measure in"):
+        run(tmp_path / "out", analysis(add=1.0))
+    assert len(load(tmp_path / "out", "measured")) == 4
 
 
 def test_failures_are_rows_and_the_rest_is_measured(results, tmp_path):
