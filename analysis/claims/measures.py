@@ -1,7 +1,7 @@
 """Measures: quantities at the N that a claim is about, one value for each network.
 
 Each function returns a `Measure`. N is chosen by fixed rules that do not depend on any verdict: it is the N of the
-claim, or the largest N that enough networks of every compared cell have solved.
+claim, or the largest N that enough networks of all compared cells have solved.
 """
 
 import math
@@ -18,7 +18,7 @@ from analysis.quantities import connectivity, interventions, time_steps
 from analysis.quantities.base import TIMESCALES_COMMAND, Quantity
 
 KNEE: Final = 20
-"""The N up to which, and beyond which, the paper fits lines to dimensionality (figure S20)."""
+"""The paper fits one line to the dimensionality up to this N, and another beyond it (figure S20)."""
 
 PAPER_HIDDEN: Final = 500
 
@@ -29,8 +29,8 @@ class Curve:
 
     Attributes:
         quantity: the quantity.
-        words: the value, in words.
-        reduce: from the quantity's rows to network_id, n and value; the rows themselves by default.
+        words: a description of the value.
+        reduce: turns the rows of the quantity into rows with network_id, n and value; by default it changes nothing.
     """
 
     quantity: Quantity
@@ -39,11 +39,11 @@ class Curve:
 
     @classmethod
     def of(cls, quantity: Quantity) -> "Curve":
-        """Return the curve of a quantity that has one value a network and N."""
+        """Return the curve of a quantity that has one value for each network and N."""
         return cls(quantity, quantity.words)
 
     def rows(self, evidence: Evidence, networks: pd.DataFrame) -> pd.DataFrame:
-        """Return the known values of some networks: network_id, n, value."""
+        """Return the known values of some networks, as rows with network_id, n and value."""
         return self.reduce(evidence.rows(self.quantity, networks)).dropna(subset="value")
 
 
@@ -63,33 +63,33 @@ def _less(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 
 def ablated(removed: str) -> Curve:
-    """Relative accuracy, mean over the neurons of the longest or shortest taus, removed one at a time."""
+    """Relative accuracy without one neuron: mean over the neurons with the longest or shortest taus."""
     return Curve(
         interventions.ablated_accuracy,
-        f"relative accuracy without one of the {removed}-tau neurons",
+        f"relative accuracy without one of the neurons with the {removed} taus",
         lambda rows: _only(rows, {"removed": removed, "manner": "alone"}),
     )
 
 
 def ablated_more(hurts: str, spares: str) -> Curve:
-    """How much more relative accuracy is lost by removing one kind of neuron than the other, in the same network."""
+    """How much more relative accuracy is lost by removing one kind of neuron than by removing the other kind."""
 
     def reduce(rows: pd.DataFrame) -> pd.DataFrame:
         return _less(*(_only(rows, {"removed": name, "manner": "alone"}) for name in (spares, hurts)))
 
-    words = f"relative accuracy lost with a {hurts}-tau neuron beyond that with a {spares}-tau one"
+    words = f"relative accuracy lost without one of the neurons with the {hurts} taus, minus that for the {spares} taus"
     return Curve(interventions.ablated_accuracy, words, reduce)
 
 
 LONGEST_TAU: Final = Curve(
     interventions.ablated_tau,
-    "mean tau of the neurons with the longest",
+    "mean tau of the neurons with the longest taus",
     lambda rows: _only(rows, {"removed": "longest", "manner": "alone"}),
 )
 
 
 def perturbed(what: str, strengths: int) -> Curve:
-    """Relative accuracy, mean over the smallest `strengths` strengths of a perturbation of weights or taus."""
+    """Relative accuracy after a perturbation of weights or taus: mean over the `strengths` smallest strengths."""
 
     def reduce(rows: pd.DataFrame) -> pd.DataFrame:
         own = rows[(rows["perturbed"] == what) & (rows["perturbation"] != 0)]
@@ -100,17 +100,19 @@ def perturbed(what: str, strengths: int) -> Curve:
 
 
 def retrained(beyond: int) -> Curve:
-    """Relative accuracy on N' after retraining, mean over N' = N + 1 to N + `beyond`."""
+    """Relative accuracy after retraining on N': mean over N' = N + 1 to N + `beyond`."""
 
     def reduce(rows: pd.DataFrame) -> pd.DataFrame:
         higher = rows["retrained_n"] - rows["n"]
         return _mean(rows[(higher > 0) & (higher <= beyond)])
 
-    return Curve(interventions.retrained_accuracy, f"relative accuracy retrained on N + 1 to N + {beyond}", reduce)
+    return Curve(
+        interventions.retrained_accuracy, f"relative accuracy after retraining on N + 1 to N + {beyond}", reduce
+    )
 
 
 def readout(low: int, high: int, words: str) -> Curve:
-    """Accuracy of the readout retrained on N' = N + low to N + high, mean over N'."""
+    """Accuracy of the readout after it is retrained on N': mean over N' = N + `low` to N + `high`."""
 
     def reduce(rows: pd.DataFrame) -> pd.DataFrame:
         away = rows["head"] - rows["n"]
@@ -120,25 +122,25 @@ def readout(low: int, high: int, words: str) -> Curve:
 
 
 def answered(low: int, high: int) -> Curve:
-    """Accuracy where bits are held for `low` to `high` steps of 1/k, mean over k."""
+    """Accuracy if bits are held for k steps of 1/k: mean over k = `low` to `high`."""
 
     def reduce(rows: pd.DataFrame) -> pd.DataFrame:
         return _mean(rows[(rows["asked_k"] >= low) & (rows["asked_k"] <= high)])
 
-    return Curve(time_steps.accuracy_by_k, f"accuracy with k = {low} to {high} steps a bit", reduce)
+    return Curve(time_steps.accuracy_by_k, f"accuracy with k = {low} to {high} steps per bit", reduce)
 
 
 def answered_less(low: int, high: int) -> Curve:
-    """How much lower that accuracy is than with the k of training, 7 to 10."""
+    """How much lower the accuracy with k = `low` to `high` is than with the k of training, 7 to 10."""
 
     def reduce(rows: pd.DataFrame) -> pd.DataFrame:
         return _less(answered(7, 10).reduce(rows), answered(low, high).reduce(rows))
 
-    return Curve(time_steps.accuracy_by_k, f"accuracy lost with k = {low} to {high} steps a bit", reduce)
+    return Curve(time_steps.accuracy_by_k, f"accuracy lost with k = {low} to {high} steps per bit", reduce)
 
 
 def _explosion(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return by how many powers of ten activity grows where inhibition is weakest."""
+    """Return by how many powers of ten activity grows with the weakest inhibition."""
     keys = ["network_id", "n"]
     weakest = rows[rows["change"] < 0].sort_values("change").drop_duplicates(keys)
     both = weakest.merge(rows[rows["change"] == 0], on=keys, suffixes=("", "_base"))
@@ -150,21 +152,21 @@ EXPLOSION: Final = Curve(
 )
 
 
-# What is taken of a curve.
+# Measures of curves.
 
 
 def at_n(
     curve: Curve, cell: Cell, others: Collection[Cell], needs: str, *, n: int | None = None, least: int = 2
 ) -> Measure:
-    """The value at one N, the largest up to `n` where all networks compared have one.
+    """The value at one N: the largest N up to `n` at which all compared networks have a value.
 
     Args:
         curve: the value.
         cell: the networks.
-        others: the cells they are compared with.
-        needs: the command that makes the results.
-        n: the N that the claim is about; the largest there is where it is None.
-        least: below this N the values decide nothing.
+        others: the cells with which they are compared.
+        needs: the command that produces the results.
+        n: the N of the claim; None for the largest N that is available.
+        least: the smallest N at which the values can decide the claim.
     """
 
     def take(evidence: Evidence) -> Sample:
@@ -179,24 +181,24 @@ def at_n(
         shared = {int(m) for m in set.intersection(*sets) if n is None or m <= n}
         if not shared:
             values = rows.groupby("network_id")["value"].mean()
-            return Sample(values, blocked="no N that all have in common", takes=_measure_at(curve, least))
+            return Sample(values, blocked="the networks have no solved N in common", takes=_measure_at(curve, least))
         chosen = max(shared)
         values = rows[rows["n"] == chosen].set_index("network_id")["value"]
         blocked = f"measured at N = {chosen}; the claim is judged from N = {least} on" if chosen < least else ""
         hidden = int(evidence.networks["hidden"].max())
         below = f"the paper's is at N = {n}" if n is not None and chosen < n else ""
         if curve.quantity.per_neuron and hidden < PAPER_HIDDEN:
-            blocked = blocked or f"one of {hidden} neurons weighs more than one of {PAPER_HIDDEN}"
+            blocked = blocked or f"one neuron of {hidden} matters more than one of {PAPER_HIDDEN}"
         return Sample(
             values, at=f"N = {chosen}", blocked=blocked, takes=_measure_at(curve, least) if blocked else "", below=below
         )
 
-    where = "at the largest N in common" if n is None else f"at N = {n}"
+    where = "at the largest common N" if n is None else f"at N = {n}"
     return Measure(f"{curve.words} {where}, {cell.words}", _needs(curve, needs), take, cell.task or "")
 
 
 def growth(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
-    """The logarithm of the ratio of the value at each network's largest N to that at its smallest."""
+    """The logarithm of the ratio between the values at the largest and the smallest N of each network."""
 
     def value(own: pd.DataFrame) -> float:
         first, last = own["value"].iloc[0], own["value"].iloc[-1]
@@ -207,7 +209,7 @@ def growth(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> M
         cell,
         needs,
         value,
-        "value at the largest N over that at the smallest",
+        "ratio of the value at the largest N to that at the smallest N",
         least=least,
         paper=paper,
         points=2,
@@ -220,14 +222,14 @@ def slope(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Me
 
 
 def over_n(curve: Curve, cell: Cell, needs: str) -> Measure:
-    """The mean over all N measured."""
+    """The mean over all measured N."""
     return _over_n(
         curve, cell, needs, lambda own: float(own["value"].mean()), "mean over N", least=2, paper=0, points=1
     )
 
 
 def across_networks(curve: Curve, other: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
-    """Two values of each network at the largest N in common, for their correlation across networks."""
+    """Two values of each network at the largest common N, for their correlation across networks."""
 
     def take(evidence: Evidence) -> Sample:
         first, second = (at_n(c, cell, (), needs, n=paper, least=least).take(evidence) for c in (curve, other))
@@ -240,9 +242,10 @@ def across_networks(curve: Curve, other: Curve, cell: Cell, needs: str, *, least
 
 
 def saturation(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
-    """The slope beyond the middle of the N measured, relative to the slope before it, less one half.
+    """The ratio of the slope at large N to the slope at small N, minus 0.5.
 
-    0 where the later slope is half of the earlier one, -0.5 where the curve has become flat.
+    The measured N are split in the middle of their range. The value is 0 if the slope beyond is half of the slope
+    before, and -0.5 if the curve is flat there.
     """
 
     def value(own: pd.DataFrame) -> float:
@@ -251,12 +254,19 @@ def saturation(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) 
         return late / early - 0.5 if early > 0 else math.nan
 
     return _over_n(
-        curve, cell, needs, value, "later slope over the earlier one, less 0.5", least=least, paper=paper, points=6
+        curve,
+        cell,
+        needs,
+        value,
+        "ratio of the slope at large N to that at small N, minus 0.5",
+        least=least,
+        paper=paper,
+        points=6,
     )
 
 
 def bend(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
-    """How much steeper the line beyond N = 20 is than that up to 20, relative to one line through all."""
+    """How much steeper the line beyond N = 20 is than the line up to 20, relative to one line through all N."""
 
     def value(own: pd.DataFrame) -> float:
         early, late = _line(own[own["n"] <= KNEE]), _line(own[own["n"] > KNEE])
@@ -268,11 +278,12 @@ def bend(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Mea
 
 
 def before_balance(cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
-    """How much inhibition is left, beyond what balances excitation, where activity explodes: at the largest N measured.
+    """How much inhibition is left, beyond the balance with excitation, when activity explodes.
 
-    The change c of the negative weights at which activity first exceeds ten times its range, less the change at which
-    the mean incoming weight would be 0. Above 0: it explodes while inhibition still outweighs excitation. Networks that
-    do not explode count with the weakest inhibition that was tried.
+    Networks are measured at the largest N. The value is the change c of the negative weights at which activity first
+    exceeds ten times its range, minus the change at which the mean incoming weight would be 0. A value above 0 means
+    that activity explodes while inhibition still outweighs excitation. Networks that do not explode count with the
+    weakest inhibition that was tried.
     """
 
     def take(evidence: Evidence) -> Sample:
@@ -294,7 +305,7 @@ def before_balance(cell: Cell, needs: str, *, least: int, paper: int) -> Measure
         values = last["value"] if len(frame) else pd.Series(dtype="float64")
         return _sample(frame, values.astype(float), least, paper, 1, EXPLOSION)
 
-    words = f"inhibition left beyond balance where activity explodes, {cell.words}"
+    words = f"inhibition left, beyond the balance with excitation, when activity explodes, {cell.words}"
     return Measure(
         words, f"{needs}, then {interventions.activity_range.needs} and {TIMESCALES_COMMAND}", take, cell.task or ""
     )
@@ -321,18 +332,27 @@ def _over_n(
 def _sample(
     rows: pd.DataFrame, values: "pd.Series[float]", least: int, paper: int, points: int, curve: Curve
 ) -> Sample:
-    """Return the values of networks, and what keeps them from deciding: too few N, or none that is large enough."""
+    """Return the values of networks, and the reason if they cannot decide: too few N, or no N that is large enough."""
     if rows.empty:
         return Sample()
     low, high = int(rows["n"].min()), int(rows.groupby("network_id")["n"].max().min())
     at = f"N = {low} to {high}" if low < high else f"N = {low}"
-    below = f"the paper's networks got to N = {paper}" if high < paper else ""
+    below = f"the paper's networks reached N = {paper}" if high < paper else ""
     if values.empty:
-        every = "; `--every 1` measures them all" if curve.quantity.needs == TIMESCALES_COMMAND else ""
+        every = "; `--every 1` measures every solved N" if curve.quantity.needs == TIMESCALES_COMMAND else ""
         ids = rows["network_id"].unique()
         unknown = pd.Series(math.nan, index=pd.Index(ids), dtype="float64")
-        return Sample(unknown, None, at, f"fewer than {points} N of each network{every}", f"{points} N", below)
-    blocked = f"the least far network is at N = {high}; the claim is judged from N = {least} on" if high < least else ""
+        return Sample(
+            unknown,
+            None,
+            at,
+            f"fewer than {points} measured N per network{every}",
+            f"{points} measured N per network",
+            below,
+        )
+    blocked = (
+        f"one network has reached only N = {high}; the claim is judged from N = {least} on" if high < least else ""
+    )
     return Sample(values, None, at, blocked, _measure_at(curve, least) if blocked else "", below)
 
 
@@ -345,7 +365,7 @@ def _needs(curve: Curve, sweep: str) -> str:
 
 
 def by_network(rows: pd.DataFrame, value: Callable[[pd.DataFrame], float]) -> "pd.Series[float]":
-    """Return a value of each network's rows; networks for which it is not known are left out."""
+    """Return a value for each network, computed from its rows; networks without a value are left out."""
     found = {str(network_id): value(own) for network_id, own in rows.groupby("network_id")}
     return pd.Series(found, dtype="float64").dropna()
 
@@ -360,7 +380,7 @@ def _line(rows: pd.DataFrame) -> float:
 
 
 def spearman(a: "pd.Series[Any]", b: "pd.Series[Any]") -> float:
-    """Return Spearman's correlation; NaN where there are fewer than three values or one of the two does not vary."""
+    """Return Spearman's correlation; NaN for fewer than three values, or if one of the variables is constant."""
     if a.nunique() < 3 or b.nunique() < 2:
         return math.nan
     return float(a.corr(b, method="spearman"))

@@ -1,4 +1,6 @@
-"""Measures of how far and how fast networks get: one value for each network, a lower bound if its training was cut.
+"""Measures of the largest N and of the training that it takes: one value for each network.
+
+The value of a network whose training was cut short is a lower bound.
 
 Each function returns a `Measure`; see `analysis.claims.measures` for values that are taken from curves over N.
 """
@@ -26,14 +28,14 @@ from analysis.data.cell import Cell
 from analysis.quantities import pace
 
 ENOUGH: Final = 0.75
-"""A common N is the largest that this part of the networks of every cell compared has solved: six of eight."""
+"""The common N is the largest N that this share of the networks of each compared cell has solved."""
 
 
 def furthest(cell: Cell, needs: str) -> Measure:
-    """The largest N solved by the networks that have ended; a lower bound for those that might have got further.
+    """The largest N solved by the networks that have ended; a lower bound for those that might have reached a larger N.
 
-    Might have: who ended at a budget below the paper's, or at the largest N of its run. Networks that solved nothing
-    count as N = 1; diverged ones as far as they came.
+    The latter are networks that ended at a budget below the paper's, or that solved the largest N of their run.
+    Networks that solved nothing count as N = 1, and diverged networks with the largest N that they had solved.
     """
 
     def take(evidence: Evidence) -> Sample:
@@ -47,9 +49,10 @@ def furthest(cell: Cell, needs: str) -> Measure:
 
 
 def furthest_within(cell: Cell, needs: str) -> Measure:
-    """The largest N solved within the paper's budget and up to its N = 101, for claims of how far networks get.
+    """The largest N solved within the paper's budget and up to N = 101, for claims about the largest N itself.
 
-    A lower bound for networks that ended at a smaller budget, or that had solved the largest N of a run with less.
+    It is a lower bound for networks that ended at a smaller budget, or that solved the largest N of a run with a
+    smaller limit.
     """
 
     def take(evidence: Evidence) -> Sample:
@@ -64,16 +67,16 @@ def furthest_within(cell: Cell, needs: str) -> Measure:
 
 
 def until_common(cell: Cell, others: Collection[Cell], needs: str, *, least: int, paper: int) -> Measure:
-    """Training until the largest N that three quarters of the networks of every cell compared solved.
+    """Training until the largest N that three quarters of the networks of each compared cell have solved.
 
-    In the paper's epochs; a lower bound for networks that have not solved it.
+    It is measured in the paper's epochs, and is a lower bound for networks that have not solved this N.
 
     Args:
         cell: the networks.
-        others: the cells they are compared with.
-        needs: the command that makes the results.
-        least: below this N the comparison decides nothing.
-        paper: as far as the paper's networks got.
+        others: the cells with which they are compared.
+        needs: the command that produces the results.
+        least: the smallest N at which the comparison can decide the claim.
+        paper: the largest N of the paper's networks.
     """
 
     def take(evidence: Evidence) -> Sample:
@@ -81,27 +84,25 @@ def until_common(cell: Cell, others: Collection[Cell], needs: str, *, least: int
         n = min((_reached_by_enough(networks) for networks in every), default=0)
         if n < 2 and len(every[0]):
             values = every[0].set_index("network_id")["max_n"].astype(float).clip(lower=1)
-            return Sample(
-                values, blocked="three quarters of the networks of each cell share no N that they have solved"
-            )
+            return Sample(values, blocked="no N has been solved by three quarters of the networks of each kind")
         found = _until(evidence, every[0], n)
-        below = f"the paper's networks got to N = {paper}" if n < paper else ""
+        below = f"the paper's networks reached N = {paper}" if n < paper else ""
         if n < least:
-            blocked = f"N = {n} is the largest common one; the claim is judged from N = {least} on"
+            blocked = f"the largest common N is {n}; the claim is judged from N = {least} on"
             return replace(found, blocked=blocked, takes=f"networks that have solved N = {least}", below=below)
         return replace(found, below=below)
 
-    return Measure(f"training until a common N of {cell.words}", needs, take, cell.task or "")
+    return Measure(f"training until a common N, {cell.words}", needs, take, cell.task or "")
 
 
 def until_alone(cell: Cell, needs: str) -> Measure:
-    """Training until one N, in the paper's epochs: the largest N trained alone that the curriculum reached too.
+    """Training until one N, in the paper's epochs: the largest N trained alone that the curriculum also reached.
 
-    Under a curriculum all training before counts. A lower bound for networks that have not solved it.
+    Under a curriculum, all earlier training counts too. The value is a lower bound for networks that have not solved N.
 
     Args:
-        cell: its curriculum is "none" for the networks that were trained on that N alone.
-        needs: the command that makes the results.
+        cell: the networks; the curriculum "none" stands for networks that were trained on that N alone.
+        needs: the command that produces the results.
     """
 
     def take(evidence: Evidence) -> Sample:
@@ -118,7 +119,7 @@ def until_alone(cell: Cell, needs: str) -> Measure:
 
     words = "without a curriculum" if cell.curriculum == "none" else str(cell.curriculum)
     kind = "leaky RNN" if cell.architecture == "leaky" else str(cell.architecture).upper()
-    return Measure(f"training until N of {kind} {words}", needs, take, cell.task or "")
+    return Measure(f"training until the same N, {kind} {words}", needs, take, cell.task or "")
 
 
 def until_n(cell: Cell, n: int, needs: str) -> Measure:
@@ -127,38 +128,40 @@ def until_n(cell: Cell, n: int, needs: str) -> Measure:
     def take(evidence: Evidence) -> Sample:
         return _until(evidence, evidence.cell(cell), n)
 
-    return Measure(f"training until N = {n} of {cell.words}", needs, take, cell.task or "")
+    return Measure(f"training until N = {n}, {cell.words}", needs, take, cell.task or "")
 
 
 def alone(task: str, ns: range, needs: str) -> Measure:
-    """Training of networks without a curriculum until they solved their N, N pooled; a lower bound for who did not."""
+    """Training of networks without a curriculum until they solved their N, pooled over N; otherwise a lower bound."""
 
     def take(evidence: Evidence) -> Sample:
         networks = _alone(evidence, task, ns)
         own = ended(networks).set_index("network_id", drop=False)
         return Sample(own["sequences"].astype(float), own["max_n"] == 0, _ns(own), _waiting(networks, own))
 
-    return Measure(f"training of {task} without curriculum, N {_span(ns)}", needs, take, task)
+    return Measure(f"training until N is solved without a curriculum, {task}, N {_span(ns)}", needs, take, task)
 
 
 def solved_alone(task: str, ns: range, needs: str) -> Measure:
-    """Which networks without a curriculum solved their N within the paper's budget, N pooled: 1 or 0."""
+    """1 or 0: whether a network without a curriculum solved its N within the paper's budget, pooled over N."""
 
     def take(evidence: Evidence) -> Sample:
         networks = _alone(evidence, task, ns)
         own = ended(networks).set_index("network_id", drop=False)
         solved = (own["max_n"] > 0) & (own["sequences"] <= ALONE_BUDGET)
-        # Without more training it is not known whether they would have solved it within the paper's budget.
+        # They might have solved it within the paper's budget.
         open_still = cut_short(own, ALONE_BUDGET) & (own["max_n"] == 0)
-        blocked = f"{int(open_still.sum())} networks had less than the paper's 50 epochs" if open_still.any() else ""
+        blocked = (
+            f"{int(open_still.sum())} networks trained for less than the paper's 50 epochs" if open_still.any() else ""
+        )
         takes = f"a budget of {ALONE_BUDGET:g} of the paper's epochs" if blocked else ""
         return Sample(solved.astype(float), None, _ns(own), blocked or _waiting(networks, own), takes)
 
-    return Measure(f"share of {task} networks that solve N {_span(ns)} without curriculum", needs, take, task)
+    return Measure(f"share of networks that solve N without a curriculum, {task}, N {_span(ns)}", needs, take, task)
 
 
 def solving_order(needs: str) -> Measure:
-    """Spearman's correlation between N and the epoch it was solved in, of networks with all heads from the start."""
+    """Spearman's correlation between N and the epoch in which it was solved, for networks trained on all N at once."""
 
     def take(evidence: Evidence) -> Sample:
         networks = Cell(curriculum=None).select(evidence.networks)
@@ -167,22 +170,25 @@ def solving_order(needs: str) -> Measure:
         return Sample(by_network(rows, lambda own: spearman(own["n"], own["value"])))
 
     return Measure(
-        "correlation (Spearman) of N and the epoch it is solved in, all heads at once", needs, take, "parity"
+        "Spearman's correlation between N and the epoch in which it was solved, all heads at once",
+        needs,
+        take,
+        "parity",
     )
 
 
 def until(networks: pd.DataFrame, rows: pd.DataFrame, n: int) -> Sample:
-    """Return the training until N = `n` was solved, in the paper's epochs; a lower bound for who has not solved it.
+    """Return the training until N = `n` was solved, in the paper's epochs; a lower bound if it is not solved yet.
 
     Args:
         networks: rows of `analysis.data.study.Study.networks`.
-        rows: `analysis.quantities.pace.sequences_until`, of these networks or of more.
+        rows: `analysis.quantities.pace.sequences_until` of these networks, and possibly of others.
         n: the N.
     """
     solved = rows[rows["n"] == n].set_index("network_id")["value"]
     trained = networks.set_index("network_id")["sequences"].astype(float)
     values = solved.reindex(trained.index).fillna(trained)
-    # A network that has not trained yet says nothing.
+    # Networks that have not trained yet are left out.
     bounds = ~pd.Series(trained.index.isin(solved.index), index=trained.index)
     kept = values > 0
     return Sample(values[kept], bounds[kept], f"N = {n}")
@@ -193,7 +199,7 @@ def _until(evidence: Evidence, networks: pd.DataFrame, n: int) -> Sample:
 
 
 def _reached_by_enough(networks: pd.DataFrame) -> int:
-    """Return the largest N that three quarters of the networks have solved; 0 where there is none."""
+    """Return the largest N that three quarters of the networks have solved; 0 if there is none."""
     if networks.empty:
         return 0
     ordered = sorted((int(n) for n in networks["max_n"]), reverse=True)
@@ -216,20 +222,20 @@ def _span(ns: range) -> str:
 
 
 def _waiting(networks: pd.DataFrame, own: pd.DataFrame) -> str:
-    """Return in words how many networks have not ended; "" where all have."""
+    """Return in words how many networks have not ended; "" if all have."""
     running = len(networks) - len(own)
     return f"{running} of {len(networks)} networks have not ended" if running and len(own) else ""
 
 
 def _budget(own: pd.DataFrame) -> str:
-    """Return in words that networks ended at a smaller budget than the paper's; "" where none did."""
+    """Return in words that networks ended at a smaller budget than the paper's; "" if none did."""
     short = own[cut_short(own)]
     if short.empty:
         return ""
-    return f"budget of {short['sequences'].max():.3g} of the paper's 1000 epochs"
+    return f"a budget of {short['sequences'].max():.3g} of the paper's 1000 epochs"
 
 
 def _ceiling(own: pd.DataFrame) -> str:
-    """Return in words that networks ended at a smaller N than the paper's could; "" where none did."""
+    """Return in words that networks ended at a smaller N than the paper's limit; "" if none did."""
     limited = own[at_ceiling(own) & (own["limit"] < PAPER_LIMIT)]
-    return "" if limited.empty else f"runs ended at N = {int(limited['limit'].max())}, the paper's at {PAPER_LIMIT}"
+    return "" if limited.empty else f"training ended at N = {int(limited['limit'].max())}, the paper's at {PAPER_LIMIT}"

@@ -1,4 +1,4 @@
-"""Claims and verdicts: the vocabulary that the console, the report and README share."""
+"""Claims and verdicts, as the console, the report and README show them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,14 +21,15 @@ class Claim:
     """A claim of the paper: one comparison.
 
     Attributes:
-        id: the figure it is read from, and a word.
+        id: the figure and a keyword, such as "3b-order".
         figure: the figure or table.
         text: the claim in words.
-        paper: the paper's number, or what it says in place of one.
-        interest: the name of its smallest effect of interest in effects.toml.
-        rule: what is estimated of the measures, and held against that effect.
-        measures: of one group of networks, or of two: the rule compares the second with the first.
-        compared: of a claim of pace, the two cells whose training is compared; see `analysis.claims.course`.
+        paper: the paper's number or, if it gives none, its statement.
+        interest: the name of the smallest effect of interest in effects.toml.
+        rule: estimates the effect from the measures, and compares it with the smallest effect of interest.
+        measures: the measure of one group of networks, or those of two groups: the rule compares the second with the
+            first.
+        compared: the two cells whose training a claim of pace compares; see `analysis.claims.course`.
     """
 
     id: str
@@ -47,19 +48,19 @@ class Claim:
 
     @property
     def task(self) -> str:
-        """The tasks of the networks it compares, such as "parity" or "parity, dms"; "" for any."""
+        """The tasks of the compared networks, such as "parity" or "parity, dms"; "" for any task."""
         return ", ".join(dict.fromkeys(measure.task for measure in self.measures if measure.task))
 
     @property
     def words(self) -> str:
         """The rule in words."""
         names = [measure.words for measure in self.measures]
-        of = names[0] if len(names) == 1 else f"{names[1]} against {names[0]}"
+        of = names[0] if len(names) == 1 else f"{names[1]}, compared with {names[0]}"
         return f"{of}: {self.rule.words}"
 
     @property
     def planned(self) -> int | None:
-        """How many networks of each kind decide it in four of five studies, with the spread that is expected."""
+        """How many networks of each kind decide the claim in four of five studies, given the expected spread."""
         return self.rule.networks_for(self.size.spread)
 
 
@@ -69,16 +70,16 @@ class Verdict:
 
     Attributes:
         verdict: reproduced, contradicted, inconclusive or not run.
-        ours: the numbers, in words; "" where there are none.
-        n: networks, such as "4 and 4".
-        at: where it was measured, such as "N = 30".
-        why: what decided, or what did not let it.
-        takes: what it would take to decide; "" where it is decided.
-        below: where the paper's networks were that ours have not reached: such verdicts are counted apart.
-        estimate: of the effect, in the rule's unit.
-        low: lower end of its 95 % interval; NaN where there is none.
-        high: upper end.
-        p: two-sided, of the hypothesis that the verdict rests on: no effect, or the smallest effect of interest.
+        ours: our numbers, in words; "" if there are none.
+        n: the numbers of networks, such as "4 and 4".
+        at: where the networks were measured, such as "N = 30".
+        why: the reason for the verdict.
+        takes: what would decide the claim; "" if it is decided.
+        below: the paper's N or budget, if our networks have not reached it; such verdicts are counted separately.
+        estimate: the estimated effect, in the unit of the rule.
+        low: lower end of its 95 % interval; NaN if there is none.
+        high: upper end of the interval.
+        p: two-sided p-value of the hypothesis that the verdict rejects: no effect, or the smallest effect of interest.
         part: the training of the networks, in words.
     """
 
@@ -103,7 +104,7 @@ MEANINGS: Final = (
     "Networks of each size and training are judged separately. Notes mark verdicts that do not survive the correction "
     "for the number of claims judged (Holm), and verdicts at smaller N or budgets than the paper's.",
 )
-"""What verdicts mean, in two paragraphs: the words of the console and of the page."""
+"""The meaning of the verdicts, in two paragraphs, for the console and the report."""
 
 _OUTCOME: Final[dict[int, Outcome]] = {1: "reproduced", -1: "contradicted", 0: "inconclusive"}
 
@@ -113,7 +114,7 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     samples = [measure.take(evidence) for measure in claim.measures]
     for measure, sample in zip(claim.measures, samples, strict=True):
         if sample.values.empty:
-            return Verdict("not run", why=f"no results: {measure.needs}", part=evidence.part)
+            return Verdict("not run", why=f"no results; to produce them: {measure.needs}", part=evidence.part)
     blocked = joined(*(sample.blocked for sample in samples))
     base = Verdict(
         "inconclusive",
@@ -123,7 +124,7 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
         part=evidence.part,
     )
     if any(bool(np.isnan(np.array(sample.values.tolist(), dtype=float)).any()) for sample in samples):
-        return replace(base, ours="not known", why=blocked or "values are missing", takes=joined(*_lifts(samples)))
+        return replace(base, ours="unknown", why=blocked or "some values are missing", takes=joined(*_lifts(samples)))
     groups = [group_of(sample.values, sample.censored) for sample in samples]
     effect = claim.rule.effect(*groups)
     code = 0 if blocked else int(claim.rule.decide(*groups))
@@ -148,20 +149,20 @@ def _lifts(samples: Sequence[Sample]) -> list[str]:
 
 def _reason(rule: Rule, code: int) -> str:
     if code > 0:
-        return "its 95 % interval excludes the contrary"
+        return "the 95 % interval excludes the opposite"
     if code < 0:
-        return "its 95 % interval excludes what would be an effect of interest"
-    return "its 95 % interval holds both"
+        return "the 95 % interval excludes every effect of interest"
+    return "the 95 % interval excludes neither"
 
 
 def _needed(claim: Claim, groups: Sequence[Group], samples: Sequence[Sample]) -> str:
-    """Return in words with numbers what would decide a claim that these networks leave open."""
+    """Return in words what would decide a claim that these networks leave open."""
     bounds = [sample.censored for sample in samples if sample.censored is not None and bool(sample.censored.any())]
     if bounds:
         many, all_of = sum(int(bound.sum()) for bound in bounds), sum(len(sample.values) for sample in samples)
         below = joined(*(sample.below for sample in samples))
         budget = f" ({below})" if below else ""
-        return f"more training for the {many} of {all_of} networks that might have got further{budget}"
+        return f"more training for {many} of the {all_of} networks, which might have reached a larger N{budget}"
     spread = claim.rule.spread(*groups)
     number = claim.rule.networks_for(spread) or claim.planned
     have = min(len(sample.values) for sample in samples)
@@ -171,7 +172,7 @@ def _needed(claim: Claim, groups: Sequence[Group], samples: Sequence[Sample]) ->
 
 
 def _shown(rule: Rule, size: float) -> float:
-    """Return a size as it is shown: ratios as ratios."""
+    """Return a size as it is shown; logarithms of ratios are shown as ratios."""
     return math.exp(size) if isinstance(rule, Ratio | Growth) and not math.isnan(size) and size < 700 else size
 
 
@@ -185,7 +186,7 @@ def _numbers(rule: Rule, effect: Effect, samples: Sequence[Sample]) -> str:
 
 
 def _middle(sample: Sample) -> str:
-    """Return the mean of a group; of one with lower bounds Kaplan and Meier's median, or what it is beyond."""
+    """Return the mean of a group in words; with lower bounds, the Kaplan-Meier median or a lower bound of it."""
     group = group_of(sample.values, sample.censored)
     if not group.bounds.any():
         return _number(float(group.values.mean()))
@@ -202,7 +203,7 @@ def _number(value: float) -> str:
 
 
 def decided(verdict: str) -> bool:
-    """Return whether a verdict is one way or the other."""
+    """Return whether a verdict is "reproduced" or "contradicted"."""
     return verdict in ("reproduced", "contradicted")
 
 
@@ -228,7 +229,7 @@ def frame_of(rows: Sequence[tuple[Claim, Verdict]], correct: Callable[[Values], 
 
     Args:
         rows: claims with their verdicts.
-        correct: from the p-values of the claims judged on one training to those corrected for how many there are.
+        correct: corrects the p-values of the claims that are judged on one training for their number.
     """
     frame = pd.DataFrame(
         [dict(zip(_ABOUT, _about(claim), strict=True)) | vars(verdict) for claim, verdict in rows],

@@ -1,4 +1,4 @@
-"""The ratio of the training to each N with fixed and with trained taus (figure 4a, read as pace)."""
+"""The ratio of the training to each N with fixed and with trained taus (figure 4a, judged by the training)."""
 
 from functools import partial
 from typing import Final, NamedTuple
@@ -74,7 +74,7 @@ def draw(found: Ratios) -> Drawing:
 
 @builds("4a-pace")
 def figure_4a_pace(study: Study) -> Figure:
-    """Figure 4a read as pace."""
+    """Draw figure 4a, judged by the training."""
     chosen = cohort(
         study,
         Cell(curriculum=None, task=None, tau=None),

@@ -123,7 +123,7 @@ def tables(study: Study, beside: Path) -> Grid:
         Column("rows", True),
         Column("files", True),
         Column("MB", True),
-        Column("one row"),
+        Column("content"),
     ]
     rows = []
     for sweep in study.sweeps:
@@ -139,7 +139,7 @@ def tables(study: Study, beside: Path) -> Grid:
                     number(count, ",.0f"),
                     number(len(files)),
                     number(size / 1e6, ".2f"),
-                    Cell(meaning.removeprefix("One row ")),
+                    Cell(meaning),
                 ]
             )
     return Grid("Tables of each sweep", columns, rows)

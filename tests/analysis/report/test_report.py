@@ -467,8 +467,10 @@ def test_in_a_browser(made):
         expect(page.locator("#filters output")).to_have_text(f"{number} of {number} shown")
         page.locator("#filters [data-filter='task']").select_option("dms")
         eventually(page, count, sum("dms" in claim["task"] for claim in contents.claims))
-        page.locator("#filters [type='search']").fill("further DMS single-head than")
-        found = page.locator("tr.claim:visible", has_text="Single-head networks get further in DMS than in parity.")
+        page.locator("#filters [type='search']").fill("larger DMS single-head than")
+        found = page.locator(
+            "tr.claim:visible", has_text="Single-head networks solve a larger N in DMS than in parity."
+        )
         expect(found).not_to_have_count(0)
         page.goto(f"{path.as_uri()}#claims-S18")
         eventually(page, count, number)
