@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -64,6 +65,31 @@ def test_a_linear_integrator_remembers_as_its_impulse_response_says(tau: float):
     found = capacity(people, delays(12), steps=60_000)[0]
     expected = torch.tensor([(2 * a - a * a) * (1 - a) ** (2 * d) for d in range(12)])
     torch.testing.assert_close(found.float(), expected, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_a_linear_echo_state_network_remembers_as_its_impulse_responses_say(noise: float):
+    """States x(t) = A x(t - 1) + b z(t), and noise: capacity v' (sum of v v' + noise^2)^-1 v with v = A^d b.
+
+    Without noise the capacities of all delays sum to the number of neurons (Jaeger 2001).
+    """
+    hidden, steps, trials, lags = 6, 20_000, 4, 40
+    draws = np.random.default_rng(0)
+    a = draws.normal(size=(hidden, hidden))
+    a *= 0.9 / np.abs(np.linalg.eigvals(a)).max()
+    b = draws.normal(size=hidden)
+    bits = draws.integers(0, 2, (steps, 1, trials))
+    z, states = 2 * bits - 1, np.zeros((steps, 1, trials, hidden))
+    for t in range(1, steps):
+        states[t] = states[t - 1] @ a.T + z[t, ..., None] * b
+    memory = Memory(delays(lags))
+    noisy = states + noise * draws.normal(size=states.shape)
+    memory(torch.tensor(bits[200:]).float(), torch.tensor(noisy[200:]))
+    v = np.stack([np.linalg.matrix_power(a, d) @ b for d in range(1000)], -1)
+    expected = (v * np.linalg.solve(v @ v.T + noise**2 * np.eye(hidden), v)).sum(0)
+    torch.testing.assert_close(memory.capacity()[0], torch.tensor(expected[:lags]), atol=0.01, rtol=0)
+    if not noise:
+        assert expected.sum() == pytest.approx(hidden)
 
 
 class TestMadeUpStates:
