@@ -86,4 +86,5 @@ def run(
     groups = study.networks[["network_id", "curriculum"]].assign(group=in_words(study.networks))
     rows = rows.merge(groups, on="network_id").dropna(subset=values[0].name)
     names = [value.name for value in values]
-    return Results(summarise(rows, [], names), compare_quantities(rows, names), changes_over_n(rows, names), failed)
+    summed = summarise(rows, [], names).sort_values(["group", "curriculum", "n"], ignore_index=True)
+    return Results(summed, compare_quantities(rows, names), changes_over_n(rows, names), failed)
