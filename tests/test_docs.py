@@ -39,6 +39,7 @@ EXECUTED: Final = {
     "docs/mechanisms.md": "here",
     "docs/timescales.md": "here",
     "docs/interventions.md": "here",
+    "docs/study/remember.md": "here",
     "docs/extending.md": "tests/test_extension.py",
 }
 """Where the Python of each page is executed. A test here takes all blocks of its page, so that a new one fails it."""
@@ -188,6 +189,17 @@ class TestPython:
         assert names["results"].figure("4a").id == "4a"
         assert names["solved"].groupby("sweep").size().to_dict() == {"curricula": 2, "fixed_tau": 5}
         assert Path("mine.pdf").read_bytes().startswith(b"%PDF")
+
+    def test_a_query_of_the_study(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.chdir(ROOT)
+        (code,) = python("docs/study/remember.md")
+        exec(code, names := {})
+        at_10 = names["parities"].round(2)
+        assert (at_10.loc[10, "single"], at_10.loc[2, "single"]) == (0.86, 0.89)
+        assert at_10.loc[5:8, "single"].max() <= 0.13
+        assert at_10.loc[2:10, "multi"].min() >= 0.94
+        means = names["pairs"].groupby(["curriculum", "n"]).mean().round(1)
+        assert (means["single", 10], means["multi", 10], means["multi", 31]) == (26.1, 14.0, 3.2)
 
     def test_the_library(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
         """In one folder, since two examples load the network that the first one saves."""
