@@ -21,12 +21,12 @@ from tsrnn.command_line import counted
 
 _ALWAYS_SHOWN: Final = ("task", "curriculum", "tau")
 
-# Wide enough for every table: without a terminal nothing should be wrapped or cut.
+# Wide enough for every table: without a terminal, nothing is wrapped or cut.
 _PIPED_WIDTH: Final = 200
 
 
 def json_rows(frame: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    """Return a frame's rows as JSON knows them: null for NaN."""
+    """Return the rows of a frame as values for JSON, with None for NaN."""
     return [
         {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
         for row in frame.to_dict("records")
@@ -34,16 +34,16 @@ def json_rows(frame: pd.DataFrame) -> list[dict[Hashable, Any]]:
 
 
 def telling(frame: pd.DataFrame) -> list[str]:
-    """Return the columns that say which cell a row is: task, curriculum and tau, and those others that differ."""
+    """Return the columns that identify a cell: task, curriculum, tau, and other columns whose values differ."""
     return [name for name in (*COLUMNS, *TRAINING) if name in _ALWAYS_SHOWN or frame[name].nunique(dropna=False) > 1]
 
 
 def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
-    """Print the largest N solved in each cell, and how far the sweep's networks have come.
+    """Print the largest N solved in each cell, and how many networks have ended.
 
     Args:
-        frame: What `analysis.quantities.reach.max_n` returns. Beside task, curriculum and tau, columns of the
-            cell that are the same throughout are left out; "-" where an architecture has no such choice.
+        frame: The result of `analysis.quantities.reach.max_n`. Apart from task, curriculum and tau, columns with the
+            same value in all rows are left out; "-" means that an architecture has no such setting.
         console: Where to print; standard output by default.
     """
     console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
@@ -77,7 +77,7 @@ def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
 
 
 def notes(frame: pd.DataFrame) -> list[str]:
-    """Return what a reader must know of rows of `max_n_by_cell`: how networks ended, and what the intervals are."""
+    """Return notes on rows of `max_n_by_cell`: how networks ended, and the kind of intervals."""
     return [*endings(frame), *([FEW] if frame["low"].notna().any() else [])]
 
 
@@ -92,7 +92,7 @@ def endings(frame: pd.DataFrame) -> list[str]:
     found.append(f"{counted(n, 'network')}: {', '.join(words) or 'none'}")
     if counts["out_of_epochs"] or counts["out_of_time"]:
         found.append(
-            "Out of epochs or time: the largest N is limited by the budget; these networks might have got further."
+            "Out of epochs or time: the largest N is limited by the budget; with more training, it might be larger."
         )
     if counts["failed"]:
         found.append("Failed networks count with the N that they had solved; run the sweep again to continue them.")
@@ -100,7 +100,7 @@ def endings(frame: pd.DataFrame) -> list[str]:
 
 
 def print_frame(frame: pd.DataFrame, title: str, console: Console) -> None:
-    """Print a frame, numbers to the right and short; an empty one not at all."""
+    """Print a frame, with short numbers aligned to the right; print nothing if it is empty."""
     if frame.empty:
         return
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0, pad_edge=False)
@@ -118,18 +118,18 @@ def print_interventions(
     notes: Iterable[str],
     console: Console | None = None,
 ) -> None:
-    """Print what interventions did, how curricula compare, and what a reader must know of it.
+    """Print the results of interventions, the comparison of curricula, and notes.
 
     Args:
-        summaries: a title and what `analysis.stats.comparison.summarise` returned, for each kind.
-        tests: a title and what `analysis.stats.comparison.compare_curricula` returned.
+        summaries: for each kind, a title and the result of `analysis.stats.comparison.summarise`.
+        tests: a title and the result of `analysis.stats.comparison.compare_curricula`.
         notes: lines.
         console: where to print; standard output by default.
     """
     console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     for title, frame in summaries:
         if "head" in frame:
-            # A matrix, N by N': the mean over networks.
+            # The mean over networks as a matrix, N by N'.
             keys = ["group", "curriculum", "n", "networks"]
             frame = frame.pivot(index=keys, columns="head", values="accuracy").reset_index()
             frame.columns = [str(name) for name in frame.columns]
@@ -142,20 +142,20 @@ def print_interventions(
     lines = list(notes)
     if tested:
         lines.append(
-            "p of the permutation test and of Welch's t-test: the unit is the network; corrected for the number of "
-            "rows (Holm). p pooled: the paper's test, which treats draws of one network as independent; it is too "
-            "small."
+            "p of the permutation test and of Welch's t-test: the unit is the network, and p is corrected for the "
+            "number of rows (Holm). p pooled: the paper's test, which treats the draws of one network as independent, "
+            "so that p is too small."
         )
-        lines.append("inconclusive: with so few networks the corrected permutation test cannot go below 0.05 at all.")
+        lines.append("inconclusive: with so few networks, p of the corrected permutation test cannot be below 0.05.")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_timescales(summary: pd.DataFrame, notes: Iterable[str], console: Console | None = None) -> None:
-    """Print timescales, dimensionality and weights against N, one table a method.
+    """Print timescales, dimensionality and weights against N, with one table for each method.
 
     Args:
-        summary: what `analysis.measure.dynamics_summary.by_curriculum` returned.
+        summary: the result of `analysis.measure.dynamics_summary.by_curriculum`.
         notes: lines.
         console: where to print; standard output by default.
     """
@@ -164,8 +164,8 @@ def print_timescales(summary: pd.DataFrame, notes: Iterable[str], console: Conso
         shown = frame[["group", "curriculum", "n", "networks", *_TIMESCALES]].rename(columns=_TIMESCALES)
         print_frame(shown, f"Timescales, {method} method", console)
     for line in [
-        "share > 1: of all neurons, those whose tau_net exceeds 1; mean > 1, median > 1: of tau_net over those alone; "
-        "mean, median: over all that a timescale could be fitted to. Each is averaged over networks.",
+        "share > 1: share of neurons with tau_net > 1; mean > 1, median > 1: mean and median of tau_net over these "
+        "neurons; mean, median: over all neurons with a tau_net. All values are averaged over networks.",
         *notes,
     ]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -179,7 +179,7 @@ def print_mechanism(
     notes: Iterable[str],
     console: Console | None = None,
 ) -> None:
-    """Print what `analysis memory`, `spectra` or `gradients` measured, against N.
+    """Print the results of `analysis memory`, `spectra` or `gradients` against N.
 
     Args:
         name: of the command.
@@ -209,22 +209,24 @@ def print_mechanism(
 _MECHANISMS: Final = {
     "memory": (
         "Memory capacity",
-        "Each is the share of variance that a linear readout explains: summed over the delays of single bits (with its "
-        "95 % interval, low to high), summed over the parities of the last bits, and of the parity of N bits.",
+        "A capacity is the share of variance that a linear readout explains. The columns are the sum over the delays "
+        "of single bits (with its 95 % interval, low to high), the sum over the parities of the last bits, and the "
+        "capacity for the parity of N bits.",
     ),
     "spectra": (
         "Lyapunov exponents and mean Jacobians",
-        "lyapunov: the largest exponent, in 1 / time steps (with its 95 % interval, low to high); the other columns "
-        "are of the mean Jacobian: its slowest timescale in time steps, departure from normality, and Fisher memory.",
+        "lyapunov: the largest exponent, in 1 / time steps (with its 95 % interval, low to high). The other columns "
+        "describe the mean Jacobian: slowest timescale in time steps, departure from normality, and Fisher memory.",
     ),
     "gradients": (
         "Gradients and curvature",
-        "gradient_reach: the gradient at the oldest bit over that at the newest (with its 95 % interval, low to high); "
-        "the same of the next N, before it is trained; the cosine between the newest head's gradient and the sum of "
-        "the older ones'; sharpness: the largest eigenvalue of the Hessian of the newest head's loss.",
+        "gradient_reach: the norm of the gradient at the oldest bit, divided by that at the newest (with its 95 % "
+        "interval, low to high). The next columns are the same for the next N, before it is trained, and the cosine "
+        "between the gradient of the newest head and the sum of those of the older heads. sharpness: the largest "
+        "eigenvalue of the Hessian of the newest head's loss.",
     ),
 }
-"""The title of each table, and what its columns mean."""
+"""The title of each table, and the meaning of its columns."""
 
 _TIMESCALES: Final = {
     "fraction_above_1": "share > 1",
@@ -238,21 +240,21 @@ _TIMESCALES: Final = {
     "weight_mean": "weight",
     "tau_correlation": "r(weight, tau)",
 }
-"""The columns of a summary that are printed, and their titles."""
+"""The printed columns of a summary, and their titles."""
 
 
 def print_claims(claims: pd.DataFrame, counts: Mapping[str, int], console: Console | None = None) -> None:
     """Print each claim with its verdict, the numbers and the rule.
 
     Args:
-        claims: what `analysis.claims.catalogue.judge_all` returned.
-        counts: claims by verdict.
+        claims: the result of `analysis.claims.catalogue.judge_all`.
+        counts: the number of claims by verdict.
         console: where to print; standard output by default.
     """
     console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     for row in claims.to_dict("records"):
         console.print(Text(f"{row['figure']}: {row['claim']}", style="bold"), soft_wrap=True)
-        # Known by their words; colours only help.
+        # Verdicts are recognised by their words; colours are an addition.
         verdict = Text(row["verdict"].upper(), style=_COLOURS[row["verdict"]])
         console.print(Text("  ").append_text(verdict).append(f": {row['why']}" if row["why"] else ""), soft_wrap=True)
         for line in claim_lines(row):
@@ -264,18 +266,20 @@ def print_claims(claims: pd.DataFrame, counts: Mapping[str, int], console: Conso
 
 
 def print_pace(ratios: pd.DataFrame, console: Console | None = None) -> None:
-    """Print the ratio of training at every N, a table for each claim of pace and training of the networks.
+    """Print the ratio of training at every N, with a table for each claim of pace and each training of the networks.
 
     Args:
-        ratios: what `analysis.claims.course.course` returned.
+        ratios: the result of `analysis.claims.course.course`.
         console: where to print; standard output by default.
     """
     console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     if ratios.empty:
-        console.print("These results have no two cells whose training is compared.")
+        console.print("These results have no two kinds of networks whose training a claim compares.")
     for (id, part), rows in ratios.groupby(["id", "part"], sort=False):
         console.print(Text(f"{id}: {rows['claim'].iloc[0]}", style="bold"), soft_wrap=True)
-        console.print(Text(f"{part}. A ratio above 1: the second needs more training."), soft_wrap=True)
+        console.print(
+            Text(f"{part}. A ratio above 1 means that the second kind of network needs more training."), soft_wrap=True
+        )
         table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
         for name in ("N", "first solved", "second solved", "ratio", "95 % interval", "p"):
             table.add_column(name, justify="right", no_wrap=True)
@@ -293,17 +297,19 @@ def _limit(value: float) -> str:
 
 
 def claim_lines(row: Mapping[Hashable, Any]) -> list[str]:
-    """Return what stands below a verdict, line by line, the same on the terminal and on the page.
+    """Return the lines below a verdict, which are the same on the terminal and on the page.
 
     Args:
-        row: of what `analysis.claims.catalogue.judge_all` returned.
+        row: a row of the result of `analysis.claims.catalogue.judge_all`.
     """
     lines = [f"paper: {row['paper']}"]
     if row["ours"]:
         at = f" at {row['at']}" if row["at"] else ""
         lines.append(f"ours: {row['ours']}{at}; {counted(row['n'], 'network')}; {row['part']}")
     if row["p"] == row["p"]:
-        after = ": the verdict does not survive it" if decided(row["verdict"]) and not row["survives"] else ""
+        after = (
+            ": the verdict does not survive this correction" if decided(row["verdict"]) and not row["survives"] else ""
+        )
         lines.append(f"p = {row['p']:.2g}; corrected for the claims judged (Holm): {row['p_holm']:.2g}{after}")
     if row["below"]:
         lines.append(f"below the paper's: {row['below']}")
@@ -316,7 +322,7 @@ def claim_lines(row: Mapping[Hashable, Any]) -> list[str]:
 
 _COLOURS: Final = {"reproduced": "green", "contradicted": "red", "inconclusive": "yellow", "not run": "dim"}
 
-# In the JSON, and too wide for a terminal.
+# Columns that are only in the JSON, since a terminal is too narrow for them.
 _UNPRINTED: Final = {"mean_a", "mean_b", "p_permutation", "p_attainable", "p_t", "n_pooled"}
 
 

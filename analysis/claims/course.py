@@ -21,22 +21,22 @@ from analysis.quantities.base import Tables
 from analysis.quantities.pace import sequences_until
 from analysis.stats.permutation import Effect
 
-# Of it the effect and its p are taken, which no criterion changes.
+# Only the effect and its p are used, which do not depend on the criterion.
 _RULE: Final = Ratio(Exceeds(0.0, math.log(1.25)))
 
 COLUMNS: Final = ("n", "first", "second", "ratio", "low", "high", "p")
 
 
 def course(tables: Tables, claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
-    """Return the ratio of training at every N, for each claim of pace and each training of the networks.
+    """Return the ratio of training at every N, for each claim about pace and each training of the networks.
 
     Args:
         tables: the results, finished or not.
-        claims: all by default; those that compare no pace have no rows.
+        claims: all by default; claims that do not compare training have no rows.
 
     Returns:
-        One row for each claim, training and N: `id`, `figure`, `claim`, `part` (the training in words), and what
-        `compare` returns.
+        One row for each claim, training and N: `id`, `figure`, `claim`, `part` (the training in words), and the columns
+        of `compare`.
     """
     parts = list(Evidence(tables).parts())
     found = []
@@ -58,14 +58,14 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, rows: pd.DataFrame) -> pd
 
     Args:
         first: the networks of one cell, rows of `analysis.data.study.Study.networks`.
-        second: those of the other.
-        rows: network_id, n and value: the training until N was solved.
+        second: the networks of the other cell.
+        rows: network_id, n and value (the training until N was solved).
 
     Returns:
-        One row for each N: `n`; `first` and `second`, how many networks of each have solved it; `ratio`, the training
-        of the second over that of the first, NaN where less than half of either have solved N; `low` and `high`, its 95
-        % interval; `p`, two-sided, of a ratio of 1. A network that has not solved N counts with its whole training as a
-        lower bound.
+        One row for each N: `n`; `first` and `second`, how many networks of each cell have solved it; `ratio`, the
+        training of the second cell divided by that of the first, NaN if less than half of either have solved N; `low`
+        and `high`, its 95 % interval; `p`, the two-sided p-value of a ratio of 1. A network that has not solved N
+        counts with its whole training as a lower bound.
     """
     rows = rows[rows["network_id"].isin([*first["network_id"], *second["network_id"]])]
     found = []
@@ -84,10 +84,10 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, rows: pd.DataFrame) -> pd
 
 
 def turns(ratios: pd.DataFrame) -> list[tuple[int, int]]:
-    """Return where the order of two cells changes: pairs of an N and the next one, on two sides of a ratio of 1.
+    """Return where the order of two cells changes: pairs of an N and the next one, with ratios on both sides of 1.
 
     Args:
-        ratios: what `compare` returns; an N without a ratio is passed over.
+        ratios: the result of `compare`; an N without a ratio is skipped.
     """
     known = ratios[ratios["ratio"].notna() & (ratios["ratio"] != 1)].sort_values("n")
     slower = [float(ratio) > 1 for ratio in known["ratio"]]

@@ -1,4 +1,4 @@
-"""The two criteria by which every claim is judged, with the same rules in both directions.
+"""The two criteria for judging claims, with the same rules in both directions.
 
 Each effect has a smallest size that matters. By its 95 % interval, a claim is "reproduced", "contradicted" (the
 opposite effect, or one below the smallest effect of interest), or "inconclusive".
@@ -22,7 +22,7 @@ Codes = np.ndarray[Any, np.dtype[np.int64]]
 
 
 Excludes = Callable[[float], Flags]
-"""Whether the interval excludes a size and all that lies to one side of it, [...]."""
+"""Returns whether the interval excludes a size and all sizes on one side of it, [...]."""
 
 
 class Criterion(ABC):
@@ -43,12 +43,12 @@ class Criterion(ABC):
 
     @abstractmethod
     def hypothesis(self, effect: Effect) -> float:
-        """Return the size of effect whose rejection one study's verdict rests on, or would rest on."""
+        """Return the size of the effect that the verdict of one study rejects, or would have to reject."""
 
     @property
     @abstractmethod
     def gap(self) -> float:
-        """How far apart the effects are that must be told apart: what sets the networks that it takes."""
+        """The distance between the effects to be distinguished, which determines the required number of networks."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,15 @@ class Exceeds(Criterion):
     smallest: float
 
     def __post_init__(self) -> None:
-        """Refuse a smallest effect that is none.
+        """Check that the smallest effect of interest differs from no effect.
 
         Raises:
             ValueError: if the two are equal.
         """
         if self.smallest == self.none:
-            raise ValueError(f"smallest = {self.smallest:g}: allowed is any other number than that of no effect")
+            raise ValueError(
+                f"smallest = {self.smallest:g}: allowed is any number other than {self.none:g}, which is no effect"
+            )
 
     def decide_by(self, up_to: Excludes, from_on: Excludes) -> Codes:
         """Return the verdicts on effects."""
@@ -81,12 +83,12 @@ class Exceeds(Criterion):
         return np.where(contradicted, -1, np.where(shown, 1, 0))
 
     def hypothesis(self, effect: Effect) -> float:
-        """Return the smallest effect of interest for a contradicted claim, else no effect."""
+        """Return the smallest effect of interest for a contradicted claim, and otherwise no effect."""
         return self.smallest if int(self.decide(effect)) < 0 else self.none
 
     @property
     def gap(self) -> float:
-        """The distance from no effect to the smallest of interest."""
+        """The distance from no effect to the smallest effect of interest."""
         return abs(self.smallest - self.none)
 
 
@@ -101,13 +103,15 @@ class Lies(Criterion):
     high: float = math.inf
 
     def __post_init__(self) -> None:
-        """Refuse an empty range.
+        """Check that the range is neither empty nor unlimited.
 
         Raises:
             ValueError: if `low` is not below `high`, or if the range is everything.
         """
         if not self.low < self.high or (math.isinf(self.low) and math.isinf(self.high)):
-            raise ValueError(f"low = {self.low:g}, high = {self.high:g}: allowed is low < high, one of them finite")
+            raise ValueError(
+                f"low = {self.low:g}, high = {self.high:g}: allowed is low < high, with at least one of them finite"
+            )
 
     def decide_by(self, up_to: Excludes, from_on: Excludes) -> Codes:
         """Return the verdicts on effects."""
@@ -127,5 +131,5 @@ class Lies(Criterion):
 
     @property
     def gap(self) -> float:
-        """Half the width of the range; infinite where it has one end."""
+        """Half the width of the range; infinite if the range has only one end."""
         return (self.high - self.low) / 2

@@ -22,13 +22,13 @@ class Interest:
     """The smallest effect of interest of a claim, and the N at which the claim is judged.
 
     Attributes:
-        why: where the size comes from.
-        n: the N at which the paper shows it.
-        least: the least N from which on results are judged.
-        spread: the standard deviation over networks that is expected; of ratios in logarithms.
-        smallest: the smallest effect of interest; or
-        low: the range that counts as the paper's, from here
-        high: to here.
+        why: the reason for this size.
+        n: the N at which the paper shows the effect.
+        least: the smallest N at which results are judged.
+        spread: the expected standard deviation over networks; for ratios, of their logarithms.
+        smallest: the smallest effect of interest; None if a range is given instead.
+        low: the lower end of the range that counts as the paper's; None if it has none.
+        high: the upper end of this range; None if it has none.
     """
 
     why: str
@@ -51,8 +51,8 @@ class Interest:
         """Return the criterion of this size.
 
         Args:
-            none: the value that is no effect.
-            logarithmic: sizes are ratios, which are compared in logarithms.
+            none: the value that corresponds to no effect.
+            logarithmic: whether sizes are ratios, which are compared in logarithms.
         """
         if self.smallest is not None:
             return Exceeds(none, math.log(self.smallest) if logarithmic else self.smallest)

@@ -22,7 +22,7 @@ PAPER_LIMIT: Final = 101
 """The largest N that the paper's networks could solve."""
 
 ALONE_BUDGET: Final = 50.0
-"""The same without a curriculum."""
+"""The paper's budget without a curriculum, in its epochs."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Sample:
     """One value for each network.
 
     Attributes:
-        values: by `network_id`; empty where nothing is there. For a correlation, pairs.
-        censored: by `network_id`, whether the value is a lower bound; None where none is.
-        at: where it was measured, in words, such as "N = 5"; "" where that is nowhere in particular.
-        blocked: why these values decide nothing of the claim, in either direction; "" where they do.
-        takes: what it would take to lift that, in words with a number.
-        below: where the paper's networks were that these have not reached, such as "the paper's is at N = 30".
+        values: the values by `network_id`; empty if there are none. For a correlation, pairs of values.
+        censored: whether each value is a lower bound, by `network_id`; None if none is.
+        at: where the values were measured, in words, such as "N = 5"; "" if this does not apply.
+        blocked: why these values cannot decide the claim in either direction; "" if they can.
+        takes: what would remove this obstacle, in words with a number.
+        below: the paper's N or budget, if these networks have not reached it, such as "the paper's is at N = 30".
     """
 
     values: "pd.Series[Any]" = field(default_factory=lambda: pd.Series(dtype="float64"))
@@ -51,10 +51,10 @@ class Measure:
     """A measure: a function that returns one value for each network of a cell.
 
     Attributes:
-        words: the value, in words.
-        needs: the command whose results it is taken from.
-        take: from results to values.
-        task: of the networks; "" for any.
+        words: a description of the value.
+        needs: the command that produces the results.
+        take: returns the values from results.
+        task: the task of the networks; "" for any task.
     """
 
     words: str
@@ -74,21 +74,21 @@ class Evidence:
     def __init__(self, tables: Tables, networks: pd.DataFrame | None = None):
         self.tables = tables
         found = tables.networks if networks is None else networks
-        # The same run under two end rules is one network: the one that trained longest says all that the other does.
+        # The same run with two end rules is one network; the one that trained longest includes the other.
         longest = found.sort_values("epochs", ascending=False, kind="stable").drop_duplicates("replicate")
         self.networks = found.loc[found.index.isin(longest.index)]
         self._cells: dict[Cell, pd.DataFrame] = {}
         self._rows: dict[tuple[object, ...], pd.DataFrame] = {}
 
     def parts(self) -> Iterator["Evidence"]:
-        """Yield the results of each training by itself: the largest networks first, then the most."""
+        """Yield the results of each training separately, with the largest networks first, then the most networks."""
         groups = [group for _, group in self.networks.groupby(list(TRAINING), sort=False, dropna=False)]
         for group in sorted(groups, key=lambda group: (-int(group["hidden"].iloc[0]), -len(group))):
             yield Evidence(self.tables, group)
 
     @cached_property
     def part(self) -> str:
-        """The training in words: the networks' size and what differs from the paper's."""
+        """The training in words: the size of the networks and the settings that differ from the paper's."""
         if self.networks.empty:
             return ""
         first = self.networks.iloc[0]
@@ -125,23 +125,23 @@ def ended(networks: pd.DataFrame) -> pd.DataFrame:
 
 
 def cut_short(networks: pd.DataFrame, paper: float = PAPER_BUDGET) -> "pd.Series[bool]":
-    """Return which networks ended at a budget below the paper's, so that they might have got further.
+    """Return which networks ended at a budget below the paper's, so that they might have solved a larger N.
 
     Args:
         networks: rows of `analysis.data.study.Study.networks` that have ended.
-        paper: the paper's budget, in its epochs. Who had at least as many sequences is what the paper's networks were.
+        paper: the paper's budget, in its epochs. Networks with at least as many sequences count like the paper's.
     """
     stopped = networks["status"].isin([EndState.EPOCHS, EndState.TIME])
     return stopped & (networks["sequences"] < paper)
 
 
 def at_ceiling(networks: pd.DataFrame) -> "pd.Series[bool]":
-    """Return which networks solved the largest N that their run had."""
+    """Return which networks solved the largest N of their run."""
     return (networks["status"] == EndState.SOLVED_ALL) & (networks["max_n"] >= networks["limit"])
 
 
 def joined(*reasons: str) -> str:
-    """Return reasons as one text, each once; "" where there are none."""
+    """Return the distinct reasons as one text; "" if there are none."""
     return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
 
 

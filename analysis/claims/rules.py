@@ -1,7 +1,7 @@
-"""Rules: how groups of networks lead to a verdict, by an estimate and the criterion that is applied to it.
+"""Rules: an estimate from groups of networks, and the criterion that turns it into a verdict.
 
-Each rule estimates one number from one or two groups of networks. Its interval and its p-value come from the same exact
-test, so they agree. A reason for which the networks cannot decide a claim prevents both verdicts.
+Each rule estimates one number from one or two groups of networks. Its interval and its p-value come from the same test,
+so they agree. If there is a reason why the networks cannot decide a claim, neither verdict is given.
 """
 
 import math
@@ -19,7 +19,7 @@ from analysis.stats.permutation import LEVEL, Effect, Flags, Values
 
 __all__ = ["OUTCOMES", "Correlation", "Difference", "Group", "Mean", "Outcome", "Ratio", "Rule", "Share"]
 
-# With this power a claim is said to be decidable.
+# The power with which the planned number of networks decides a claim.
 POWER: Final = 0.8
 _MOST: Final = 10_000
 
@@ -30,7 +30,7 @@ class Group:
 
     Attributes:
         values: [..., n].
-        censored: [..., n], whether each is a lower bound; none by default.
+        censored: [..., n], whether each value is a lower bound; by default, none is.
     """
 
     values: Values
@@ -38,13 +38,13 @@ class Group:
 
     @property
     def bounds(self) -> Flags:
-        """The same with the values' shape."""
+        """`censored` with the shape of the values."""
         result: Flags = np.broadcast_to(self.censored, self.values.shape)
         return result
 
     @property
     def size(self) -> int:
-        """Networks."""
+        """The number of networks."""
         return int(self.values.shape[-1])
 
 
@@ -53,8 +53,8 @@ class Rule(ABC):
 
     Attributes:
         criterion: see `analysis.claims.criteria`.
-        groups: how many groups of networks it is about.
-        unit: what the estimate is, in words.
+        groups: the number of groups of networks.
+        unit: the kind of estimate, in words.
     """
 
     criterion: Criterion
@@ -67,25 +67,25 @@ class Rule(ABC):
 
     @abstractmethod
     def p_value(self, hypothesis: float, *groups: Group) -> float:
-        """Return the two-sided p of one study for a size of the effect."""
+        """Return the two-sided p-value of one study for a hypothetical size of the effect."""
 
     @abstractmethod
     def spread(self, *groups: Group) -> float:
-        """Return the standard deviation over networks in the estimate's unit; NaN where it is not known."""
+        """Return the standard deviation over networks in the unit of the estimate; NaN if it is unknown."""
 
     def decide(self, *groups: Group) -> Codes:
         """Return the verdicts, [...]; see `Criterion.decide`."""
         return self.criterion.decide(self.effect(*groups))
 
     def networks_for(self, spread: float) -> int | None:
-        """Return how many networks a group must have to decide in four of five studies, whichever way.
+        """Return how many networks a group needs to decide four of five studies, in either direction.
 
         Args:
             spread: standard deviation over networks, in the estimate's unit.
 
         Returns:
-            The number, by the normal approximation and at least what the test needs at all; None where the spread or
-            the gap says nothing.
+            The number, by the normal approximation, but at least the minimum of the test; None if the spread or the gap
+            is not finite and positive.
         """
         gap = self.criterion.gap
         if not (math.isfinite(spread) and math.isfinite(gap)) or spread <= 0:
@@ -97,7 +97,7 @@ class Rule(ABC):
 
     @property
     def least(self) -> int:
-        """The networks in each group without which the test can decide nothing."""
+        """The smallest number of networks per group with which the test can decide anything."""
         return 4 if self.groups == 2 else 3
 
     def said(self, size: float) -> str:
@@ -128,17 +128,17 @@ class Mean(Rule):
     unit: str = "mean"
 
     def effect(self, *groups: Group) -> Effect:
-        """Return the mean; where values are lower bounds it has no upper limit."""
+        """Return the mean; if some values are lower bounds, it has no upper limit."""
         (group,) = groups
         found = intervals.mean(group.values)
         return found._replace(high=np.where(group.bounds.any(-1), np.inf, found.high))
 
     def p_value(self, hypothesis: float, *groups: Group) -> float:
-        """Return the p of a t-test; of the test of signs where all networks have the same value."""
+        """Return the p of a t-test, or of the sign test if all networks have the same value."""
         (group,) = groups
         values = group.values
         if group.bounds.any() and values.mean() <= hypothesis:
-            return 1.0  # lower bounds exclude nothing above them
+            return 1.0  # lower bounds exclude no larger value
         if np.ptp(values) == 0:
             return min(1.0, 2.0 ** (1 - len(values))) if values[0] != hypothesis else 1.0
         if len(values) < 3:
@@ -164,7 +164,7 @@ class Growth(Mean):
 
 @dataclass(frozen=True)
 class Difference(Rule):
-    """The difference of the means of two groups, second less first, by the exact permutation test."""
+    """The difference of the means of two groups (second minus first), by the exact permutation test."""
 
     criterion: Criterion
     unit: str = "difference"
@@ -185,9 +185,9 @@ class Difference(Rule):
 
 @dataclass(frozen=True)
 class Ratio(Rule):
-    """The ratio of the values of two groups, second over first, on a logarithmic scale.
+    """The ratio of the values of two groups (second over first), on a logarithmic scale.
 
-    Without lower bounds, the test is the exact permutation test of the means of logarithms; with lower bounds, it is
+    If no value is a lower bound, the test is the exact permutation test of the means of logarithms; otherwise, it is
     the exact log-rank test.
     """
 
@@ -211,7 +211,7 @@ class Ratio(Rule):
         return Effect(*ends)
 
     def decide(self, *groups: Group) -> Codes:
-        """Return the verdicts, [...]; with lower bounds by the tests themselves, whose inversion the interval is."""
+        """Return the verdicts, [...]; with lower bounds, from the tests whose inversion gives the interval."""
         first, second = groups
         if not (first.bounds.any() or second.bounds.any()):
             return super().decide(*groups)
@@ -234,7 +234,7 @@ class Ratio(Rule):
         return permutation.p_value(np.log(first.values), np.log(second.values), hypothesis)
 
     def spread(self, *groups: Group) -> float:
-        """Return the pooled standard deviation of the logarithms; NaN where values are lower bounds."""
+        """Return the pooled standard deviation of the logarithms; NaN if some values are lower bounds."""
         if any(group.bounds.any() for group in groups):
             return math.nan
         return _pooled([np.log(group.values) for group in groups])
@@ -256,7 +256,7 @@ class Share(Rule):
         return intervals.share(groups[0].values)
 
     def p_value(self, hypothesis: float, *groups: Group) -> float:
-        """Return the p of the binomial test: twice that of the nearer direction."""
+        """Return the p of the binomial test: twice the smaller one-sided p."""
         values = groups[0].values
         count = int(values.sum())
         sides = [
@@ -265,11 +265,11 @@ class Share(Rule):
         return float(min(1.0, 2 * min(sides)))
 
     def spread(self, *groups: Group) -> float:
-        """Return NaN: what a share takes does not follow from a spread."""
+        """Return NaN, since the number of networks does not depend on a spread."""
         return math.nan
 
     def networks_for(self, spread: float) -> int | None:
-        """Return how many networks decide if all of them have the property, or none has, as the criterion asks."""
+        """Return how many networks decide if all of them, or none of them, have the property."""
         for n in range(1, _MOST):
             for count in (0, n):
                 if self.decide(Group((np.arange(n) < count).astype(float))).item() == 1:
@@ -279,7 +279,7 @@ class Share(Rule):
 
 @dataclass(frozen=True)
 class Correlation(Rule):
-    """The correlation across networks of two values each, by Fisher's z."""
+    """The correlation across networks between two values, by Fisher's z."""
 
     criterion: Criterion
     unit: str = "correlation across networks"
@@ -289,17 +289,17 @@ class Correlation(Rule):
         return intervals.correlation(groups[0].values)
 
     def p_value(self, hypothesis: float, *groups: Group) -> float:
-        """Return the two-sided p by Fisher's z; 1 where networks are too few or a value does not vary."""
+        """Return the two-sided p by Fisher's z; 1 for too few networks, or if a value does not vary."""
         values = groups[0].values
         found = intervals.correlation(values)
         if len(values) < 4 or not math.isfinite(float(found.low)):
             return 1.0
-        with np.errstate(divide="ignore"):  # of a correlation of 1
+        with np.errstate(divide="ignore"):  # for a correlation of 1
             z = (np.arctanh(float(found.estimate)) - np.arctanh(hypothesis)) * math.sqrt(len(values) - 3)
         return float(2 * stats.norm.sf(abs(z)))
 
     def spread(self, *groups: Group) -> float:
-        """Return that of Fisher's z for one network beyond three."""
+        """Return the standard deviation of Fisher's z, times the square root of the number of networks minus three."""
         return 1.0
 
     @property
@@ -309,7 +309,7 @@ class Correlation(Rule):
 
 
 def _pooled(groups: list[Values]) -> float:
-    """Return the pooled standard deviation of groups, [n] each; NaN where none has two values."""
+    """Return the pooled standard deviation of groups, [n] each; NaN if none has two values."""
     freedom = sum(len(values) - 1 for values in groups)
     if freedom < 1:
         return math.nan
@@ -317,6 +317,6 @@ def _pooled(groups: list[Values]) -> float:
 
 
 def group_of(values: pd.Series, censored: "pd.Series[Any] | None" = None) -> Group:
-    """Return a group from one value a network, and whether each is a lower bound."""
+    """Return a group from one value per network, and whether each value is a lower bound."""
     flags = np.zeros(len(values), bool) if censored is None else censored.reindex(values.index).to_numpy(dtype=bool)
     return Group(np.array(values.tolist(), dtype=float), flags)

@@ -1,4 +1,4 @@
-"""The paper's figures and tables: each is computed from results first, and drawn on request."""
+"""The paper's figures and tables. Each is first computed from results, and drawn on request."""
 
 import html
 import importlib
@@ -22,19 +22,19 @@ __all__ = ["FIGURES", "Builder", "Figure", "build", "write"]
 
 
 def _in_the_papers_order(id: str) -> tuple[int, int, str]:
-    """Return what ids are sorted by: figures, tables, the appendix, then those of mechanisms, which the paper lacks."""
+    """Return the sort key of an id: figures, tables, the appendix, and then figures M, which are not in the paper."""
     kind, number, letter = re.fullmatch(r"(\D*)(\d+)(\D*)", id).groups()  # type: ignore[union-attr]
     return ("", "table", "S", "M").index(kind), int(number), letter
 
 
 for _module in pkgutil.iter_modules(__path__):
-    # A module registers the figures that it builds.
+    # Importing a module registers the figures that it builds.
     importlib.import_module(f"{__name__}.{_module.name}")
 
 FIGURES: Final[Mapping[str, Builder]] = MappingProxyType(
     {id: BUILDERS[id] for id in sorted(BUILDERS, key=_in_the_papers_order)}
 )
-"""What makes each figure, by its id, in the paper's order."""
+"""The function that builds each figure, by its id, in the order of the paper."""
 
 
 def build(results: Study, only: Collection[str] | None = None) -> list[Figure]:
@@ -42,7 +42,7 @@ def build(results: Study, only: Collection[str] | None = None) -> list[Figure]:
 
     Args:
         results: the results.
-        only: the ids of the figures, in whatever order; all by default.
+        only: the ids of the figures, in any order; all by default.
 
     Returns:
         The figures in the paper's order.
@@ -60,8 +60,8 @@ def write(figure: Figure, folder: Path) -> list[Path]:
     """Write a figure as PNG and SVG, or a table as CSV and Markdown, each file whole or not at all.
 
     Args:
-        figure: one that can be drawn.
-        folder: where to; it is made if it is missing.
+        figure: a figure that can be drawn.
+        folder: the folder for the files; it is created if it does not exist.
 
     Returns:
         The files, named by the figure's id, such as `4a.png`.
@@ -90,7 +90,7 @@ def write(figure: Figure, folder: Path) -> list[Path]:
 
 
 def _markdown(figure: Figure, frame: pd.DataFrame) -> str:
-    """Return a table in Markdown, its title above and its caption below."""
+    """Return a table in Markdown, with its title above it and its caption below."""
     rows = [list(map(str, frame.columns)), ["---"] * len(frame.columns)]
     rows += [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
     lines = ["| " + " | ".join(row) + " |" for row in rows]

@@ -17,7 +17,7 @@ class AgainstN(NamedTuple):
     """Quantities against N.
 
     Attributes:
-        networks: one row for each network and solved N: the columns that say which cell, network_id, n, the quantities.
+        networks: one row for each network and solved N: the columns of the cell, network_id, n and the quantities.
         cells: one row for each cell, n and quantity: networks, mean, low, high.
     """
 
@@ -31,11 +31,11 @@ class Panel:
 
     Attributes:
         quantity: the column.
-        label: of the y axis.
-        title: of the panel.
-        where: by column, the value that rows have.
-        reference: y of a dashed line.
-        paper: the paper's values, by the value that tells lines apart; None is of all of them.
+        label: label of the y axis.
+        title: title of the panel.
+        where: the value that rows must have, by column.
+        reference: the y of a dashed line.
+        paper: the paper's values, by the value that distinguishes lines; the key None applies to all lines.
     """
 
     quantity: str
@@ -46,7 +46,7 @@ class Panel:
     paper: Mapping[Any, float] = field(default_factory=dict)
 
     def of(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows that belong here."""
+        """Return the rows that belong to this panel."""
         for column, value in self.where.items():
             frame = frame[frame[column] == value]
         return frame
@@ -56,7 +56,7 @@ def compute(frame: Frame, study: Study, networks: pd.DataFrame) -> AgainstN:
     """Return a figure's quantities against N, and their means over networks.
 
     Args:
-        frame: the quantities, and the columns that say which cell, such as task and curriculum.
+        frame: the quantities, and the columns that identify a cell, such as task and curriculum.
         study: the results.
         networks: rows of `Study.networks`.
     """
@@ -68,8 +68,8 @@ def summed(rows: pd.DataFrame, by: Sequence[str], quantities: Sequence[str]) -> 
 
     Args:
         rows: one row for each network and n, with the columns `by`, network_id, n and the quantities.
-        by: the columns that say which cell, such as task and curriculum.
-        quantities: the columns summed up; an empty value does not count.
+        by: the columns that identify a cell, such as task and curriculum.
+        quantities: the columns to summarise; empty values do not count.
     """
     frame = rows[[*by, "network_id", "n", *quantities]].sort_values([*by, "network_id", "n"], ignore_index=True)
     cells = [per_cell(frame, [*by, "n"], name).assign(quantity=name) for name in quantities]
@@ -90,14 +90,14 @@ def draw(
     """Draw panels of means as lines and networks as dots.
 
     Args:
-        found: what `compute` returned.
+        found: the result of `compute`.
         panels: rows of panels.
-        kind: the column that tells lines of a panel apart.
-        looks: by its value, in the legend's order, a `label`, a `color` and perhaps a `linestyle`.
-        height: of a row, in inches.
-        width: of the figure, in inches.
-        dots: draw networks.
-        share_rows: panels of a row have one y axis.
+        kind: the column that distinguishes the lines of a panel.
+        looks: for each of its values, in the order of the legend: a `label`, a `color` and optionally a `linestyle`.
+        height: height of a row, in inches.
+        width: width of the figure, in inches.
+        dots: whether to draw networks.
+        share_rows: whether the panels of a row share their y axis.
     """
     figure, grid = style.panels(
         len(panels[0]), len(panels), height=height, width=width, sharey="row" if share_rows else False, sharex="col"
@@ -136,12 +136,12 @@ def draw(
 
 
 def curriculum_looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return how lines of these curricula look."""
+    """Return the label and the style of the lines of these curricula."""
     return {name: {"label": style.word(name), "color": style.colour(name)} for name in style.ordered(names)}
 
 
 def shaded_looks(values: Sequence[Any], label: str) -> dict[Any, dict[str, Any]]:
-    """Return how lines of ordered values look, such as k: `label` with "{}" where the value stands."""
+    """Return the label and the style of lines of ordered values, such as k; `label` has "{}" in place of the value."""
     return {
         value: {"label": label.format(value), "color": shade}
         for value, shade in zip(values, style.shades(len(values)), strict=True)
@@ -153,16 +153,16 @@ def _key(look: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shared(rows: pd.DataFrame, wanted: int, by: str = "curriculum") -> int | None:
-    """Return the N to show all kinds of networks at: `wanted`, or the nearest that every kind has.
+    """Return the N at which to show all kinds of networks: `wanted`, or the nearest N that every kind has.
 
     Args:
-        rows: with the columns n and `by`.
+        rows: rows with the columns n and `by`.
         wanted: the paper's N.
         by: the column of the kinds.
 
     Returns:
-        `wanted` where every kind has it, else the largest N below that all have, else the smallest above; None where
-        they share none.
+        `wanted` if every kind has it; otherwise the largest smaller N that all kinds have, or the smallest larger one;
+        None if they have no N in common.
     """
     sets = [set(group["n"]) for _, group in rows.groupby(by)]
     common = sorted(set.intersection(*sets)) if sets else []
@@ -171,7 +171,7 @@ def shared(rows: pd.DataFrame, wanted: int, by: str = "curriculum") -> int | Non
 
 
 def slope(x: "np.ndarray[Any, Any]", y: "np.ndarray[Any, Any]") -> tuple[float, float]:
-    """Return slope and intercept of the least-squares line; NaN with fewer than two different x."""
+    """Return slope and intercept of the least-squares line; NaN for fewer than two different x."""
     if len(np.unique(x)) < 2:
         return float("nan"), float("nan")
     slope, intercept = np.polyfit(x, y, 1)

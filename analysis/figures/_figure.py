@@ -22,7 +22,7 @@ MAIN: Final = Cell(task=None, curriculum=None)
 
 
 STEPWISE: Final = "not curriculum.str.contains('^(?:sliding|none|all)')"
-"""Networks of every curriculum but those that have figures of their own: single- and multi-head, and yours."""
+"""Networks of all curricula without figures of their own: single-head, multi-head, and those of plugins."""
 
 
 class Words(NamedTuple):
@@ -38,14 +38,14 @@ class Figure:
     """One figure or table of the paper, made from results.
 
     Attributes:
-        id: such as "4a", "S11" or "table1".
-        title: in a few words.
-        caption: what is shown, of how many networks, with which intervals, at which scale; "" where nothing is.
+        id: the identifier, such as "4a", "S11" or "table1".
+        title: a short title.
+        caption: what is shown, for how many networks, with which intervals and at which scale; "" if nothing is shown.
         data: the computed frames by name; the first is the main one.
-        query: Python with pandas that makes the main frame, `frame`, from the Parquet tables; it runs in the folder of
-            the results.
-        missing: why there is nothing to draw, with the command to run; "" where it can be drawn.
-        painter: draws it.
+        query: Python code with pandas that computes the main frame, `frame`, from the Parquet tables. It runs in the
+            folder of the results.
+        missing: why there is nothing to draw, with the command to run; "" if the figure can be drawn.
+        painter: draws the figure.
     """
 
     id: str
@@ -76,19 +76,19 @@ class Figure:
 Builder = Callable[[Study], Figure]
 
 BUILDERS: Final[dict[str, Builder]] = {}
-"""What makes each figure, by its id; see `builds`."""
+"""The function that builds each figure, by its id; see `builds`."""
 
 
 def builds(id: str) -> Callable[[Builder], Builder]:
-    """Register a function as what makes a figure, so that commands and reports have it.
+    """Register a function that builds a figure, so that commands and reports include the figure.
 
     Args:
-        id: of the figure or table: such as "4a", "S11" or "table1".
+        id: the identifier of the figure or table, such as "4a", "S11" or "table1".
     """
 
     def register(builder: Builder) -> Builder:
         if id in BUILDERS:
-            raise ValueError(f"figure {id}: is built by {BUILDERS[id].__name__} already")
+            raise ValueError(f"figure {id} is already built by {BUILDERS[id].__name__}")
         BUILDERS[id] = builder
         return builder
 
@@ -101,8 +101,8 @@ class Cohort:
 
     Attributes:
         networks: rows of `Study.networks`.
-        conditions: on columns of the table `runs`, for `pandas.DataFrame.query`: they select these networks.
-        note: their scale and size in words, and what was left out.
+        conditions: conditions on columns of the table `runs`, for `pandas.DataFrame.query`, that select these networks.
+        note: their scale and size in words, and which networks were left out.
     """
 
     networks: pd.DataFrame
@@ -114,12 +114,12 @@ class Cohort:
 
 
 def cohort(study: Study, cell: Cell, *conditions: str) -> Cohort:
-    """Choose the networks of a figure: of several trainings the one of the largest networks, then of the most.
+    """Choose the networks of a figure: among several trainings, that of the largest networks, then of most networks.
 
     Args:
         study: the results.
-        cell: what all of them are; a field that is None may differ.
-        conditions: further conditions on columns of `runs`, as `pandas.DataFrame.query` knows them; all hold.
+        cell: what they have in common; a field that is None may differ.
+        conditions: further conditions on columns of `runs`, for `pandas.DataFrame.query`; all must hold.
     """
     found = cell.select(study.networks)
     for condition in conditions:
@@ -139,7 +139,7 @@ def cohort(study: Study, cell: Cell, *conditions: str) -> Cohort:
 
 
 def among(cohort: Cohort, condition: str) -> Cohort:
-    """Return those of a figure's networks that it is about, to say what is missing of them."""
+    """Return the networks that are the subject of a figure, to report which of their results are missing."""
     return Cohort(cohort.networks.query(condition) if len(cohort) else cohort.networks)
 
 
@@ -151,10 +151,10 @@ class Frame:
     """The main frame of a figure: quantities of its networks, and the query that computes the same.
 
     Attributes:
-        by: the columns of the networks that say which cell.
-        quantities: quantities with the same key; each becomes a column of its own name.
-        steps: what is done to the frame after that; a step is a function whose own source the query shows.
-        where: by a table's name, further conditions on the rows that are read.
+        by: the columns of the networks that identify a cell.
+        quantities: quantities with the same key; each becomes a column with its name.
+        steps: functions that are then applied to the frame, and whose source is shown in the query.
+        where: further conditions on the rows that are read, by the name of a table.
     """
 
     by: tuple[str, ...]
@@ -163,7 +163,7 @@ class Frame:
     where: Mapping[str, Sequence[Where]] = field(default_factory=dict)
 
     def rows(self, study: Study, networks: pd.DataFrame) -> pd.DataFrame:
-        """Return the frame: `by`, network_id, the rest of the key (n, ...), and the quantities."""
+        """Return the frame with the columns `by`, network_id, the rest of the key (n, ...), and the quantities."""
         return self.join(networks, [self._limited(q).rows(study) for q in self.quantities])
 
     def join(self, networks: pd.DataFrame, rows: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -184,7 +184,7 @@ class Frame:
         return replace(quantity, where={name: conditions for name, conditions in where.items() if conditions})
 
     def query(self, study: Study, chosen: Cohort) -> str:
-        """Return the pandas code that makes the frame, `frame`, from the Parquet files; see `Figure.query`."""
+        """Return the pandas code that computes `frame` from the Parquet files; see `Figure.query`."""
         quantities = [self._limited(quantity) for quantity in self.quantities]
         tables = {table.name: table for quantity in quantities for table in quantity.tables}
         where = {name: conditions for quantity in quantities for name, conditions in quantity.where.items()}
@@ -213,7 +213,7 @@ class Frame:
                 '    parts = [pd.read_parquet(path, filters=filters) for path in sorted(Path().glob(f"*/{table}"))]\n'
                 "    return pd.concat(parts).drop_duplicates(key, ignore_index=True)  # networks count once"
             )
-        # One condition a line; no condition has a double quote in it.
+        # One condition per line; conditions contain no double quotes.
         conditions = '    "' + ' and "\n    "'.join(chosen.conditions) + '"'
         lines = [*imports, "", "", "def read(table, key, filters=None):", reader, "", "", *reads]
         lines += [f"networks = runs.query(\n{conditions}\n)", "", "", text]
@@ -235,15 +235,15 @@ def make(
     frame: Frame,
     missing: str,
 ) -> Figure:
-    """Put a figure together.
+    """Assemble a figure.
 
     Args:
         study: the results.
-        words: id, title and caption; the caption without its last sentence, the networks' scale.
-        chosen: its networks.
-        found: the computed frames, a named tuple; the first is what `frame` makes.
+        words: id, title and caption, without the last sentence of the caption (the scale of the networks).
+        chosen: the networks.
+        found: the computed frames, as a named tuple; the first is the result of `frame`.
         draw: draws them.
-        frame: what makes the main frame.
+        frame: computes the main frame.
         missing: see `Figure`.
     """
     return Figure(
@@ -262,8 +262,8 @@ def per_cell(rows: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
 
     Args:
         rows: one row for each network and cell.
-        by: the columns that say which cell.
-        value: the column summed up; rows without a value do not count.
+        by: the columns that identify a cell.
+        value: the column to summarise; rows without a value do not count.
 
     Returns:
         One row for each cell, sorted: `by`, `networks`, `mean`, and `low` and `high`, the 95 % interval of the mean
@@ -285,31 +285,31 @@ def per_cell(rows: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
 
 
 def supported(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells of a line that at least half as many networks are in as in its fullest.
+    """Return the cells of a line that have at least half as many networks as its largest cell.
 
-    A mean over the few that got furthest beside means over all would look like a trend.
+    Otherwise, a mean over the few networks that reached the largest N would look like a trend beside means over all.
     """
     enough: pd.Series[bool] = cells["networks"] * 2 >= cells["networks"].max()
     return cells[enough]
 
 
-MEANS: Final = "means (lines, at N that at least half of the networks have)"
-"""What captions call the lines that are drawn of `supported` cells."""
+MEANS: Final = "means (lines, where at least half of the networks have solved N)"
+"""How captions describe lines through `supported` cells."""
 
 
 def numbers(networks: Iterable[int]) -> str:
-    """Say how many networks there are: "n = 4 networks", or "n = 3 to 4 networks" where cells differ."""
+    """Return the number of networks in words: "n = 4 networks", or "n = 3 to 4 networks" if cells differ."""
     counts = [int(n) for n in networks] or [0]
     low, high = min(counts), max(counts)
     return f"n = {low if low == high else f'{low} to {high}'} network{'' if high == 1 else 's'}"
 
 
 def each(networks: pd.DataFrame, by: str = "curriculum") -> str:
-    """Say how many networks of each kind there are: "n = 4 (single-head), 3 (multi-head) networks".
+    """Return the number of networks of each kind in words: "n = 4 (single-head), 3 (multi-head) networks".
 
     Args:
-        networks: one row for each network, or several.
-        by: the column that says which kind; the task too, where there are two.
+        networks: one or more rows for each network.
+        by: the column that identifies the kind; if there are two tasks, kinds also differ by task.
     """
     known = networks.drop_duplicates("network_id")
     keys = [by] if by == "task" or known["task"].nunique() < 2 else ["task", by]
@@ -322,38 +322,38 @@ def each(networks: pd.DataFrame, by: str = "curriculum") -> str:
 
 
 def sizes(networks: pd.DataFrame) -> "pd.Series[int]":
-    """Return how many networks there are of each task and curriculum."""
+    """Return the number of networks of each task and curriculum."""
     return networks.groupby(["task", "curriculum"])["network_id"].nunique()
 
 
 def intervals(networks: Iterable[int]) -> str:
-    """Say what bands and whiskers are; `analysis.stats.intervals.FEW` says how far they can be trusted.
+    """Return a sentence that explains bands and whiskers; `analysis.stats.intervals.FEW` describes their coverage.
 
     Args:
-        networks: how many there are in each cell.
+        networks: the number of networks in each cell.
     """
     if max(networks, default=0) < 2:
-        return "One network each: no intervals."
+        return "There is only one network of each kind, so there are no intervals."
     return "Bands and whiskers: 95 % intervals."
 
 
 def untrained(study: Study, chosen: Cohort, rows: pd.DataFrame, sweep: str, options: str = "") -> str:
-    """Return why a figure has no rows: there is no network, or none has got this far; "" where it has."""
+    """Return why a figure has no rows (no networks, or none that has trained far enough); "" if it has rows."""
     if len(rows):
         return ""
     command = to_run(study, sweep, options)
     if len(chosen):
-        return f"The {len(chosen)} networks in {study.folder} have not got this far. To continue: {command}"
-    return f"There is no such network in {study.folder}. To train them: {command}"
+        return f"The {len(chosen)} networks in {study.folder} have not trained far enough. To continue: {command}"
+    return f"There are no such networks in {study.folder}. To train them: {command}"
 
 
 def unmeasured(study: Study, chosen: Cohort, rows: pd.DataFrame, command: str, sweep: str) -> str:
-    """Return why a figure has no rows of an analysis: there is no network, or none was measured; "" where it has.
+    """Return why a figure has no rows of an analysis (no networks, or none measured); "" if it has rows.
 
     Args:
         study: the results.
         chosen: the figure's networks.
-        rows: what it is made of.
+        rows: the rows that it shows.
         command: the analysis, such as "interventions --kinds ablation", or the file of a sweep, "sweeps/retraining.py".
         sweep: the sweep that trains such networks.
     """
@@ -363,11 +363,11 @@ def unmeasured(study: Study, chosen: Cohort, rows: pd.DataFrame, command: str, s
     run = f"python {run}" if run.endswith(".py") else f"python -m analysis {run}"
     if chosen.networks.empty:
         folder = study.folder if study.sweeps == (study.folder,) else study.storage / sweep
-        before = f"There is no such network in {study.folder}. To train and measure them: {to_run(study, sweep)} &&"
+        before = f"There are no such networks in {study.folder}. To train and measure them: {to_run(study, sweep)} &&"
     else:
         folder = study.folder
         if study.sweeps != (study.folder,):
-            # The sweep that has their checkpoints: another may have the same networks and not have trained them yet.
+            # The sweep that has their checkpoints: other sweeps may list the same networks without having trained them.
             solved = study.load(SOLVED)
             solved = solved[solved["network_id"].isin(chosen.networks["network_id"])]
             folder = study.folder / str((solved if len(solved) else chosen.networks)["sweep"].mode().iloc[0])

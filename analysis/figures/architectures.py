@@ -15,7 +15,7 @@ from analysis.quantities import pace
 
 
 class Progress(NamedTuple):
-    """How far networks came, by epoch.
+    """The largest N solved, by epoch.
 
     Attributes:
         solved: one row for each network and solved N: architecture, curriculum, network_id, n, epoch.
@@ -27,7 +27,7 @@ class Progress(NamedTuple):
 
 
 def compute(networks: pd.DataFrame, solved: pd.DataFrame) -> Progress:
-    """Return when each network solved each N, and how it stands.
+    """Return when each network solved each N, and for how long it has trained.
 
     Args:
         networks: rows of `Study.networks`.
@@ -38,7 +38,7 @@ def compute(networks: pd.DataFrame, solved: pd.DataFrame) -> Progress:
 
 
 def by_epoch(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with the epoch that N was solved in called epoch, sorted."""
+    """Return the sorted frame, with the epoch in which N was solved in the column epoch."""
     return frame.rename(columns={"epoch_solved": "epoch"}).sort_values(["network_id", "n"], ignore_index=True)
 
 
@@ -46,9 +46,9 @@ _FRAME = Frame(("architecture", "curriculum"), (pace.epoch_solved,), (by_epoch,)
 
 
 def draw(found: Progress) -> Drawing:
-    """Draw a panel for each architecture: the largest N solved by epoch, a stair for each network.
+    """Draw a panel for each architecture: the largest N solved by epoch, with a step line for each network.
 
-    A network without a curriculum is a dot where it solved its N, and a cross at its N where it did not.
+    A network without a curriculum is a dot if it solved its N, and a cross otherwise.
     """
     kinds = style.ordered(found.ends["architecture"])
     figure, grid = style.panels(len(kinds), height=2.4, sharey=True)
@@ -93,8 +93,8 @@ def _figure(study: Study, words: Words, conditions: tuple[str, ...], kinds: tupl
     found = compute(chosen.networks, _FRAME.rows(study, chosen.networks))
     subjects = among(chosen, subject)
     shown = chosen.networks.assign(curriculum=chosen.networks["architecture"] + "-" + chosen.networks["curriculum"])
-    caption = f"""{words.caption} An epoch of gated networks has at most 300 steps of batches of at most 64, by Adam.
-        {each(shown.assign(curriculum=shown["architecture"]))}, over all curricula."""
+    caption = f"""{words.caption} Gated networks are trained by Adam, with at most 300 steps per epoch and batches of at
+        most 64. {each(shown.assign(curriculum=shown["architecture"]))}, over all curricula."""
     own = found.solved[found.solved["network_id"].isin(subjects.networks["network_id"])]
     return make(
         study,
@@ -109,10 +109,10 @@ def _figure(study: Study, words: Words, conditions: tuple[str, ...], kinds: tupl
 
 @builds("S15")
 def figure_s15(study: Study) -> Figure:
-    """Figure S15: GRU and LSTM without a curriculum and multi-head."""
-    caption = """The largest N solved, by epochs trained, of networks trained multi-head (a line for each; a dot is its
-        latest or last epoch), and of those trained on one N from scratch (a dot when they solved it, a cross if they
-        did not)."""
+    """Build figure S15: GRUs and LSTMs without a curriculum and with the multi-head curriculum."""
+    caption = """The largest N solved against the number of epochs. A line is a network with the multi-head
+        curriculum, with a dot at its last epoch so far. Other dots and crosses are networks trained on one N from
+        scratch, which solved it (dot) or did not (cross)."""
     condition = ("(curriculum == 'multi' or curriculum.str.startswith('none-'))",)
     words = Words("S15", "Gated networks with and without a curriculum, N-parity", caption)
     return _figure(study, words, condition, ("leaky", "gru", "lstm"), "architecture != 'leaky'")
@@ -120,9 +120,9 @@ def figure_s15(study: Study) -> Figure:
 
 @builds("S16")
 def figure_s16(study: Study) -> Figure:
-    """Figure S16: GRU and LSTM, single-head against multi-head."""
-    caption = """The largest N solved, by epochs trained, of gated networks trained single- and multi-head; a line is a
-        network, a dot is its latest or last epoch."""
+    """Build figure S16: GRUs and LSTMs, single-head compared with multi-head."""
+    caption = """The largest N solved against the number of epochs, for gated networks with the single-head and the
+        multi-head curriculum. A line is a network, with a dot at its last epoch so far."""
     condition = ("curriculum in ['single', 'multi']",)
-    words = Words("S16", "Gated networks under two curricula, N-parity", caption)
+    words = Words("S16", "Gated networks with two curricula, N-parity", caption)
     return _figure(study, words, condition, ("gru", "lstm"), "architecture != 'leaky'")

@@ -1,4 +1,4 @@
-"""Networks without a curriculum (figures 3a, S13), and the curriculum with which networks get further (3b, 3c)."""
+"""Networks without a curriculum (figures 3a, S13), and a comparison of curricula (figures 3b, 3c)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -37,12 +37,12 @@ TASKS = ("parity", "dms")
 _TWO = (STEPWISE, "task in ['parity', 'dms']")
 _ALONE = ("curriculum.str.startswith('none-')", "task in ['parity', 'dms']")
 
-# Learning curves have at most so many points.
+# The largest number of points of a learning curve.
 _POINTS = 200
 
 
 def last_epoch(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each network: its N, its last epoch, its accuracy then, and whether it solved N."""
+    """Return one row for each network: its N, its last epoch, its accuracy there, and whether it solved N."""
     last = frame.loc[frame.groupby("network_id")["epoch"].idxmax()]
     rows = last.assign(n=last["curriculum"].str.removeprefix("none-").astype(int), solved=last["max_n"] > 0)
     rows = rows.rename(columns={"learning_curve": "accuracy_newest"})
@@ -50,7 +50,7 @@ def last_epoch(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def every_epoch(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the learning curves with the N that each network was trained on."""
+    """Return the learning curves with the N on which each network was trained."""
     rows = frame.assign(n=frame["curriculum"].str.removeprefix("none-").astype(int))
     rows = rows.rename(columns={"learning_curve": "accuracy_newest"})
     rows = rows[["task", "n", "network_id", "epoch", "accuracy_newest"]]
@@ -58,7 +58,7 @@ def every_epoch(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def named_as_in_solved(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with the names that the table `solved` has, sorted by network and N."""
+    """Return the frame with the column names of the table `solved`, sorted by network and N."""
     rows = frame.rename(columns={"epoch_solved": "epoch"})
     return rows.sort_values(["task", "curriculum", "network_id", "n"], ignore_index=True)
 
@@ -66,7 +66,7 @@ def named_as_in_solved(frame: pd.DataFrame) -> pd.DataFrame:
 _SCRATCH = Frame(("task", "curriculum"), (pace.learning_curve, pace.max_n), (last_epoch,))
 _CURVES = Frame(("task", "curriculum"), (pace.learning_curve,), (every_epoch,))
 STEPS = Frame(("task", "curriculum"), (pace.epoch_solved, pace.epochs_taken), (named_as_in_solved,))
-"""When each network solved each N, and how many epochs that took."""
+"""When each network solved each N, and how many epochs it needed."""
 
 
 class Scratch(NamedTuple):
@@ -82,10 +82,10 @@ class Scratch(NamedTuple):
 
 
 def compute_scratch(frame: pd.DataFrame) -> Scratch:
-    """Return how many epochs each network took, or was trained without success.
+    """Return how many epochs each network needed, or was trained without success.
 
     Args:
-        frame: what `last_epoch` returns.
+        frame: the result of `last_epoch`.
     """
     cells = per_cell(frame, ["task", "n"], "epoch")
     counts = frame.groupby(["task", "n"])["solved"].sum().rename("solved").astype(int)
@@ -93,7 +93,7 @@ def compute_scratch(frame: pd.DataFrame) -> Scratch:
 
 
 def draw_scratch(found: Scratch) -> Drawing:
-    """Draw a panel for each task: epochs against N; who did not solve it is a cross."""
+    """Draw a panel for each task: epochs against N, with a cross for each network that did not solve N."""
     tasks = [task for task in TASKS if task in set(found.cells["task"])]
     figure, grid = style.panels(len(tasks), sharey=True)
     shade = style.colour("none")
@@ -140,7 +140,7 @@ class Curves(NamedTuple):
 
 
 def draw_curves(found: Curves) -> Drawing:
-    """Draw a panel for each task, and a line for each network, with N as the shade."""
+    """Draw a panel for each task, with a line for each network in the colour of its N."""
     tasks = [task for task in TASKS if task in set(found.epochs["task"])]
     ns = sorted(found.epochs["n"].unique())
     shades = dict(zip(ns, style.shades(len(ns)), strict=True))
@@ -160,7 +160,7 @@ def draw_curves(found: Curves) -> Drawing:
 
 
 def thinned(curve: pd.DataFrame) -> pd.DataFrame:
-    """Return at most about 200 rows of a learning curve, the first and the last among them."""
+    """Return at most about 200 rows of a learning curve, including the first and the last."""
     if len(curve) <= _POINTS:
         return curve
     return curve.iloc[np.unique(np.linspace(0, len(curve) - 1, _POINTS).round().astype(int))]
@@ -172,8 +172,7 @@ class Steps(NamedTuple):
     Attributes:
         solved: one row for each network and N: task, curriculum, network_id, n, epoch, epochs_taken.
         cells: one row for each task, curriculum and n: networks, mean, low, high of the epochs taken for it.
-        ends: one row for each network: task, curriculum, network_id, epochs, max_n: how long it trained, and what it
-            reached.
+        ends: one row for each network: task, curriculum, network_id, epochs (trained) and max_n (the largest N solved).
     """
 
     solved: pd.DataFrame
@@ -182,23 +181,23 @@ class Steps(NamedTuple):
 
 
 def compute_steps(networks: pd.DataFrame, solved: pd.DataFrame) -> Steps:
-    """Return when each network solved each N, and how many epochs that took on average.
+    """Return when each network solved each N, and how many epochs this took on average.
 
     Args:
         networks: rows of `Study.networks`.
-        solved: what `STEPS` makes of them.
+        solved: the rows that result from `STEPS`.
     """
     ends = networks[["task", "curriculum", "network_id", "epochs", "max_n"]].reset_index(drop=True)
     return Steps(solved, per_cell(solved, ["task", "curriculum", "n"], "epochs_taken"), ends)
 
 
 def draw_progress(found: Steps) -> Drawing:
-    """Draw a panel for each task: the largest N solved against epochs, a stair for each network."""
+    """Draw a panel for each task: the largest N solved against epochs, with a step line for each network."""
     tasks = [task for task in TASKS if task in set(found.ends["task"])]
     curricula = style.ordered(found.ends["curriculum"])
     figure, grid = style.panels(len(tasks), height=2.5)
     for axes, task in zip(grid[0], tasks, strict=True):
-        # An epoch may solve several N; the largest of them is where the stair goes.
+        # An epoch may solve several N; the line goes up to the largest of them.
         tops = found.solved.groupby(["network_id", "epoch"])["n"].max().groupby("network_id").cummax().reset_index()
         for end in found.ends[found.ends["task"] == task].to_dict("records"):
             top = tops[tops["network_id"] == end["network_id"]]
@@ -220,7 +219,7 @@ def draw_progress(found: Steps) -> Drawing:
 
 
 def draw_epochs_taken(found: Steps) -> Drawing:
-    """Draw a panel for each task: the epochs that each N took."""
+    """Draw a panel for each task: the number of epochs for each N."""
     tasks = [task for task in TASKS if task in set(found.solved["task"])]
     curricula = style.ordered(found.solved["curriculum"])
     figure, grid = style.panels(len(tasks), height=2.5)
@@ -245,11 +244,12 @@ def draw_epochs_taken(found: Steps) -> Drawing:
 
 @builds("3a")
 def figure_3a(study: Study) -> Figure:
-    """Figure 3a: epochs that networks without a curriculum take."""
+    """Build figure 3a: the number of epochs that networks need without a curriculum."""
     chosen = cohort(study, MAIN, *_ALONE)
     found = compute_scratch(_SCRATCH.rows(study, chosen.networks))
-    caption = f"""Networks trained on one N from scratch, without a curriculum: epochs until the accuracy exceeded 98 %
-        (dots), or epochs of training without success (crosses); bars are means over both. Above: how many solved it.
+    caption = f"""Networks trained on one N from scratch, without a curriculum: number of epochs until the accuracy
+        exceeded 98 % (dots), or number of epochs without success (crosses). Bars are means over both. The numbers at
+        the top say how many networks solved N.
         {numbers(found.cells["networks"])} for each N. {intervals(found.cells["networks"])}"""
     return make(
         study,
@@ -264,12 +264,13 @@ def figure_3a(study: Study) -> Figure:
 
 @builds("S13")
 def figure_s13(study: Study) -> Figure:
-    """Figure S13: their learning curves."""
+    """Build figure S13: learning curves without a curriculum."""
     chosen = cohort(study, MAIN, *_ALONE)
     found = Curves(_CURVES.rows(study, chosen.networks))
     sizes = found.epochs.groupby(["task", "n"])["network_id"].nunique()
-    caption = f"""Test accuracy, epoch by epoch, of networks trained on one N without a curriculum; a line is a network,
-        its colour is N. Dashed: 98 %, where N counts as solved and training ends. {numbers(sizes)} for each N."""
+    caption = f"""Test accuracy against epochs, for networks trained on one N without a curriculum. A line is a network,
+        and its colour is N. Dashed line: 98 %, at which N counts as solved and training ends. {numbers(sizes)}
+        for each N."""
     return make(
         study,
         Words("S13", "Learning curves without a curriculum", caption),
@@ -283,21 +284,21 @@ def figure_s13(study: Study) -> Figure:
 
 @builds("3b")
 def figure_3b(study: Study) -> Figure:
-    """Figure 3b: the largest N solved, by epoch."""
+    """Build figure 3b: the largest N solved, by epoch."""
     chosen = cohort(study, MAIN, *_TWO)
-    caption = f"""The largest N solved, by epochs trained; a line is a network, a dot is its latest or last epoch.
-        Dotted: about as far as the paper's networks got. {each(chosen.networks)}."""
-    return _steps(study, chosen, Words("3b", "Largest N solved under two curricula", caption), draw_progress)
+    caption = f"""The largest N solved against the number of epochs. A line is a network, with a dot at its last epoch
+        so far. Dotted lines: about the largest N of the paper's networks. {each(chosen.networks)}."""
+    return _steps(study, chosen, Words("3b", "Largest N solved with two curricula", caption), draw_progress)
 
 
 @builds("3c")
 def figure_3c(study: Study) -> Figure:
-    """Figure 3c: epochs that each N took."""
+    """Build figure 3c: the number of epochs for each N."""
     chosen = cohort(study, MAIN, *_TWO)
-    caption = f"""Epochs trained in the curriculum's step that solved N: networks (dots) and their {MEANS}.
+    caption = f"""Number of epochs in the step of the curriculum that solved N: networks (dots) and their {MEANS}.
         {each(chosen.networks)}. {intervals(sizes(chosen.networks))}"""
     return _steps(
-        study, chosen, Words("3c", "Epochs that each N takes under two curricula", caption), draw_epochs_taken
+        study, chosen, Words("3c", "Number of epochs for each N with two curricula", caption), draw_epochs_taken
     )
 
 

@@ -29,7 +29,7 @@ from analysis.figures._figure import (
 from analysis.quantities import connectivity
 
 KNEE = 20
-"""The N up to which, and beyond which, the paper fits lines to the dimensionality of N-DMS networks."""
+"""The paper fits one line to the dimensionality of N-DMS networks up to this N, and another beyond it."""
 
 _CELLS = ("task", "curriculum")
 _CONNECTIVITY = Frame(_CELLS, (connectivity.weight_mean,))
@@ -59,7 +59,7 @@ def draw_connectivity(found: AgainstN) -> Drawing:
 
 
 def with_lines(against: AgainstN) -> Dimensionality:
-    """Add the lines that the paper fits to the number of components against N."""
+    """Add the lines that the paper fits to the number of components as a function of N."""
     lines = []
     for (task, curriculum), group in against.networks.dropna(subset="components").groupby(["task", "curriculum"]):
         parts = {"all": group, f"to {KNEE}": group[group["n"] <= KNEE], f"beyond {KNEE}": group[group["n"] > KNEE]}
@@ -74,11 +74,11 @@ def with_lines(against: AgainstN) -> Dimensionality:
 
 
 def draw_dimensionality(found: Dimensionality, parts: tuple[str, ...]) -> Drawing:
-    """Draw components against N with the lines of these parts, dashed, and their slopes in words.
+    """Draw components against N, with the fitted lines of these parts (dashed) and their slopes in words.
 
     Args:
-        found: of one task.
-        parts: such as ("all",), or ("to 20", "beyond 20").
+        found: the quantities of one task.
+        parts: the parts, ("all",) or ("to 20", "beyond 20").
     """
     panels = [[Panel("components", connectivity.components.label)]]
     looks = curriculum_looks(found.networks["curriculum"])
@@ -100,12 +100,12 @@ def draw_dimensionality(found: Dimensionality, parts: tuple[str, ...]) -> Drawin
 
 @builds("6a")
 def figure_6a(study: Study) -> Figure:
-    """Figure 6a: mean incoming weight against N."""
+    """Build figure 6a: mean incoming weight against N."""
     chosen = cohort(study, MAIN, STEPWISE, "task in ['parity', 'dms']")
     found = _against_n.compute(_CONNECTIVITY, study, chosen.networks)
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
-    caption = f"""Mean incoming recurrent weight of a neuron, over the neurons of a network that solved N: networks
-        (dots) and their {MEANS}. Below 0 (dashed) inhibition outweighs excitation. {each(shown)}.
+    caption = f"""Mean incoming recurrent weight, averaged over the neurons of a network that solved N: networks (dots)
+        and their {MEANS}. Below 0 (dashed line), inhibition outweighs excitation. {each(shown)}.
         {intervals(sizes(shown))}"""
     return make(
         study,
@@ -122,9 +122,9 @@ def _dimensionality(study: Study, words: Words, task: str, parts: tuple[str, ...
     chosen = cohort(study, Cell(task, None), STEPWISE)
     found = with_lines(_against_n.compute(_DIMENSIONALITY, study, chosen.networks))
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
-    caption = f"""Principal components that hold 90 % of the variance of a network's activity, trials pooled: networks
-        (dots), their {MEANS}, and least-squares lines through the networks (dashed). {words.caption} {each(shown)}.
-        {intervals(sizes(shown))}"""
+    caption = f"""Number of principal components that explain 90 % of the variance of a network's activity in all trials
+        together: networks (dots), their {MEANS}, and least-squares lines through the networks (dashed). {words.caption}
+        {each(shown)}. {intervals(sizes(shown))}"""
     return make(
         study,
         words._replace(caption=caption),
@@ -138,12 +138,12 @@ def _dimensionality(study: Study, words: Words, task: str, parts: tuple[str, ...
 
 @builds("6b")
 def figure_6b(study: Study) -> Figure:
-    """Figure 6b: dimensionality against N, parity."""
+    """Build figure 6b: dimensionality against N, parity."""
     return _dimensionality(study, Words("6b", "Dimensionality against N, N-parity", ""), "parity", ("all",))
 
 
 @builds("S20")
 def figure_s20(study: Study) -> Figure:
-    """Figure S20: dimensionality against N, DMS."""
-    words = Words("S20", "Dimensionality against N, N-DMS", f"One line to N = {KNEE} and one beyond.")
+    """Build figure S20: dimensionality against N, DMS."""
+    words = Words("S20", "Dimensionality against N, N-DMS", f"One line is fitted up to N = {KNEE}, and one beyond.")
     return _dimensionality(study, words, "dms", (f"to {KNEE}", f"beyond {KNEE}"))

@@ -26,6 +26,7 @@ from analysis.figures._figure import (
     untrained,
 )
 from analysis.quantities import pace
+from tsrnn.command_line import counted
 
 _FRAME = Frame(("task", "curriculum", "tau"), (pace.max_n,))
 
@@ -52,11 +53,11 @@ def compute(frame: pd.DataFrame) -> MaxN:
 
 
 def draw(found: MaxN, theirs: Mapping[tuple[str, str], float] = MappingProxyType({})) -> Drawing:
-    """Draw a panel for each task: taus along x, curricula beside each other.
+    """Draw a panel for each task, with the taus along x and the curricula side by side.
 
     Args:
-        found: what is drawn.
-        theirs: the paper's, with trained taus, by task and curriculum.
+        found: the values to draw.
+        theirs: the paper's largest N with trained taus, by task and curriculum.
     """
     tasks = [task for task in ("parity", "dms") if task in set(found.cells["task"])]
     taus = sorted(found.cells["tau"].unique(), key=lambda tau: (tau == "trained", tau))
@@ -100,20 +101,20 @@ def build(
     options: str = "",
     theirs: Mapping[tuple[str, str], float] = MappingProxyType({}),
 ) -> Figure:
-    """Make one of the figures, of the networks of a cell, whatever their tau."""
+    """Build one of the figures for the networks of a cell, with any tau."""
     chosen = cohort(study, cell, "curriculum in ['single', 'multi']", "task in ['parity', 'dms']")
     found = compute(_FRAME.rows(study, chosen.networks))
-    # Without fixed taus there is nothing to compare.
+    # Without networks with fixed taus, there is nothing to compare.
     fixed = among(chosen, "tau != 'trained'")
     running = int((chosen.networks["status"] == "running").sum())
     caption = (
-        f"The largest N each network has solved (dots) and their mean (bars), by the constraint on tau. "
+        f"The largest N solved by each network (dots) and the mean over networks (bars), for each constraint on tau. "
         f"{numbers(found.cells['networks'])} for each bar. {intervals(found.cells['networks'])}"
     )
     if theirs:
-        caption += " Dotted: about as far as the paper's networks with trained taus got."
+        caption += " Dotted lines: about the largest N of the paper's networks with trained taus."
     if running:
-        caption += f" {running} networks are still in training."
+        caption += f" Still training: {counted(running, 'network')}."
     return make(
         study,
         Words(id, title, caption),
@@ -127,20 +128,20 @@ def build(
 
 @builds("4a")
 def figure_4a(study: Study) -> Figure:
-    """Figure 4a: parity."""
+    """Build figure 4a: parity."""
     title = "Largest N with fixed and trained taus, N-parity"
     return build(study, "4a", title, Cell(curriculum=None, tau=None), theirs=paper.MAX_N)
 
 
 @builds("S10")
 def figure_s10(study: Study) -> Figure:
-    """Figure S10: DMS."""
+    """Build figure S10: DMS."""
     title = "Largest N with fixed and trained taus, N-DMS"
     return build(study, "S10", title, Cell("dms", None, None), theirs=paper.MAX_N)
 
 
 @builds("S11")
 def figure_s11(study: Study) -> Figure:
-    """Figure S11: the self-interaction outside of the nonlinearity."""
+    """Build figure S11: self-interaction outside the nonlinearity."""
     title = "Largest N with fixed and trained taus, self-interaction outside"
     return build(study, "S11", title, Cell(None, None, None, self_interaction="outside"), "--self-interactions outside")

@@ -1,4 +1,4 @@
-"""Interventions on trained networks: neurons removed, weights and taus changed (figures 7a to 7d, S9, S19)."""
+"""Interventions on trained networks: removed neurons, changed weights and taus (figures 7a to 7d, S9, S19)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,7 +33,7 @@ from analysis.quantities import connectivity, interventions
 from analysis.quantities.base import Quantity
 
 LARGE = 30
-"""The N at which the paper changes networks."""
+"""The N at which the paper applies interventions."""
 
 RELATIVE = "relative accuracy"
 
@@ -43,13 +43,13 @@ _BY = ("curriculum",)
 
 
 class Ablation(NamedTuple):
-    """What the removal of neurons does.
+    """The effect of removing neurons.
 
     Attributes:
         networks: one row for each network, set removed and manner (each neuron alone, or all together): curriculum,
             network_id, n, removed, manner, relative_accuracy and tau (means over the neurons).
         cells: one row for each curriculum, n, set and manner: networks, mean, low, high of the relative accuracy.
-        taus: the same of tau.
+        taus: the same for tau.
     """
 
     networks: pd.DataFrame
@@ -68,7 +68,7 @@ def compute_ablation(rows: pd.DataFrame) -> Ablation:
 
 
 def named_as_in_the_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with the names that the table `ablation` has."""
+    """Return the frame with the column names of the table `ablation`."""
     return frame.rename(columns={"ablated_accuracy": "relative_accuracy", "ablated_tau": "tau"})
 
 
@@ -77,7 +77,7 @@ _REMOVED = ("longest", "shortest")
 
 
 def draw_ablation(found: Ablation, curriculum: str) -> Drawing:
-    """Draw a curriculum's bars: the longest and the shortest taus removed, one at a time and all together."""
+    """Draw the bars of a curriculum: neurons with the longest and the shortest taus, one at a time and all together."""
     figure, grid = style.panels(1, width=3.4, height=2.6)
     axes = grid[0][0]
     _ablation_bars(axes, found.networks, found.cells, "relative_accuracy", {curriculum: 0.0}, 0.7)
@@ -94,7 +94,7 @@ def draw_ablation(found: Ablation, curriculum: str) -> Drawing:
 
 
 def draw_ablated_taus(found: Ablation) -> Drawing:
-    """Draw the taus of the neurons removed, and what removing them does, both curricula beside each other."""
+    """Draw the taus of the removed neurons and the effect of removing them, with both curricula side by side."""
     figure, grid = style.panels(2, height=2.6)
     curricula = style.ordered(found.networks["curriculum"])
     offsets = dict(zip(curricula, (style.spread(len(curricula), 0.42)), strict=True))
@@ -113,7 +113,7 @@ def draw_ablated_taus(found: Ablation) -> Drawing:
 def _ablation_bars(
     axes: Axes, networks: pd.DataFrame, cells: pd.DataFrame, quantity: str, offsets: Mapping[str, float], width: float
 ) -> None:
-    """Draw bars of a quantity for each manner and set removed; `offsets` by curriculum."""
+    """Draw the bars of a quantity for each manner and each removed set; `offsets` are by curriculum."""
     shown = [
         (manner, removed)
         for manner in _MANNERS
@@ -153,14 +153,14 @@ def compute_response(rows: pd.DataFrame, strength: str) -> Response:
 
     Args:
         rows: curriculum, network_id, n, the column `strength` and relative_accuracy, at one N.
-        strength: the column of strengths.
+        strength: the name of the column of strengths.
     """
     frame = rows.sort_values(["curriculum", "network_id", "n", strength], ignore_index=True)
     return Response(frame, per_cell(frame, ["curriculum", "n", strength], "relative_accuracy"))
 
 
 def as_relative_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with its last column called relative_accuracy."""
+    """Return the frame with its last column renamed to relative_accuracy."""
     return frame.rename(columns={frame.columns[-1]: "relative_accuracy"})
 
 
@@ -215,7 +215,7 @@ _INHIBITED = ("inhibited_accuracy", "activity_range")
 
 
 def compute_inhibition(rows: pd.DataFrame, weights: pd.DataFrame) -> Inhibition:
-    """Return what scaling the negative weights does, and how the weights are balanced at each N (figure S19).
+    """Return the effect of scaling the negative weights, and the balance of weights at each N (figure S19).
 
     Args:
         rows: curriculum, network_id, n, change, inhibited_accuracy and activity_range, at one N.
@@ -234,7 +234,7 @@ def in_order(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_inhibition(found: Inhibition) -> Drawing:
-    """Draw accuracy and range of activity against the change; below them, where it is known, the balance of weights."""
+    """Draw accuracy and range of activity against the change and, if known, the balance of weights below."""
     rows = 2 if len(found.weight_cells) else 1
     figure, grid = style.panels(2, rows, height=2.2)
     curricula = style.ordered([*found.cells["curriculum"], *found.weight_cells["curriculum"]])
@@ -274,14 +274,14 @@ def draw_inhibition(found: Inhibition) -> Drawing:
 
 
 def at_n(study: Study, quantity: Quantity, networks: pd.DataFrame, wanted: int, step: Step) -> Frame:
-    """Return the frame of a quantity at the N to show the networks at; see `_against_n.shared`.
+    """Return the frame of a quantity at the N at which networks are shown; see `_against_n.shared`.
 
     Args:
         study: the results.
-        quantity: measured at some N of each network.
+        quantity: a quantity that was measured at some N of each network.
         networks: rows of `Study.networks`.
         wanted: the paper's N.
-        step: what is done to the frame.
+        step: a function that is applied to the frame.
     """
     measured = Frame(_BY, (quantity,)).rows(study, networks)[["curriculum", "network_id", "n"]].drop_duplicates()
     n = shared(measured, wanted)
@@ -289,7 +289,7 @@ def at_n(study: Study, quantity: Quantity, networks: pd.DataFrame, wanted: int, 
 
 
 def n_of(frame: Frame) -> int:
-    """Return the N that `at_n` chose; 0 where there is none."""
+    """Return the N that `at_n` chose; 0 if there is none."""
     ((_, _, n),) = next(iter(frame.where.values()))[:1]
     return int(n)
 
@@ -304,11 +304,11 @@ def _ablation(study: Study, id: str, title: str, curriculum: str) -> Figure:
     frame = _ablation_frame(study, chosen.networks, LARGE)
     own = cohort(study, Cell(curriculum=curriculum))
     found = compute_ablation(frame.rows(study, own.networks))
-    compared = " Dotted: the mean of the authors' networks." if n_of(frame) == LARGE else ""
-    caption = f"""In-time accuracy at N = {n_of(frame)} relative to the intact network (dashed), without the 4 % of
-        neurons of the longest or of the shortest tau: each removed alone (mean over them), and all together. Dots are
-        networks, bars their means.{compared} n = {found.networks["network_id"].nunique()} networks.
-        {intervals(found.cells["networks"])}"""
+    compared = " Dotted lines: means of the authors' networks." if n_of(frame) == LARGE else ""
+    caption = f"""In-time accuracy at N = {n_of(frame)}, relative to the intact network (dashed line), after
+        removing the 4 % of neurons with the longest or the shortest taus: one at a time (mean over the neurons), or
+        all together. Dots are networks, and bars are their means.{compared} n =
+        {found.networks["network_id"].nunique()} networks. {intervals(found.cells["networks"])}"""
     return make(
         study,
         Words(id, title, caption),
@@ -322,29 +322,30 @@ def _ablation(study: Study, id: str, title: str, curriculum: str) -> Figure:
 
 @builds("7a")
 def figure_7a(study: Study) -> Figure:
-    """Figure 7a: neurons removed from single-head networks."""
+    """Build figure 7a: neurons removed from single-head networks."""
     return _ablation(study, "7a", "Neurons removed, single-head, N-parity", "single")
 
 
 @builds("7b")
 def figure_7b(study: Study) -> Figure:
-    """Figure 7b: neurons removed from multi-head networks."""
+    """Build figure 7b: neurons removed from multi-head networks."""
     return _ablation(study, "7b", "Neurons removed, multi-head, N-parity", "multi")
 
 
 @builds("S9")
 def figure_s9(study: Study) -> Figure:
-    """Figure S9: neurons removed with the self-interaction outside of the nonlinearity."""
+    """Build figure S9: neurons removed, with self-interaction outside the nonlinearity."""
     chosen = cohort(study, Cell(curriculum=None, self_interaction="outside"), _TWO)
     frame = _ablation_frame(study, chosen.networks, LARGE)
     found = compute_ablation(frame.rows(study, chosen.networks))
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
-    caption = f"""Self-interaction outside of the nonlinearity. Left: tau of the 4 % of neurons of the longest and of
-        the shortest tau (mean over them) at N = {n_of(frame)}. Right: in-time accuracy relative to the intact network
-        (dashed) without them. Dots are networks, bars their means. {each(shown)}. {intervals(sizes(shown))}"""
+    caption = f"""Self-interaction outside the nonlinearity. Left: tau of the 4 % of neurons with the longest and
+        the shortest taus (mean over the neurons) at N = {n_of(frame)}. Right: in-time accuracy after removing them,
+        relative to the intact network (dashed line). Dots are networks, and bars are their means. {each(shown)}.
+        {intervals(sizes(shown))}"""
     return make(
         study,
-        Words("S9", "Neurons removed with the self-interaction outside, N-parity", caption),
+        Words("S9", "Neurons removed, self-interaction outside, N-parity", caption),
         chosen,
         found,
         partial(draw_ablated_taus, found),
@@ -354,7 +355,7 @@ def figure_s9(study: Study) -> Figure:
 
 
 def perturbation_frame(study: Study, networks: pd.DataFrame, wanted: int, perturbed: str | None = None) -> Frame:
-    """Return the frame of perturbed networks at the N to show: of weights, of taus, or of both."""
+    """Return the frame of perturbed networks at the N that is shown: of weights, of taus, or of both."""
     frame = at_n(study, interventions.perturbed_accuracy, networks, wanted, as_relative_accuracy)
     if perturbed is None:
         return frame
@@ -367,8 +368,8 @@ def _perturbation(study: Study, words: Words, perturbed: str, label: str) -> Fig
     frame = perturbation_frame(study, chosen.networks, LARGE, perturbed)
     found = compute_response(frame.rows(study, chosen.networks), "perturbation")
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
-    caption = f"""In-time accuracy at N = {n_of(frame)} relative to the network as it is (1; chance is 0),
-        {words.caption} Dots are networks (means over random directions), lines their means. {each(shown)}.
+    caption = f"""In-time accuracy at N = {n_of(frame)}, relative to the unchanged network (1; chance is 0), after
+        {words.caption} Dots are networks (means over random directions), and lines are their means. {each(shown)}.
         {intervals(sizes(shown))}"""
     kinds = f"interventions --kinds perturb-{perturbed}"
     return make(
@@ -384,8 +385,8 @@ def _perturbation(study: Study, words: Words, perturbed: str, label: str) -> Fig
 
 @builds("7c")
 def figure_7c(study: Study) -> Figure:
-    """Figure 7c: perturbed weights."""
-    caption = "with W changed in a random direction, by a norm relative to that of W."
+    """Build figure 7c: perturbed weights."""
+    caption = "W is changed in a random direction. The norm of the change is relative to that of W."
     return _perturbation(
         study, Words("7c", "Perturbed weights, N-parity", caption), "weights", "relative norm of the change of W"
     )
@@ -393,8 +394,8 @@ def figure_7c(study: Study) -> Figure:
 
 @builds("7d")
 def figure_7d(study: Study) -> Figure:
-    """Figure 7d: perturbed taus."""
-    caption = "with the taus made longer in a random direction, by a norm relative to that of tau."
+    """Build figure 7d: perturbed taus."""
+    caption = "the taus are lengthened in a random direction. The norm of the change is relative to that of the taus."
     return _perturbation(
         study, Words("7d", "Perturbed taus, N-parity", caption), "taus", "relative norm of the change of τ"
     )
@@ -402,7 +403,7 @@ def figure_7d(study: Study) -> Figure:
 
 @builds("S19")
 def figure_s19(study: Study) -> Figure:
-    """Figure S19: scaled inhibition, and the balance of weights."""
+    """Build figure S19: scaled inhibition, and the balance of weights."""
     chosen = cohort(study, _PARITY, _TWO)
     frame = at_n(study, interventions.inhibited_accuracy, chosen.networks, LARGE, in_order)
     frame = replace(frame, quantities=(interventions.inhibited_accuracy, interventions.activity_range))
@@ -411,13 +412,14 @@ def figure_s19(study: Study) -> Figure:
     ).rows(study, chosen.networks)
     found = compute_inhibition(frame.rows(study, chosen.networks), weights)
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
-    caption = f"""Above: each negative weight multiplied by 1 + c, at N = {n_of(frame)}: in-time accuracy relative to
-        the network as it is (left), and the largest absolute activity of a neuron (right; activity that left the range
-        of floating-point numbers is drawn at the largest of them). Dots are networks, lines their means. """
+    caption = f"""Top: in-time accuracy relative to the unchanged network (left) and largest absolute activity of a
+        neuron (right) at N = {n_of(frame)}, after each negative weight is multiplied by 1 + c. Activity outside the
+        range of floating-point numbers is drawn at the largest of them. Dots are networks, and lines are their
+        means. """
     if len(found.weights):
-        caption += """Below: positive (full) and negative (dashed) part of the mean incoming weight against N (means
-            where at least half of the networks have it), and the correlation over neurons of mean incoming weight and
-            tau. """
+        caption += """Bottom: positive (solid) and negative (dashed) part of the mean incoming
+            weight against N (means where at least half of the networks have solved N), and correlation over neurons
+            between mean incoming weight and tau. """
     else:
         command = unmeasured(study, chosen, found.weights, "timescales", "curricula").split(": ")[-1]
         caption += f"The balance of weights has not been measured: {command}. "

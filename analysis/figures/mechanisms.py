@@ -34,7 +34,7 @@ _CELL = ("task", "curriculum")
 
 
 def _build(study: Study, words: Words, frame: Frame, command: str, rows: int) -> Figure:
-    """Make a figure of quantities against N, `rows` rows of panels."""
+    """Build a figure of quantities against N with `rows` rows of panels."""
     chosen = cohort(study, MAIN, STEPWISE, "task == 'parity'")
     found = _against_n.compute(frame, study, chosen.networks)
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
@@ -55,41 +55,42 @@ def _build(study: Study, words: Words, frame: Frame, command: str, rows: int) ->
 
 @builds("M1")
 def figure_m1(study: Study) -> Figure:
-    """Figure M1: memory capacities against N."""
-    caption = """How much of past bits, and of their parities, a linear readout of the activity explains, in networks
-        that solved N: left, summed over the delays of single bits; middle, summed over the parities of the last 2 to 64
-        bits; right, of the parity of the last N bits."""
+    """Build figure M1: memory capacities against N."""
+    caption = """Share of the variance of past bits and of their parities that a linear readout of the activity
+        explains, in networks that solved N. Left: sum over the delays of single bits. Middle: sum over the parities
+        of the last 2 to 64 bits. Right: parity of the last N bits."""
     words = Words("M1", "Memory of bits and of parities against N", caption)
     return _build(study, words, Frame(_CELL, MEMORY), "memory", 1)
 
 
 @builds("M2")
 def figure_m2(study: Study) -> Figure:
-    """Figure M2: how networks forget a change of their state, against N."""
-    caption = """How networks that solved N forget a small change of their state: the rate at which it grows on average
-        along their way (below 0 it shrinks); the slowest timescale of their mean Jacobian; how far that is from a
-        normal matrix (0) toward a delay line (1); and its Fisher memory, which is 1 at most in a normal network."""
+    """Build figure M2: how networks forget a change of their state, against N."""
+    caption = """How networks that solved N forget a small change of their state. The panels show the mean rate at
+        which the change grows (below 0, it shrinks), the slowest timescale of the mean Jacobian, its departure from
+        a normal matrix (0) toward a delay line (1), and its Fisher memory, which is at most 1 in a normal network."""
     words = Words("M2", "Forgetting, eigenvalues and non-normality against N", caption)
     return _build(study, words, Frame(_CELL, SPECTRA), "spectra", 2)
 
 
 @builds("M3")
 def figure_m3(study: Study) -> Figure:
-    """Figure M3: the gradients that training follows, against N."""
-    caption = """What training follows in networks that solved N: how large the gradient of the newest head's loss is at
-        the state of the oldest of the N bits, relative to the last state; the same of the next N, before it is trained;
-        the cosine between the gradients, by W, of the newest head's loss and of the sum of the older heads', which
-        single-head networks do not have; and the largest eigenvalue of the Hessian of the newest head's loss."""
+    """Build figure M3: gradients and curvature against N."""
+    caption = """Gradients of the loss in networks that solved N. The panels show the gradient of the newest head's
+        loss at the state of the oldest of the N bits, relative to that at the last state; the same for the next N,
+        before it is trained; the cosine between the gradients with respect to W of the newest head's loss and of
+        the sum of the older heads' losses, which single-head networks do not have; and the largest eigenvalue of
+        the Hessian of the newest head's loss."""
     words = Words("M3", "Gradients and curvature against N", caption)
     return _build(study, words, Frame(_CELL, GRADIENTS), "gradients", 2)
 
 
 class Causes(NamedTuple):
-    """What changes of tau and W do.
+    """The effect of changes of tau and W.
 
     Attributes:
-        networks: one row for each network, change, share and retrained part, mean over random orders: curriculum,
-            network_id, n, change, share, retrained, relative_accuracy.
+        networks: one row for each network, change, share and retrained part: curriculum, network_id, n, change, share,
+            retrained, relative_accuracy (mean over random orders).
         cells: one row for each curriculum, n, change, share and retrained part: networks, mean, low, high.
     """
 
@@ -98,7 +99,7 @@ class Causes(NamedTuple):
 
 
 _CHANGES = {
-    "none": "as it is",
+    "none": "unchanged",
     "tau_1": "τ = 1",
     "shuffled_taus": "τ\nshuffled",
     "other_taus": "τ of\nthe other",
@@ -126,7 +127,7 @@ def compute_causes(rows: pd.DataFrame) -> Causes:
 
 
 def draw_causes(found: Causes) -> Drawing:
-    """Draw relative accuracy after each change, a row of panels for what was retrained."""
+    """Draw relative accuracy after each change, with a row of panels for each retrained part."""
     parts = [part for part in _RETRAINED if (found.cells["retrained"] == part).any()]
     kinds = [
         (change, share)
@@ -158,18 +159,19 @@ def draw_causes(found: Causes) -> Drawing:
 
 @builds("M4")
 def figure_m4(study: Study) -> Figure:
-    """Figure M4: what is left of accuracy when taus or W are changed."""
+    """Build figure M4: accuracy after changes of taus or W."""
     chosen = cohort(study, MAIN, "curriculum in ['single', 'multi']", "task == 'parity'", "tau == 'trained'")
     frame = at_n(study, changed_accuracy, chosen.networks, LARGE, as_relative_accuracy)
     found = compute_causes(frame.rows(study, chosen.networks))
-    caption = f"""In-time accuracy at N = {n_of(frame)}, relative to the network as it is (dashed: 1, and chance), when
-        all taus are 1, taus are shuffled among the neurons (mean over orders), taus or weights are those of the
-        network of the other curriculum with the same seed, or W is cut down to a share of its H singular values or
-        Schur modes: at once, and after a part of the network was retrained. Dots are networks, bars their means.
+    caption = f"""In-time accuracy at N = {n_of(frame)}, relative to the unchanged network (dashed lines: 1 and chance).
+        All taus are set to 1, taus are shuffled among the neurons (mean over orders), taus or weights are replaced by
+        those of the network of the other curriculum with the same seed, or W is reduced to a share of its H singular
+        values or Schur modes. Networks are tested at once, and after a part of them has been retrained. Dots are
+        networks, and bars are their means.
         {each(found.networks.assign(task="parity"))}. {intervals(found.cells["networks"])}"""
     return make(
         study,
-        Words("M4", "Taus and W changed, and retrained", caption),
+        Words("M4", "Changes of taus and W, and retraining", caption),
         chosen,
         found,
         partial(draw_causes, found),

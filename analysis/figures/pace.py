@@ -15,7 +15,7 @@ from analysis.quantities import pace
 
 _FRAME = Frame(("task", "curriculum", "tau"), (pace.sequences_until,))
 
-# Beyond this the interval ends at the edge of the panel.
+# Intervals are cut at this ratio, the edge of the panel.
 _FARTHEST: Final = 8.0
 
 
@@ -24,8 +24,8 @@ class Ratios(NamedTuple):
 
     Attributes:
         networks: one row for each network and solved N: task, curriculum, tau, network_id, n, sequences_until.
-        ratios: one row for each task, curriculum and N: what `analysis.claims.course.compare` returns of tau = 1 and
-            trained.
+        ratios: one row for each task, curriculum and N: the result of `analysis.claims.course.compare` for tau = 1 and
+            trained taus.
     """
 
     networks: pd.DataFrame
@@ -67,7 +67,7 @@ def draw(found: Ratios) -> Drawing:
         axes.set_ylim(1 / _FARTHEST, _FARTHEST)
         style.plain_log(axes.yaxis)
         style.whole(axes.xaxis)
-    grid[0][0].set_ylabel("training to N, τ = 1 over trained")
+    grid[0][0].set_ylabel("training to N: τ = 1 / trained τ")
     style.legend(figure, style.curricula(curricula))
     return figure
 
@@ -82,9 +82,9 @@ def figure_4a_pace(study: Study) -> Figure:
         "tau in ['1', 'trained']",
     )
     found = compute(chosen.networks, _FRAME.rows(study, chosen.networks))
-    caption = f"""Training until N was solved with tau = 1, over that with trained taus: above 1, networks with tau = 1
-        need more. Bands: 95 % intervals of the exact permutation test, or of the exact log-rank test where networks
-        have not solved N. A line ends where less than half of the networks of a cell have.
+    caption = f"""Training until N was solved with tau = 1, divided by that with trained taus: above 1, networks with
+        tau = 1 need more training. Bands: 95 % intervals of the exact permutation test, or of the exact log-rank test
+        if some networks have not solved N. A line ends where less than half of the networks of a kind have solved N.
         {each(chosen.networks)}."""
     both = among(chosen, "tau == '1'")
     return make(

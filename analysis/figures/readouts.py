@@ -1,4 +1,4 @@
-"""Readouts that are retrained on other N, while everything else is frozen (figure S17)."""
+"""Readouts that are retrained on other N while everything else is frozen (figure S17)."""
 
 from functools import partial
 from typing import NamedTuple
@@ -15,10 +15,10 @@ from analysis.quantities import interventions
 
 
 class Heads(NamedTuple):
-    """Readouts retrained.
+    """Retrained readouts.
 
     Attributes:
-        networks: one row for each network, N solved and N' of the readout: curriculum, network_id, n, head, accuracy.
+        networks: one row for each network, solved N, and N' of the readout: curriculum, network_id, n, head, accuracy.
         cells: one row for each curriculum, n and head: networks, mean.
     """
 
@@ -37,12 +37,12 @@ def compute_heads(rows: pd.DataFrame) -> Heads:
 
 
 def as_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with its last column called accuracy."""
+    """Return the frame with its last column renamed to accuracy."""
     return frame.rename(columns={frame.columns[-1]: "accuracy"})
 
 
 def draw_heads(found: Heads) -> Drawing:
-    """Draw a matrix for each curriculum: N solved by N' of the readout, accuracy as the shade, N' = N as steps."""
+    """Draw a matrix for each curriculum: solved N by N' of the readout, accuracy as colour, and N' = N as steps."""
     curricula = style.ordered(found.cells["curriculum"])
     figure, grid = style.panels(len(curricula), height=2.7, sharex=True, sharey=True)
     ns = np.arange(found.cells["n"].min(), found.cells["n"].max() + 1)
@@ -50,10 +50,10 @@ def draw_heads(found: Heads) -> Drawing:
     for axes, curriculum in zip(grid[0], curricula, strict=True):
         cells = found.cells[found.cells["curriculum"] == curriculum]
         matrix = cells.pivot(index="n", columns="head", values="mean").reindex(index=ns, columns=heads)
-        # By their edges: of one N alone matplotlib could not tell how high its row is.
+        # With edges: from one N alone, matplotlib cannot tell the height of its row.
         edges = [np.append(values, values[-1] + 1) - 0.5 for values in (heads, ns)]
         mesh = axes.pcolormesh(*edges, matrix.to_numpy(), vmin=0.5, vmax=1, cmap="cividis", rasterized=True)
-        # The right end of N' = N in the row of each N.
+        # The right edge of the cell N' = N in the row of each N.
         edge = np.arange(ns[0] - 1, ns[-1] + 1) + 0.5
         for shade, width in (("white", 2.2), ("black", 0.9)):
             axes.step(edge, edge, where="post", color=shade, linewidth=width)
@@ -70,14 +70,14 @@ def draw_heads(found: Heads) -> Drawing:
 
 @builds("S17")
 def figure_s17(study: Study) -> Figure:
-    """Figure S17: retrained readouts."""
+    """Build figure S17: retrained readouts."""
     chosen = cohort(study, Cell(curriculum=None), "curriculum in ['single', 'multi']")
     frame = Frame(("curriculum",), (interventions.readout_accuracy,), (as_accuracy,))
     found = compute_heads(frame.rows(study, chosen.networks))
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
-    caption = f"""In-time accuracy on N' of networks that have solved N, with the readout alone retrained on N': mean
-        over networks. Right of the steps N' is larger than the network has learnt. {each(shown)}, fewer at N that not
-        all of them solved."""
+    caption = f"""In-time accuracy on N' of networks that have solved N, after retraining only the readout on N':
+        mean over networks. To the right of the steps, N' is larger than N. {each(shown)}; fewer at N that not all
+        of them have solved."""
     return make(
         study,
         Words("S17", "Readout retrained on other N, N-parity", caption),

@@ -40,7 +40,7 @@ from analysis.quantities import interventions
 from tsrnn.io.schemas import RETRAINING
 
 SOURCE, LATER_SOURCE = 16, 31
-"""The N that the paper retrains networks from."""
+"""The N from which the paper retrains networks."""
 
 _PARITY = Cell(curriculum=None)
 
@@ -66,18 +66,20 @@ def _against_larger(axes: Axes, found: Response) -> None:
 
 @builds("7e")
 def figure_7e(study: Study) -> Figure:
-    """Figure 7e: networks retrained on larger N."""
+    """Build figure 7e: networks retrained on larger N."""
     chosen = cohort(study, _PARITY, "curriculum in ['single', 'multi']")
     frame = at_n(study, interventions.retrained_accuracy, chosen.networks, SOURCE, as_relative_accuracy)
     found = compute_response(frame.rows(study, chosen.networks), "retrained_n")
     n = n_of(frame)
     own = study.load(RETRAINING, ["epochs"], [("n", "==", n)])
     epochs = int(own["epochs"].max()) if len(own) else 0
-    compared = " Dotted: about the N' up to which the paper's multi-head networks did better." if n == SOURCE else ""
-    caption = f"""In-time accuracy on N' of networks that had solved N = {n} and were then trained on N' alone, for at
-        most {epochs} epochs, all weights free; relative to their accuracy at N (1; chance is 0). Dots are networks,
-        lines their means.{compared} {numbers(found.cells["networks"])} of each curriculum at each N'.
-        {intervals(found.cells["networks"])}"""
+    compared = (
+        " Dotted line: about the N' up to which the paper's multi-head networks were better." if n == SOURCE else ""
+    )
+    caption = f"""In-time accuracy on N', relative to the accuracy at N = {n} (1; chance is 0), of networks that had
+        solved N and were then trained on N' alone, for at most {epochs} epochs, with all weights trainable. Dots
+        are networks, and lines are their means.{compared} {numbers(found.cells["networks"])} of each curriculum at
+        each N'. {intervals(found.cells["networks"])}"""
     return make(
         study,
         Words("7e", "Retraining on larger N, N-parity", caption),
@@ -93,9 +95,9 @@ class Sliding(NamedTuple):
     """Interventions on networks of three curricula.
 
     Attributes:
-        networks: one row for each network, thing done and strength: done ("weights", "taus", "from N = 16"),
+        networks: one row for each network, intervention and strength: done ("weights", "taus", "from N = 16"),
             curriculum, network_id, n, strength, relative_accuracy.
-        cells: one row for each thing done, curriculum, n and strength: networks, mean, low, high.
+        cells: one row for each intervention, curriculum, n and strength: networks, mean, low, high.
     """
 
     networks: pd.DataFrame
@@ -113,7 +115,7 @@ def compute_sliding(rows: pd.DataFrame) -> Sliding:
 
 
 def by_what_was_done(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return perturbation and retraining below each other: done, strength and relative_accuracy."""
+    """Return the rows of perturbation and retraining in one frame: done, strength and relative_accuracy."""
     keys = ["done", "curriculum", "network_id", "n", "strength", "relative_accuracy"]
     parts = []
     if "perturbed_accuracy" in frame:
@@ -127,7 +129,7 @@ def by_what_was_done(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_sliding(found: Sliding) -> Drawing:
-    """Draw a panel for each thing done."""
+    """Draw a panel for each intervention."""
     done = sorted(
         found.cells["done"].unique(), key=lambda name: (not name.startswith(("w", "t")), name != "weights", name)
     )
@@ -151,7 +153,7 @@ def draw_sliding(found: Sliding) -> Drawing:
 
 @builds("S14")
 def figure_s14(study: Study) -> Figure:
-    """Figure S14: perturbation and retraining of networks trained with a sliding window of 5."""
+    """Build figure S14: perturbation and retraining of networks trained with a sliding window of 5 heads."""
     windows = style.ordered(study.networks["curriculum"][study.networks["curriculum"].str.startswith("sliding-")])
     window = next((name for name in ("sliding-5-full", *windows) if name in windows), "sliding-5-full")
     chosen = cohort(study, _PARITY, f"curriculum in ['single', '{window}', 'multi']")
@@ -173,12 +175,12 @@ def figure_s14(study: Study) -> Figure:
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
     own = found.networks[found.networks["curriculum"] == window]
     done = set(own["done"])
-    which = f" Those with a {style.word(window)} have not been"
+    which = f" Networks with a {style.word(window)} have not been"
     lacks = "" if done & {"weights", "taus"} else f"{which} perturbed (python -m analysis interventions)."
     lacks += "" if done - {"weights", "taus"} else f"{which} retrained (python sweeps/retraining.py)."
-    caption = f"""In-time accuracy relative to the networks as they are (1; chance is 0) after a change of W or of tau
-        in a random direction, and after retraining on larger N'.{lacks} Dots are networks, lines their means.
-        {each(shown)}. {intervals(sizes(shown))}"""
+    caption = f"""In-time accuracy, relative to the unchanged networks (1; chance is 0), after a change of W or of
+        the taus in a random direction, and after retraining on larger N'.{lacks} Dots are networks, and lines are
+        their means. {each(shown)}. {intervals(sizes(shown))}"""
     return make(
         study,
         Words("S14", f"Perturbation and retraining with a {style.word(window)}, N-parity", caption),

@@ -30,8 +30,8 @@ COLUMNS = {
     "stars_pooled": "stars",
     "n_pooled": "draws",
 }
-"""The heads of a table's columns after the strength, by their names in
-`analysis.stats.comparison.compare_curricula`."""
+"""The headings of the columns after the strength, by the names that `analysis.stats.comparison.compare_curricula`
+uses."""
 
 
 class Tests(NamedTuple):
@@ -54,7 +54,7 @@ def perturbed_tests(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def retrained_tests(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of networks compared at each N' that they were retrained on."""
+    """Return the table of networks compared at each N' on which they were retrained."""
     from analysis.figures.significance_tables import laid_out
     from analysis.stats.comparison import compare_curricula
 
@@ -64,7 +64,7 @@ def retrained_tests(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def laid_out(tests: pd.DataFrame, head: str, offset: int = 0) -> pd.DataFrame:
-    """Return what `compare_curricula` found as a table to read: difference is single- minus multi-head."""
+    """Return the result of `compare_curricula` as a table to read; the difference is single-head minus multi-head."""
     if tests.empty:
         return pd.DataFrame(columns=[head, *COLUMNS.values()])
     named = tests.rename(columns={"mean_a": "multi", "mean_b": "single"})
@@ -75,7 +75,7 @@ def laid_out(tests: pd.DataFrame, head: str, offset: int = 0) -> pd.DataFrame:
 
 
 def draw(found: Tests) -> Drawing:
-    """Draw the table as a picture."""
+    """Draw the table as an image."""
     cells = [[_text(value) for value in row] for row in found.tests.itertuples(index=False)]
     figure, grid = style.panels(1, width=7.6, height=0.5 + 0.2 * len(cells))
     axes = grid[0][0]
@@ -94,18 +94,18 @@ def _text(value: object) -> str:
 
 
 def _table(study: Study, words: Words, frame: Frame, chosen: Cohort, command: str) -> Figure:
-    """Make a table of tests."""
+    """Build a table of tests."""
     rows = replace(frame, steps=()).rows(study, chosen.networks)
     found = Tests(frame.rows(study, chosen.networks))
     shown = chosen.networks[chosen.networks["network_id"].isin(rows["network_id"])]
-    caption = f"""{words.caption} at N = {n_of(frame)}: p networks: exact permutation test whose unit is the network,
-        corrected for the number of rows (Holm); p attainable: the least it can be with so many networks. Mean relative
-        accuracies, their difference (single- minus multi-head) and the 95 % interval of that test. p pooled, stars: the
-        paper's t-test, which treats draws of one network as independent, so that p is too small. {each(shown)} at
-        most."""
+    caption = f"""{words.caption} at N = {n_of(frame)}. The columns are mean relative accuracies, their difference
+        (single-head minus multi-head) with its 95 % interval, and tests. p networks: exact permutation test with the
+        network as the unit, corrected for the number of rows (Holm). p attainable: its smallest possible value with
+        this number of networks. p pooled and stars: the paper's t-test, which treats the draws of one network as
+        independent, so that p is too small. At most {each(shown)}."""
     missing = unmeasured(study, chosen, rows, command, "curricula")
     if not missing and found.tests.empty:
-        missing = f"Two networks of each curriculum are needed to test; measured are: {each(shown)}."
+        missing = f"A test needs two networks of each curriculum. Measured: {each(shown)}."
     return make(
         study,
         words._replace(caption=caption),
@@ -130,26 +130,26 @@ def _perturbed(study: Study, words: Words, perturbed: str) -> Figure:
 
 @builds("table1")
 def table_1(study: Study) -> Figure:
-    """Table 1: perturbed weights."""
+    """Build Table 1: perturbed weights."""
     words = Words(
-        "table1", "Table 1: perturbed weights, N-parity", "Single- against multi-head networks with perturbed W"
+        "table1", "Table 1: perturbed weights, N-parity", "Single-head and multi-head networks with perturbed W"
     )
     return _perturbed(study, words, "weights")
 
 
 @builds("table2")
 def table_2(study: Study) -> Figure:
-    """Table 2: perturbed taus."""
+    """Build Table 2: perturbed taus."""
     words = Words(
-        "table2", "Table 2: perturbed taus, N-parity", "Single- against multi-head networks with perturbed taus"
+        "table2", "Table 2: perturbed taus, N-parity", "Single-head and multi-head networks with perturbed taus"
     )
     return _perturbed(study, words, "taus")
 
 
 @builds("table3")
 def table_3(study: Study) -> Figure:
-    """Table 3: retraining."""
-    caption = "Single- against multi-head networks retrained on larger N'"
+    """Build Table 3: retraining."""
+    caption = "Single-head and multi-head networks retrained on larger N'"
     words = Words("table3", "Table 3: retraining on larger N, N-parity", caption)
     chosen = _chosen(study)
     frame = at_n(study, interventions.retrained_draws, chosen.networks, SOURCE, retrained_tests)

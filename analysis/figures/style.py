@@ -1,4 +1,4 @@
-"""The style of figures: sizes, colours with the same meaning everywhere, and the marks for results.
+"""The style of figures: sizes, colours that have the same meaning in all figures, and marks.
 
 The colours are those of Okabe and Ito (2008), which colour-blind readers can distinguish. Networks are dots, means are
 lines or bars, and intervals over networks are whiskers or bands.
@@ -25,7 +25,7 @@ Values = np.ndarray[Any, np.dtype[np.float64]]
 Format = Literal["png", "svg"]
 
 WIDTH: Final = 6.5
-"""Of a whole figure, in inches: the text of a page."""
+"""The width of a whole figure, in inches: that of the text on a page."""
 
 PNG_DPI: Final = 200
 
@@ -55,13 +55,13 @@ WORDS: Final[Mapping[str, str]] = {
     "longest": "longest τ",
     "shortest": "shortest τ",
 }
-"""What the names in the tables are called in figures."""
+"""The words that figures use for names in tables."""
 
-# Sliding windows: the wider, the darker.
+# Sliding windows: wider windows are darker.
 _WINDOWS: Final = ("#66D9B5", "#2BBE93", "#009E73", "#00664A", "#003D2C")
 _OTHERS: Final = ("#56B4E9", "#E69F00", "#8C6BB1", "#7A4B2A", "#B3A000")
 
-# More dots than this are a picture inside an SVG: as shapes they would make it large.
+# More dots than this are drawn as an image inside an SVG, which would otherwise become large.
 _FEW: Final = 300
 
 _RC: Final[Any] = {
@@ -103,7 +103,7 @@ _RC: Final[Any] = {
 
 @contextmanager
 def applied() -> Iterator[None]:
-    """Draw and save in this style; matplotlib's own settings are as they were afterwards."""
+    """Draw and save in this style; matplotlib's settings are restored afterwards."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_RC)
@@ -116,18 +116,18 @@ def panels(
     """Return a figure and its axes [rows, columns].
 
     Args:
-        columns: panels beside each other.
-        rows: panels above each other.
-        height: of a row, in inches.
-        width: of the figure, in inches; by default by the columns, at most `WIDTH`.
-        options: of `Figure.subplots`.
+        columns: number of columns of panels.
+        rows: number of rows of panels.
+        height: height of a row, in inches.
+        width: width of the figure, in inches; by default it depends on the columns, and is at most `WIDTH`.
+        options: options of `Figure.subplots`.
     """
     figure = Figure(figsize=(width or min(WIDTH, 0.6 + 2.9 * columns), height * rows))
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def colour(curriculum: str) -> str:
-    """Return a curriculum's colour: that of `CURRICULA`, or for another curriculum one that its name always has."""
+    """Return the colour of a curriculum: that of `CURRICULA`, or a fixed one that depends on the name."""
     kind, *numbers = curriculum.split("-")
     if kind == "sliding" and numbers:
         return _WINDOWS[int(np.searchsorted((4, 8, 16, 32), int(numbers[0])))]
@@ -137,7 +137,7 @@ def colour(curriculum: str) -> str:
 
 
 def word(name: str) -> str:
-    """Return what a name in the tables is called in figures; a curriculum is called by its label."""
+    """Return the words for a name in the tables; for a curriculum, its label."""
     if name in WORDS:
         return WORDS[name]
     try:
@@ -147,18 +147,18 @@ def word(name: str) -> str:
 
 
 def rank(name: str) -> int:
-    """Return where a name in the tables comes in legends and captions."""
+    """Return the position of a name in legends and captions."""
     kind = name.split("-")[0]
     return list(WORDS).index(kind) if kind in WORDS else len(WORDS)
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Return names in the order of legends and captions, each once: single-head before multi-head, windows by width."""
+    """Return the distinct names in the order of legends and captions, such as single-head before multi-head."""
     return sorted(set(names), key=lambda name: (rank(name), curricula_of.order(name)))
 
 
 def shades(count: int) -> list[str]:
-    """Return colours for that many ordered values, such as k or N: from dark violet to yellow green."""
+    """Return colours for ordered values, such as k or N, from dark violet to yellow-green."""
     scale = mpl.colormaps["viridis"]
     return [mpl.colors.to_hex(scale(x)) for x in (np.linspace(0.0, 0.85, count) if count > 1 else [0.3])]
 
@@ -170,12 +170,12 @@ def dots(axes: Axes, x: ArrayLike, y: ArrayLike, shade: str, **options: Any) -> 
 
 
 def spread(count: int, width: float = 0.3) -> Values:
-    """Return offsets for that many dots beside each other, symmetric about 0, always the same."""
+    """Return offsets for dots side by side: symmetric about 0, and always the same."""
     return np.linspace(-0.5, 0.5, count) * width if count > 1 else np.zeros(count)
 
 
 def mean(axes: Axes, x: float, value: float, low: float, high: float, shade: str, width: float = 0.5) -> None:
-    """Draw a mean as a bar of that width, with the interval over networks as whiskers (none where it is NaN)."""
+    """Draw a mean as a bar, with the interval over networks as whiskers (none if it is NaN)."""
     axes.bar(x, value, width, color=shade, alpha=0.35, linewidth=0, zorder=1)
     axes.hlines(value, x - width / 2, x + width / 2, color=shade, linewidth=1.6, zorder=4)
     if np.isfinite(low) and np.isfinite(high):
@@ -191,7 +191,7 @@ def line(
     shade: str,
     **options: Any,
 ) -> None:
-    """Draw means as a line, with the interval over networks as a band; one point is a dot with whiskers."""
+    """Draw means as a line, with the interval over networks as a band; a single point is a dot with whiskers."""
     at, means, lows, highs = (np.asarray(values, dtype=float) for values in (x, value, low, high))
     if len(at) == 1:
         axes.plot(at, means, marker="o", markersize=4, color=shade, **options)
@@ -203,9 +203,9 @@ def line(
 
 
 def plain_log(axis: Axis) -> None:
-    """Label a logarithmic axis with plain numbers: 1, 2, 5, 10, ..., or 1, 10, ... where it spans many decades.
+    """Label a logarithmic axis with plain numbers: 1, 2, 5, 10, ..., or 1, 10, ... if it spans many decades.
 
-    Powers would have exponents in small type. Call this after everything has been drawn.
+    The exponents of powers would be in small type. Call this after everything has been drawn.
     """
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)))
@@ -214,7 +214,7 @@ def plain_log(axis: Axis) -> None:
 
 
 def whole(axis: Axis) -> None:
-    """Put ticks at whole numbers only, such as N."""
+    """Put ticks only at whole numbers, for axes such as N."""
     axis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
 
 
@@ -225,9 +225,9 @@ def paper(axes: Axes, value: float, shade: str = "#444444", at: tuple[float, flo
 
     Args:
         axes: the panel.
-        value: along y.
-        shade: the colour of what it is compared with.
-        at: where the line begins and ends along x; the whole width by default.
+        value: the value, along y.
+        shade: the colour of the results that it is compared with.
+        at: the beginning and the end of the line along x; the whole width by default.
     """
     low, high = axes.get_ylim()
     if low <= value <= _NEAR * high:
@@ -248,14 +248,14 @@ def paper(axes: Axes, value: float, shade: str = "#444444", at: tuple[float, flo
 
 
 PAPER: Final[Mapping[str, Any]] = {"color": "#444444", "linestyle": (0, (1, 1)), "linewidth": 1.6}
-"""How the paper's values look in legends."""
+"""The appearance of the paper's values in legends."""
 
-# A line so many times as high as what is drawn is still drawn.
+# The line is drawn up to this multiple of the highest drawn value.
 _NEAR: Final = 1.6
 
 
 def legend(figure: Figure, entries: Mapping[str, Mapping[str, Any]], columns: int | None = None) -> None:
-    """Add a legend above the panels with a line for each entry: its words, and how the line looks."""
+    """Add a legend above the panels; each entry has a text and a line style."""
     handles = [Line2D([], [], label=label, **look) for label, look in entries.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=columns or len(handles), columnspacing=1.6)
 
@@ -266,7 +266,7 @@ def curricula(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def laid_out(figure: Figure) -> Figure:
-    """Place the panels of a figure for good: every file that is made of it then costs less."""
+    """Fix the layout of a figure, so that writing it to several files takes less time."""
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
         figure.set_layout_engine("none")
@@ -278,9 +278,9 @@ def render(figure: Figure, form: Format, dpi: int = PNG_DPI, *, outlines: bool =
 
     Args:
         figure: the figure.
-        form: of the file.
-        dpi: of a PNG, and of what is drawn as pixels in an SVG.
-        outlines: draw an SVG's letters as curves, the same with whatever fonts; by default they are text.
+        form: the format of the file.
+        dpi: the resolution of a PNG, and of images inside an SVG.
+        outlines: draw the letters of an SVG as curves, which do not depend on fonts; by default they are text.
     """
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": "tsrnn"} if form == "svg" else {"Software": "tsrnn"}

@@ -43,11 +43,11 @@ def draw(found: AgainstN) -> Drawing:
 
 @builds("4b")
 def figure_4b(study: Study) -> Figure:
-    """Figure 4b: mean and standard deviation of tau against N."""
+    """Build figure 4b: mean and standard deviation of tau against N."""
     chosen = cohort(study, MAIN, STEPWISE, "task in ['parity', 'dms']")
     found = _against_n.compute(_FRAME, study, chosen.networks)
     caption = f"""Mean and standard deviation of tau over the neurons of a network when it solved N: networks (dots) and
-        their {MEANS}. Dashed: tau = 1, the least it can be. {each(chosen.networks)}.
+        their {MEANS}. Dashed lines: tau = 1, the smallest possible value. {each(chosen.networks)}.
         {intervals(sizes(chosen.networks))}"""
     return make(
         study,

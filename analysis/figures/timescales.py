@@ -1,4 +1,4 @@
-"""Timescales of activity: tau_net of neurons, tau_pop of networks (figures 5, S1 to S4)."""
+"""Timescales of activity: tau_net of neurons and tau_pop of networks (figures 5, S1 to S4)."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -35,16 +35,16 @@ from analysis.quantities import taus, timescales
 from tsrnn.io.schemas import TIMESCALES
 
 SMALL, LARGE = 5, 30
-"""The N whose distributions the paper shows."""
+"""The N at which the paper shows distributions."""
 
 
 def one_kind(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with none-5, none-10, ... as one curriculum, none."""
+    """Return the frame with none-5, none-10, ... renamed to one curriculum, none."""
     return frame.assign(curriculum=frame["curriculum"].str.split("-").str[0])
 
 
 def where_solved(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of N that a network has solved."""
+    """Return the rows at N that a network has solved."""
     return frame.dropna(subset="tau_mean").reset_index(drop=True)
 
 
@@ -59,7 +59,7 @@ _SCRATCH = Frame(_CELLS, (taus.tau_mean, timescales.tau_net_mean), (one_kind, wh
 
 
 def draw_networks(found: AgainstN, quantity: str, label: str) -> Drawing:
-    """Draw two panels for each task: the quantity, and the share of neurons that it is of."""
+    """Draw two panels for each task: the quantity, and the share of neurons over which it is computed."""
     tasks = style.ordered(found.networks["task"])
     panels = [
         [
@@ -87,13 +87,13 @@ class Distribution(NamedTuple):
 
 
 def compute_distribution(rows: pd.DataFrame) -> Distribution:
-    """Return the distributions of tau_net over neurons, each network counting alike (figure 5d).
+    """Return the distributions of tau_net over neurons, with the same weight for each network (figure 5d).
 
     Args:
-        rows: curriculum, network_id, n, neuron and tau_net, at the N to show.
+        rows: curriculum, network_id, n, neuron and tau_net, at the N that are shown.
     """
     neurons = rows.sort_values(["curriculum", "network_id", "n", "neuron"], ignore_index=True)
-    edges = np.linspace(0, 2, 31)  # of log10 tau_net: 1 to 100, where the paper's fit ends
+    edges = np.linspace(0, 2, 31)  # bins of log10 tau_net, from 1 to 100, the limit of the paper's fit
     densities = []
     for (curriculum, n), group in neurons.groupby(["curriculum", "n"]):
         each_network = [
@@ -106,7 +106,7 @@ def compute_distribution(rows: pd.DataFrame) -> Distribution:
 
 
 def draw_distribution(found: Distribution) -> Drawing:
-    """Draw a panel for each N: densities as stairs, on a logarithmic axis."""
+    """Draw a panel for each N, with densities as steps on a logarithmic axis."""
     ns = sorted(found.densities["n"].unique())
     curricula = style.ordered(found.densities["curriculum"])
     figure, grid = style.panels(len(ns), sharey=True)
@@ -134,8 +134,8 @@ class Examples(NamedTuple):
     Attributes:
         autocorrelations: one row for each network, neuron and lag: curriculum, network_id, n, neuron, lag,
             autocorrelation.
-        fits: one row for each curriculum and N: network_id, n, neuron, and of its row of `timescales` status, tau_net,
-            tau_fast, weight_slow, amplitude.
+        fits: one row for each curriculum and N: network_id, n, neuron and, from the table `timescales`, status,
+            tau_net, tau_fast, weight_slow, amplitude.
     """
 
     autocorrelations: pd.DataFrame
@@ -147,10 +147,10 @@ def choose_examples(networks: pd.DataFrame, timescales: pd.DataFrame) -> pd.Data
 
     Args:
         networks: rows of `Study.networks`.
-        timescales: rows of one method, of neurons, at the N to show.
+        timescales: rows of neurons for one method, at the N that are shown.
 
     Returns:
-        One row for each curriculum and N: the columns `Examples.fits` has.
+        One row for each curriculum and N, with the columns of `Examples.fits`.
     """
     columns = ["status", "tau_net", "tau_fast", "weight_slow", "amplitude"]
     rows = networks[["curriculum", "seed", "network_id"]].merge(timescales, on="network_id")
@@ -167,7 +167,7 @@ def compute_examples(fits: pd.DataFrame, rows: pd.DataFrame) -> Examples:
     """Return the autocorrelations of the chosen neurons.
 
     Args:
-        fits: what `choose_examples` returned.
+        fits: the result of `choose_examples`.
         rows: curriculum, network_id, n, neuron, lag and autocorrelation of these neurons.
     """
     keys = ["curriculum", "network_id", "n", "neuron", "lag"]
@@ -177,14 +177,14 @@ def compute_examples(fits: pd.DataFrame, rows: pd.DataFrame) -> Examples:
 def fitted(lags: "np.ndarray[Any, Any]", fit: "pd.Series[Any]") -> "np.ndarray[Any, Any]":
     """Return the fitted autocorrelation, a exp(-t / tau) or a (c exp(-t / tau_net) + (1 - c) exp(-t / tau_fast))."""
     slow = np.exp(-lags / fit["tau_net"])
-    # The faster timescale may be 0: gone after lag 0.
+    # The faster timescale may be 0; its component is then 0 after lag 0.
     fast = np.exp(-lags / max(fit["tau_fast"], 1e-9)) if fit["status"] == "double" else slow
     curve: np.ndarray[Any, Any] = fit["amplitude"] * (fit["weight_slow"] * slow + (1 - fit["weight_slow"]) * fast)
     return curve
 
 
 def draw_examples(found: Examples) -> Drawing:
-    """Draw a panel for each curriculum: for each N the dots of one neuron, and its fit as a line; N as the shade."""
+    """Draw a panel for each curriculum, with the dots of one neuron for each N and its fit as a line."""
     curricula, ns = style.ordered(found.fits["curriculum"]), sorted(found.fits["n"].unique())
     shades = dict(zip(ns, style.shades(len(ns)), strict=True))
     figure, grid = style.panels(len(curricula), sharey=True)
@@ -211,7 +211,7 @@ def draw_examples(found: Examples) -> Drawing:
 def draw_one(
     found: AgainstN, quantity: str, label: str, reference: float | None = None, value: float | None = None
 ) -> Drawing:
-    """Draw one quantity, a panel for each task, with the paper's value where it gives one."""
+    """Draw one quantity, with a panel for each task, and the paper's value if it gives one."""
     tasks = style.ordered(found.networks["task"])
     values = {} if value is None else {None: value}
     panels = [[Panel(quantity, label, style.word(task), {"task": task}, reference, values) for task in tasks]]
@@ -219,7 +219,7 @@ def draw_one(
 
 
 def draw_scratch(found: AgainstN) -> Drawing:
-    """Draw a row of panels for each task: mean tau, and mean tau_net where it was measured."""
+    """Draw a row of panels for each task: mean tau and, if it was measured, mean tau_net."""
     measured = (found.cells["quantity"] == "tau_net_mean").any()
     panels = [
         [
@@ -237,12 +237,12 @@ def draw_scratch(found: AgainstN) -> Drawing:
 
 
 def _measured(study: Study, chosen: Cohort) -> pd.DataFrame:
-    """Return which N of which networks were measured: curriculum, network_id, n."""
+    """Return the networks and N that were measured: curriculum, network_id, n."""
     return Frame(("curriculum",), (timescales.tau_pop,)).rows(study, chosen.networks)[["curriculum", "network_id", "n"]]
 
 
 def _figure(study: Study, words: Words, frame: Frame, draw: Any) -> Figure:
-    """Make a figure of quantities against N."""
+    """Build a figure of quantities against N."""
     chosen = cohort(study, MAIN, *_TWO)
     found = _against_n.compute(frame, study, chosen.networks)
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
@@ -260,7 +260,7 @@ def _figure(study: Study, words: Words, frame: Frame, draw: Any) -> Figure:
 
 @builds("5a")
 def figure_5a(study: Study) -> Figure:
-    """Figure 5a: autocorrelations of example neurons, and their fits."""
+    """Build figure 5a: autocorrelations of example neurons, and their fits."""
     chosen = cohort(study, _PARITY, "curriculum in ['single', 'multi']")
     measured = _measured(study, chosen)
     ns = sorted({n for wanted in (SMALL, LARGE) if (n := shared(measured, wanted)) is not None})
@@ -280,10 +280,10 @@ def figure_5a(study: Study) -> Figure:
         },
     )
     found = compute_examples(fits, frame.rows(study, chosen.networks))
-    caption = f"""Autocorrelation (dots) of one neuron of one network of each curriculum, at the N nearest to the
-        paper's 5 and 30 that both curricula have, and the exponentials that the paper's method fitted and chose
-        (lines). Of the network with the smallest seed it is the neuron with the median
-        tau_net among those above 1. n = {len(fits)} neurons."""
+    caption = f"""Autocorrelation of one neuron for each curriculum (dots), and the exponentials that the paper's method
+        fitted and chose (lines), at the N nearest to the paper's 5 and 30 that both curricula have. The neuron is the
+        one with the median tau_net, among those above 1, in the network with the smallest seed. n = {len(fits)}
+        neurons."""
     return make(
         study,
         Words("5a", "Autocorrelation of example neurons, N-parity", caption),
@@ -297,9 +297,9 @@ def figure_5a(study: Study) -> Figure:
 
 @builds("5b")
 def figure_5b(study: Study) -> Figure:
-    """Figure 5b: mean tau_net against N."""
+    """Build figure 5b: mean tau_net against N."""
     caption = """Left: mean of tau_net, the timescale of a neuron's activity in the network (paper's method), over the
-        neurons with tau_net > 1. Right: how many of all neurons those are; the others' activity is gone in a step."""
+        neurons with tau_net > 1. Right: share of these neurons; the activity of the others decays within a step."""
     draw = partial(draw_networks, quantity="tau_net_mean", label=timescales.tau_net_mean.label)
     words = Words("5b", "Mean network-mediated timescale against N", caption)
     return _figure(study, words, _NETWORKS, draw)
@@ -307,25 +307,25 @@ def figure_5b(study: Study) -> Figure:
 
 @builds("5c")
 def figure_5c(study: Study) -> Figure:
-    """Figure 5c: standard deviation of tau_net against N."""
+    """Build figure 5c: standard deviation of tau_net against N."""
     caption = """Left: standard deviation of tau_net (paper's method) over the neurons of a network with tau_net > 1.
-        Right: how many of all neurons those are."""
+        Right: share of these neurons."""
     draw = partial(draw_networks, quantity="tau_net_sd", label=timescales.tau_net_sd.label)
-    words = Words("5c", "Spread of network-mediated timescales against N", caption)
+    words = Words("5c", "Standard deviation of network-mediated timescales against N", caption)
     return _figure(study, words, _NETWORKS, draw)
 
 
 @builds("5d")
 def figure_5d(study: Study) -> Figure:
-    """Figure 5d: distributions of tau_net at a small and a large N."""
+    """Build figure 5d: distributions of tau_net at a small and a large N."""
     chosen = cohort(study, _PARITY, "curriculum in ['single', 'multi']")
     measured = _measured(study, chosen)
     ns = sorted({n for wanted in (SMALL, LARGE) if (n := shared(measured, wanted)) is not None})
     frame = Frame(("curriculum",), (timescales.tau_net,), where={"timescales": [("n", "in", ns or [0])]})
     found = compute_distribution(frame.rows(study, chosen.networks))
-    caption = f"""Distribution over neurons of tau_net (paper's method, neurons with tau_net > 1) at the N nearest to
-        the paper's 5 and 30 that both curricula have; each network counts alike. {numbers(found.densities["networks"])}
-        for each distribution."""
+    caption = f"""Distribution over neurons of tau_net (paper's method, neurons with tau_net > 1) at the N nearest
+        to the paper's 5 and 30 that both curricula have. All networks have the same weight.
+        {numbers(found.densities["networks"])} for each distribution."""
     return make(
         study,
         Words("5d", "Distribution of network-mediated timescales, N-parity", caption),
@@ -339,16 +339,16 @@ def figure_5d(study: Study) -> Figure:
 
 @builds("S1")
 def figure_s1(study: Study) -> Figure:
-    """Figure S1: do AIC and BIC choose the same model?"""
-    caption = """Share of neurons for which Akaike's and the Bayesian criterion choose the same model, one exponential
-        or two (paper's method). Dotted: about the paper's value."""
+    """Build figure S1: how often AIC and BIC choose the same model."""
+    caption = """Share of neurons for which the Akaike and the Bayesian information criterion choose the same model, one
+        exponential or two (paper's method). Dotted line: about the paper's value."""
     draw = partial(draw_one, quantity="agreement", label=timescales.agreement.label, value=paper.AGREEMENT)
-    return _figure(study, Words("S1", "AIC against BIC", caption), _FITS, draw)
+    return _figure(study, Words("S1", "Agreement of AIC and BIC", caption), _FITS, draw)
 
 
 @builds("S2")
 def figure_s2(study: Study) -> Figure:
-    """Figure S2: how good the fits are."""
+    """Build figure S2: goodness of fit."""
     caption = """R² of the fits to the autocorrelations (paper's method), median over the neurons of a network with
         tau_net > 1."""
     draw = partial(draw_one, quantity="r_squared", label=timescales.r_squared.label, reference=1)
@@ -357,7 +357,7 @@ def figure_s2(study: Study) -> Figure:
 
 @builds("S3")
 def figure_s3(study: Study) -> Figure:
-    """Figure S3: tau and tau_net without a curriculum."""
+    """Build figure S3: tau and tau_net without a curriculum."""
     chosen = cohort(
         study,
         MAIN,
@@ -379,9 +379,9 @@ def figure_s3(study: Study) -> Figure:
         + unmeasured(study, subjects, alone.iloc[:0], "timescales", "no_curriculum").split(": ")[-1]
     )
     counts = found.networks.groupby(["task", "curriculum", "n"])["network_id"].nunique()
-    caption = f"""Mean of tau over the neurons (left) {tau_net} of networks trained on one N from scratch, beside
-        single-head networks that solved that N: networks (dots) and their {MEANS}. Dashed: tau = 1. {numbers(counts)}
-        at each N. {intervals(counts)} {lacks}"""
+    caption = f"""Mean of tau over the neurons (left) {tau_net} of networks trained on one N from scratch, and of
+        single-head networks that solved this N: networks (dots) and their {MEANS}. Dashed lines: tau = 1.
+        {numbers(counts)} at each N. {intervals(counts)} {lacks}"""
     return make(
         study,
         Words("S3", "Timescales without a curriculum", caption),
@@ -395,7 +395,7 @@ def figure_s3(study: Study) -> Figure:
 
 @builds("S4")
 def figure_s4(study: Study) -> Figure:
-    """Figure S4: tau_pop against N."""
+    """Build figure S4: tau_pop against N."""
     caption = "tau_pop, the timescale of the summed activity of all neurons (paper's method), against N."
     draw = partial(draw_one, quantity="tau_pop", label=timescales.tau_pop.label)
     words = Words("S4", "Timescale of the population's activity against N", caption)

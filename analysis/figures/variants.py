@@ -1,4 +1,4 @@
-"""Taus of networks with other time steps, input durations or nonlinearities than the paper's (figures S5 to S8)."""
+"""Taus of networks with other time steps, input durations or nonlinearities (figures S5 to S8)."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -34,13 +34,13 @@ _QUANTITIES = (taus.tau_mean, taus.tau_sd)
 
 
 def draw_by_k(found: AgainstN, label: str) -> Drawing:
-    """Draw a column of panels for each curriculum, mean and standard deviation above each other, k as the shade.
+    """Draw a column of panels for each curriculum: mean and standard deviation, with k as the colour.
 
-    The paper's taus tend to k under multi-head: dotted lines there.
+    The taus of the paper's multi-head networks approach k, which dotted lines show.
 
     Args:
-        found: with the columns curriculum and k.
-        label: of the line of a k, with "{}" where it stands.
+        found: the quantities, with the columns curriculum and k.
+        label: the label of a line, with "{}" in place of k.
     """
     curricula = style.ordered(found.networks["curriculum"])
     ks = _ordered(found.networks["k"])
@@ -56,10 +56,10 @@ def draw_by_k(found: AgainstN, label: str) -> Drawing:
 
 
 def draw_variants(found: AgainstN, columns: Sequence[tuple[str, dict[str, Any]]]) -> Drawing:
-    """Draw a column of panels for each variant, mean and standard deviation above each other.
+    """Draw a column of panels for each variant: mean and standard deviation.
 
     Args:
-        found: with the columns self_interaction, nonlinearity, slope and curriculum.
+        found: the quantities, with the columns self_interaction, nonlinearity, slope and curriculum.
         columns: title and values of each variant.
     """
     shown = [(title, where) for title, where in columns if len(Panel("", "", where=where).of(found.networks))]
@@ -74,7 +74,7 @@ def draw_variants(found: AgainstN, columns: Sequence[tuple[str, dict[str, Any]]]
 def _figure(
     study: Study, chosen: Cohort, words: Words, by: tuple[str, ...], sweep: str, draw: Any, subject: str
 ) -> Figure:
-    """Make one of the figures; without networks that meet `subject` there is nothing to compare."""
+    """Build one of the figures; without networks that meet `subject`, there is nothing to compare."""
     frame = Frame(by, _QUANTITIES)
     found = _against_n.compute(frame, study, chosen.networks)
     subjects = among(chosen, subject)
@@ -99,8 +99,8 @@ class TimeSteps(NamedTuple):
     Attributes:
         networks: see `AgainstN`.
         cells: see `AgainstN`.
-        others: one row for each network and k it was asked with: curriculum, k (it was trained with), network_id, n,
-            asked_k, accuracy_by_k.
+        others: one row for each network and k of a test: curriculum, k (of training), network_id, n, asked_k (of the
+            test), accuracy_by_k.
         other_cells: one row for each curriculum, k and asked_k: networks, mean, low, high of the accuracy.
     """
 
@@ -111,13 +111,13 @@ class TimeSteps(NamedTuple):
 
 
 def compute_time_steps(against: AgainstN, rows: pd.DataFrame) -> TimeSteps:
-    """Return taus by the k that networks were trained with, and their accuracy with others (figure S5).
+    """Return taus by the k of training, and accuracy with other k (figure S5).
 
     Args:
         against: the taus, by curriculum and k.
         rows: curriculum, k, network_id, n, asked_k and accuracy_by_k.
     """
-    # Of a network that was measured at several N the largest is shown.
+    # If a network was measured at several N, the largest is shown.
     largest = rows[rows["n"] == rows.groupby("network_id")["n"].transform("max")].reset_index(drop=True)
     return TimeSteps(*against, largest, per_cell(largest, ["curriculum", "k", "asked_k"], "accuracy_by_k"))
 
@@ -151,7 +151,7 @@ def draw_time_steps(found: TimeSteps) -> Drawing:
                 axes.set_xscale("log")
                 style.plain_log(axes.xaxis)
             axes.axhline(0.5, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-            axes.set_xlabel("k that it was asked with")
+            axes.set_xlabel("k of the test")
     for row, label in enumerate(("mean τ", "SD of τ", "accuracy")[: 2 + measured]):
         grid[row][0].set_ylabel(label)
     style.legend(figure, {f"trained with k = {k}": {"color": shades[k], "linewidth": 2} for k in ks})
@@ -160,7 +160,7 @@ def draw_time_steps(found: TimeSteps) -> Drawing:
 
 @builds("S5")
 def figure_s5(study: Study) -> Figure:
-    """Figure S5: dt = 1/k, the input held for k steps."""
+    """Build figure S5: dt = 1/k, with inputs held for k steps."""
     cell = Cell(curriculum=None, self_interaction="outside", k=None, dt=None)
     chosen = cohort(study, cell, _TWO, "(k == '1' or dt == '1/k')")
     finer = among(chosen, "dt != '1'")
@@ -179,10 +179,10 @@ def figure_s5(study: Study) -> Figure:
     else:
         command = unmeasured(study, finer, found.others, "time-steps", "time_discretisation").split(": ")[-1]
         others = f"Their accuracy with other k has not been measured: {command}."
-    caption = f"""Time steps of dt = 1/k, the input held for k of them: a bit lasts one unit of time whatever k is;
-        self-interaction outside. Mean and standard deviation of tau, in units of time, when a network solved N (dots:
-        networks; lines: means, at N that at least half of them have). Several k: one was drawn for each batch. Dashed:
-        tau = 1. {others} {numbers(sizes)} for each line. {intervals(sizes)}"""
+    caption = f"""Time steps of dt = 1/k, with each input held for k of them, so that a bit lasts one unit of time for
+        every k; self-interaction outside. Mean and standard deviation of tau, in units of time, when a network solved N
+        (dots: networks; lines: means where at least half of the networks have solved N). If there are several k, one
+        was drawn for each batch. Dashed lines: tau = 1. {others} {numbers(sizes)} for each line. {intervals(sizes)}"""
     return make(
         study,
         Words("S5", "Finer time steps, N-parity", caption),
@@ -199,21 +199,22 @@ def _of(frame: pd.DataFrame, curriculum: str, k: str) -> pd.DataFrame:
 
 
 def _ordered(ks: Iterable[str]) -> list[str]:
-    """Return different k in the order of their largest."""
+    """Return the distinct values of k, ordered by their largest number."""
     return sorted(set(ks), key=lambda k: [int(part) for part in k.split(",")][::-1])
 
 
 @builds("S6")
 def figure_s6(study: Study) -> Figure:
-    """Figure S6: bits that last k steps at dt = 1."""
+    """Build figure S6: bits that last k steps at dt = 1."""
     chosen = cohort(study, Cell(curriculum=None, k=None), _TWO)
     caption = """Bits shown for k time steps at dt = 1. Mean and standard deviation of tau, in time steps, when a
-        network solved N (dots: networks; lines: means, at N that at least half of them have). Dashed: tau = 1, the
-        least it can be. Dotted: k, which taus tend to in the paper under multi-head."""
+        network solved N (dots: networks; lines: means where at least half of the networks have solved N). Dashed
+        lines: tau = 1, the smallest possible value. Dotted lines: k, which the taus of the paper's multi-head
+        networks approach."""
     return _figure(
         study,
         chosen,
-        Words("S6", "Taus with longer bits, N-parity", caption),
+        Words("S6", "Taus with longer input durations, N-parity", caption),
         ("curriculum", "k"),
         "input_duration",
         partial(draw_by_k, label="k = {}"),
@@ -223,15 +224,15 @@ def figure_s6(study: Study) -> Figure:
 
 @builds("S7")
 def figure_s7(study: Study) -> Figure:
-    """Figure S7: self-interaction outside of the nonlinearity."""
+    """Build figure S7: self-interaction outside the nonlinearity."""
     chosen = cohort(study, Cell(curriculum=None, self_interaction=None), _TWO)
-    caption = """Self-interaction inside and outside of the nonlinearity. Mean and standard deviation of tau when a
-        network solved N (dots: networks; lines: means, at N that at least half of them have). Dashed: tau = 1, the
-        least it can be."""
+    caption = """Self-interaction inside and outside the nonlinearity. Mean and standard deviation of tau when a network
+        solved N (dots: networks; lines: means where at least half of the networks have solved N). Dashed lines:
+        tau = 1, the smallest possible value."""
     return _figure(
         study,
         chosen,
-        Words("S7", "Taus with the self-interaction outside, N-parity", caption),
+        Words("S7", "Taus with self-interaction outside, N-parity", caption),
         ("self_interaction", "curriculum"),
         "nonlinearities",
         partial(
@@ -244,11 +245,11 @@ def figure_s7(study: Study) -> Figure:
 
 @builds("S8")
 def figure_s8(study: Study) -> Figure:
-    """Figure S8: other nonlinearities."""
+    """Build figure S8: other nonlinearities."""
     chosen = cohort(study, Cell(curriculum=None, self_interaction=None, nonlinearity=None, slope=None), _TWO)
-    caption = """Nonlinearities; the leaky ReLU's slope is given, and where the self-interaction is. Mean and standard
-        deviation of tau when a network solved N (dots: networks; lines: means, at N that at least half of them have).
-        Dashed: tau = 1."""
+    caption = """Different nonlinearities; the titles give the slope of the leaky ReLU and the position of the
+        self-interaction. Mean and standard deviation of tau when a network solved N (dots: networks; lines: means where
+        at least half of the networks have solved N). Dashed lines: tau = 1."""
     leaky = [
         (f"leaky ReLU {slope:g},\ninside", {"nonlinearity": "leaky_relu", "self_interaction": "inside", "slope": slope})
         for slope in sorted(set(chosen.networks["slope"].dropna()), reverse=True)

@@ -35,7 +35,7 @@ from tsrnn.io.schemas import HEADS
 
 
 def draw_windows(found: Steps) -> Drawing:
-    """Draw a column of panels for each task: the largest N by curriculum, and below it the epochs that each N took."""
+    """Draw a column of panels for each task: the largest N by curriculum, and below it the epochs for each N."""
     tasks = [task for task in TASKS if task in set(found.ends["task"])]
     curricula = style.ordered(found.ends["curriculum"])
     figure, grid = style.panels(len(tasks), 2, height=2.2)
@@ -74,7 +74,7 @@ class AllHeads(NamedTuple):
 
     Attributes:
         accuracies: one row for each network, epoch and head: curriculum, network_id, epoch, n, accuracy.
-        curves: one row for each curriculum, epoch and head: networks, mean (of the networks still in training).
+        curves: one row for each curriculum, epoch and head: networks, mean (over the networks that are still training).
         solved: one row for each network and solved N: curriculum, network_id, n, epoch.
         cells: one row for each curriculum and n: networks, mean, low, high of the epoch it was solved in.
     """
@@ -86,7 +86,7 @@ class AllHeads(NamedTuple):
 
 
 def compute_all_heads(rows: pd.DataFrame, first: pd.DataFrame) -> AllHeads:
-    """Return the accuracy of every head, epoch by epoch, and when each N was solved first.
+    """Return the accuracy of every head in each epoch, and when each N was first solved.
 
     Args:
         rows: curriculum, network_id, epoch, n and accuracy.
@@ -128,15 +128,16 @@ def draw_all_heads(found: AllHeads) -> Drawing:
 
 @builds("S12")
 def figure_s12(study: Study) -> Figure:
-    """Figure S12: sliding windows."""
+    """Build figure S12: sliding windows."""
     condition = "(curriculum in ['single', 'multi'] or curriculum.str.startswith('sliding-'))"
     chosen = cohort(study, MAIN, condition, "task in ['parity', 'dms']")
     found = fig03_curricula.compute_steps(chosen.networks, STEPS.rows(study, chosen.networks))
     windows = among(chosen, "curriculum.str.startswith('sliding-')")
     own = found.solved[found.solved["network_id"].isin(windows.networks["network_id"])]
-    caption = f"""Windows of w heads, between single-head (w = 1) and multi-head. Above: the largest N solved, networks
-        (dots) and their means (bars). Below: mean epochs to solve each N, where at least half of the networks did.
-        {numbers(sizes(chosen.networks))} for each task and curriculum. {intervals(sizes(chosen.networks))}"""
+    caption = f"""Sliding windows of w heads, compared with single-head (w = 1) and multi-head training. Top: the
+        largest N solved by networks (dots) and its means (bars). Bottom: mean number of epochs to solve each N,
+        where at least half of the networks solved it. {numbers(sizes(chosen.networks))} for each task and
+        curriculum. {intervals(sizes(chosen.networks))}"""
     return make(
         study,
         Words("S12", "Sliding windows", caption),
@@ -150,7 +151,7 @@ def figure_s12(study: Study) -> Figure:
 
 @builds("S18")
 def figure_s18(study: Study) -> Figure:
-    """Figure S18: all heads at once."""
+    """Build figure S18: all heads at once."""
     chosen = cohort(study, Cell(curriculum=None), "curriculum.str.startswith('all-')")
     ids = sorted(chosen.networks["network_id"])
     # The table is large: every network has a row for each epoch and head.
@@ -158,9 +159,9 @@ def figure_s18(study: Study) -> Figure:
     frame = Frame(("curriculum",), (pace.head_accuracy,), (as_accuracy,), where)
     first = Frame(("curriculum",), (pace.epoch_solved,)).rows(study, chosen.networks)
     found = compute_all_heads(frame.rows(study, chosen.networks), first.rename(columns={"epoch_solved": "epoch"}))
-    caption = f"""Networks with a head for every N from the first epoch on, without a curriculum. Above: mean test
-        accuracy of each head, N as the shade; dashed: 98 %. Below: the epoch in which each N was first solved, networks
-        (dots) and their {MEANS}. {each(chosen.networks)}. {intervals(sizes(chosen.networks))}"""
+    caption = f"""Networks with a head for every N from the first epoch on, without a curriculum. Top: mean test
+        accuracy of each head, with N as the colour; dashed line: 98 %. Bottom: the epoch in which each N was first
+        solved, networks (dots) and their {MEANS}. {each(chosen.networks)}. {intervals(sizes(chosen.networks))}"""
     return make(
         study,
         Words("S18", "All heads at once, N-parity", caption),

@@ -34,28 +34,28 @@ class Tables(Protocol):
 
     @property
     def networks(self) -> pd.DataFrame:
-        """One row for each network: see `analysis.data.networks.describe`."""
+        """One row for each network; see `analysis.data.networks.describe`."""
         ...
 
     def load(
         self, table: Table, columns: Sequence[str] | None = None, where: Sequence[Where] | None = None
     ) -> pd.DataFrame:
-        """Return a table, each key once; an empty frame with its columns where it is absent."""
+        """Return a table with each key once; if it is absent, an empty frame with its columns."""
         ...
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A value of each network, or of each network at each N.
+    """A quantity with one value for each network, or for each network and N.
 
     Attributes:
-        name: of the value, a column's name.
-        words: what it is, in words.
-        label: of an axis.
-        function: from frames of tables to rows with the columns of the key and `value`.
-        needs: the command that fills its tables; "" where a sweep does.
-        where: by a table's name, the rows that are read.
-        per_neuron: it is what one neuron does, and so depends on how many there are.
+        name: the name of the value's column.
+        words: a description in words.
+        label: the label of an axis.
+        function: computes rows with the columns of the key and `value` from frames of tables.
+        needs: the command that fills its tables; "" if a sweep does.
+        where: conditions on the rows that are read, by the name of a table.
+        per_neuron: whether it is the effect of one neuron, and hence depends on the number of neurons.
     """
 
     name: str
@@ -67,16 +67,16 @@ class Quantity:
     per_neuron: bool = False
 
     def __call__(self, *frames: pd.DataFrame) -> pd.DataFrame:
-        """Apply the function to frames, so that a quantity's source can be called by its name."""
+        """Apply the function to frames, so that the source of a quantity can call it by its name."""
         return self.function(*frames)
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:
-        """The tables it is computed from, in the order of the function's arguments."""
+        """The tables from which it is computed, in the order of the function's arguments."""
         return tuple(BY_NAME[name] for name in inspect.signature(self.function).parameters)
 
     def rows(self, tables: Tables) -> pd.DataFrame:
-        """Return the values in some results: the key's columns, `network_id` first, and `value`; known ones alone.
+        """Return the known values in some results: the columns of the key, with `network_id` first, and `value`.
 
         Args:
             tables: the results.
@@ -86,7 +86,7 @@ class Quantity:
 
     @property
     def source(self) -> str:
-        """The function's source, without the decorator that made it a quantity and without its docstring."""
+        """The source of the function, without its decorator and its docstring."""
         lines = dedent(inspect.getsource(self.function)).splitlines()
         start = next(i for i, line in enumerate(lines) if line.startswith("def "))
         end = next(i for i, line in enumerate(lines) if i >= start and line.endswith(":")) + 1
@@ -101,7 +101,7 @@ class Quantity:
 
     @property
     def call(self) -> str:
-        """The call of the function, with tables by their names."""
+        """The call of the function with the names of the tables."""
         return f"{self.function.__name__}({', '.join(table.name for table in self.tables)})"
 
 
@@ -113,14 +113,14 @@ def quantity(
     where: Mapping[str, Sequence[Where]] | None = None,
     per_neuron: bool = False,
 ) -> Callable[[Callable[..., pd.DataFrame]], Quantity]:
-    """Make a function of tables a quantity; see `Quantity`.
+    """Return a decorator that turns a function of tables into a quantity; see `Quantity`.
 
     Args:
-        words: what it is, in words.
-        label: of an axis.
-        needs: the command that fills its tables; "" where a sweep does.
-        where: by a table's name, the rows that are read.
-        per_neuron: it is what one neuron does.
+        words: a description in words.
+        label: the label of an axis.
+        needs: the command that fills its tables; "" if a sweep does.
+        where: conditions on the rows that are read, by the name of a table.
+        per_neuron: whether it is the effect of one neuron.
     """
 
     def make(function: Callable[..., pd.DataFrame]) -> Quantity:

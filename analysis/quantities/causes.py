@@ -7,9 +7,9 @@ from analysis.quantities.base import CAUSES_COMMAND, quantity
 
 @quantity("relative accuracy after a change of tau or W", "relative accuracy", needs=CAUSES_COMMAND)
 def changed_accuracy(causes: pd.DataFrame) -> pd.DataFrame:
-    """Return relative accuracy, mean over random orders, by the change and by what was retrained after it.
+    """Return relative accuracy (mean over random orders) by the change and by the part that was retrained after it.
 
-    Further columns: `change`, `share` of the modes of W that is left, and `retrained`.
+    Further columns: `change`, `share` (of the modes of W that are kept) and `retrained`.
     """
     keys = ["network_id", "n", "change", "share", "retrained"]
     return causes.groupby(keys)["relative_accuracy"].mean().rename("value").reset_index()

@@ -5,7 +5,7 @@ import pandas as pd
 from analysis.quantities.base import TIMESCALES_COMMAND, Where, quantity
 
 POOLED: dict[str, tuple[Where, ...]] = {"dimensionality": (("trial", "==", -1),)}
-"""The rows of all trials together."""
+"""The rows for all trials together."""
 
 
 @quantity("mean incoming weight", "mean incoming weight", needs=TIMESCALES_COMMAND)
@@ -16,19 +16,19 @@ def weight_mean(connectivity: pd.DataFrame) -> pd.DataFrame:
 
 @quantity("positive part of the mean incoming weight", "positive part", needs=TIMESCALES_COMMAND)
 def weight_positive(connectivity: pd.DataFrame) -> pd.DataFrame:
-    """Return the part of the mean incoming weight that is from positive weights (figure S19c)."""
+    """Return the contribution of positive weights to the mean incoming weight (figure S19c)."""
     return connectivity[["network_id", "n"]].assign(value=connectivity["weight_positive"].astype(float))
 
 
 @quantity("negative part of the mean incoming weight", "negative part", needs=TIMESCALES_COMMAND)
 def weight_negative(connectivity: pd.DataFrame) -> pd.DataFrame:
-    """Return the part of the mean incoming weight that is from negative weights, at most 0 (figure S19c)."""
+    """Return the contribution of negative weights to the mean incoming weight, at most 0 (figure S19c)."""
     return connectivity[["network_id", "n"]].assign(value=connectivity["weight_negative"].astype(float))
 
 
 @quantity("mean incoming weight relative to the mean absolute weight", "balance of weights", needs=TIMESCALES_COMMAND)
 def balance(connectivity: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean incoming weight in units of the mean absolute one: 0 where excitation and inhibition balance."""
+    """Return the mean incoming weight relative to the mean absolute weight: 0 if excitation and inhibition balance."""
     absolute = connectivity["weight_positive"] - connectivity["weight_negative"]
     return connectivity[["network_id", "n"]].assign(value=connectivity["weight_mean"] / absolute)
 
@@ -39,7 +39,7 @@ def balance(connectivity: pd.DataFrame) -> pd.DataFrame:
     needs=TIMESCALES_COMMAND,
 )
 def tau_correlation(connectivity: pd.DataFrame) -> pd.DataFrame:
-    """Return Pearson's r over the neurons of a network of mean incoming weight and tau (figure S19d)."""
+    """Return the Pearson correlation over neurons between mean incoming weight and tau (figure S19d)."""
     return connectivity[["network_id", "n"]].assign(value=connectivity["tau_correlation"].astype(float))
 
 
@@ -47,7 +47,7 @@ def tau_correlation(connectivity: pd.DataFrame) -> pd.DataFrame:
     "components for 90 % of the variance", "components for 90 % of variance", needs=TIMESCALES_COMMAND, where=POOLED
 )
 def components(dimensionality: pd.DataFrame) -> pd.DataFrame:
-    """Return how many principal components hold 90 % of the variance of activity (figures 6b, S20)."""
+    """Return the number of principal components that explain 90 % of the variance of activity (figures 6b, S20)."""
     return dimensionality[["network_id", "n"]].assign(value=dimensionality["components"].astype(float))
 
 

@@ -13,31 +13,31 @@ from analysis.quantities.base import GRADIENTS_COMMAND, quantity
     needs=GRADIENTS_COMMAND,
 )
 def gradient_reach(gradients: pd.DataFrame) -> pd.DataFrame:
-    """Return the norm of the gradient of the newest head's loss at delay N - 1 over that at delay 0."""
+    """Return the norm of the gradient of the newest head's loss at delay N - 1, divided by that at delay 0."""
     rows = gradients[gradients["loss"] == "newest"]
     ends = rows[rows["delay"] == 0].merge(rows[rows["delay"] == rows["n"] - 1], on=["network_id", "n"])
     return ends[["network_id", "n"]].assign(value=ends["norm_y"] / ends["norm_x"].where(ends["norm_x"] > 0))
 
 
 @quantity(
-    "the same of the next N, before it is trained",
-    "the same of the next N,\nbefore it is trained",
+    "the same for the next N, before it is trained",
+    "the same for the next N,\nbefore it is trained",
     needs=GRADIENTS_COMMAND,
 )
 def gradient_reach_next(gradients: pd.DataFrame) -> pd.DataFrame:
-    """Return the same of the head that the curriculum adds next, before it is trained: at delay N over delay 0."""
+    """Return the ratio of the norms at delay N and delay 0 for the next N of the curriculum, before it is trained."""
     rows = gradients[gradients["loss"] == "next"]
     ends = rows[rows["delay"] == 0].merge(rows[rows["delay"] == rows["n"]], on=["network_id", "n"])
     return ends[["network_id", "n"]].assign(value=ends["norm_y"] / ends["norm_x"].where(ends["norm_x"] > 0))
 
 
 @quantity(
-    "cosine of the newest head's gradient and the older heads'",
-    "cosine of gradients by W,\nnewest and older heads",
+    "cosine between the gradients of the newest head and of the older heads",
+    "cosine of gradients w.r.t. W,\nnewest and older heads",
     needs=GRADIENTS_COMMAND,
 )
 def gradient_agreement(gradient_cosines: pd.DataFrame) -> pd.DataFrame:
-    """Return the cosine, by W, of the gradients of the newest head's loss and of the sum of the older heads'."""
+    """Return the cosine between the gradients (by W) of the newest head's loss and of the sum of the older heads'."""
     rows = gradient_cosines[(gradient_cosines["head"] == gradient_cosines["n"]) & (gradient_cosines["other"] == -1)]
     return rows[["network_id", "n"]].assign(value=rows["cosine_weights"].astype(float))
 
@@ -52,4 +52,4 @@ def sharpness(curvature: pd.DataFrame) -> pd.DataFrame:
 
 
 GRADIENTS: Final = (gradient_reach, gradient_reach_next, gradient_agreement, sharpness)
-"""What the command sums up, and figure M3 shows."""
+"""The quantities that the command summarises and figure M3 shows."""

@@ -11,10 +11,10 @@ from analysis.quantities.base import INTERVENTIONS_COMMAND, RETRAINING_COMMAND, 
 
 @quantity("relative accuracy without some neurons", "relative accuracy", needs=INTERVENTIONS_COMMAND, per_neuron=True)
 def ablated_accuracy(ablation: pd.DataFrame) -> pd.DataFrame:
-    """Return relative accuracy by the set removed and by how (figures 7a, 7b, S9).
+    """Return relative accuracy after removing neurons (figures 7a, 7b, S9).
 
-    Further columns: `removed` (longest, shortest: the neurons of the longest or the shortest taus) and `manner`: alone,
-    the mean over neurons removed one at a time, or together.
+    Further columns: `removed` (longest or shortest: the neurons with the longest or the shortest taus) and `manner`
+    (alone: the mean over neurons that are removed one at a time; or together).
     """
     rows = ablation[ablation["removed"] != "none"]
     rows = rows.assign(manner=np.where(rows["neuron"] < 0, "together", "alone"))
@@ -22,9 +22,9 @@ def ablated_accuracy(ablation: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby(keys)["relative_accuracy"].mean().rename("value").reset_index()
 
 
-@quantity("tau of the neurons that are removed", "τ of the neurons removed", needs=INTERVENTIONS_COMMAND)
+@quantity("tau of the removed neurons", "τ of the removed neurons", needs=INTERVENTIONS_COMMAND)
 def ablated_tau(ablation: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean tau of the neurons removed, in time steps; columns as of `ablated_accuracy`."""
+    """Return the mean tau of the removed neurons, in time steps; the columns are those of `ablated_accuracy`."""
     rows = ablation[ablation["removed"] != "none"]
     rows = rows.assign(manner=np.where(rows["neuron"] < 0, "together", "alone"))
     keys = ["network_id", "n", "removed", "manner"]
@@ -33,9 +33,9 @@ def ablated_tau(ablation: pd.DataFrame) -> pd.DataFrame:
 
 @quantity("relative accuracy after a perturbation", "relative accuracy", needs=INTERVENTIONS_COMMAND)
 def perturbed_accuracy(perturbation: pd.DataFrame) -> pd.DataFrame:
-    """Return relative accuracy, mean over random directions, by what was perturbed and by strength (figures 7c, 7d).
+    """Return relative accuracy (mean over random directions) after a perturbation (figures 7c, 7d).
 
-    Further columns: `perturbed` (weights, taus) and `perturbation`, the relative norm; 0 is the network as it is.
+    Further columns: `perturbed` (weights or taus) and `perturbation` (the relative norm; 0 for the unchanged network).
     """
     keys = ["network_id", "n", "perturbed", "perturbation"]
     return perturbation.groupby(keys)["relative_accuracy"].mean().rename("value").reset_index()
@@ -43,7 +43,7 @@ def perturbed_accuracy(perturbation: pd.DataFrame) -> pd.DataFrame:
 
 @quantity("accuracy after a perturbation in one direction", "accuracy", needs=INTERVENTIONS_COMMAND)
 def perturbed_draws(perturbation: pd.DataFrame) -> pd.DataFrame:
-    """Return the accuracy in every random direction, which the paper's pooled tests are made of (Tables 1, 2).
+    """Return the accuracy for every random direction, which the paper's pooled tests use (Tables 1, 2).
 
     Further columns: `perturbed`, `perturbation` and `trial`.
     """
@@ -59,9 +59,9 @@ def retrained_draws(retraining: pd.DataFrame) -> pd.DataFrame:
 
 @quantity("relative accuracy after retraining", "relative accuracy", needs=RETRAINING_COMMAND)
 def retrained_accuracy(retraining: pd.DataFrame) -> pd.DataFrame:
-    """Return accuracy on N' relative to that at N, of networks retrained on N' (figure 7e; Table 3).
+    """Return accuracy on N' relative to that at N, for networks retrained on N' (figure 7e; Table 3).
 
-    Further column: `retrained_n`, N'; where it is N, the network as it was.
+    Further column: `retrained_n`, N'; rows in which it equals N are about the network before retraining.
     """
     keys = ["network_id", "n", "retrained_n"]
     return retraining[keys].assign(value=retraining["relative_accuracy"].astype(float))
@@ -69,23 +69,23 @@ def retrained_accuracy(retraining: pd.DataFrame) -> pd.DataFrame:
 
 @quantity("accuracy of a retrained readout", "accuracy", needs=INTERVENTIONS_COMMAND)
 def readout_accuracy(heads_retraining: pd.DataFrame) -> pd.DataFrame:
-    """Return the accuracy on N' of a readout that alone was retrained (figure S17); further column: `head`, N'."""
+    """Return the accuracy on N' after retraining only the readout (figure S17); further column: `head`, N'."""
     keys = ["network_id", "n", "head"]
     return heads_retraining[keys].assign(value=heads_retraining["accuracy"].astype(float))
 
 
 @quantity("relative accuracy with scaled inhibition", "relative accuracy", needs=INTERVENTIONS_COMMAND)
 def inhibited_accuracy(inhibition: pd.DataFrame) -> pd.DataFrame:
-    """Return relative accuracy by the change c of the negative weights, each (1 + c) W (figure S19a)."""
+    """Return relative accuracy by the change c of the negative weights, which become (1 + c) W (figure S19a)."""
     keys = ["network_id", "n", "change"]
     return inhibition[keys].assign(value=inhibition["relative_accuracy"].astype(float))
 
 
-@quantity("range of activity with scaled inhibition", "least and greatest activity", needs=INTERVENTIONS_COMMAND)
+@quantity("range of activity with scaled inhibition", "largest absolute activity", needs=INTERVENTIONS_COMMAND)
 def activity_range(inhibition: pd.DataFrame) -> pd.DataFrame:
     """Return the largest absolute activity by the change c of the negative weights (figure S19b).
 
-    Activity that left the range of floating-point numbers counts as the largest single-precision number.
+    Activity outside the range of floating-point numbers counts as the largest single-precision number.
     """
     reach = inhibition[["activity_low", "activity_high"]].abs().max(axis=1)
     reach = reach.where((inhibition["exploded"] == 0) & reach.notna(), float(np.finfo(np.float32).max))

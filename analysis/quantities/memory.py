@@ -9,7 +9,7 @@ from analysis.quantities.base import MEMORY_COMMAND, quantity
 
 @quantity("capacity for single past bits", "single bits", needs=MEMORY_COMMAND)
 def memory_of_bits(memory: pd.DataFrame) -> pd.DataFrame:
-    """Return the linear memory capacity: the sum over delays of what a linear readout explains of a past bit."""
+    """Return the linear memory capacity: the sum over delays of the capacities for single past bits."""
     bits = memory[memory["bits"] == 1]
     totals = bits.groupby(["network_id", "n"])["capacity"].sum(min_count=1)
     return totals.rename("value").astype(float).reset_index()
@@ -17,7 +17,7 @@ def memory_of_bits(memory: pd.DataFrame) -> pd.DataFrame:
 
 @quantity("capacity for parities of the last bits", "parities of the last bits", needs=MEMORY_COMMAND)
 def memory_of_parities(memory: pd.DataFrame) -> pd.DataFrame:
-    """Return the sum over N' of what a linear readout explains of the parity of the last N' bits, N' from 2 on."""
+    """Return the sum over N' >= 2 of the capacities for the parity of the last N' bits."""
     parities = memory[(memory["nearest"] == 0) & (memory["bits"] > 1) & (memory["farthest"] == memory["bits"] - 1)]
     totals = parities.groupby(["network_id", "n"])["capacity"].sum(min_count=1)
     return totals.rename("value").astype(float).reset_index()
@@ -25,7 +25,7 @@ def memory_of_parities(memory: pd.DataFrame) -> pd.DataFrame:
 
 @quantity("capacity for the parity that was trained", "parity of N bits", needs=MEMORY_COMMAND)
 def memory_of_trained_parity(memory: pd.DataFrame) -> pd.DataFrame:
-    """Return what a linear readout explains of the parity of the last N bits, N the one that was solved."""
+    """Return the capacity for the parity of the last N bits, where N is the solved N."""
     trained = memory[
         (memory["nearest"] == 0) & (memory["bits"] == memory["n"]) & (memory["farthest"] == memory["n"] - 1)
     ]
@@ -33,4 +33,4 @@ def memory_of_trained_parity(memory: pd.DataFrame) -> pd.DataFrame:
 
 
 MEMORY: Final = (memory_of_bits, memory_of_parities, memory_of_trained_parity)
-"""What the command sums up, and figure M1 shows."""
+"""The quantities that the command summarises and figure M1 shows."""

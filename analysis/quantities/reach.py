@@ -34,8 +34,9 @@ def max_n_by_cell(networks: pd.DataFrame) -> pd.DataFrame:
         networks: rows of `analysis.data.study.Study.networks`.
 
     Returns:
-        One row for networks that are alike (see `analysis.data.cell`), ordered by task, curriculum (in the order of
-        registration; by number) and tau (1, 2, 3, ..., none, trained). Columns: those of a cell and of the training;
+        One row for each group of networks that differ only in their seed (see `analysis.data.cell`), ordered by task,
+        curriculum (by registration, then by number) and tau (1, 2, 3, ..., none, trained). Columns: those of a cell and
+        of the training;
         `scale`, the scale's name; `n` networks, of which `finished` have ended, and counts of how (`ENDINGS`); `mean`,
         `median`, `min`, `max` of max N over networks; `low` and `high`, the 95 % bootstrap interval of the mean;
         `epochs_mean` and `epochs_max`, the epochs trained.
@@ -59,7 +60,7 @@ def max_n_by_cell(networks: pd.DataFrame) -> pd.DataFrame:
 
 
 def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what rows of `max_n_by_cell` are sorted by: named orders first, then numbers before words."""
+    """Return the sort key of rows of `max_n_by_cell`: named orders first, then numbers before words."""
     cell = {column: "" if pd.isna(row[column]) else str(row[column]) for column in (*COLUMNS, *TRAINING)}
     tasks = list(TASKS)
     task = tasks.index(cell["task"]) if cell["task"] in tasks else len(tasks)

@@ -9,7 +9,7 @@ from analysis.quantities.base import SPECTRA_COMMAND, quantity
 
 @quantity("largest Lyapunov exponent", "largest Lyapunov\nexponent (1 / time steps)", needs=SPECTRA_COMMAND)
 def lyapunov(spectra: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean rate at which a small change of the state grows, or falls where it is below 0."""
+    """Return the mean rate at which a small change of the state grows, or shrinks if it is below 0."""
     return spectra[["network_id", "n"]].assign(value=spectra["lyapunov"].astype(float))
 
 
@@ -25,7 +25,7 @@ def timescale_slowest(spectra: pd.DataFrame) -> pd.DataFrame:
 
 @quantity("departure of the mean Jacobian from normality", "departure from\nnormality", needs=SPECTRA_COMMAND)
 def departure(spectra: pd.DataFrame) -> pd.DataFrame:
-    """Return Henrici's departure of the mean Jacobian: 0 where it is normal, 1 where it is a delay line."""
+    """Return Henrici's departure of the mean Jacobian from normality: 0 if it is normal, 1 if it is a delay line."""
     return spectra[["network_id", "n"]].assign(value=spectra["departure"].astype(float))
 
 
@@ -35,9 +35,9 @@ def departure(spectra: pd.DataFrame) -> pd.DataFrame:
     needs=SPECTRA_COMMAND,
 )
 def fisher_memory(spectra: pd.DataFrame) -> pd.DataFrame:
-    """Return the sum of the Fisher memory curve over that of a normal network: above 1 there are hidden chains."""
+    """Return the sum of the Fisher memory curve relative to a normal network; above 1, there are hidden chains."""
     return spectra[["network_id", "n"]].assign(value=spectra["fisher_memory"].astype(float))
 
 
 SPECTRA: Final = (lyapunov, timescale_slowest, departure, fisher_memory)
-"""What the command sums up, and figure M2 shows."""
+"""The quantities that the command summarises and figure M2 shows."""

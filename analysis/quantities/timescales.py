@@ -41,7 +41,7 @@ def tau_net_sd(timescales: pd.DataFrame) -> pd.DataFrame:
 
 @quantity("share of neurons with tau_net > 1", "share with τ_net > 1", needs=TIMESCALES_COMMAND, where=NEURONS)
 def tau_net_share(timescales: pd.DataFrame) -> pd.DataFrame:
-    """Return how many of all neurons have tau_net > 1."""
+    """Return the share of neurons with tau_net > 1."""
     above = timescales.assign(above=(timescales["tau_net"] > 1).astype(float))
     return above.groupby(["network_id", "n"])["above"].mean().rename("value").reset_index()
 
@@ -59,14 +59,14 @@ def tau_pop(timescales: pd.DataFrame) -> pd.DataFrame:
 
 @quantity(
     "share of neurons where AIC and BIC choose the same model",
-    "share of neurons that agree",
+    "share with the same model",
     needs=TIMESCALES_COMMAND,
     where=NEURONS,
 )
 def agreement(timescales: pd.DataFrame) -> pd.DataFrame:
-    """Return for how many neurons Akaike's and the Bayesian criterion choose as many exponentials (figure S1).
+    """Return the share of neurons for which AIC and BIC choose the same number of exponentials (figure S1).
 
-    The single exponential is chosen where its criterion is no larger. Neurons without both fits do not count.
+    The single exponential is chosen if its criterion is not larger. Neurons without both fits do not count.
     """
     fits = timescales.dropna(subset=["aic_single", "aic_double", "bic_single", "bic_double"])
     same = (fits["aic_single"] <= fits["aic_double"]) == (fits["bic_single"] <= fits["bic_double"])
@@ -83,13 +83,13 @@ def r_squared(timescales: pd.DataFrame) -> pd.DataFrame:
 
 @quantity("tau_net of a neuron", "τ_net (time steps)", needs=TIMESCALES_COMMAND, where=NEURONS)
 def tau_net(timescales: pd.DataFrame) -> pd.DataFrame:
-    """Return tau_net of every neuron where it is above 1, in time steps (figure 5d)."""
+    """Return tau_net of every neuron with tau_net > 1, in time steps (figure 5d)."""
     known = timescales[timescales["tau_net"] > 1]
     return known[["network_id", "n", "neuron"]].assign(value=known["tau_net"])
 
 
 @quantity("autocorrelation of a neuron", "autocorrelation", needs=TIMESCALES_COMMAND)
 def autocorrelation(autocorrelations: pd.DataFrame) -> pd.DataFrame:
-    """Return the autocorrelation of every neuron, mean over trials (figure 5a); further columns: neuron, lag."""
+    """Return the autocorrelation of every neuron (mean over trials; figure 5a); further columns: neuron, lag."""
     keys = ["network_id", "n", "neuron", "lag"]
     return autocorrelations[keys].assign(value=autocorrelations["autocorrelation"].astype(float))

@@ -178,7 +178,7 @@ class TestFixedTau:
         }
         assert cells.loc[("multi", "2"), "mean"] == 1.0
         assert "n = 2 networks" in figure.caption
-        assert "1 networks are still in training" in figure.caption
+        assert "Still training: 1 network." in figure.caption
         assert "8 neurons" in figure.caption
         assert only(study, "S10").data["networks"]["max_n"].tolist() == [2]
         assert only(study, "S11").data["networks"]["max_n"].tolist() == [2]
@@ -558,7 +558,7 @@ class TestInterventions:
 
     def test_an_explosion_is_said(self, full: Study):
         figure = only(full, "S19")
-        assert "left the range of floating-point numbers" in figure.caption
+        assert "outside the range of floating-point numbers" in " ".join(figure.caption.split())
         networks = figure.data["networks"]
         assert (networks.loc[networks["change"] < 0, "activity_range"] == np.finfo(np.float32).max).all()
         assert (networks.loc[networks["change"] == 0, "activity_range"] == 3).all()
