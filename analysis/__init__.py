@@ -16,12 +16,12 @@ def results(path: "str | Location") -> "Study":
         path: A sweep's folder, such as `results/quick/fixed_tau`, or the folder of several, such as `results/quick`.
 
     Returns:
-        Their tables as frames, largest N, claims and figures; a notebook shows it as a table.
+        The study: tables as frames, largest N, claims and figures. Notebooks show it as a table.
 
     Raises:
-        ResultsError: no sweep is there.
+        ResultsError: there is no sweep at this path.
     """
-    # pandas takes a second to import: not for `import analysis`, which every command's --help does.
+    # pandas takes a second to import, so `import analysis`, which --help of every command needs, does not import it.
     from analysis.data.study import Study
 
     return Study(path)

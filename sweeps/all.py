@@ -44,7 +44,7 @@ SWEEPS = (
     "time_discretisation",
 )
 FURTHER = {"fixed_tau": ("--tasks", "parity", "--self-interactions", "outside")}
-"""Options of a second invocation, right after the first of the sweep: here figure S11, which is about parity alone."""
+"""Options of a second invocation of a sweep, right after the first: here for figure S11, which is only about parity."""
 
 
 app = App(
@@ -58,9 +58,9 @@ app = App(
 
 
 class _Runner:
-    """Runs one command after the other, each in a process group of its own, and passes on the signals that stop it.
+    """Runs commands one after the other, each in its own process group, and passes on the signals that stop it.
 
-    The group keeps a terminal's Ctrl-C from the command: it would get it twice, and a second one cuts it off.
+    In its own group, a command does not get Ctrl-C from the terminal as well, which would interrupt its cleanup.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -72,8 +72,8 @@ class _Runner:
             signal.signal(number, self._pass_on)
 
     def run(self, command: Sequence[str]) -> int:
-        """Run a command and return its exit status; after a signal do not begin it, and return 0."""
-        # A signal that comes while the process is made must find it.
+        """Run a command and return its exit status; after a signal, do not begin it, and return 0."""
+        # Signals are blocked until the new process is known, so that they reach it.
         signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
         try:
             if self.stopped:
@@ -103,7 +103,7 @@ def main(options: Options = Options()) -> int:  # noqa: B008
     if options.dry_run:
         return _dry_run(arguments, as_json=options.json)
     if not options.yes and sys.stdin.isatty():
-        # Once for all: a sweep runs in a process group of its own, which cannot ask the terminal.
+        # One question for all sweeps: a sweep runs in its own process group, which cannot ask on the terminal.
         _ask(arguments)
     runner = _Runner()
     yes = [] if options.yes else ["--yes"]
@@ -117,7 +117,7 @@ def main(options: Options = Options()) -> int:  # noqa: B008
 
 
 def _each(run: Callable[[str, Sequence[str]], int]) -> int:
-    """Run one sweep after the other, and return 1 if any did; a status that is neither 0 nor 1 ends it."""
+    """Run the sweeps one after the other; return 1 if one of them did. A status other than 0 or 1 ends the command."""
     worst = 0
     invocations = [(name, further) for name in SWEEPS for further in ((), FURTHER.get(name)) if further is not None]
     for name, further in invocations:
@@ -130,12 +130,12 @@ def _each(run: Callable[[str, Sequence[str]], int]) -> int:
 
 
 def _ask(arguments: list[str]) -> None:
-    """Show what all sweeps cost, if none has begun, and ask whether to begin where that is hours."""
+    """Print what all sweeps cost, if none has begun, and ask whether to begin if they take an hour or more."""
     costs: list[Cost] = []
     words = [*arguments, "--dry-run", "--json"]
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         status = _count(words, costs)
-    if status:  # the first sweep will say what is wrong
+    if status:  # the first sweep reports the error
         return
     seconds = sum(cost.seconds for cost in costs)
     said = f"All {len(SWEEPS)} sweeps: at most about {duration(seconds)} on this machine, if nothing is done yet"
@@ -143,14 +143,14 @@ def _ask(arguments: list[str]) -> None:
 
 
 def _count(arguments: list[str], costs: list[Cost]) -> int:
-    """Run every sweep in this one process, as a dry run; add what each costs, and return the exit status."""
+    """Run every sweep as a dry run in this process, add their costs, and return the exit status."""
     return _each(
         lambda name, further: run(importlib.import_module(f"sweeps.{name}").SWEEP, [*arguments, *further], costs)
     )
 
 
 def _dry_run(arguments: list[str], *, as_json: bool) -> int:
-    """Say what every sweep would do, in this one process, and what all of them cost."""
+    """Print what every sweep would run, and what all of them cost."""
     costs: list[Cost] = []
     status = _count(arguments, costs)
     if status not in (0, 1):

@@ -29,7 +29,7 @@ def axes_at(scale: ScaleName) -> Axes:
 
 
 def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
-    """Yield one configuration a combination."""
+    """Yield one configuration for each combination."""
     for task, curriculum in product(axes.tasks, axes.curricula):
         yield with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
 

@@ -1,6 +1,7 @@
 """Does the multi-head curriculum help gated networks too? (appendix G, figures S15, S16).
 
-Question: how fast and how far do GRUs and LSTMs get, compared with leaky RNNs, without a curriculum and with each?
+Question: how fast do GRUs and LSTMs learn, and which N do they solve, compared with leaky RNNs, without a curriculum
+and with each curriculum?
 Grid: architecture x curriculum (none, at one N; single; multi); parity; several seeds. As in the authors' code, gated
 networks train by Adam at 1e-3, on at most 300 batches an epoch of at most 64, with p = 0.5 and initial states of 0.
 Stop rule: N = 101 solved, or the scale's budget.
@@ -33,7 +34,7 @@ def axes_at(scale: ScaleName) -> Axes:
 
 
 def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
-    """Yield one configuration a combination."""
+    """Yield one configuration for each combination."""
     gated = with_training(
         base,
         optimizer=Adam(),
@@ -50,7 +51,7 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
 
 
 def at_scale(config: RunConfig, scale: ScaleName) -> RunConfig:
-    """Give gated networks fewer epochs at the scale overnight: their steps are dearer, and Adam needs fewer."""
+    """Give gated networks fewer epochs at the scale overnight: their steps take longer, and Adam needs fewer."""
     return shortened(config) if scale == "overnight" and not isinstance(config.network, Leaky) else config
 
 

@@ -1,10 +1,10 @@
 """Does a network need to train its timescales? (figures 4a, S10, S11).
 
-Question: how far in N do networks get whose taus are fixed at 1, 2 or 3, compared with networks that train them?
+Question: which N do networks solve whose taus are fixed at 1, 2 or 3, compared with networks that train their taus?
 Grid: tau constraint x curriculum x task (x self-interaction), each with several seeds.
 Stop rule: N = 101 solved, or the scale's budget (paper: 1000 epochs or 3 days).
-The paper found: under the single-head curriculum networks rely on trained taus, and any fixed tau is much worse. Under
-the multi-head curriculum tau = 1 is as good as trained taus, and the largest N falls steeply from tau = 2 on.
+The paper found: with the single-head curriculum, networks rely on trained taus, and any fixed tau is much worse. With
+the multi-head curriculum, tau = 1 is as good as trained taus, and the largest N drops steeply for tau of 2 or more.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ AXES = Axes(
 
 
 def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
-    """Yield one configuration a combination."""
+    """Yield one configuration for each combination."""
     for task, self_interaction, curriculum, tau in product(
         axes.tasks,
         axes.self_interactions,

@@ -1,20 +1,20 @@
-"""Which hyperparameters get networks furthest in N for the same budget?
+"""With which hyperparameters do networks solve the largest N for the same budget?
 
-Question: how far in N do networks get with a fixed number of floating-point operations, or of seconds? The paper's
+Question: which N do networks solve with a fixed number of floating-point operations, or of seconds? The paper's
 training is one of the candidates.
 Space: batch size, steps between tests, optimiser, learning rates and how they fall with N, gradient clip, input
 probability, readout steps and lengths of the training sequences, slope of the nonlinearity, initial tau, number of
-unsolved heads that are trained, and weight of solved heads. `sweeps/search/space.py` defines it. Whether an N is
-solved is always tested on the paper's sequences, and confirmed on further ones.
+unsolved heads that are trained, and weight of solved heads. `sweeps/search/space.py` defines it. Whether an N is solved
+is always tested on the paper's sequences, and confirmed on further ones.
 Search: each optimiser has its own search, with the same number of candidates. Optuna's TPE proposes them, and ASHA
-stops the worst three quarters at a fourth of the budget; these count as pruned, and are never ranked with the others.
-A candidate is one population of two seeds. Its score is the N that it has solved plus the progress of its next head,
-as a mean over seeds.
+stops the worst three quarters at a fourth of the budget; these count as pruned, and are never ranked with the others. A
+candidate is one population of two seeds. Its score is the N that it has solved plus the progress of its next head, as a
+mean over seeds.
 Stages: 12, 25, 50 and 100, named after the N that they are about; their budgets are in STAGES. Every stage begins with
 each optimiser's best candidates of the stage before, which continue from their checkpoints.
 Confirmation: `--purpose confirm` trains the best candidates of a stage on four fresh seeds. The best of many candidates
-look better than they are on the seeds that they were chosen on.
-Ablation: `--purpose ablation` trains the preset tuned on four fresh seeds, and without each of its parts.
+look better than they are on the seeds on which they were chosen.
+Ablation: `--purpose ablation` trains the preset tuned on four fresh seeds, and the same without each of its parts.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ NAME: Final = "hyperparameters"
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """The budget of each network, and how many candidates come from the stage before."""
+    """The budget of each network, and how many candidates come from the previous stage."""
 
     operations: float
     promoted: int
@@ -67,7 +67,7 @@ OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
 
 @dataclasses.dataclass(frozen=True)
 class _Usual:
-    """What a purpose has where nothing else was given."""
+    """The defaults of a purpose."""
 
     candidates: int
     replicates: int
@@ -88,14 +88,14 @@ app = App(
 @Parameter(name="*")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(Execution):
-    """What is searched, and with how much; wrong values are refused on construction.
+    """What is searched, and with which budget; wrong values raise an error on construction.
 
     Raises:
         UsageError: names the option, its value and what is allowed.
     """
 
     stage: Annotated[int, Whole] = 12
-    """The stage of the search: 12, 25, 50 or 100, the N that it is about."""
+    """The stage of the search: 12, 25, 50 or 100, the N at which it aims."""
 
     purpose: Literal["search", "confirm", "ablation"] = "search"
     """search: propose candidates, and stop the worse ones early. confirm: train the best candidates of the stage's
@@ -122,7 +122,7 @@ class Settings(Execution):
     what else it does. [default: operations are counted]"""
 
     promoted: Annotated[int | None, Whole] = None
-    """How many of an optimiser's best candidates of the stage before are tried first. [default: the stage's]"""
+    """How many of an optimiser's best candidates of the previous stage are tried first. [default: the stage's]"""
 
     task: Literal["parity", "dms"] = "parity"
     """The task."""
@@ -172,7 +172,7 @@ class Settings(Execution):
 
     @property
     def questions(self) -> "list[Question]":
-        """What is asked: of each optimiser, or for an ablation of all of its candidates together."""
+        """The questions of the studies: one for each optimiser, or one for all candidates of an ablation."""
         from sweeps.search.candidate import Question
 
         usual = _USUAL[self.purpose]
@@ -197,7 +197,7 @@ class Settings(Execution):
 
 @app.default
 def main(settings: Settings = Settings()) -> int:
-    """Search one stage; the same command continues where it stopped, more candidates extend it.
+    """Search one stage. The same command continues where it stopped, and a larger number of candidates extends it.
 
     Args:
         settings: See `Settings`.
@@ -208,7 +208,7 @@ def main(settings: Settings = Settings()) -> int:
         raise UsageError(
             f"storage = {settings.storage}: allowed is a folder of this machine, since it holds the study's database"
         )
-    # Ray and Optuna take seconds to import: not for --help or a mistake.
+    # Ray and Optuna take seconds to import, so they are not imported for --help or an error in the options.
     from sweeps.engine import cluster as _cluster
     from sweeps.engine.same_code import require_same
     from sweeps.search.printing import print_results
@@ -223,7 +223,7 @@ def main(settings: Settings = Settings()) -> int:
         return 0
     folder.require_writable()
     folder.acquire()
-    # It has no `runs`, by which a folder is known as a sweep's: its networks are in the study's own table.
+    # It has no `runs`, by which folders of sweeps are recognised; its networks are in the study's own table.
     folder.store.create((OUTCOMES, EPOCHS, SOLVED, HEADS))
     path = Path(str(folder.path))
     searches = [Search(path, question) for question in settings.questions]
@@ -256,7 +256,7 @@ def main(settings: Settings = Settings()) -> int:
 
 
 def _begin(search: "Search", settings: Settings) -> int:
-    """Put a study's first candidates in line; return how many it is to have.
+    """Add the first candidates of a study to its queue; return how many candidates it will have.
 
     Raises:
         SweepError: there is nothing to confirm.
@@ -284,7 +284,7 @@ def _begin(search: "Search", settings: Settings) -> int:
 
 
 def _say_cost(settings: Settings, searches: "Sequence[Search]", wanted: Sequence[int], console: "Console") -> None:
-    """Say what remains to be trained costs at most, and ask once if that is hours.
+    """Print the largest cost of the remaining training, and ask once if it is an hour or more.
 
     Raises:
         Failure: the answer was no.
@@ -298,16 +298,16 @@ def _say_cost(settings: Settings, searches: "Sequence[Search]", wanted: Sequence
         question, left = search.question, max(0, count - search.finished) * len(search.question.seeds)
         each = question.budget
         if question.unit == "operations":
-            # As fast as the first of the known candidates with this optimiser.
+            # The rate is that of the first known candidate with this optimiser.
             typical = [*known(question.optimizer, question.curriculum_name), TUNED][0]
-            # Their budget is in operations: the number of epochs only serves for the rate.
+            # The budget is in operations; the number of epochs is only used for the rate.
             end = EndRules(max_epochs=100)
             networks_of_one = [dataclasses.replace(network, end=end) for network in question.networks(typical)]
             found = estimate([networks_of_one], question.stage)
             each *= found.core_seconds / found.operations
         seconds, networks = seconds + left * each, networks + left
     if joins_cluster(settings.address):
-        where = "of one core like this machine's, which the cluster's processors share"
+        where = "of computing time on one core of this machine, shared by the cluster's processors"
     else:
         room = max(1, int((os.cpu_count() or 1) / settings.cpus_per_trial))
         workers = min(room, settings.concurrent or room)

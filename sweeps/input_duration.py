@@ -1,11 +1,11 @@
 """Do timescales follow the duration of the input? (figure S6).
 
 Question: each bit is shown for k time steps instead of one, at dt = 1, so that the same N takes k times as long. Do
-taus grow with k, and how far in N do networks get?
+taus grow with k, and which N do networks solve?
 Grid: k = 2, 3, 5, 10 x curriculum; parity; taus are trained and start at 1 + U(0, 1); several seeds.
 Stop rule: N = 101 solved, or the scale's budget.
-The paper found: under the single-head curriculum tau grows with N; under the multi-head curriculum it approaches k.
-The largest N falls as k grows.
+The paper found: with the single-head curriculum, tau grows with N; with the multi-head curriculum, it approaches k. The
+largest N decreases as k grows.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ AXES = Axes(tasks=("parity",), self_interactions=("inside",), curricula=("single
 
 
 def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
-    """Yield one configuration a combination."""
+    """Yield one configuration for each combination."""
     for task, self_interaction, curriculum, k in product(
         axes.tasks,
         axes.self_interactions,
@@ -37,7 +37,7 @@ SWEEP = Sweep(
     axes=AXES,
     grid=grid,
     figures=("S6",),
-    # Sequences are k times as long: at the scale overnight a third of the others' steps, and half of their networks.
+    # Sequences are k times as long; overnight, these networks have a third of the steps, and there are half as many.
     at_scale=lambda config, scale: shortened(config) if scale == "overnight" else config,
     replicates={"overnight": 4},
 )

@@ -3,8 +3,8 @@
 Question: which N can be learned from scratch, with one head and no curriculum, and in how many epochs?
 Grid: N x task; taus trained; several seeds.
 Stop rule: N solved, or 50 epochs (fewer where the scale has fewer; overnight, as many sequences as in the paper's 50).
-The paper found: parity is slow beyond N of about 10. DMS takes an epoch or two up to N = 10, and fails altogether above
-N = 20. taus and tau_net are like those of single-head networks.
+The paper found: parity is learned slowly beyond N of about 10. DMS takes one or two epochs up to N = 10, and is not
+learned at all above N = 20. Taus and tau_net are like those of single-head networks.
 """
 
 import math
@@ -32,7 +32,7 @@ def axes_at(scale: ScaleName) -> Axes:
 
 
 def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
-    """Yield one configuration a combination."""
+    """Yield one configuration for each combination."""
     base = with_end(base, max_epochs=min(_EPOCHS, base.end.max_epochs))
     for task, curriculum in product(axes.tasks, axes.curricula):
         yield with_tau(with_task(with_curriculum(base, curriculum), task), "trained")

@@ -1,10 +1,10 @@
 """Do the findings depend on the nonlinearity? (appendix A, figures S7, S8).
 
-Question: do taus develop as with the leaky ReLU of slope 0.1 if the nonlinearity is a ReLU, tanh or a leaky ReLU of
-slope 0.01, and if the self-interaction is outside of the nonlinearity?
+Question: do taus change as with the leaky ReLU of slope 0.1 if the nonlinearity is a ReLU, tanh or a leaky ReLU of
+slope 0.01, and if the self-interaction is outside the nonlinearity?
 Grid: nonlinearity and self-interaction x curriculum; parity; taus trained; several seeds.
 Stop rule: N = 101 solved, or the scale's budget.
-The paper found: the same trajectories of tau and tau_net.
+The paper found: tau and tau_net change with N in the same way.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ AXES = Axes(tasks=("parity",), curricula=("single", "multi"))
 
 
 def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
-    """Yield one configuration a combination."""
+    """Yield one configuration for each combination."""
     for task, curriculum, (where, phi) in product(axes.tasks, axes.curricula, _CELLS):
         config = with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
         yield with_network(config, self_interaction=where, nonlinearity=phi)

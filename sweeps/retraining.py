@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 NAME: Final = "retrained"
 """The folder below RESULTS that holds the runs, with the tables and checkpoints of a sweep.
 
-It lies in the folder of the sweep that its networks start from, and not beside it: commands that read several sweeps
-(`report`, `figures`, `claims`) would count these networks among those that were trained from their start. The table
-`retraining`, which says what came of them, is in RESULTS.
+It is inside the folder of the sweep from which its networks start, because commands that read several sweeps (`report`,
+`figures`, `claims`) would otherwise count these networks like networks that were trained from their start. The table
+`retraining`, with the results, is in RESULTS.
 """
 _USUAL_N: Final = 16
 
@@ -61,7 +61,7 @@ app = App(
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Settings(Execution):
-    """What to retrain, and how long."""
+    """What to retrain, and for how long."""
 
     n: Annotated[int | None, Whole] = None
     """The N that the networks start from; all of them must have solved it. [default: 16, or the largest smaller N that
@@ -95,7 +95,7 @@ class Settings(Execution):
 
 
 def retrained(source: "Checkpoint", n: int, larger: int, epochs: int) -> "Checkpoint":
-    """Return where a run starts that trains a network on a larger N, its head for `n` handed on."""
+    """Return the start of a run that trains a network on a larger N, with its head for `n`."""
     from tsrnn.io.checkpoint import Checkpoint, Progress
 
     config = dataclasses.replace(
@@ -172,11 +172,11 @@ def main(results: Place, /, settings: Settings = Settings()) -> int:
 def _sources(
     results: Location, settings: Settings, console: Console
 ) -> tuple["Choice", dict[str, tuple["Checkpoint", int]]]:
-    """Return which checkpoints were chosen, and each network's with its N, by network_id.
+    """Return the chosen checkpoints, and the checkpoint and N of each network, by network_id.
 
     Raises:
         ResultsError: there is nothing to retrain.
-        SweepError: not all networks have solved the N that was asked for, or their accuracy in time is not defined.
+        SweepError: not all networks have solved the requested N, or their in-time accuracy is not defined.
     """
     from analysis.data.frames import ResultsError
     from analysis.data.study import Study
@@ -213,18 +213,18 @@ def _sources(
 
 
 def _record(results: Location, folder: SweepFolder, networks: Sequence[RunConfig]) -> Record:
-    """Return what the folder of the runs is to hold: scale and preset are those of the networks they start from."""
+    """Return the record of the runs' folder; scale and preset are those of the networks from which they start."""
     source = read_record(results)
     if source is not None:
         scale, preset = source.scale, source.preset
-    else:  # such as the authors' networks, which no sweep of ours trained
+    else:  # such as the authors' networks, which no sweep has trained
         scale, preset = "paper", "authors"
     before = folder.read() or Record(NAME, scale, preset, networks[0], ())
     return dataclasses.replace(before, scale=scale, preset=preset).including(networks)
 
 
 def _begin(folder: SweepFolder, starts: Iterable["Checkpoint"]) -> None:
-    """Write where runs start that have not begun."""
+    """Write the starts of runs that have not begun."""
     from tsrnn.io.checkpoint import CheckpointFolder
 
     for start in starts:

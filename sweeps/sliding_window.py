@@ -1,12 +1,13 @@
 """How many of the older N must a network keep? (appendix F, figures S12, S14).
 
-Question: a window of w heads moves along N, which lies between single-head (w = 1) and multi-head training. How far do
-networks get?
+Question: a window of w heads moves to larger N, which is between single-head (w = 1) and multi-head training. Which N
+do networks solve?
 Grid: window x task, and single-head and multi-head for comparison; taus trained; several seeds. All w heads are trained
 from the start, as in appendix F; `--curricula sliding-5` is a window that grows from one head, N = 2, to 5 heads.
 Stop rule: N = 101 solved, or the scale's budget.
-The paper found: networks with sliding windows get further than single-head and less far than multi-head networks, and
-wider windows are better. At the quick scale N stays so small that a window of 10 is the same as multi-head.
+The paper found: networks with sliding windows solve a larger N than single-head networks and a smaller N than
+multi-head networks, and wider windows are better. At the quick scale N stays so small that a window of 10 is the same
+as multi-head.
 """
 
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ def axes_at(scale: ScaleName) -> Axes:
 
 
 def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
-    """Yield one configuration a combination."""
+    """Yield one configuration for each combination."""
     for task, curriculum in product(axes.tasks, axes.curricula):
         yield with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
 

@@ -1,4 +1,4 @@
-"""Do curricula help with patterns in time? (appendix D, a proposal of the paper).
+"""Do curricula help with temporal patterns? (appendix D, a proposal of the paper).
 
 Question: networks generate sums of sine waves of lower and lower frequencies. How many waves can they sum, and how do
 their taus change?
@@ -20,7 +20,7 @@ from tsrnn.config import SGD, RunConfig
 
 
 def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
-    """Yield one configuration a combination."""
+    """Yield one configuration for each combination."""
     base = with_end(with_task(with_tau(base, "trained"), "sines"), max_n=10)
     base = with_training(base, batch_size=16)
     if isinstance(base.training.optimizer, SGD):

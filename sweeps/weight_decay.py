@@ -1,6 +1,6 @@
 """Does L2 regularisation change the findings? (section 2: a variant with it gives comparable results).
 
-Question: how far in N do networks get with weight decay, and how do their taus change?
+Question: which N do networks solve with weight decay, and how do their taus change?
 Grid: weight decay x curriculum; parity; taus trained; several seeds. Biases and taus do not decay.
 Stop rule: N = 101 solved, or the scale's budget.
 The paper found: comparable results.
@@ -18,7 +18,7 @@ _DECAYS = (0.0, 1e-5, 1e-4, 1e-3)
 
 
 def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
-    """Yield one configuration a combination."""
+    """Yield one configuration for each combination."""
     for task, curriculum, decay in product(axes.tasks, axes.curricula, _DECAYS):
         config = with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
         yield with_optimizer(config, weight_decay=decay)

@@ -109,7 +109,8 @@ def evaluate(
         )
     elif time.k != (1,):
         raise ValueError(
-            f"protocol = {protocol!r}: it asks after every step, but bits are held for k = {time.k}; use end"
+            f"protocol = {protocol!r}: it reads out after every step, but bits are held for k = {time.k} steps; use "
+            "--protocol end"
         )
     else:
         (heads,) = in_time_accuracy(population, task.balanced(), addresses)

@@ -1,4 +1,4 @@
-"""Cells: which networks are the same except for their seed, and which can be compared.
+"""Cells: groups of networks that differ only in their seed, and which networks can be compared.
 
 The networks of one `Cell` with the same training differ only in their seed. Networks with the same training
 (`TRAINING`) can be compared across cells. The columns are those of `analysis.data.networks.describe`.
@@ -21,12 +21,12 @@ TRAINING: Final = (
     "steps_per_epoch",
     "settings",
 )
-"""The columns in which networks that are compared agree: their size, and how they were trained."""
+"""The columns in which compared networks must agree: their size, and how they were trained."""
 
 _LEAKY: Final = ("tau", "self_interaction", "nonlinearity")
 
 USUAL_SLOPE: Final = {"authors": 0.01}
-"""The leaky ReLU's slope below 0 by preset, where it is not the paper's 0.1."""
+"""The slope of the leaky ReLU by preset, if it differs from the paper's 0.1."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Cell:
     A field that is None is ignored. Fields of leaky networks are ignored for other architectures.
 
     Attributes:
-        task: the task's kind.
-        curriculum: the curriculum's name.
+        task: the kind of task.
+        curriculum: the name of the curriculum.
         tau: the tau constraint, "trained" or the fixed value.
-        architecture: the network's kind.
+        architecture: the kind of network.
         self_interaction: "inside" or "outside" the nonlinearity.
-        nonlinearity: of leaky networks.
-        slope: of the leaky ReLU below 0; "usual" is that of the networks' preset.
-        k: time steps that a bit is held, such as "1" or "7,8,9,10".
-        dt: length of a time step, "1" or "1/k".
-        weight_decay: of the optimiser.
+        nonlinearity: the nonlinearity of leaky networks.
+        slope: the slope of the leaky ReLU for negative inputs; "usual" is that of the networks' preset.
+        k: the number of time steps for which a bit is held, such as "1" or "7,8,9,10".
+        dt: the length of a time step, "1" or "1/k".
+        weight_decay: the weight decay of the optimiser.
     """
 
     task: str | None = "parity"
@@ -74,13 +74,13 @@ class Cell:
         """Return the same as conditions on columns of the table `runs`, for `pandas.DataFrame.query`.
 
         Args:
-            preset: of the networks, for the slope that is usual.
+            preset: the preset of the networks, which determines the usual slope.
         """
         slope = f"slope == {USUAL_SLOPE.get(preset, 0.1)!r}"
         return [slope if name == "usual_slope" else f"{name} == {value!r}" for name, value in self._values()]
 
     def _values(self) -> Iterator[tuple[str, object]]:
-        """Yield the columns that are looked at, and their values."""
+        """Yield the columns that define the cell, and their values."""
         leaky = self.architecture in (None, "leaky")
         for name in COLUMNS:
             value = getattr(self, name)
@@ -94,7 +94,7 @@ class Cell:
 
     @property
     def words(self) -> str:
-        """The cell in words: what differs from the paper's main networks."""
+        """The cell in words: its differences from the paper's main networks."""
         parts = [str(getattr(self, name)) for name in ("task", "curriculum") if getattr(self, name) is not None]
         for name, text in (
             ("tau", "tau {}"),
@@ -115,7 +115,7 @@ class Cell:
 
 
 def beyond_main(network: Mapping[Any, Any]) -> str:
-    """Return in words what a network is beyond task, curriculum and tau; "" for the paper's main networks.
+    """Return in words how a network, apart from task, curriculum and tau, differs from the paper's main networks.
 
     Args:
         network: a row of `analysis.data.study.Study.networks`, or of a table with the columns of a cell.
@@ -132,24 +132,24 @@ _MAIN: Final[Any] = Cell()
 
 
 def alike(networks: pd.DataFrame, but: tuple[str, ...] = ()) -> Any:
-    """Group networks that are of one cell and trained alike.
+    """Group networks of the same cell and the same training.
 
     Args:
         networks: rows of `analysis.data.study.Study.networks`.
         but: columns that may differ within a group, such as ("curriculum",).
 
     Returns:
-        The groups, as `pandas.DataFrame.groupby` has them, in the order of their first networks.
+        The groups, as in `pandas.DataFrame.groupby`, in the order of their first networks.
     """
     keys = [name for name in (*COLUMNS, *TRAINING) if name not in but]
     return networks.groupby(keys, sort=False, dropna=False)
 
 
 def differing(networks: pd.DataFrame, always: tuple[str, ...] = ()) -> list[str]:
-    """Return the columns among those of a cell and of the training in which networks differ.
+    """Return the columns of the cell and of the training in which networks differ.
 
     Args:
         networks: rows of `analysis.data.study.Study.networks`.
-        always: columns that are returned whether they differ or not.
+        always: columns that are always returned.
     """
     return [name for name in (*COLUMNS, *TRAINING) if name in always or networks[name].nunique(dropna=False) > 1]

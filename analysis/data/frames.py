@@ -1,4 +1,4 @@
-"""The only reader of results: it reads a table of a sweep's folder as a frame."""
+"""The only reader of results: it reads tables from the folder of a sweep as frames."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,17 +26,17 @@ def load(
     """Read one table of a sweep, finished or still running.
 
     Args:
-        results: The sweep's folder, which has one folder a table, such as `results/fixed_tau` or
+        results: The sweep's folder, which has one folder for each table, such as `results/fixed_tau` or
             `s3://BUCKET/PATH/fixed_tau`.
         table: The table or its name.
         columns: The columns to read; all by default.
-        where: Conditions that all hold for the rows that are read, such as ("n", "in", {5, 30}); all by default.
+        where: Conditions for the rows to read, such as ("n", "in", {5, 30}); all rows by default.
 
     Returns:
-        One row for each row of the table, in no promised order; columns as in `tsrnn.io.schemas`.
+        One row for each row of the table, in any order, with the columns in `tsrnn.io.schemas`.
 
     Raises:
-        ResultsError: there is no such folder, it is not a sweep's, or the table is missing or damaged.
+        ResultsError: the folder does not exist or is not that of a sweep, or the table is missing or damaged.
     """
     folder = location(results)
     name = table.name if isinstance(table, Table) else table
@@ -52,7 +52,7 @@ def load(
 
 
 def sweeps_of(results: str | Location) -> list[Location]:
-    """Return the folders of the sweeps in a folder: itself if it is one, else those right below it.
+    """Return the folders of sweeps: the folder itself if it is one, otherwise its direct subfolders that are.
 
     Raises:
         ResultsError: there is no such folder, or no sweep in it.
@@ -60,14 +60,14 @@ def sweeps_of(results: str | Location) -> list[Location]:
     folder = location(results)
     try:
         if not folder.is_dir():
-            raise ResultsError(f"{folder} is not a folder: give the folder of a sweep")
+            raise ResultsError(f"{folder} is not a folder; give the folder of a sweep")
         if _has(folder, RUNS.name):
             return [folder]
         if sweeps := [path for path in _folders(folder) if _has(path, RUNS.name)]:
             return sweeps
     except OSError as error:
         raise ResultsError(f"{folder} cannot be read: {' '.join(str(error).split())}") from error
-    raise ResultsError(f"{folder} has no tables: give the folder of a sweep, the one that has {RUNS.name}/ in it")
+    raise ResultsError(f"{folder} has no tables; give the folder of a sweep, which contains {RUNS.name}/")
 
 
 def tables_of(folder: Location) -> list[str]:
@@ -79,7 +79,8 @@ def tables_of(folder: Location) -> list[str]:
     sweeps = sweeps_of(folder)
     if sweeps != [folder]:
         raise ResultsError(
-            f"{folder} is not a sweep, it holds sweeps: give one of {', '.join(str(sweep) for sweep in sweeps)}"
+            f"{folder} is not the folder of a sweep but contains sweeps; give one of "
+            f"{', '.join(str(sweep) for sweep in sweeps)}"
         )
     return [path.name for path in _folders(folder) if _has(folder, path.name)]
 

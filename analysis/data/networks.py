@@ -16,7 +16,7 @@ from tsrnn.io.schemas import RUNS
 PAPER_EPOCH: Final = 600 * 256
 """Sequences of one of the paper's epochs: 600 steps of 256."""
 
-# What a cell says of a network, and what says nothing of how it was trained: by the path in its configuration.
+# Settings that belong to the cell, and settings that do not concern training, by their path in the configuration.
 _SAID: Final = {
     ("network", "hidden"),
     ("network", "nonlinearity"),
@@ -35,7 +35,7 @@ _SAID: Final = {
     ("training", "optimizer", "momentum"),
     ("training", "optimizer", "weight_decay"),
 }
-# Numbers drawn in another way are as random.
+# Random numbers of another generator are equivalent.
 _UNRELATED: Final = {"seed", "source", "generator", "curriculum", "end", "time"}
 
 
@@ -49,19 +49,19 @@ def describe(runs: pd.DataFrame, outcomes: pd.DataFrame, epochs: pd.DataFrame, s
         solved: The table `solved`.
 
     Returns:
-        One row for each network of `runs`, with its columns; those that older results lack are filled from the
-        configuration. In addition: `status`; `max_n`, the largest N solved so far (0 where none was); `epochs` trained
-        so far; `sequences` trained so far, in the paper's epochs of 153,600; `limit`, the N at which it is done;
-        `settings`: how it was trained beside the columns of `analysis.data.cell.TRAINING`, such as
-        "training.solved_weight=0.5"; `usual_slope`, whether its leaky ReLU has the slope of its preset; and
-        `replicate`: networks that share it are the same run with other end rules.
+        One row for each network of `runs`, with its columns; columns that older results lack are filled from the
+        configuration. Further columns: `status`; `max_n`, the largest N solved so far (0 if none is); `epochs`, the
+        number of epochs so far; `sequences`, the number of training sequences so far, in the paper's epochs of 153,600;
+        `limit`, the N at which the network is done; `settings`, training settings that have no column in
+        `analysis.data.cell.TRAINING`, such as "training.solved_weight=0.5"; `usual_slope`, whether the leaky ReLU has
+        the slope of the preset; and `replicate`, which is the same for runs that differ only in their end rules.
     """
     frame = completed(runs).set_index("network_id", drop=False)
     derived = [_derived(config) for config in _configs(runs)]
     frame = frame.join(pd.DataFrame(derived, index=frame.index, columns=_DERIVED))
     ended = outcomes.set_index("network_id")
     frame["status"] = ended["status"].reindex(frame.index).fillna(EndState.RUNNING.value)
-    # A failed network is trained on when its sweep is resumed: what it has written since is the newest.
+    # A failed network continues when its sweep is resumed, so its later rows are newer than its outcome.
     final = ended[ended["status"] != EndState.FAILED]
     so_far = {
         "max_n": solved.groupby("network_id")["n"].max(),
@@ -80,7 +80,7 @@ def completed(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the table `runs` with the columns that older results lack, filled from each network's configuration.
 
     Raises:
-        ResultsError: a configuration cannot be read, such as one of a plugin's task that was not imported.
+        ResultsError: a configuration cannot be read, for example because a plugin was not imported.
     """
     names = [column.name for column in RUNS.columns]
     present = runs.reindex(columns=[*names, *(name for name in runs if name not in names)])
@@ -96,7 +96,7 @@ def completed(runs: pd.DataFrame) -> pd.DataFrame:
                 values = own.where(own.notna(), known[column.name].reindex(present.index))
                 present[column.name] = values.astype(_DTYPES[column.dtype])  # type: ignore[call-overload]
     for name in ("preset", "tau", "self_interaction", "nonlinearity"):
-        # Missing words are empty, so that networks without them can be grouped and compared.
+        # Missing strings are set to "", so that networks without them can be grouped and compared.
         present[name] = present[name].fillna("")
     return present
 
@@ -113,7 +113,7 @@ def _configs(runs: pd.DataFrame) -> list[RunConfig]:
         except ValidationError as error:
             why = explain(error)
             raise ResultsError(
-                f"network {key}: its configuration cannot be read ({why}); `--plugin FILE` imports what made it"
+                f"network {key}: its configuration cannot be read ({why}); `--plugin FILE` imports what defines it"
             ) from error
     return configs
 
@@ -124,7 +124,7 @@ def _derived(config: RunConfig) -> tuple[object, ...]:
 
 
 def _widest(config: RunConfig) -> EndRules:
-    """Return end rules that do not depend on the run's own, and that its curriculum allows."""
+    """Return end rules that are the same for all runs of a curriculum."""
     return EndRules(max_n=max(EndRules().max_n, config.curriculum.first_heads[-1]))
 
 
@@ -143,7 +143,7 @@ def _preset(config: RunConfig) -> str:
 
 
 def _settings(config: RunConfig) -> str:
-    """Return the settings beside those that have columns of their own, where they differ from the defaults."""
+    """Return the settings without their own columns that differ from the defaults."""
     kept = [
         f"{'.'.join(path)}={value}"
         for path, value in _leaves(differences(config), ())
@@ -157,5 +157,5 @@ def _leaves(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tu
         if isinstance(value, Mapping) and value:
             yield from _leaves(value, (*path, name))
         else:
-            # Settings with all of their own defaults, where the default is to have none.
+            # The default is None, and the setting has its own default values.
             yield (*path, name), "yes" if isinstance(value, Mapping) else value

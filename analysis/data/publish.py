@@ -21,19 +21,19 @@ def publish(
     """Copy the tables of every sweep, each as one file, and some checkpoints.
 
     Args:
-        results: A sweep's folder, or the storage folder of several: what is copied lies alike below `out`.
-        out: The folder to write: absent, empty, or published before.
+        results: A sweep's folder, or the storage folder of several; the copy has the same structure below `out`.
+        out: The folder to write. It must not exist, be empty, or have been published before.
         ns: The solved N whose checkpoints are copied.
-        where: Of which networks, as `pandas.DataFrame.query` knows it; all by default.
-        without: The names of tables of measurements that are left out.
+        where: The networks whose checkpoints are copied, as for `pandas.DataFrame.query`; all by default.
+        without: The names of tables of measurements to leave out.
 
     Returns:
         The files.
 
     Raises:
-        ResultsError: `where` cannot be understood, `without` names a table that is none or that no sweep can do
-            without, or results cannot be read.
-        StoreError: `out` holds other files, or a file cannot be read or written.
+        ResultsError: `where` is not valid, `without` names a table that does not exist or that every sweep needs, or
+            results cannot be read.
+        StoreError: `out` contains other files, or a file cannot be read or written.
     """
     allowed = sorted(BY_NAME.keys() - {table.name for table in TABLES})
     if wrong := sorted(set(without) - set(allowed)):
@@ -43,7 +43,7 @@ def publish(
     if where:
         try:
             networks = networks.query(where)
-        except Exception as error:  # pandas raises whatever the expression's parts raise
+        except Exception as error:  # pandas raises any error of the expression
             said = " ".join(str(error).split())
             raise ResultsError(
                 f"where = {where!r}: {said}; columns are {', '.join(map(str, study.networks.columns))}"

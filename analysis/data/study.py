@@ -28,7 +28,7 @@ class Study:
         sweeps: The sweeps' folders, in order.
 
     Raises:
-        ResultsError: (on construction) no sweep is there.
+        ResultsError: (on construction) there is no sweep.
     """
 
     def __init__(self, results: str | Location):
@@ -38,7 +38,7 @@ class Study:
 
     @property
     def storage(self) -> Location:
-        """The folder that sweeps are stored in: what `--storage` was."""
+        """The folder in which sweeps are stored, as given by `--storage`."""
         if self.sweeps != (self.folder,):
             return self.folder
         return self.folder.parent if self.folder.name else self.folder.resolve().parent
@@ -60,12 +60,12 @@ class Study:
             where: See `analysis.data.frames.load`.
 
         Returns:
-            The table's columns, and `sweep`, the name of the folder a row is from; no rows where no sweep has the
-            table. What was read once is kept: do not change it.
+            The columns of the table and `sweep`, the name of the folder of each row; there are no rows if no sweep has
+            the table. The result is cached, so do not change it.
 
         Raises:
             ResultsError: a file cannot be read.
-            KeyError: no such table is known.
+            KeyError: there is no such table.
         """
         known = table if isinstance(table, Table) else BY_NAME[table]
         names = [column.name for column in known.columns if columns is None or column.key or column.name in columns]
@@ -92,13 +92,13 @@ class Study:
 
     @cached_property
     def has_all_columns(self) -> bool:
-        """Whether the files of `runs` have every column of today, so that a query on the files finds them."""
+        """Whether the files of `runs` have all current columns, so that queries can use them."""
         return not any(bool(frames.load(sweep, RUNS)["precision"].isna().any()) for sweep in self.sweeps)
 
     @cached_property
     def networks(self) -> pd.DataFrame:
-        """The settings and the progress of each network: see `analysis.data.networks.describe`."""
-        # Outcomes before what they sum up: a network that ends in between is running here, with all it solved.
+        """The settings and the progress of each network; see `analysis.data.networks.describe`."""
+        # Outcomes are read first: a network that ends in between counts as running, with all that it has solved.
         outcomes = self.load(OUTCOMES)
         runs = self.load(RUNS)
         epochs = self.load(EPOCHS, ["epoch"])
@@ -106,11 +106,11 @@ class Study:
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """The names of the tables that any of the sweeps has, in the order of the alphabet."""
+        """The names of all tables of the sweeps, in alphabetical order."""
         found = {name for sweep in self.sweeps for name in frames.tables_of(sweep)}
         return tuple(sorted(found & BY_NAME.keys()))
 
-    # For notebooks. What these return is built on this class, and takes seconds to import.
+    # For notebooks. The modules that these methods import use this class and take seconds to import.
 
     def max_n(self) -> pd.DataFrame:
         """Return the largest N solved in each cell: see `analysis.quantities.reach.max_n_by_cell`."""
@@ -131,7 +131,7 @@ class Study:
             id: such as "4a", "S11" or "table1".
 
         Returns:
-            The figure. Where the results do not allow it, its `missing` says why.
+            The figure. If it cannot be drawn from these results, its `missing` says why.
 
         Raises:
             ValueError: there is no such figure.

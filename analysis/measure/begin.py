@@ -1,4 +1,4 @@
-"""Before jobs begin: where they are computed, how many there are, about how long they take, and whether to begin."""
+"""Preparation of jobs: where they are computed, their number and estimated time, and whether to begin."""
 
 import os
 from collections import Counter
@@ -39,19 +39,19 @@ def begin(
     """State how many jobs there are and about how long they take, and ask if that is an hour or more.
 
     Args:
-        name: The command's.
+        name: The name of the command.
         planned: The jobs, each with its analysis.
         skipped: How many jobs were done before.
-        workers: Processes on this machine; None for one a CPU.
-        address: Of a Ray cluster; see `analysis.measure.jobs.run_all`.
-        console: Where it is said and asked.
+        workers: The number of processes on this machine; None for one per CPU.
+        address: The address of a Ray cluster; see `analysis.measure.jobs.run_all`.
+        console: Where to print and to ask.
         yes: Begin without asking.
 
     Returns:
         Where the jobs are computed.
 
     Raises:
-        ResultsError: nothing answers at the address.
+        ResultsError: no Ray cluster answers at the address.
         Failure: the answer was no.
     """
     try:
@@ -68,7 +68,9 @@ def begin(
         if seconds is None:
             notes.append("their time cannot be estimated")
         else:
-            shared = " of one core like this machine's, which the cluster's processors share" if cluster else ""
+            shared = (
+                " of computing time on one core of this machine, shared by the cluster's processors" if cluster else ""
+            )
             notes.append(f"about {duration(seconds)}{shared}")
         ask(heading(name, counts(planned), ", ".join(notes)), seconds or 0.0, yes=yes, console=console)
     return place

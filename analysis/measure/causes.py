@@ -28,25 +28,25 @@ from tsrnn.training.evaluation import Accuracy
 from tsrnn.training.loop import Trainer
 
 Partners = Mapping[tuple[str, int], Location]
-"""By network_id and N, the checkpoint of the network that taus and weights are exchanged with."""
+"""The checkpoint of the network with which taus and weights are exchanged, by network_id and N."""
 
 SHARES: Final = (0.5, 0.25, 0.125)
-"""Of the modes of W that are kept."""
+"""The shares of the modes of W that are kept."""
 
 MODES: Final[Mapping[str, Modes]] = {"singular_values": "singular values", "schur_modes": "Schur modes"}
-"""What W is cut down to, by the change's name."""
+"""The modes to which W is reduced, by the name of the change."""
 
 CHANGES: Final = ("none", "tau_1", "shuffled_taus", "other_taus", "other_weights", *MODES)
-"""What is done to copies."""
+"""The changes of copies."""
 
 RETRAINED: Final[Mapping[str, tuple[str, ...]]] = {
     "weights": PARTS["weights"],
     "taus": PARTS["taus"],
     "everything": tuple(name for part in PARTS.values() for name in part),
 }
-"""The parameters that steps of training change, by what is retrained; the readout alone needs no steps."""
+"""The parameters that training steps change, by the retrained part; the readout needs no training steps."""
 
-# Training steps of the measurements that the cost is estimated from.
+# Training steps of the short measurements from which the cost is estimated.
 _PIECES: Final = (2, 10)
 
 
@@ -55,9 +55,9 @@ class Protocol:
     """How copies are tested and retrained.
 
     Attributes:
-        steps: of training, each on a batch as in the network's own training.
-        shuffles: random orders of the taus.
-        sequences: that a new readout is fitted to.
+        steps: number of training steps, each on a batch as in the network's own training.
+        shuffles: number of random orders of the taus.
+        sequences: number of sequences to which a new readout is fitted.
         in_time: how accuracy is measured.
     """
 
@@ -68,7 +68,7 @@ class Protocol:
 
 
 class _Copy(NamedTuple):
-    """A changed copy: its tensors, and what of its key says how it was changed."""
+    """A changed copy: its tensors, and the part of its key that identifies the change."""
 
     change: str
     share: float
@@ -81,9 +81,9 @@ def measure(checkpoint: Checkpoint, n: int, *, partners: Partners, protocol: Pro
 
     Args:
         checkpoint: the network.
-        n: the N it solved.
-        partners: with whom taus and weights are exchanged.
-        protocol: how copies are asked and retrained.
+        n: the N that it solved.
+        partners: the networks with which taus and weights are exchanged.
+        protocol: how copies are tested and retrained.
 
     Returns:
         rows of `causes`, without `network_id` and `n`.
@@ -122,7 +122,7 @@ def measure(checkpoint: Checkpoint, n: int, *, partners: Partners, protocol: Pro
 
 
 def _changed(checkpoint: Checkpoint, other: Checkpoint, n: int, protocol: Protocol) -> list[_Copy]:
-    """Return the copies of a network: first itself."""
+    """Return the copies of a network, beginning with the network itself."""
     networks, partner = newest_head(checkpoint, n), newest_head(other, n)
     hidden = checkpoint.config.network.hidden
     made = {
@@ -142,7 +142,7 @@ def _changed(checkpoint: Checkpoint, other: Checkpoint, n: int, protocol: Protoc
 
 
 def _with_new_readout(checkpoint: Checkpoint, n: int, copy: _Copy, protocol: Protocol) -> Accuracy | None:
-    """Return the accuracy of a copy whose readout was fitted anew; None where its activity is not finite."""
+    """Return the accuracy of a copy with a newly fitted readout; None if its activity is not finite."""
     config = checkpoint.config
     one = population(config.network, [copy.state], [(n,)])
     address = config.seed, f"causes {n}"
@@ -166,7 +166,7 @@ def _accuracy(found: Accuracy | None, baseline: Accuracy) -> Row:
 
 
 def cost(checkpoint: Checkpoint, n: int, *, partners: Partners, protocol: Protocol) -> float:
-    """Estimate the seconds of one core that `measure` takes: it is run with fewer steps, and as many fewer answers."""
+    """Estimate the seconds of one core that `measure` takes, from runs with fewer steps and fewer answers."""
     whole, short, longer = protocol.in_time, *_PIECES
 
     def piece(steps: int) -> object:
@@ -178,7 +178,7 @@ def cost(checkpoint: Checkpoint, n: int, *, partners: Partners, protocol: Protoc
 
 
 def analysis(protocol: Protocol, partners: Partners) -> Analysis:
-    """Return what `python -m analysis causes` measures, for `analysis.measure.jobs.run`."""
+    """Return the analysis of `python -m analysis causes`, for `analysis.measure.jobs.run`."""
     return Analysis(
         name="causes",
         measure=partial(measure, partners=partners, protocol=protocol),

@@ -56,7 +56,7 @@ def run(
     Args:
         results: the sweep's folder.
         ns: the solved N to measure at; by default the largest that all networks of a group have solved.
-        protocol: how copies are asked and retrained.
+        protocol: how copies are tested and retrained.
         workers: processes; see `analysis.measure.jobs.run`.
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
         console: for progress.
@@ -74,8 +74,8 @@ def run(
     if not partners:
         why = "; ".join(dict.fromkeys(notes)) or "it has no networks"
         raise ResultsError(
-            f"{results}: nothing to measure: needed are single- and multi-head networks with trained taus that were "
-            f"trained alike, of the same seed, and have solved the same N: {why}"
+            f"{results}: nothing to measure: the command needs single- and multi-head networks with trained taus, the "
+            f"same training and the same seed that have solved the same N: {why}"
         )
     chosen = chosen[[key in partners for key in zip(chosen["network_id"], chosen["n"].astype(int), strict=True)]]
     summary = _jobs.run(
@@ -101,9 +101,9 @@ def _pairs(networks: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Return the networks that have a partner, with its `network_id` as `partner`."""
     kept = networks[(networks["tau"] == "trained") & networks["curriculum"].isin(_PAIRED)]
     for tau in sorted(set(networks["tau"]) - {"trained"}):
-        notes.append(f"tau {tau}: left out: fixed taus are the same in all networks")
+        notes.append(f"networks with tau {tau} are left out: fixed taus are the same in all networks")
     for name in sorted(set(networks["curriculum"]) - set(_PAIRED)):
-        notes.append(f"curriculum {name}: left out: pairs are of single- and multi-head networks")
+        notes.append(f"curriculum {name} is left out: pairs consist of a single-head and a multi-head network")
     rows = []
     for _, group in alike(kept, but=("curriculum",)):
         for seed, same in group.groupby("seed", sort=False):
@@ -111,12 +111,12 @@ def _pairs(networks: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
                 rows.append(same.assign(partner=same["network_id"].to_numpy()[::-1]))
             else:
                 words = in_words(kept)[same.index[0]]
-                notes.append(f"{words}: seed {seed}: left out: it has {' and '.join(same['curriculum'])} alone")
+                notes.append(f"{words}: seed {seed} is left out: it has only {' and '.join(same['curriculum'])}")
     return pd.concat(rows) if rows else kept.head(0).assign(partner="")
 
 
 def _chosen(pairs: pd.DataFrame, solved: pd.DataFrame, ns: Sequence[int] | None, notes: list[str]) -> pd.DataFrame:
-    """Return the checkpoints to measure: at each N that is asked for, or at the largest that all have solved.
+    """Return the checkpoints to measure: at each requested N, or at the largest N that all networks have solved.
 
     An N that some networks of a group have not solved is left out for that group.
     """
@@ -135,7 +135,7 @@ def _chosen(pairs: pd.DataFrame, solved: pd.DataFrame, ns: Sequence[int] | None,
 
 
 def _partners(results: Location, pairs: pd.DataFrame, chosen: pd.DataFrame, solved: pd.DataFrame) -> Partners:
-    """Return, of the chosen checkpoints whose network's partner was chosen at the same N, the partner's."""
+    """Return the partner's checkpoint for each chosen checkpoint, if it was chosen at the same N."""
     places = zip(solved["network_id"], solved["n"].astype(int), solved["checkpoint"].astype(str), strict=True)
     paths = {(network_id, n): path for network_id, n, path in places}
     other = dict(zip(pairs["network_id"], pairs["partner"], strict=True))
@@ -149,13 +149,13 @@ def _partners(results: Location, pairs: pd.DataFrame, chosen: pd.DataFrame, solv
 
 
 def _tests(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Compare the curricula at each change and retrained part; 0 is the network as it is."""
+    """Compare the curricula at each change and retrained part; 0 is the unchanged network."""
     frames, notes = [], list[str]()
     kinds = rows[[*_BY]].drop_duplicates()
     as_it_is = (kinds["change"] == "none") & (kinds["retrained"] == "nothing")
     kinds = pd.concat([kinds[as_it_is], kinds[~as_it_is]]).reset_index(drop=True).rename_axis("code").reset_index()
     for _, at_n in rows.merge(kinds, on=[*_BY]).groupby(["group", "n"]):
-        # What no network of a curriculum has a value of cannot be compared.
+        # Values that all networks of a curriculum lack cannot be compared.
         of_both = at_n.groupby("code")["curriculum"].transform("nunique") == at_n["curriculum"].nunique()
         tests, more = compare_curricula(at_n[of_both], "code")
         notes += more

@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from analysis.measure.jobs import Analysis, Job
 
 _STARTUP: Final = 6.0
-"""Seconds until the processes have started and imported what they compute with."""
+"""Seconds until the processes have started and imported their packages."""
 
 
 def seconds(planned: "Sequence[tuple[Analysis, Job]]", workers: int) -> float | None:
     """Estimate how long some jobs take on this machine, if it has nothing else to do.
 
-    One job of each analysis, the one of the median N, is tried for a moment; the others are taken to cost the same.
-    An analysis that cannot be tried is taken to cost what the others cost on average.
+    A short piece of one job of each analysis is run, that of the median N; the other jobs are assumed to cost the
+    same. An analysis whose piece fails is assumed to cost as much as the others on average.
 
     Args:
         planned: Each job with its analysis.
         workers: How many jobs run at a time.
 
     Returns:
-        Seconds, or None where no analysis can be tried.
+        Seconds, or None if the pieces of all analyses fail.
     """
     jobs: dict[str, list[tuple[Analysis, Job]]] = defaultdict(list)
     for analysis, job in planned:
@@ -42,11 +42,11 @@ def seconds(planned: "Sequence[tuple[Analysis, Job]]", workers: int) -> float | 
 
 
 def total(counts: Mapping[str, int], costs: Mapping[str, float]) -> float:
-    """Return what jobs cost together.
+    """Return the total cost of jobs.
 
     Args:
         counts: How many jobs there are of each kind.
-        costs: What a job costs, for one or more of the kinds; the others cost the average of these.
+        costs: The cost of a job, for one or more of the kinds; the other kinds cost the average of these.
     """
     known = Counter({name: counts[name] for name in costs})
     average = sum(costs[name] * count for name, count in known.items()) / known.total()
@@ -54,7 +54,7 @@ def total(counts: Mapping[str, int], costs: Mapping[str, float]) -> float:
 
 
 def _cost(jobs: "Sequence[tuple[Analysis, Job]]") -> float | None:
-    """Return about how many seconds of one core one of these jobs takes; None where that cannot be tried."""
+    """Return about how many seconds of one core one of these jobs takes; None if a short piece of it fails."""
     analysis, job = sorted(jobs, key=lambda planned: planned[1].n)[len(jobs) // 2]
     if analysis.cost is None:
         return None
@@ -62,13 +62,13 @@ def _cost(jobs: "Sequence[tuple[Analysis, Job]]") -> float | None:
         with one_thread():
             return analysis.cost(checkpoint.load(job.path), job.n)
     except Exception:
-        # Whatever is wrong with a checkpoint is said by its own job, and the others go on.
+        # Errors of a checkpoint are reported by its own job, and the other jobs continue.
         return None
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Make torch compute with one thread, as jobs and trials do, and restore the number afterwards."""
+    """Let torch compute with one thread, as in jobs and trials, and restore the number afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -78,22 +78,22 @@ def one_thread() -> Iterator[None]:
 
 
 def processor_time(function: Callable[[], object]) -> float:
-    """Return the seconds of processor time that a call takes: other programs on the machine disturb it little."""
+    """Return the seconds of processor time of a call; other programs on the machine have little effect on it."""
     began = time.process_time()
     function()
     return time.process_time() - began
 
 
 def extrapolated(piece: Callable[[int], object], short: int, longer: int, whole: int) -> float:
-    """Return how long `piece(whole)` takes, if the time is a constant and a part proportional to the argument.
+    """Return how long `piece(whole)` takes, if the time is a constant plus a part proportional to the argument.
 
-    The shorter piece is run twice, since the first run also prepares what later ones find prepared.
+    The shorter piece is run twice, since the first run includes preparations that later runs reuse.
 
     Args:
-        piece: What is timed.
+        piece: The function to time.
         short: The argument of the shorter piece.
-        longer: That of the longer piece.
-        whole: That of the call whose time is wanted.
+        longer: The argument of the longer piece.
+        whole: The argument of the call whose time is estimated.
 
     Returns:
         Seconds of processor time.
@@ -110,13 +110,13 @@ def extrapolated(piece: Callable[[int], object], short: int, longer: int, whole:
 def of_steps(
     measure: Callable[..., object], pieces: tuple[int, int], checkpoint: Checkpoint, n: int, *, protocol: Any
 ) -> float:
-    """Estimate the seconds of one core that a measurement takes whose time grows with the steps it simulates.
+    """Estimate the seconds of one core of a measurement whose time grows with the number of simulated steps.
 
     Args:
-        measure: From a checkpoint, its N and a protocol to rows.
-        pieces: The steps of two short simulations, of which the second is longer.
+        measure: The measurement, a function of a checkpoint, its N and a protocol.
+        pieces: The numbers of steps of two short simulations, the second of which is longer.
         checkpoint: The network.
-        n: The N it solved.
+        n: The N that it solved.
         protocol: A dataclass with the steps of the whole, `steps`.
     """
     short, longer = pieces

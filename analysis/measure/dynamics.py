@@ -41,15 +41,15 @@ METHODS: Final[tuple[Method, ...]] = ("paper", "robust")
 TABLES: Final = (NEURONS, AUTOCORRELATIONS, TIMESCALES, DIMENSIONALITY, CONNECTIVITY)
 
 POPULATION: Final = -1
-"""The `neuron` of rows that are about the summed activity."""
+"""The `neuron` of rows about the summed activity."""
 
 POOLED: Final = -1
-"""The `trial` of rows that are about all trials."""
+"""The `trial` of rows about all trials together."""
 
 
-# A series that varies by less than this, relative to its size, is constant up to the rounding of float32.
+# Series that vary by less than this, relative to their size, count as constant: this is the rounding of float32.
 _CONSTANT: Final = 8 * float(np.finfo(np.float32).eps)
-# Steps of the simulations that the cost is estimated from.
+# Steps of the short simulations from which the cost is estimated.
 _PIECES: Final = (500, 3000)
 _FITTED: Final = tuple(field.name for field in dataclasses.fields(timescales.Fits))
 
@@ -59,12 +59,12 @@ class Protocol:
     """The timescale protocol.
 
     Attributes:
-        steps: recorded, a trial.
-        trials: with inputs of their own.
-        burn_in: steps before them.
-        input_probability: P(bit = 1); "uniform": a p ~ U(0, 1) of each trial's own. A task that is not about bits is
-            driven by its own inputs instead.
-        lags: of autocorrelations, from 0 on.
+        steps: number of recorded steps per trial.
+        trials: number of trials, each with its own inputs.
+        burn_in: number of steps before the recorded ones.
+        input_probability: P(bit = 1); with "uniform", p ~ U(0, 1) is drawn for each trial. If the task is not about
+            bits, its own inputs are used instead.
+        lags: number of lags of autocorrelations, beginning with 0.
     """
 
     steps: Count = 100_000
@@ -77,23 +77,25 @@ class Protocol:
 def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol, methods: Sequence[Method] = METHODS) -> Rows:
     """Measure one network.
 
-    What cannot be measured (activity that explodes, is silent or constant, fewer steps than lags) is a row whose
-    `status` says so. Denormal numbers, which silent networks decay to, are flushed to zero in the calling thread.
+    If something cannot be measured (activity that explodes, is silent or constant; fewer steps than lags), the `status`
+    of its row says so. Denormal numbers, to which silent networks decay, are set to zero in the calling thread.
 
     Args:
         checkpoint: the network.
-        n: the N it solved; names the stream of the inputs.
+        n: the N that it solved, which is part of the name of the stream of inputs.
         protocol: how it is driven.
         methods: how its timescales are fitted.
 
     Returns:
-        rows of `TABLES`, without `network_id` and `n`; none of `connectivity` where a network has no W.
+        rows of `TABLES`, without `network_id` and `n`; there are none of `connectivity` if a network has no W.
 
     Raises:
         ValueError: if the network was trained with bits that are held for several time steps, or there is no method.
     """
     if checkpoint.config.time != Time():
-        raise ValueError(f"time.k = {checkpoint.config.time.k}: every step is a new bit here; allowed is (1,)")
+        raise ValueError(
+            f"time.k = {checkpoint.config.time.k}: this measurement uses a new bit at every step; allowed is (1,)"
+        )
     if not methods or not set(methods) <= set(METHODS):
         raise ValueError(f"methods = {tuple(methods)}: allowed are {', '.join(METHODS)}, at least one")
     torch.set_flush_denormal(True)
@@ -119,13 +121,13 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol, methods: Sequ
 
 
 def statuses(moments: Moments) -> list[str]:
-    """Return why each series of the first network has no timescale, or "" where it can be fitted, [H + 1].
+    """Return why each series of the first network has no timescale, or "" if it can be fitted, [H + 1].
 
-    "not_finite" or "constant" where it is that in any trial, "too_short" where there are no more steps than lags.
+    It is "not_finite" or "constant" if this is true in any trial, and "too_short" if there are no more steps than lags.
     """
     mean, covariance = moments.mean[0], moments.autocovariance[0]
     size = mean.abs()
-    # Rounding of a sum is relative to what is summed.
+    # The rounding of a sum is relative to its terms.
     size[:, -1] = size[:, :-1].sum(1)
     finite = mean.isfinite().all(0) & covariance[..., 0].isfinite().all(0)
     constant = (covariance[..., 0].clamp(min=0).sqrt() <= _CONSTANT * size).any(0)
@@ -166,12 +168,12 @@ def _series(moments: Moments) -> list[int]:
 
 
 def _known(values: Values) -> list[float | None]:
-    """Return numbers as a table has them: None for NaN."""
+    """Return numbers as in a table, with None for NaN."""
     return [None if np.isnan(value) else float(value) for value in values]
 
 
 def _finite(values: Tensor) -> list[float | None]:
-    """Return numbers as a table has them: None for what is not finite."""
+    """Return numbers as in a table, with None for numbers that are not finite."""
     return [float(value) if np.isfinite(value) else None for value in values.double().cpu().numpy()]
 
 
@@ -198,7 +200,7 @@ def _neurons(population: Population, moments: Moments) -> list[Row]:
 
 
 def _tau(population: Population) -> list[float | None]:
-    """Return the taus in effect; None where the architecture has none."""
+    """Return the taus in effect; None if the architecture has none."""
     if isinstance(population, LeakyPopulation):
         return _finite(tau_in_effect(population)[0])
     return [None] * population.network.hidden
@@ -209,7 +211,7 @@ def _has_weights(population: Population) -> bool:
 
 
 def _weights(population: Population) -> dict[str, list[float | None]]:
-    """Return each neuron's mean incoming weight and its two parts; None where there is no W."""
+    """Return the mean incoming weight of each neuron and its two parts; None if there is no W."""
     if not _has_weights(population):
         nothing: list[float | None] = [None] * population.network.hidden
         return {"weight_mean": nothing, "weight_positive": nothing, "weight_negative": nothing}
@@ -238,7 +240,7 @@ def _connectivity(population: Population) -> list[Row]:
 
 
 def correlation(x: Values, y: Values) -> float | None:
-    """Return Pearson's r, or None where one of the two does not vary (figure S19d)."""
+    """Return the Pearson correlation, or None if one of the variables is constant (figure S19d)."""
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     return float(stats.pearsonr(x, y).statistic)
@@ -260,7 +262,7 @@ def _dimensionality(covariance: Covariance) -> list[Row]:
 
 
 def analysis(protocol: Protocol, methods: Sequence[Method] = METHODS) -> Analysis:
-    """Return what `python -m analysis timescales` measures, for `analysis.measure.jobs.run`."""
+    """Return the analysis of `python -m analysis timescales`, for `analysis.measure.jobs.run`."""
     chosen = [method for method in METHODS if method in methods]
     own = partial(measure, methods=chosen)
     return Analysis(
@@ -277,10 +279,10 @@ def choose(solved: pd.DataFrame, every: int) -> pd.DataFrame:
 
     Args:
         solved: the table `solved`.
-        every: 1 takes all.
+        every: 1 selects every solved N.
 
     Returns:
-        the rows that are chosen: network_id and n.
+        the chosen rows: network_id and n.
     """
     of_network = solved.groupby("network_id")["n"]
     n = solved["n"]

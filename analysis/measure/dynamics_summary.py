@@ -29,10 +29,10 @@ def by_network(tables: Mapping[Table, pd.DataFrame], chosen: pd.DataFrame) -> pd
 
     Returns:
         One row for each network, N and method. `neurons`: H; `fitted`: how many have a tau_net; `fraction_above_1`: the
-        share of the H neurons whose tau_net exceeds 1; `mean_above_1`, `median_above_1`: of tau_net over those alone,
-        as the paper has it; `mean_all`, `median_all`: over all that are fitted; `tau_pop`, and `tau_pop_status`; `tau`:
-        the mean of tau; `components` and `participation_ratio`, of all trials together; `weight_mean` and
-        `tau_correlation`. NaN where there is nothing to average.
+        share of the H neurons with tau_net > 1; `mean_above_1`, `median_above_1`: mean and median of tau_net over these
+        neurons, as in the paper; `mean_all`, `median_all`: over all neurons with a tau_net; `tau_pop` and
+        `tau_pop_status`; `tau`: the mean of tau; `components` and `participation_ratio`: for all trials together;
+        `weight_mean` and `tau_correlation`. Values are NaN if there is nothing to average.
     """
     keys = ["network_id", "n"]
     frames = {table: frame.merge(chosen, on=keys) for table, frame in tables.items()}
@@ -55,7 +55,7 @@ def by_network(tables: Mapping[Table, pd.DataFrame], chosen: pd.DataFrame) -> pd
 
 
 def _of_method(fits: pd.DataFrame) -> pd.DataFrame:
-    """Sum up the fits of one method over the neurons of each network at each N."""
+    """Summarise the fits of one method over the neurons of each network at each N."""
     keys = ["network_id", "n"]
     neurons, summed = fits[fits["neuron"] != POPULATION], fits[fits["neuron"] == POPULATION]
     every, above = neurons.groupby(keys)["tau_net"], neurons[neurons["tau_net"] > 1].groupby(keys)["tau_net"]
@@ -74,10 +74,10 @@ def _of_method(fits: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_curriculum(networks: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
-    """Average what `by_network` returns over the networks that differ in their seed alone.
+    """Average the result of `by_network` over networks that differ only in their seed.
 
     Args:
-        networks: what `by_network` returns.
+        networks: the result of `by_network`.
         groups: network_id, and `group` and `curriculum` in words.
 
     Returns:

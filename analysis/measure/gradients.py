@@ -31,9 +31,9 @@ from tsrnn.training.optimizers import gradient_norms, initial_state
 from tsrnn.training.sampling import TaskBatch, batches, draw_batch, initial_states, spread
 
 OLDER: Final = -1
-"""As the other head: the sum of the losses of all smaller heads that were trained."""
+"""The `other` head in rows about the sum of the losses of all smaller heads that were trained."""
 
-# Batches of the measurements that the cost is estimated from.
+# Batches of the short measurements from which the cost is estimated.
 _PIECES: Final = (1, 3)
 
 
@@ -42,10 +42,10 @@ class Protocol:
     """The sequences that networks receive.
 
     Attributes:
-        batches: of sequences as in training, whose lengths are spread over those there are.
-        batch_size: sequences of each.
-        delays: the longest delay of gradients at past states, in time steps; None for N. Their sequences have the
-            longest length of training.
+        batches: number of batches of sequences as in training, with lengths that are spread over the possible ones.
+        batch_size: number of sequences per batch.
+        delays: the longest delay of gradients at past states, in time steps; None for N. Sequences for these gradients
+            have the longest length in training.
     """
 
     batches: Count = 4
@@ -58,8 +58,8 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> dict[Table
 
     Args:
         checkpoint: the network.
-        n: the N it solved; names the stream of the sequences.
-        protocol: what it is shown.
+        n: the N that it solved, which is part of the name of the stream of sequences.
+        protocol: the sequences.
 
     Returns:
         rows of `gradients`, `gradient_cosines` and `curvature`, without `network_id` and `n`.
@@ -74,11 +74,11 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> dict[Table
         own = ", ".join(map(str, checkpoint.progress.heads))
         raise ValueError(f"n = {n}: the checkpoint has no such head; it has {own}")
     if not isinstance(checkpoint.population(), LeakyPopulation):
-        raise TypeError(f"a {config.network.kind} has no W: gradients at past states are of leaky networks")
+        raise TypeError(f"a {config.network.kind} has no W; gradients can only be measured in leaky networks")
     if not isinstance(config.task, BitTask):
-        raise ValueError(f"task = {config.task.kind}: asks at every step; allowed are parity and dms")
+        raise ValueError(f"task = {config.task.kind}: it is read out at every step; allowed are parity and dms")
     if config.time != Time():
-        raise ValueError(f"time.k = {config.time.k}: every step is a new bit here; allowed is (1,)")
+        raise ValueError(f"time.k = {config.time.k}: this measurement uses a new bit at every step; allowed is (1,)")
     torch.set_flush_denormal(True)
     following = _next(checkpoint, n)
     losses: dict[str, tuple[NetworkState, tuple[int, ...]]] = {"newest": (checkpoint.network, (n,))}
@@ -95,11 +95,11 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> dict[Table
 
 
 def _next(checkpoint: Checkpoint, n: int) -> Checkpoint | None:
-    """Return the network after the next step of its curriculum, untrained; None where there is none."""
+    """Return the network after the next step of its curriculum, untrained; None if there is no next step."""
     step = checkpoint.config.curriculum.advance(checkpoint.progress.curriculum.solving((n,)))
     if step is None:
         return None
-    # A checkpoint of what solved an N has the weights alone.
+    # A checkpoint of a solved N has only the weights.
     fresh = initial_state(checkpoint.config.training.optimizer, checkpoint.network)
     return advanced(dataclasses.replace(checkpoint, optimizer=fresh), step)
 
@@ -114,7 +114,7 @@ def _stack(checkpoint: Checkpoint, networks: Sequence[tuple[NetworkState, Sequen
 
 
 def _as_in_training(checkpoint: Checkpoint, n: int, protocol: Protocol) -> list[tuple[TaskBatch, Tensor]]:
-    """Draw batches of one network as training at N draws them."""
+    """Draw batches of one network as in training at N."""
     one = _stack(checkpoint, [(checkpoint.network, (n,))])
     address = (checkpoint.config.seed, "gradients", n)
     return list(batches(checkpoint.config.task, one, [address], protocol.batches, protocol.batch_size, schedule=spread))
@@ -146,7 +146,7 @@ def _by_delay(
 def _between_heads(
     checkpoint: Checkpoint, n: int, heads: Sequence[int], following: Checkpoint | None, protocol: Protocol
 ) -> list[Row]:
-    """Compare every two heads, and each with the sum of the smaller ones that were trained."""
+    """Compare all pairs of heads, and each head with the sum of the smaller trained heads."""
     alone = [(checkpoint.network, head) for head in heads]
     if following is not None and following.progress.heads[-1] not in heads:
         alone.append((following.network, following.progress.heads[-1]))
@@ -207,7 +207,7 @@ def cost(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> float:
 
 
 def analysis(protocol: Protocol) -> Analysis:
-    """Return what `python -m analysis gradients` measures, for `analysis.measure.jobs.run`."""
+    """Return the analysis of `python -m analysis gradients`, for `analysis.measure.jobs.run`."""
     return Analysis(
         name="gradients",
         measure=partial(measure, protocol=protocol),

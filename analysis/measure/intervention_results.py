@@ -26,9 +26,9 @@ BY: Final[dict[Kind, str]] = {
     "inhibition": "change",
     "heads-retraining": "head",
 }
-"""The column that says what was done, in each kind's summary and tests."""
+"""The column that identifies the intervention in the summary and the tests of each kind."""
 
-# What is removed, as the numbers that tests are made at; 0 is the network as it is.
+# The removed sets, as numbers for the tests; 0 is the unchanged network.
 _REMOVED: Final = ("none", "longest", "shortest", "longest together", "shortest together")
 
 
@@ -69,12 +69,12 @@ def run(
     Args:
         results: the sweep's folder.
         kinds: the interventions.
-        n: the N to measure at; by default the largest that all networks of a group have solved, and for
-            heads-retraining every solved N.
+        n: the N to measure at; by default the largest that all networks of a group have solved and, for
+            heads-retraining, every solved N.
         protocol: how accuracy is measured.
         draws: random directions for each strength of a perturbation.
         common: use the same directions at every strength.
-        heads: what readouts are retrained on.
+        heads: the N' on which readouts are retrained.
         workers: processes; see `analysis.measure.jobs.run`.
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
         console: for progress.
@@ -96,7 +96,7 @@ def run(
         if checkpoints.empty:
             continue
         if kind == "heads-retraining" and n is None:
-            # A matrix: every solved N by every N'.
+            # The result is a matrix of every solved N by every N'.
             every = solved[["network_id", "n"]]
             checkpoints = checkpoints.drop(columns="n").merge(every, on="network_id")
         wanted.append((kind, analysis, checkpoints))
@@ -126,26 +126,28 @@ def _among(checkpoints: pd.DataFrame) -> Callable[[str, int], bool]:
 
 
 def measurable(kind: str, networks: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Leave out the networks that an intervention is not defined for.
+    """Leave out the networks for which an intervention is not defined.
 
     Args:
         kind: the intervention; for all but heads-retraining, networks must be leaky ones.
         networks: rows of `analysis.data.study.Study.networks`.
-        notes: takes up a line for each sort of networks that is left out.
+        notes: a list, to which a line is added for each kind of network that is left out.
     """
     kept = networks["task"].map(lambda name: name in set(TASKS) and issubclass(TASKS[name], BitTask))
     for name in networks.loc[~kept, "task"].unique():
-        notes.append(f"task {name}: left out: interventions are judged by answers of which half are right by chance")
+        notes.append(
+            f"task {name} is left out: interventions need a task in which half of all answers are correct by chance"
+        )
     if kind != "heads-retraining":
         leaky = networks["architecture"] == "leaky"
         for name in networks.loc[~leaky, "architecture"].unique():
-            notes.append(f"architecture {name}: left out of {kind}: it changes the W or tau of leaky networks")
+            notes.append(f"architecture {name} is left out of {kind}, which changes the W or tau of leaky networks")
         kept &= leaky
     return networks[kept]
 
 
 def _conclude(kind: Kind, results: Location, checkpoints: pd.DataFrame, found: Results) -> None:
-    """Sum up and test what one kind measured."""
+    """Summarise and test the results of one kind."""
     values = ["relative_accuracy", "accuracy"]
     match kind:
         case "ablation":

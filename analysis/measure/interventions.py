@@ -33,22 +33,22 @@ Kind = Literal["ablation", "perturb-weights", "perturb-taus", "inhibition", "hea
 Rows = dict[Table, list[Row]]
 
 WEIGHT_STRENGTHS: Final = tuple(float(x) for x in np.logspace(-2, 1, 10))
-"""Of perturbed weights (figure 7c, Table 1)."""
+"""Strengths of perturbations of the weights (figure 7c, Table 1)."""
 
 TAU_STRENGTHS: Final = tuple(float(x) for x in np.logspace(-3, 1, 13))
-"""Of perturbed taus (figure 7d; Table 2 prints the first 11)."""
+"""Strengths of perturbations of the taus (figure 7d; Table 2 has the first 11)."""
 
 CHANGES: Final = tuple(round(c / 100, 2) for c in range(-10, 11))
-"""Of inhibition (figure S19)."""
+"""Changes of the inhibitory weights (figure S19)."""
 
 ABLATED_SHARE: Final = 0.04
-"""Of the neurons, in each of the two sets that are removed: 20 of 500 (appendix L)."""
+"""The share of neurons in each of the two removed sets: 20 of 500 (appendix L)."""
 
-# Recurrent weights of perturbed copies that are simulated together.
+# The largest number of recurrent weights of perturbed copies that are simulated together.
 _HELD: Final = 1 << 18
 
 
-# The cost is estimated from runs with so many steps, and with every so manieth strength of a perturbation.
+# The cost is estimated from runs with these numbers of steps, and with every n-th strength of a perturbation.
 _PIECES: Final = (20, 150)
 _EVERY: Final = 5
 
@@ -58,9 +58,9 @@ class InTime:
     """The in-time protocol.
 
     Attributes:
-        warm_up: steps before the first answer counts; at least N are taken.
-        steps: answers that count, a sequence.
-        trials: sequences a network.
+        warm_up: number of steps before the first counted answer; at least N are used.
+        steps: number of counted answers per sequence.
+        trials: number of sequences per network.
     """
 
     warm_up: int = 100
@@ -69,10 +69,10 @@ class InTime:
 
 
 def measure_ablation(checkpoint: Checkpoint, n: int, *, protocol: InTime) -> Rows:
-    """Remove the neurons of the longest and of the shortest taus: each alone, then each set together (figure 7a, b).
+    """Remove the neurons with the longest and the shortest taus: one at a time, and each set together (figures 7a, 7b).
 
-    Every copy hears the same sequences, so that they differ in the neuron alone. Ties in tau are broken by the
-    neuron's number: of equal taus the lowest numbers count as the shortest, the highest as the longest.
+    All copies receive the same sequences, so they differ only in the removed neurons. Neurons with equal taus are
+    ordered by their index: lower indices count as shorter.
     """
     networks = newest_head(checkpoint, n)
     (order,) = by_tau(networks)
@@ -102,13 +102,13 @@ def measure_perturbation(
 ) -> Rows:
     """Perturb W or tau in random directions (figures 7c, 7d).
 
-    The network as it is counts as strength 0, with as many trials. Trial d of every strength hears the same
-    sequences, those of other trials are new.
+    The unchanged network counts as strength 0, with the same number of trials. Trial d of every strength receives the
+    same sequences, and other trials receive other sequences.
     """
     networks = newest_head(checkpoint, n)
     perturb = {"weights": perturb_weights, "taus": perturb_taus}[perturbed]
     whole, found = (0.0, *strengths), list[Accuracy]()
-    # As many strengths at a time as keep what is held at once small.
+    # The number of strengths at a time is limited to save memory.
     together = max(1, _HELD // (draws * networks.network.hidden**2))
     for start in range(0, len(whole), together):
         some = whole[start : start + together]
@@ -124,7 +124,7 @@ def measure_perturbation(
 
 
 def measure_inhibition(checkpoint: Checkpoint, n: int, *, changes: Sequence[float], protocol: InTime) -> Rows:
-    """Scale the inhibitory weights, and see how far the activity goes (figure S19); all hear the same sequences."""
+    """Scale the inhibitory weights, and measure the range of activity (figure S19), all with the same sequences."""
     networks = newest_head(checkpoint, n)
     whole = (0.0, *(change for change in changes if change != 0))
     copies = scale_inhibition(networks, whole)
@@ -137,17 +137,17 @@ def measure_inhibition(checkpoint: Checkpoint, n: int, *, changes: Sequence[floa
 def measure_heads_retraining(
     checkpoint: Checkpoint, n: int, *, heads: Sequence[int] | None, sequences: int, protocol: InTime
 ) -> Rows:
-    """Retrain the readout alone on each N', everything else frozen (appendix H, figure S17).
+    """Retrain only the readout on each N', with everything else frozen (appendix H, figure S17).
 
-    On fixed states this is a logistic regression, one convex problem a head, solved on the states of `sequences`
-    sequences of their own and judged on those of the protocol.
+    On fixed states, this is a logistic regression, which is one convex problem per head. It is fitted to the states of
+    `sequences` separate sequences, and tested on those of the protocol.
 
     Args:
         checkpoint: the network.
-        n: the N it solved.
-        heads: the N' to retrain on; 2 to the larger of 20 and n + 5 by default.
-        sequences: to train on, each with `protocol.steps` answers.
-        protocol: how it is judged.
+        n: the N that it solved.
+        heads: the N' to retrain on; by default 2 to the larger of 20 and n + 5.
+        sequences: number of sequences for the fit, each with `protocol.steps` answers.
+        protocol: how accuracy is measured.
     """
     networks, task = newest_head(checkpoint, n), checkpoint.config.task.balanced()
     ns = list(heads or range(2, max(20, n + 5) + 1))
@@ -159,7 +159,7 @@ def measure_heads_retraining(
             "head": head,
             "accuracy": accuracy.accuracy,
             "standard_error": None if np.isnan(accuracy.standard_error) else accuracy.standard_error,
-            # A head that is not solved is judged as what it is: on new sequences.
+            # Heads whose fit has not converged are also tested on new sequences.
             "iterations": count,
         }
         for head, accuracy, count in zip(ns, found, iterations, strict=True)
@@ -177,22 +177,22 @@ def refitted(
     sequences: int,
     protocol: InTime,
 ) -> tuple[list[Accuracy], list[int]]:
-    """Fit new heads to the states of one network, and judge them on sequences of their own.
+    """Fit new heads to the states of one network, and test them on other sequences.
 
     Args:
         networks: a population of one.
-        task: what is asked.
+        task: the task.
         heads: the N of the heads.
-        seed: of the network.
-        purpose: names the streams of the sequences.
-        sequences: to fit to, each with `protocol.steps` answers.
-        protocol: how heads are judged.
+        seed: the seed of the network.
+        purpose: the name of the streams of sequences.
+        sequences: number of sequences for the fit, each with `protocol.steps` answers.
+        protocol: how accuracy is measured.
 
     Returns:
-        The accuracy of each head, and the Newton steps that its fit took.
+        The accuracy of each head, and the number of Newton steps of its fit.
 
     Raises:
-        ValueError: if a state is infinite or no number.
+        ValueError: if a state is not finite.
     """
     draws = {(seed, purpose, i): b for i, b in enumerate((sequences, protocol.trials))}
     seen, fresh = _states_and_labels(networks, task, heads, draws, protocol)
@@ -206,7 +206,7 @@ def refitted(
 def cost(
     checkpoint: Checkpoint, n: int, *, measure: Callable[..., Rows], protocol: InTime, settings: Mapping[str, Any]
 ) -> float:
-    """Estimate the seconds of one core that a `measure_*` function takes: it is run with fewer steps and strengths.
+    """Estimate the seconds of one core of a `measure_*` function, from runs with fewer steps and strengths.
 
     Args:
         checkpoint: the network.
@@ -229,13 +229,15 @@ def cost(
 
 
 def newest_head(checkpoint: Checkpoint, n: int) -> Population:
-    """Return the network as a population of one that has its head for N alone.
+    """Return the network as a population of one that has only its head for N.
 
     Raises:
         ValueError: if it has no such head, or was trained with bits that are held for several time steps.
     """
     if checkpoint.config.time != Time():
-        raise ValueError(f"time.k = {checkpoint.config.time.k}: interventions ask after every step; allowed is (1,)")
+        raise ValueError(
+            f"time.k = {checkpoint.config.time.k}: interventions are read out after every step; allowed is (1,)"
+        )
     if n not in checkpoint.progress.heads:
         heads = ", ".join(map(str, checkpoint.progress.heads))
         raise ValueError(f"n = {n}: the checkpoint has no such head; it has {heads}")
@@ -257,14 +259,14 @@ def in_time(
     protocol: InTime,
     watch: Callable[[Tensor], None] | None = None,
 ) -> list[Accuracy]:
-    """Return the accuracy in time of each copy of a checkpoint's network.
+    """Return the in-time accuracy of each copy of a checkpoint's network.
 
     Args:
-        copies: R networks with the head for N alone.
-        checkpoint: the network they are copies of.
+        copies: R networks that have only the head for N.
+        checkpoint: the original network.
         n: N.
-        purpose: names the streams of the sequences.
-        trials: [R] copies of one number hear the same sequences.
+        purpose: the name of the streams of sequences.
+        trials: [R] copies with the same number receive the same sequences.
         protocol: how accuracy is measured.
         watch: see `tsrnn.training.evaluation.in_time_accuracy`.
     """
@@ -285,7 +287,7 @@ def _with_accuracy(rows: Sequence[Row], found: Sequence[Accuracy], baseline: flo
         row
         | {
             "accuracy": accuracy.accuracy,
-            # Not known of a single sequence.
+            # Unknown for a single sequence.
             "standard_error": None if np.isnan(accuracy.standard_error) else accuracy.standard_error,
             "relative_accuracy": float(relative_accuracy(accuracy.accuracy, baseline)),
         }
@@ -294,17 +296,17 @@ def _with_accuracy(rows: Sequence[Row], found: Sequence[Accuracy], baseline: flo
 
 
 class _Activity:
-    """The range of each network's activity over the blocks it watches; how many sequences left that of floats."""
+    """The range of activity of each network, and the number of sequences that left the range of floats."""
 
     def __init__(self) -> None:
         self._lows: list[Tensor] = []
         self._highs: list[Tensor] = []
 
     def __call__(self, states: Tensor) -> None:
-        """Take up a block [T, R, B, H]."""
+        """Update with a block [T, R, B, H]."""
         self._lows.append(states.amin((0, 2, 3)).double())
         self._highs.append(states.amax((0, 2, 3)).double())
-        # What is infinite or no number once stays so: the last step of the last block tells.
+        # Activity that is not finite once remains so, so the last step of the last block is sufficient.
         self._exploded = (~states[-1].isfinite().all(2)).sum(1)
 
     def rows(self) -> list[Row]:
@@ -331,7 +333,7 @@ class _Samples:
 def _states_and_labels(
     networks: Population, task: Task, heads: Sequence[int], draws: Mapping[Address, int], protocol: InTime
 ) -> list[_Samples]:
-    """Drive one network in time and keep every state that counts, of each draw: (where it comes from): sequences."""
+    """Simulate one network in time, and return its states and labels at all counted steps, for each stream."""
     warm_up = max(protocol.warm_up, *heads)
 
     def streams(address: Address, purpose: str) -> Streams:
@@ -351,14 +353,14 @@ def _states_and_labels(
 def analyses(
     kinds: Sequence[Kind], *, protocol: InTime, draws: int, common: bool, heads: Sequence[int] | None
 ) -> list[Analysis]:
-    """Return what `python -m analysis interventions` measures, for `analysis.measure.jobs.run`.
+    """Return the analyses of `python -m analysis interventions`, for `analysis.measure.jobs.run`.
 
     Args:
-        kinds: which interventions.
+        kinds: the interventions.
         protocol: how accuracy is measured.
         draws: random directions for each strength of a perturbation.
         common: use the same directions at every strength.
-        heads: the N' the readout is retrained on; see `measure_heads_retraining`.
+        heads: the N' on which the readout is retrained; see `measure_heads_retraining`.
     """
     settings = dataclasses.asdict(protocol)
     result = []

@@ -36,10 +36,10 @@ from tsrnn.plugins import files_of, import_file
 from tsrnn.untrusted import as_file_name, below
 
 Measure = Callable[[Checkpoint, int], Mapping[Table, Sequence[Row]]]
-"""From a checkpoint and the N it solved to rows, by table, without `network_id` and `n`: those are added."""
+"""Returns rows by table from a checkpoint and the N that it solved, without `network_id` and `n`."""
 
 Cost = Callable[[Checkpoint, int], float]
-"""From a checkpoint and the N it solved to about how many seconds of one core it takes to measure it.
+"""Returns about how many seconds of one core the measurement of a checkpoint and its N takes.
 
 It runs short pieces of the measurement in this process; see `analysis.measure.cost`.
 """
@@ -50,13 +50,13 @@ class Analysis:
     """An analysis that can be applied to every checkpoint.
 
     Attributes:
-        name: the command's name, such as "timescales".
-        measure: sent to other processes: a function of a module, or a `functools.partial` of one.
-        tables: the tables it fills; each has the key columns `network_id` and `n`.
+        name: the name of the command, such as "timescales".
+        measure: a function of a module, or a `functools.partial` of one, so that it can be sent to other processes.
+        tables: the tables that it fills; each has the key columns `network_id` and `n`.
         settings: everything that changes its numbers. A checkpoint measured with other settings is measured again,
             and the new rows replace the old.
-        shares_tables: other analyses fill the same tables: each has files of its own there.
-        cost: estimates the time of a job; without it the time is not known before jobs have ended.
+        shares_tables: whether other analyses fill the same tables; then each has its own files.
+        cost: estimates the time of a job; without it, the time is unknown until jobs have ended.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Job:
     n: int
     path: Location
     plugins: tuple[str, ...] = ()
-    """Files that define what the checkpoint uses and tsrnn has not."""
+    """Files of plugins that define parts of the checkpoint outside tsrnn."""
 
 
 _Planned = tuple[Analysis, Job]
@@ -88,7 +88,7 @@ _Planned = tuple[Analysis, Job]
 
 @dataclass(frozen=True)
 class _Ended:
-    """How a job ended: its rows by the table's name, or why there are none."""
+    """The result of a job: its rows by the name of the table, or the reason why there are none."""
 
     rows: dict[str, pa.Table]
     message: str
@@ -129,7 +129,7 @@ def run(
         results: the sweep's folder.
         analysis: what is measured.
         keep: which solved N are measured; all by default.
-        only: the checkpoints (network_id, N) to measure, where it is not the same N for every network.
+        only: the checkpoints (network_id, N) to measure, if N differs between networks.
         workers: see `run_all`.
         address: see `run_all`.
         console: see `run_all`.
@@ -160,19 +160,19 @@ def run_all(
     console: Console | None = None,
     yes: bool = False,
 ) -> list[Summary]:
-    """Run several analyses side by side, each over the checkpoints it wants that it did not measure yet.
+    """Run several analyses together, each for the selected checkpoints that it has not measured yet.
 
-    It begins with a line that says how many jobs there are and about how long they take.
+    First, it prints the number of jobs and their estimated time.
 
     Args:
         results: the sweep's folder.
-        name: the command's, for its progress.
-        analyses: what is measured, of different names, each with whether it wants a checkpoint (network_id, N).
-        workers: processes on this machine; as many as it has CPUs by default.
-        address: of a Ray cluster: auto (the one this machine belongs to, else processes here), local (processes
-            here) or HOST:PORT.
+        name: the name of the command, for the progress display.
+        analyses: analyses with distinct names, each with a function that selects checkpoints by (network_id, N).
+        workers: the number of processes on this machine; by default the number of CPUs.
+        address: the address of a Ray cluster: auto (the cluster of this machine if there is one, otherwise processes
+            here), local (processes here) or HOST:PORT.
         console: shows progress; standard error by default.
-        yes: begin without asking; otherwise what takes an hour or more asks once, on a terminal.
+        yes: begin without asking; otherwise, if the jobs take an hour or more, ask once on a terminal.
 
     Returns:
         For each analysis how many checkpoints were measured, and which failed.
@@ -181,18 +181,20 @@ def run_all(
         ResultsError: the folder is not a sweep's, one of the analyses is running in it already, or nothing answers
             at the address.
         StoreError: the folder cannot be written, or a file in it is damaged.
-        Failure: the user answered that it is not to begin.
-        ClaimLostError: another process has begun one of the analyses: where locks failed, or this one was stopped.
+        Failure: the user answered no.
+        ClaimLostError: another process has begun one of the analyses, after locks failed or this process was stopped.
     """
     console = console or command_line.console(stderr=True)
-    load(results, SOLVED)  # before anything is written: it must be a sweep's folder
+    load(results, SOLVED)  # checked before anything is written: it must be the folder of a sweep
     with ExitStack() as locks:
         for analysis, _ in analyses:
             lock = locks.enter_context(FolderLock(results, f"lock-{analysis.name}"))
             try:
-                lock.acquire()  # two at once would measure everything twice
+                lock.acquire()  # two processes would measure everything twice
             except LockedError as error:
-                raise ResultsError(f"{results}: {analysis.name} is being measured already ({error.holder})") from None
+                raise ResultsError(
+                    f"{results}: {analysis.name} is already being measured ({error.holder}); wait until it ends"
+                ) from None
             except OSError as error:
                 raise StoreError(f"cannot write {lock.path}: {error}; choose a folder that can be written") from error
         planned, summaries = _plan(results, analyses)
@@ -219,7 +221,7 @@ def _measure_all(
     summaries: Mapping[str, Summary],
     console: Console,
 ) -> None:
-    """Run the jobs, and write down how each ended."""
+    """Run the jobs, and write their results."""
     if not planned:
         return
     if place.cluster is None:
@@ -246,9 +248,9 @@ def _measure_all(
 def _plan(
     results: Location, analyses: Sequence[tuple[Analysis, Callable[[str, int], bool]]]
 ) -> tuple[list[_Planned], dict[str, Summary]]:
-    """Return what is to be done, and for each analysis' name how much was done before.
+    """Return the jobs to run and, for the name of each analysis, how many were done before.
 
-    The jobs of every analysis are spread over the whole, so that soon the cost of each is known.
+    The jobs of all analyses are interleaved, so that the cost of each is known soon.
     """
     spread: list[tuple[float, _Planned]] = []
     summaries = {}
@@ -293,10 +295,10 @@ def _jobs(results: Location, analysis: Analysis, keep: Callable[[str, int], bool
 
 
 def _plugins(results: Location) -> tuple[str, ...]:
-    """Return the files that define what the networks use and tsrnn has not.
+    """Return the files of plugins that define parts of the networks outside tsrnn.
 
     Raises:
-        ResultsError: something of theirs is of a kind that was not imported.
+        ResultsError: a network uses a kind that was not imported.
     """
     kinds = load(results, RUNS, ["task", "curriculum", "architecture", "config"]).dropna(subset="config")
     try:
@@ -307,7 +309,7 @@ def _plugins(results: Location) -> tuple[str, ...]:
 
 
 def _write(store: Store, analysis: Analysis, job: Job, ended: _Ended) -> None:
-    """Write a job's rows, and last that it ended: what counts as done has all its rows."""
+    """Write the rows of a job, and finally that it is done, so that a job that is done has all its rows."""
     writer = analysis.name if analysis.shares_tables else ""
     for table in analysis.tables:
         rows = ended.rows.get(table.name, encode(table, job.network_id, []))
@@ -325,7 +327,7 @@ def _write(store: Store, analysis: Analysis, job: Job, ended: _Ended) -> None:
 
 
 def _measure(analysis: Analysis, job: Job) -> _Ended:
-    """Measure one checkpoint, in whatever process; whatever goes wrong is this job's failure alone."""
+    """Measure one checkpoint, in any process; any error is the failure of this job only."""
     began = time.perf_counter()
     torch.set_num_threads(1)
     try:

@@ -21,7 +21,7 @@ from tsrnn.io.files import Location
 from tsrnn.io.schemas import SOLVED
 
 VALUES: Final[Mapping[str, Sequence[Quantity]]] = {"memory": MEMORY, "spectra": SPECTRA, "gradients": GRADIENTS}
-"""What is summed up of each analysis, by its name."""
+"""The quantities that are summarised for each analysis, by its name."""
 
 
 @dataclass
@@ -66,7 +66,7 @@ def run(
         yes: begin without asking; see `analysis.measure.jobs.run_all`.
 
     Raises:
-        ResultsError: if no network has solved an N, or none of those that are asked for.
+        ResultsError: if no network has solved an N, or one of the requested N.
         StoreError: if the folder cannot be written.
     """
     study = Study(results)

@@ -1,4 +1,4 @@
-"""What trained networks remember of their inputs, for each product of past bits: from a checkpoint to rows.
+"""Memory capacities of trained networks for products of past bits, from a checkpoint to rows.
 
 The protocol is a shorter version of that for timescales: independent bits with p = 0.5 after 500 steps of burn-in. See
 `tsrnn.dynamics.memory`.
@@ -23,7 +23,7 @@ from tsrnn.io.schemas import MEMORY, Row, Table
 from tsrnn.kinds import STRICT, Count
 from tsrnn.tasks import BitTask
 
-# Steps of the simulations that the cost is estimated from.
+# Steps of the short simulations from which the cost is estimated.
 _PIECES: Final = (500, 2000)
 
 
@@ -32,11 +32,11 @@ class Protocol:
     """How networks are driven, and for which products the capacity is measured.
 
     Attributes:
-        steps: that count, a trial.
-        trials: with inputs of their own; readouts are fitted to half of them and judged on the other half.
-        burn_in: steps before them.
-        longest: of the delays of single bits, and of the bits of a parity, in time steps.
-        pairs: products of two bits are asked for up to this delay; there are pairs (pairs - 1) / 2 of them.
+        steps: number of counted steps per trial.
+        trials: number of trials, each with its own inputs; readouts are fitted to one half and tested on the other.
+        burn_in: number of steps before the counted ones.
+        longest: the longest delay of single bits, and the largest number of bits of a parity, in time steps.
+        pairs: the number of delays for products of two bits; there are pairs (pairs - 1) / 2 such products.
     """
 
     steps: Count = 20_000
@@ -56,8 +56,8 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> dict[Table
 
     Args:
         checkpoint: the network.
-        n: the N it solved; names the stream of the inputs.
-        protocol: how it is driven, and what is asked.
+        n: the N that it solved, which is part of the name of the stream of inputs.
+        protocol: the inputs and the products.
 
     Returns:
         rows of `memory`, without `network_id` and `n`.
@@ -66,9 +66,13 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> dict[Table
         ValueError: its task is not about bits, they are held for several time steps, or there are too few steps.
     """
     if not isinstance(checkpoint.config.task, BitTask):
-        raise ValueError(f"task = {checkpoint.config.task.kind}: memory is of bits; allowed are parity and dms")
+        raise ValueError(
+            f"task = {checkpoint.config.task.kind}: memory capacities are defined for bits; allowed are parity and dms"
+        )
     if checkpoint.config.time != Time():
-        raise ValueError(f"time.k = {checkpoint.config.time.k}: every step is a new bit here; allowed is (1,)")
+        raise ValueError(
+            f"time.k = {checkpoint.config.time.k}: this measurement uses a new bit at every step; allowed is (1,)"
+        )
     torch.set_flush_denormal(True)
     memory = Memory(protocol.targets)
     driven = simulate_with_inputs(
@@ -88,7 +92,7 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> dict[Table
 
 
 def analysis(protocol: Protocol) -> Analysis:
-    """Return what `python -m analysis memory` measures, for `analysis.measure.jobs.run`."""
+    """Return the analysis of `python -m analysis memory`, for `analysis.measure.jobs.run`."""
     return Analysis(
         name="memory",
         measure=partial(measure, protocol=protocol),

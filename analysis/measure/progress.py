@@ -12,7 +12,7 @@ from tsrnn.command_line import counted
 from tsrnn.untrusted import printable
 
 _LINE_EVERY: Final = 15.0
-# Of the work, before which nothing is said of the rest.
+# The share of the work before which the remaining time is not estimated.
 _SHARE: Final = 0.02
 
 
@@ -37,12 +37,12 @@ class Estimate:
         """Count a job as ended.
 
         Args:
-            kind: which.
-            cost: seconds that it took by itself, wherever it ran.
-            now: when it ended, on the clock of `left`.
+            kind: its kind.
+            cost: its own seconds, wherever it ran.
+            now: the time at which it ended, on the clock of `left`.
         """
         if self._began is None:
-            # What starting took before the first job is not work.
+            # The time for starting, before the first job, does not count.
             self._began = now - cost
         self._last = now
         self._left[kind] -= 1
@@ -65,7 +65,7 @@ class Estimate:
 
 
 def heading(name: str, jobs: Mapping[str, int], note: str = "") -> str:
-    """Return the line that a command with jobs begins with: how many there are of each kind, and a note."""
+    """Return the first line of a command with jobs: the number of jobs of each kind, and a note."""
     kinds = f" ({', '.join(f'{kind} {count}' for kind, count in jobs.items())})" if len(jobs) > 1 else ""
     return f"{name}: {counted(sum(jobs.values()), 'job')}{kinds}{note and ', '}{note}"
 
@@ -76,11 +76,11 @@ class JobProgress:
     Use it as a context around the jobs. It begins with a line that states their number.
 
     Args:
-        name: the command's.
-        jobs: how many of each kind there are.
-        console: where to.
-        note: added to the first line, such as what was done before.
-        quiet: print nothing at first, and, without a terminal, nothing about jobs that end within seconds.
+        name: the name of the command.
+        jobs: the number of jobs of each kind.
+        console: where to print.
+        note: a note in the first line, such as the number of jobs that were done before.
+        quiet: do not print the first line and, without a terminal, nothing about jobs that end within seconds.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class JobProgress:
         self._bar.stop()
 
     def take(self, kind: str, cost: float) -> None:
-        """Count a job as ended that took so many seconds by itself."""
+        """Count a job as ended, with its own seconds."""
         now = time.monotonic()
         self._done += 1
         self._estimate.take(kind, cost, now)
@@ -145,7 +145,7 @@ def clock(seconds: float) -> str:
 
 
 class _Times(ProgressColumn):
-    """The time passed and left, computed whenever the bar is drawn."""
+    """The elapsed and the remaining time, computed whenever the bar is drawn."""
 
     def __init__(self, shown: JobProgress) -> None:
         super().__init__()

@@ -29,13 +29,13 @@ from tsrnn.networks.leaky import LeakyPopulation
 from tsrnn.tasks import BitTask
 
 SLOW: Final = 2.0
-"""Eigenvalues count as slow from this timescale on, in time steps."""
+"""Eigenvalues with a longer timescale than this, in time steps, count as slow."""
 
-# Changes of the state whose growth is followed: more than one, since the largest two exponents may be alike.
+# Number of changes whose growth is followed; more than one, since the largest two exponents may be nearly equal.
 _DIRECTIONS: Final = 4
 _SETTLE: Final = 100
 _DELAYS: Final = 200
-# Steps of the simulations that the cost is estimated from.
+# Steps of the short simulations from which the cost is estimated.
 _PIECES: Final = (200, 600)
 
 
@@ -44,8 +44,9 @@ class Protocol:
     """How networks are driven.
 
     Attributes:
-        steps: that count, of one sequence of independent bits with p = 0.5; 100 more let changes settle.
-        burn_in: steps before them.
+        steps: number of counted steps in one sequence of independent bits with p = 0.5, after 100 steps in which the
+            directions of changes settle.
+        burn_in: number of steps before these.
     """
 
     steps: Count = 5000
@@ -57,7 +58,7 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> dict[Table
 
     Args:
         checkpoint: the network.
-        n: the N it solved; names the stream of the inputs.
+        n: the N that it solved, which is part of the name of the stream of inputs.
         protocol: how it is driven.
 
     Returns:
@@ -69,12 +70,14 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> dict[Table
     """
     population, task = checkpoint.population(), checkpoint.config.task
     if not isinstance(population, LeakyPopulation):
-        raise TypeError(f"a {checkpoint.config.network.kind} has no W: spectra are of leaky networks")
+        raise TypeError(f"a {checkpoint.config.network.kind} has no W; spectra can only be measured in leaky networks")
     if checkpoint.config.time != Time():
-        raise ValueError(f"time.k = {checkpoint.config.time.k}: every step is a new bit here; allowed is (1,)")
+        raise ValueError(
+            f"time.k = {checkpoint.config.time.k}: this measurement uses a new bit at every step; allowed is (1,)"
+        )
     torch.set_flush_denormal(True)
     hidden = checkpoint.config.network.hidden
-    # Kept, since the same steps serve both measures.
+    # Stored, since both measures use the same steps.
     slopes = list(
         driven_slopes(
             population,
@@ -112,7 +115,7 @@ def _known(value: float) -> float | None:
 
 
 def analysis(protocol: Protocol) -> Analysis:
-    """Return what `python -m analysis spectra` measures, for `analysis.measure.jobs.run`."""
+    """Return the analysis of `python -m analysis spectra`, for `analysis.measure.jobs.run`."""
     return Analysis(
         name="spectra",
         measure=partial(measure, protocol=protocol),

@@ -1,4 +1,4 @@
-"""Tests of networks with time steps that they were not trained with (figure S5)."""
+"""Tests of networks with time steps that were not used in training (figure S5)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,25 +22,25 @@ from tsrnn.networks import population
 from tsrnn.training.evaluation import end_accuracy
 
 KS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 50, 100, 200)
-"""Time steps a bit: the paper tests 1 to 200."""
+"""Time steps per bit; the paper tests 1 to 200."""
 
-# Time steps a bit of the tests that the cost is estimated from.
+# Time steps per bit of the short tests from which the cost is estimated.
 _PIECES: Final = (1, 8)
 
 
 def measure(checkpoint: Checkpoint, n: int, *, ks: Sequence[int], as_trained: bool = False) -> dict[Table, list[Row]]:
-    """Test the head for N with every bit held for k steps of 1/k, whatever k the network was trained with.
+    """Test the head for N with every bit held for k steps of 1/k, for any k.
 
-    Every k is tested on sequences of its own, as many as in a test of the network's training. They have p = 0.5, so
-    that an accuracy of 0.5 is chance: with p ~ U(0, 1) a network that always guesses is right more often than that.
+    Each k is tested on its own sequences, as many as in a test during training. They have p = 0.5, so that chance is an
+    accuracy of 0.5; with p ~ U(0, 1), a network that always gives the same answer is correct more often.
 
     Args:
         checkpoint: a network trained at dt = 1/k.
-        n: the N it solved.
-        ks: time steps a bit.
-        as_trained: test as in training, and as the authors' code does: all heads, on sequences with the task's own p;
-            the accuracy is the mean over heads. The standard error is then the mean of the heads', which is an upper
-            bound: they hear the same sequences.
+        n: the N that it solved.
+        ks: time steps per bit.
+        as_trained: test as in training, and as the authors' code does: all heads, on sequences with the p of the task.
+            The accuracy is the mean over heads. The standard error is the mean of those of the heads, which is an upper
+            bound, since all heads receive the same sequences.
     """
     config = checkpoint.config
     heads = checkpoint.progress.heads if as_trained else (n,)
@@ -81,11 +81,11 @@ def run(
     as_trained: bool = False,
     yes: bool = False,
 ) -> tuple[pd.DataFrame, list[str], list[str]]:
-    """Measure the checkpoints that were not measured yet, and sum up.
+    """Measure the checkpoints that were not measured yet, and summarise the results.
 
     Args:
         results: a sweep's folder.
-        ks: time steps a bit.
+        ks: time steps per bit.
         n: the N to measure at; by default the largest that all networks trained with the same k have solved.
         workers: processes; see `analysis.measure.jobs.run`.
         address: of a Ray cluster; see `analysis.measure.jobs.run`.

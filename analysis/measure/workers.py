@@ -44,16 +44,16 @@ class Died:
 def in_processes(
     function: Callable[[S, J], R], jobs: Sequence[tuple[S, J]], workers: int
 ) -> Iterator[tuple[tuple[S, J], R | Died]]:
-    """Run jobs in processes of this machine; yield each as it ends.
+    """Run jobs in processes on this machine; yield each one as it ends.
 
-    On Linux they are forks of one process that has imported what measurements need, and done nothing else: torch and
-    pandas are imported once, whatever the number of processes. Elsewhere forking is not safe once frameworks of the
-    system are loaded, and each is started afresh.
+    On Linux, they are forks of one process that has only imported the packages, so torch and pandas are imported once
+    for any number of processes. On other systems, forking is not safe once system frameworks are loaded, and each
+    process is started anew.
 
     Args:
-        function: Of a module, so that other processes find it. It raises nothing.
-        jobs: Its arguments.
-        workers: Processes at a time.
+        function: A function of a module, so that other processes can import it. It must not raise errors.
+        jobs: The arguments.
+        workers: The number of processes at a time.
     """
     context = _context()
     waiting = deque(jobs)
@@ -73,7 +73,7 @@ def in_processes(
                 connection, process = idle.pop()
                 job = waiting.popleft()
                 busy[connection] = process, job
-                with suppress(OSError):  # it is dead, as its answer will say
+                with suppress(OSError):  # the process is dead, which its answer reports
                     connection.send(job)
             for ready in wait(list(busy)):
                 assert isinstance(ready, Connection)
@@ -103,9 +103,10 @@ def _context() -> ForkServerContext | SpawnContext:
 
 
 def _serve(connection: Connection, function: Callable[[Any, Any], object], environment: Mapping[str, str]) -> None:
-    """Run the jobs that come through a connection until its other end closes."""
-    os.environ |= environment  # a fork has that of the first of its kind
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the caller stops us
+    """Run the jobs that arrive through a connection until its other end closes."""
+    os.environ |= environment  # a fork has the environment of the first process
+    # Ctrl-C reaches all processes of a terminal; the caller stops this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         try:
             connection.send(function(*connection.recv()))
@@ -118,7 +119,7 @@ def on_ray(
 ) -> Iterator[tuple[tuple[S, J], R | Died]]:
     """Run jobs as tasks of a Ray cluster, which must see the results folder under the same path; see `in_processes`.
 
-    What many jobs have as their first argument is sent once.
+    A first argument that many jobs share is sent once.
 
     Raises:
         ResultsError: the cluster cannot be joined.
@@ -136,12 +137,12 @@ def on_ray(
         task = ray.remote(num_cpus=1, max_retries=1)(function)
         shared = {key: ray.put(first) for key, first in {id(first): first for first, _ in jobs}.items()}
         waiting = deque(jobs)
-        # The future of a task tells of its end by itself: `ray.wait` looks through all of them for each.
+        # The future of a task signals its end; `ray.wait` would check all tasks each time.
         ended: SimpleQueue[Future[R]] = SimpleQueue()
         running: dict[Future[R], tuple[S, J]] = {}
         most, looked = 0, -_LOOK_EVERY_S
         while waiting or running:
-            if time.monotonic() - looked >= _LOOK_EVERY_S:  # a cluster may have grown
+            if time.monotonic() - looked >= _LOOK_EVERY_S:  # the cluster may have grown
                 most, looked = _most(ray.cluster_resources().get("CPU", 0)), time.monotonic()
             while waiting and len(running) < most:
                 first, job = waiting.popleft()
@@ -160,9 +161,9 @@ def on_ray(
 
 
 def _most(cpus: float) -> int:
-    """Return how many tasks a cluster of so many CPUs is given at a time.
+    """Return how many tasks to give to a cluster at a time, for its number of CPUs.
 
-    A few for each, so that none waits for this process; no more, since Ray holds every task that it was given in
-    memory. At least some tens, that a cluster without machines may see what to start.
+    There are a few for each CPU, so that none waits for this process, but not more, since Ray keeps all its tasks in
+    memory. There are at least some tens, so that a cluster without machines starts some.
     """
     return max(_LEAST, int(_FOR_EACH_CPU * cpus))

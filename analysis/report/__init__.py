@@ -29,11 +29,11 @@ def write(study: Study, out: Path, console: Console | None = None) -> tuple[Path
 
     Args:
         study: the results, finished or not.
-        out: the folder for it, made if it is missing; or the file, where the name ends in .html.
-        console: shows how far it is, where that takes more than seconds; nothing by default.
+        out: the folder for the report, created if it does not exist, or a file name that ends in .html.
+        console: shows progress if it takes more than some seconds; by default, nothing is shown.
 
     Returns:
-        The file, and what it shows.
+        The file, and the content of the report.
 
     Raises:
         ResultsError: a table cannot be read.
@@ -46,7 +46,7 @@ def write(study: Study, out: Path, console: Console | None = None) -> tuple[Path
 
 
 def write_comparison(first: Study, second: Study, out: Path) -> tuple[Path, Comparison]:
-    """Write what two studies say of the claims, beside each other.
+    """Write the verdicts of two studies side by side.
 
     Args:
         first: the one on the left, A.
@@ -67,7 +67,7 @@ def write_comparison(first: Study, second: Study, out: Path) -> tuple[Path, Comp
 
 
 def render(contents: Contents) -> str:
-    """Return a report's page as HTML."""
+    """Return the page of a report as HTML."""
     return _page("page.html.jinja", contents, SIGNS)
 
 
@@ -98,5 +98,5 @@ def _page(template: str, report: Contents | Comparison, signs: Mapping[str, str]
 
 
 def embedded(data: object) -> Markup:
-    """Return data as JSON that can stand in a script element: "<" is the one character that could end it."""
+    """Return data as JSON for a script element, with "<" escaped, the only character that could end the element."""
     return Markup(json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))

@@ -16,7 +16,7 @@ from analysis.report.grids import NONE, listed
 from tsrnn.command_line import counted
 
 SIGNS: Final = {"reproduced": "✓", "contradicted": "✗", "inconclusive": "~", "not run": NONE}
-"""The sign of each verdict: they are told apart without their colours."""
+"""The sign of each verdict, so that verdicts can be distinguished without colours."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Group:
     """The verdicts on the claims of one figure, or of several figures that a claim is based on together.
 
     Attributes:
-        id: of the group on the page.
-        label: such as "Figure 4a" or "Figures 7a, 7b".
+        id: the id of the group on the page.
+        label: the label, such as "Figure 4a" or "Figures 7a, 7b".
         figures: the ids of the figures.
-        claims: the verdicts, as rows of `analysis.claims.catalogue.judge_all` with what the page adds.
-        counts: how many verdicts there are of each kind.
-        place: where it comes among the groups.
+        claims: the verdicts, as rows of `analysis.claims.catalogue.judge_all` with additions for the page.
+        counts: the number of verdicts of each kind.
+        place: the position among the groups.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Group:
 
     @property
     def short(self) -> str:
-        """The label in as few letters as it takes."""
+        """The label without the word "Figure"."""
         return (
             self.label.removeprefix("Figures ").removeprefix("Figure ").replace("Section ", "§ ").replace("Table ", "T")
         )
@@ -53,7 +53,7 @@ class Group:
 
 
 def groups(judged: pd.DataFrame) -> list[Group]:
-    """Return the verdicts by figure, in the paper's order; what is of no figure comes last.
+    """Return the verdicts by figure, in the order of the paper; claims without a figure come last.
 
     Args:
         judged: what `analysis.claims.catalogue.judge_all` returned.
@@ -78,13 +78,13 @@ def groups(judged: pd.DataFrame) -> list[Group]:
 
 
 def ids(figure: str) -> list[str]:
-    """Return the ids of the figures that a claim is read from: "7c, Table 1" is 7c and table1."""
+    """Return the ids of the figures of a claim: for "7c, Table 1", these are 7c and table1."""
     parts = [part.strip().replace("Table ", "table") for part in figure.split(",")]
     return [part for part in parts if not part.startswith("section")]
 
 
 def label(figure: str) -> str:
-    """Return what a claim is read from, as words."""
+    """Return the figures of a claim in words."""
     if figure.startswith("section"):
         return figure.capitalize()
     return f"{'Figures' if ',' in figure and 'Table' not in figure else 'Figure'} {figure}"
@@ -103,20 +103,20 @@ def _claim(row: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _short(value: float, form: str = ".3g") -> str:
-    """Return a number in few digits; "" where it is not known."""
+    """Return a number with few digits; "" if it is unknown."""
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
     return "" if math.isnan(value) else f"{value:{form}}"
 
 
 def sentences(judged: pd.DataFrame) -> list[str]:
-    """Return what the verdicts come to, in three sentences.
+    """Return a summary of the verdicts in three sentences.
 
     Args:
         judged: what `analysis.claims.catalogue.judge_all` returned.
     """
     found, number = counts(judged), judged["id"].nunique()
-    several = "" if len(judged) == number else f" ({len(judged)} verdicts: each training is judged by itself)"
+    several = "" if len(judged) == number else f" ({len(judged)} verdicts, since each training is judged separately)"
     first = (
         f"Of the paper's {counted(number, 'claim')}{several}, these results reproduce {found['reproduced']}, "
         f"contradict {found['contradicted']} and leave {found['inconclusive']} inconclusive; for {found['not run']} "
@@ -126,7 +126,7 @@ def sentences(judged: pd.DataFrame) -> list[str]:
 
 
 def _decided(judged: pd.DataFrame) -> str:
-    """Say in which figures claims are decided, and how far these verdicts can be trusted."""
+    """Return in words the figures whose claims are decided, and how many of these verdicts survive the correction."""
     own = judged[judged["verdict"].map(decided)]
     if own.empty:
         return "No claim is decided yet."
@@ -156,17 +156,17 @@ _NAMED: Final = 6
 
 
 def _open(judged: pd.DataFrame) -> str:
-    """Say what would decide the inconclusive claims."""
+    """Return in words what would decide the inconclusive claims."""
     own = judged[judged["verdict"] == "inconclusive"]
     if own.empty:
-        return "No claim is left open by networks that were trained."
+        return "No claim with results is inconclusive."
     kinds = own["takes"].map(_kind).value_counts(sort=False).sort_values(ascending=False, kind="stable")
     parts = [f"{name} ({count})" for name, count in kinds.items()]
-    return f"To decide the inconclusive ones takes {_joined(parts)}."
+    return f"The inconclusive claims could be decided by {_joined(parts)}."
 
 
 def _kind(takes: str) -> str:
-    """Return in a few words what a claim takes to be decided."""
+    """Return in a few words what would decide a claim."""
     if "networks of each kind" in takes:
         return "more networks"
     if "networks that have solved" in takes:

@@ -21,7 +21,7 @@ KINDS: Final[Mapping[str, str]] = {
     "in one study only": "½",
     "not run in either": "–",  # noqa: RUF001
 }
-"""How two verdicts on a claim compare, and the sign of that."""
+"""The ways in which two verdicts on a claim can compare, with their signs."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Side:
 
     Attributes:
         letter: A or B.
-        name: of its folder.
-        folder: the whole name.
-        summary: which networks it has, in words.
-        counts: how many verdicts there are of each kind.
-        sentences: what the verdicts come to.
+        name: the name of its folder.
+        folder: the path of its folder.
+        summary: its networks in words.
+        counts: the number of verdicts of each kind.
+        sentences: a summary of the verdicts.
     """
 
     letter: str
@@ -51,9 +51,9 @@ class Pair:
 
     Attributes:
         kind: one of `KINDS`.
-        task: of the networks compared.
-        claim: in words.
-        both: the verdicts, as `analysis.report.claims` has them; None where a study has no further training.
+        task: the task of the compared networks.
+        claim: the claim in words.
+        both: the verdicts, as in `analysis.report.claims`; None if a study has no further training.
     """
 
     kind: str
@@ -89,24 +89,24 @@ class Comparison:
 
     @property
     def name(self) -> str:
-        """Both names."""
+        """The names of both studies."""
         return " and ".join(side.name for side in self.sides)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many pairs there are of each kind."""
+        """The number of pairs of each kind."""
         found = [pair.kind for group in self.groups for pair in group.pairs]
         return {kind: found.count(kind) for kind in KINDS}
 
     @property
     def tasks(self) -> list[str]:
-        """The tasks that claims are about."""
+        """The tasks of the claims."""
         pairs = (pair for group in self.groups for pair in group.pairs)
         return list(dict.fromkeys(task for pair in pairs for task in pair.task.split(", ") if task))
 
 
 def compare(first: Study, second: Study) -> Comparison:
-    """Hold two studies beside each other.
+    """Compare two studies.
 
     Args:
         first: A.
@@ -134,7 +134,7 @@ def _side(letter: str, study: Study, judged: pd.DataFrame) -> Side:
 
 
 def _pairs(first: Group, second: Group) -> Iterator[Pair]:
-    """Yield the claims of a figure; trainings that both studies have are beside each other, others in their order."""
+    """Yield the claims of a figure, with trainings that both studies have first, and then the others in their order."""
     for id in dict.fromkeys(claim["id"] for claim in first.claims):
         ours, theirs = ([claim for claim in group.claims if claim["id"] == id] for group in (first, second))
         alike = [(a, b) for a in ours for b in theirs if a["part"] == b["part"]]

@@ -27,7 +27,7 @@ from tsrnn.config import EndState
 
 @dataclass(frozen=True)
 class Contents:
-    """The content of a report, in its order."""
+    """The content of a report, in the order of the page."""
 
     name: str
     folder: str
@@ -65,41 +65,41 @@ class Contents:
         return next(figure for figure in self.figures if figure.id == id)
 
     def about(self, id: str) -> list[Group]:
-        """Return the verdicts on claims that are read from a figure."""
+        """Return the verdicts on the claims of a figure."""
         return [group for group in self.groups if id in group.figures]
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the page's script reads."""
+        """The data for the script of the page."""
         csv = {figure.id: figure.csv for figure in self.drawn if figure.csv}
         return {"curves": self.curves, "pages": self.pages, "csv": csv}
 
     @property
     def tasks(self) -> list[str]:
-        """The tasks that claims are about."""
+        """The tasks of the claims."""
         return list(dict.fromkeys(task for claim in self.claims for task in claim["task"].split(", ") if task))
 
     @property
     def parts(self) -> list[str]:
-        """The trainings that are judged, in words."""
+        """The judged trainings, in words."""
         return list(dict.fromkeys(claim["part"] for claim in self.claims if claim["part"]))
 
     @property
     def drawn(self) -> list[Shown]:
-        """The figures that can be seen."""
+        """The figures that are drawn."""
         return [figure for figure in self.figures if not figure.missing]
 
 
 def collect(study: Study, beside: Path, console: Console | None = None) -> Contents:
-    """Compute a report's contents.
+    """Compute the contents of a report.
 
     Args:
         study: the results, finished or not.
-        beside: the folder that the report will be in: links are relative to it.
-        console: shows how far the figures are; nothing by default.
+        beside: the folder of the report, to which links are relative.
+        console: shows the progress of figures; by default, nothing is shown.
 
     Returns:
-        The contents. A figure that could not be drawn says so among those that wait, and in `failed`.
+        The contents. A figure that could not be drawn is listed in `waiting` and in `failed`.
     """
     own = study.networks
     judged = catalogue.judge_all(study)
@@ -137,7 +137,7 @@ def collect(study: Study, beside: Path, console: Console | None = None) -> Conte
 
 
 def summary(study: Study) -> str:
-    """Return in words which networks some results have."""
+    """Return a description of the networks in some results."""
     own = study.networks
     finished = int((own["status"] != EndState.RUNNING).sum())
     return (

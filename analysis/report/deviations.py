@@ -7,7 +7,7 @@ from typing import Final
 from markdown_it import MarkdownIt
 
 _SECTIONS: Final = ("Settings", "Deviations that cannot be switched")
-"""The sections of docs/fidelity.md that are about deviations; the others are about what was checked."""
+"""The sections of docs/fidelity.md about deviations; the other sections are about checks."""
 
 
 def deviations() -> str:

@@ -15,10 +15,10 @@ from analysis.measure import progress as _progress
 from analysis.report.grids import Column, Grid, number, word
 
 SVG_BYTES = 250_000
-"""A figure is embedded as SVG up to this size, else as PNG."""
+"""Figures are embedded as SVG up to this size, and otherwise as PNG."""
 
 CSV_BYTES = 150_000
-"""A figure's numbers are embedded up to this size: its networks, or else their means."""
+"""The numbers of a figure are embedded up to this size: those of networks, otherwise their means."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,17 @@ class Shown:
     """A figure as the page shows it: an image, a table, or the reason why there is neither.
 
     Attributes:
-        id: such as "4a" or "table1".
-        label: such as "Figure 4a".
-        title: in a few words.
+        id: the id, such as "4a" or "table1".
+        label: the label, such as "Figure 4a".
+        title: a short title.
         caption: see `analysis.figures.Figure`.
         query: see `analysis.figures.Figure`.
-        missing: why there is nothing to see; "" where there is.
-        image: as a URL of its data; "" for a table.
-        width: of the image, in pixels of CSS.
-        height: of the image.
+        missing: why nothing is shown; "" if the figure is shown.
+        image: the image as a data URL; "" for a table.
+        width: the width of the image, in CSS pixels.
+        height: the height of the image, in CSS pixels.
         rows: the table; None for an image.
-        csv: the numbers that are shown, as CSV; "" where they are too many.
+        csv: the shown numbers as CSV; "" if there are too many.
     """
 
     id: str
@@ -57,9 +57,9 @@ class Waiting:
     """A command, and the figures that need it.
 
     Attributes:
-        command: in the words of a shell; "" where no command is known.
-        figures: those that it makes, or begins to make.
-        why: why they are not drawn; different reasons in different sentences.
+        command: the command; "" if none is known.
+        figures: the figures that the command produces, possibly with further commands.
+        why: why they are not drawn, with one sentence for each reason.
     """
 
     command: str
@@ -68,7 +68,7 @@ class Waiting:
 
 
 def show(study: Study, console: Console) -> tuple[list[Shown], list[str]]:
-    """Return all figures of some results, and what went wrong with those that failed."""
+    """Return all figures of some results, and the errors of those that failed."""
     shown, failed = [], []
     with _progress.JobProgress("report", {"figures": len(figures.FIGURES)}, console, quiet=True) as progress:
         for id in figures.FIGURES:
@@ -77,22 +77,22 @@ def show(study: Study, console: Console) -> tuple[list[Shown], list[str]]:
                 (figure,) = figures.build(study, only=[id])
                 shown.append(_shown(figure))
             except Exception as error:
-                # One figure's fault must not cost the others: it stands in its place, and in the exit status.
+                # The error of one figure must not affect the others; it is shown in its place and sets the exit status.
                 why = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 failed.append(f"figure {id}: {why}")
-                shown.append(Shown(id, label(id), "it failed", "", "", f"This is a fault of the program: {why}"))
+                shown.append(Shown(id, label(id), "it failed", "", "", f"This is an error in the program: {why}"))
             progress.take("figures", time.monotonic() - began)
     return shown, failed
 
 
 def waiting(shown: Sequence[Shown]) -> list[Waiting]:
-    """Return what figures that are not drawn wait for: each command once, in the order of the first figure."""
+    """Return the commands that missing figures need, each once, in the order of their first figure."""
     found: dict[str, list[tuple[Shown, str]]] = {}
     for figure in shown:
         if figure.missing:
             why, _, rest = figure.missing.partition(": python ")
             command = f"python {rest}" if rest else ""
-            # Its last sentence begins the command, such as "To train them".
+            # The last sentence introduces the command, such as "To train them".
             found.setdefault(command, []).append((figure, why.rpartition(". ")[0] + "." if rest else why))
     return [
         Waiting(command, [figure for figure, _ in own], " ".join(dict.fromkeys(why for _, why in own)))
@@ -101,7 +101,7 @@ def waiting(shown: Sequence[Shown]) -> list[Waiting]:
 
 
 def label(id: str) -> str:
-    """Return what a figure is called, such as "Figure 4a" or "Table 1"."""
+    """Return the label of a figure, such as "Figure 4a" or "Table 1"."""
     return f"Table {id.removeprefix('table')}" if id.startswith("table") else f"Figure {id}"
 
 
@@ -132,7 +132,7 @@ def _shown(figure: Figure) -> Shown:
 
 
 def _csv(figure: Figure) -> str:
-    """Return the first of a figure's frames that is small enough."""
+    """Return the first frame of a figure that is small enough."""
     for frame in figure.data.values():
         if len(frame) * len(frame.columns) < CSV_BYTES:
             text: str = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")

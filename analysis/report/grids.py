@@ -1,4 +1,4 @@
-"""Tables of the page, before they become HTML."""
+"""Tables of the page, before they are rendered as HTML."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ NONE: Final = "–"  # noqa: RUF001
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: its text, its sort key (by default the text), a link, or the network that it opens."""
+    """A cell of a table: its text, its sort key (by default the text), and optionally a link or a network to open."""
 
     text: str
     value: float | str | None = None
@@ -45,7 +45,7 @@ def word(value: Any) -> Cell:
 
 
 def number(value: Any, form: str = "g") -> Cell:
-    """Return a number as a cell; `form` as `format` knows it."""
+    """Return a number as a cell, formatted with `form`."""
     if pd.isna(value):
         return Cell(NONE, "")
     return Cell(
@@ -54,12 +54,12 @@ def number(value: Any, form: str = "g") -> Cell:
 
 
 def value_of(value: Any) -> float | str:
-    """Return what a cell with this number sorts by; "" where it is missing."""
+    """Return the sort key of a cell with this number; "" if it is missing."""
     return "" if pd.isna(value) else float(value)
 
 
 def duration(seconds: float) -> Cell:
-    """Return a time as a cell, in the unit that suits it."""
+    """Return a time as a cell, in a suitable unit."""
     if seconds < 120:
         return Cell(f"{seconds:.0f} s", seconds)
     return Cell(f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h", seconds)

@@ -1,4 +1,4 @@
-"""The networks of a report: one row each, and its page: learning curve, taus and interventions."""
+"""The networks of a report: a row for each, and its page with learning curve, taus and interventions."""
 
 from typing import Any, Final
 
@@ -13,17 +13,17 @@ from analysis.report.grids import Cell, Column, Grid, number, word
 from tsrnn.io.schemas import EPOCHS
 
 POINTS: Final = 120
-"""Epochs of a learning curve at most; fewer where there are many networks."""
+"""The largest number of epochs of a learning curve; it is smaller if there are many networks."""
 
 ALL_POINTS: Final = 60_000
-"""Epochs of all learning curves together at most."""
+"""The largest number of epochs of all learning curves together."""
 
 KIND: Final = ("task", "curriculum", "tau")
-"""The columns that say what kind a network is."""
+"""The columns that define the kind of a network."""
 
 
 def beyond(frame: pd.DataFrame) -> list[str]:
-    """Return in words what a network is beyond the paper's main ones, and how it was trained where networks differ.
+    """Return in words how networks differ from the paper's main networks, and in their training from each other.
 
     Args:
         frame: rows of `Study.networks` or of `analysis.quantities.reach.max_n_by_cell`.
@@ -40,7 +40,7 @@ def beyond(frame: pd.DataFrame) -> list[str]:
 
 
 def curves(study: Study) -> tuple[int, dict[str, Any]]:
-    """Return how many epochs a curve was thinned to (0 if none was), and the curves by network."""
+    """Return the number of epochs to which curves were thinned (0 if none was), and the curves by network."""
     columns = ["epoch", "n_max", "accuracy_newest", "accuracy_mean", "tau_mean"]
     frame = study.load(EPOCHS, columns).sort_values(["network_id", "epoch"], ignore_index=True)
     count = frame["network_id"].nunique()
@@ -61,7 +61,7 @@ def curves(study: Study) -> tuple[int, dict[str, Any]]:
 
 
 TAUS: Final = (taus.tau_mean, taus.tau_sd, timescales.tau_net_mean)
-"""What a network's page draws against N."""
+"""The quantities that the page of a network draws against N."""
 
 HURT: Final = (
     interventions.ablated_accuracy,
@@ -70,18 +70,18 @@ HURT: Final = (
     interventions.retrained_accuracy,
     interventions.readout_accuracy,
 )
-"""What a network's page lists."""
+"""The quantities that the page of a network lists."""
 
 
 ROWS: Final = 60
-"""A table of a network's page that would have more rows is of the network's largest N alone."""
+"""Tables on the page of a network that would have more rows show only the largest N."""
 
 
 def pages(study: Study) -> dict[str, Any]:
-    """Return what a network's page shows beside its learning curve, by network.
+    """Return the content of the page of each network, apart from its learning curve, by network.
 
-    Each has `taus`: quantities against N as {"words", "n", "values"}; and `hurt`: tables of interventions as {"words",
-    "columns", "rows"}. What was not measured is not there.
+    It has `taus`, with quantities against N as {"words", "n", "values"}, and `hurt`, with tables of interventions as
+    {"words", "columns", "rows"}. Quantities that were not measured are left out.
     """
     found: dict[str, Any] = {}
     for quantity in TAUS:
@@ -109,7 +109,7 @@ def _page(pages: dict[str, Any], network_id: object) -> dict[str, Any]:
 
 _HEADS: Final = {
     "n": "N",
-    "removed": "neurons removed",
+    "removed": "removed neurons",
     "manner": "how",
     "perturbation": "relative norm",
     "change": "change c",
@@ -127,7 +127,7 @@ def _rounded(values: pd.Series, digits: int) -> list[float | None]:
 
 
 def grid(networks: pd.DataFrame, known: set[str]) -> Grid:
-    """Return the table of networks; those in `known` have a page to open."""
+    """Return the table of networks; those in `known` have a page."""
     networks = networks.sort_values(["sweep", *KIND, "seed"], kind="stable")
     columns = [Column("network"), *map(Column, KIND), Column("seed", True), Column("status")]
     columns += [Column("max N", True), Column("epochs", True), Column("sweep"), Column("other settings")]
@@ -149,4 +149,4 @@ def grid(networks: pd.DataFrame, known: set[str]) -> Grid:
                 word(other),
             ]
         )
-    return Grid("Networks; each opens a page with its learning curve, taus and interventions", columns, rows)
+    return Grid("Networks, each with a page of its learning curve, taus and interventions", columns, rows)

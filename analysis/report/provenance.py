@@ -22,7 +22,7 @@ from tsrnn.untrusted import parse_json
 
 
 def sizes(networks: pd.DataFrame) -> Grid:
-    """What was smaller than the paper's, sweep by sweep, with the paper's in the first row."""
+    """Return the size, batch and budget of each sweep, with the paper's in the first row."""
     configs = [RunConfig.from_json(text) for text in networks["config"]]
     found = pd.DataFrame(
         [[sweep, *_size(config)] for sweep, config in zip(networks["sweep"], configs, strict=True)],
@@ -33,10 +33,10 @@ def sizes(networks: pd.DataFrame) -> Grid:
     for key, group in found.groupby(["sweep", *_SIZE], sort=False, dropna=False):
         sweep, *values = key
         rows.append([Cell(str(sweep)), number(len(group)), *(number(value) for value in values)])
-    return Grid("Size, batch and budget; the paper's first", columns, rows)
+    return Grid("Size, batch and budget, with the paper's in the first row", columns, rows)
 
 
-_SIZE: Final = ("H", "batch", "steps an epoch", "test batches", "epochs at most", "N at most")
+_SIZE: Final = ("H", "batch", "steps per epoch", "test batches", "max. epochs", "max. N")
 
 
 def _size(config: RunConfig) -> list[int]:
@@ -52,7 +52,7 @@ def _size(config: RunConfig) -> list[int]:
 
 
 def sweeps(study: Study) -> Grid:
-    """What each sweep trained, how long that took, and on which machine."""
+    """Return what each sweep trained, its time, and its machine."""
     networks, outcomes = study.networks, study.load(OUTCOMES)
     labels = ("networks", "finished", "failed", "epochs", "computing time", "longest network", "GFLOP/s")
     columns = [Column("sweep"), *(Column(label, True) for label in labels), Column("device")]
@@ -74,14 +74,14 @@ def sweeps(study: Study) -> Grid:
             ]
         )
     return Grid(
-        "Training; the time is the networks' own, summed; a network that several sweeps trained counts once",
+        "Training: total time of the networks; a network in several sweeps counts once",
         columns,
         rows,
     )
 
 
 def analyses(study: Study) -> Grid:
-    """How many checkpoints were measured, and how long that took."""
+    """Return how many checkpoints were measured, and how long that took."""
     frame = study.load(ANALYSES)
     columns = [Column("analysis"), Column("checkpoints", True), Column("failed", True), Column("computing time", True)]
     rows = []
@@ -92,7 +92,7 @@ def analyses(study: Study) -> Grid:
 
 
 def versions(study: Study) -> list[str]:
-    """Which versions and which code trained the networks and made the report, line by line."""
+    """Return the versions and the code that trained the networks and made the report, as lines."""
     trained: list[str] = []
     for text, count in study.load(OUTCOMES)["versions"].value_counts().items():
         try:
@@ -108,7 +108,7 @@ def versions(study: Study) -> list[str]:
     both = outcomes.merge(runs, on="network_id", suffixes=("", "_began"))
     changed = (both["code"] != both["code_began"]) | (both["plugins"] != both["plugins_began"])
     if mixed := int((changed & (both["code_began"] != "")).sum()):
-        trained.append(f"{mixed} networks ended with other code than they began with")
+        trained.append(f"{mixed} networks ended with different code than they began with")
     ours = ", ".join(
         f"{name} {importlib.metadata.version(name)}" for name in ("tsrnn", "pandas", "scipy", "matplotlib")
     )
@@ -116,7 +116,7 @@ def versions(study: Study) -> list[str]:
 
 
 def tables(study: Study, beside: Path) -> Grid:
-    """The tables of each sweep, with links that are relative to the folder `beside`."""
+    """Return the tables of each sweep, with links that are relative to the folder `beside`."""
     columns = [
         Column("table"),
         Column("sweep"),
@@ -146,7 +146,7 @@ def tables(study: Study, beside: Path) -> Grid:
 
 
 def _extent(sweep: Location, table: str) -> tuple[float, float]:
-    """Return a table's rows and bytes; NaN where that would take many requests, or cannot be read."""
+    """Return the numbers of rows and bytes of a table; NaN in object stores, or if it cannot be read."""
     if not isinstance(sweep, Path):
         return float("nan"), float("nan")
     try:
@@ -158,7 +158,7 @@ def _extent(sweep: Location, table: str) -> tuple[float, float]:
 
 
 def _link(folder: Location, beside: Path) -> str:
-    """Return where a page in `beside` finds a folder; the whole name where it is in an object store."""
+    """Return a link from a page in `beside` to a folder; the full name if the folder is in an object store."""
     if not isinstance(folder, Path):
         return str(folder)
     return quote(Path(os.path.relpath(folder.resolve(), beside.resolve())).as_posix()) + "/"

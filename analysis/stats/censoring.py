@@ -14,17 +14,17 @@ from scipy import stats
 
 from analysis.stats.permutation import Effect, Flags, Values, rejected, splits
 
-# Studies whose splits are held in memory at once.
+# Number of studies whose splits are in memory at once.
 _AT_ONCE = 400
 _DIGITS = 9
 
 
 def median(values: Values, censored: Flags) -> float:
-    """Return Kaplan and Meier's median; infinite where more than half of the networks may have got further.
+    """Return the Kaplan-Meier median; infinite if the values of more than half of the networks may be larger.
 
     Args:
-        values: [n], one value a network.
-        censored: [n], whether it is a lower bound.
+        values: [n], one value per network.
+        censored: [n], whether each value is a lower bound.
     """
     data = stats.CensoredData.right_censored(values, censored)
     curve: Any = stats.ecdf(data).sf
@@ -35,8 +35,8 @@ def median(values: Values, censored: Flags) -> float:
 def log_ratio(a: Values, a_censored: Flags, b: Values, b_censored: Flags) -> Effect:
     """Return log(b / a) with the 95 % interval of the exact log-rank test.
 
-    The interval holds every factor on a's values, in logarithms, at which the test does not tell the groups apart; it
-    is unlimited to the side where censored values may lie.
+    The interval contains every factor on the values of a, in logarithms, for which the test does not reject equality.
+    It is unlimited on the side where censored values may lie.
 
     Args:
         a: [n_a], positive values, one for each network.
@@ -45,10 +45,10 @@ def log_ratio(a: Values, a_censored: Flags, b: Values, b_censored: Flags) -> Eff
         b_censored: [n_b].
     """
     x, y = np.log(a), np.log(b)
-    # Between two neighbouring differences the order of all values, and so the test, stays the same.
+    # Between two neighbouring differences, the order of all values, and hence the test, remains the same.
     edges = np.unique((y[:, None] - x[None, :]).round(_DIGITS))
     middles = (edges[1:] + edges[:-1]) / 2
-    # At a difference itself two values tie. What lies beyond the last one looks like one point out there.
+    # At a difference, two values are tied. One point beyond the last difference stands for all points there.
     shifts = np.sort(np.concatenate([edges, middles, [edges[0] - 1, edges[-1] + 1]]))
     more, less = (
         np.array(sides) for sides in zip(*(_sides(x, a_censored, y, b_censored, d) for d in shifts), strict=True)
@@ -59,7 +59,7 @@ def log_ratio(a: Values, a_censored: Flags, b: Values, b_censored: Flags) -> Eff
     estimate = float(np.median(balance))
     if most < 0 or not len(kept):
         return Effect(*(np.array(end) for end in (estimate, -np.inf, np.inf)))
-    # A point between two differences stands for all between them, but not for the differences themselves.
+    # A point between two differences stands for all points between them, but not for the differences themselves.
     low = -np.inf if kept[0] == shifts[0] else edges[edges <= kept[0]].max()
     high = np.inf if kept[-1] == shifts[-1] else edges[edges >= kept[-1]].min()
     low = low if low in kept or np.isinf(low) else np.nextafter(low, np.inf)
@@ -79,7 +79,7 @@ def _sides(x: Values, x_censored: Flags, y: Values, y_censored: Flags, shift: fl
 
 
 def as_extreme(a: Values, a_censored: Flags, b: Values, b_censored: Flags) -> tuple[Values, Values]:
-    """Return how many splits favour the second group at least as much as the groups do, and at least as little.
+    """Return how many splits favour the second group at least as much as the real groups, and at most as much.
 
     Args:
         a: [studies, n_a].
@@ -88,7 +88,7 @@ def as_extreme(a: Values, a_censored: Flags, b: Values, b_censored: Flags) -> tu
         b_censored: [studies, n_b].
 
     Returns:
-        The two counts, [studies] each; a direction is shown where its count is at most `permutation.rejected`.
+        The two counts, [studies] each; a direction is significant if its count is at most `permutation.rejected`.
     """
     values, censored = np.concatenate([a, b], -1).round(_DIGITS), np.concatenate([a_censored, b_censored], -1)
     scores = gehan_scores(values, censored)
@@ -103,10 +103,10 @@ def as_extreme(a: Values, a_censored: Flags, b: Values, b_censored: Flags) -> tu
 
 
 def gehan_scores(values: Values, censored: Flags) -> Values:
-    """Return each network's score: how many others it certainly passes, less how many certainly pass it.
+    """Return the score of each network: how many others it certainly exceeds, minus how many certainly exceed it.
 
-    A group's sum of scores is the numerator of the log-rank statistic with Gehan's weights; without lower bounds, of
-    Wilcoxon's rank-sum statistic. Splits of the networks into two groups only add scores up.
+    The sum of the scores of a group is the numerator of the log-rank statistic with Gehan's weights or, without lower
+    bounds, of Wilcoxon's rank-sum statistic. For a split of the networks, scores only have to be summed.
 
     Args:
         values: [studies, n].
@@ -116,7 +116,7 @@ def gehan_scores(values: Values, censored: Flags) -> Values:
     """
     own, other = values[..., :, None], values[..., None, :]
     own_open, other_open = censored[..., :, None], censored[..., None, :]
-    # Of two at the same value the one with a lower bound is further, if the other one has none.
+    # Of two equal values, a lower bound counts as larger than a value that is not one.
     passes = ~other_open & ((own > other) | ((own == other) & own_open))
     passed = ~own_open & ((own < other) | ((own == other) & other_open))
     scores: Values = passes.sum(-1) - passed.sum(-1).astype(float)

@@ -24,7 +24,7 @@ class Choice:
 
     Attributes:
         checkpoints: one row for each network: `network_id`, `group` (in words), `curriculum`, `n`.
-        notes: what a reader must know of it: which networks are left out, or hold the others back.
+        notes: which networks are left out, and which ones limit N.
     """
 
     checkpoints: pd.DataFrame
@@ -37,7 +37,7 @@ def choose(networks: pd.DataFrame, solved: pd.DataFrame, n: int | None = None) -
     Args:
         networks: rows of `analysis.data.study.Study.networks`.
         solved: the table `solved`.
-        n: the N that is asked for; the largest shared one by default, and where a network has not solved `n`.
+        n: the requested N; by default, and if a network has not solved `n`, the largest N that all have solved.
     """
     ns = solved.groupby("network_id")["n"].agg(set).to_dict()
     rows: list[dict[str, Any]] = []
@@ -48,7 +48,7 @@ def choose(networks: pd.DataFrame, solved: pd.DataFrame, n: int | None = None) -
         solvers = group[group["network_id"].isin(ns)]
         if len(solvers) < len(group):
             idle = group[~group["network_id"].isin(ns)]
-            notes.append(f"{words}: left out, since they have solved no N yet: {_list(idle)}")
+            notes.append(f"{words}: left out, because they have not solved any N yet: {_list(idle)}")
         if solvers.empty:
             continue
         shared = set.intersection(*(ns[network_id] for network_id in solvers["network_id"]))
@@ -58,12 +58,12 @@ def choose(networks: pd.DataFrame, solved: pd.DataFrame, n: int | None = None) -
             notes.append(f"{words}: N = {n} is not solved by {_list(lacking)}")
         if chosen is None:
             limit = "" if n is None else f" up to {n}"
-            notes.append(f"{words}: left out: needed is an N{limit} that all of its networks have solved")
+            notes.append(f"{words}: left out, because there is no N{limit} that all of its networks have solved")
             continue
         if n is None and (solvers["max_n"] > chosen).any():
             behind = solvers[solvers["max_n"] == solvers["max_n"].min()]
             notes.append(
-                f"{words}: compared at N = {chosen}, the largest that all have solved; least far: {_list(behind)}"
+                f"{words}: compared at N = {chosen}, the largest that all have solved; limited by {_list(behind)}"
             )
         elif n is not None and chosen != n:
             notes.append(f"{words}: compared at N = {chosen}, the largest up to {n} that all have solved")
@@ -75,7 +75,7 @@ def choose(networks: pd.DataFrame, solved: pd.DataFrame, n: int | None = None) -
 
 
 def in_words(networks: pd.DataFrame) -> "pd.Series[str]":
-    """Say of each network which others it can be compared with: task, tau, and what else differs among groups.
+    """Return the group of each network in words: task, tau, and other settings that differ between groups.
 
     Args:
         networks: rows of `analysis.data.study.Study.networks`.
@@ -89,13 +89,13 @@ def in_words(networks: pd.DataFrame) -> "pd.Series[str]":
 
 
 def _list(networks: pd.DataFrame) -> str:
-    """Name a few networks, with how far they have come."""
+    """Return the names of a few networks, with their largest N."""
     names = [f"{row.curriculum} {row.network_id} (max N {row.max_n})" for row in networks.head(_NAMED).itertuples()]
     return ", ".join(names) + (f" and {len(networks) - _NAMED} more" if len(networks) > _NAMED else "")
 
 
 def measured(rows: pd.DataFrame, checkpoints: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a table that are of the chosen checkpoints, with their group and curriculum."""
+    """Return the rows of a table for the chosen checkpoints, with their group and curriculum."""
     return rows.merge(checkpoints, on=["network_id", "n"])
 
 
@@ -103,9 +103,9 @@ def summarise(rows: pd.DataFrame, by: Sequence[str], values: Sequence[str] = ("r
     """Average over trials, then over networks.
 
     Args:
-        rows: with the columns group, curriculum, n, network_id.
-        by: further columns to tell apart, such as perturbation.
-        values: columns to average; of the first also the bootstrap interval over networks.
+        rows: rows with the columns group, curriculum, n, network_id.
+        by: further columns to group by, such as perturbation.
+        values: columns to average; for the first, the bootstrap interval over networks is also computed.
 
     Returns:
         One row for each group, curriculum, n and `by`: `networks`, each value's mean over networks, and `low` and
@@ -126,11 +126,11 @@ def summarise(rows: pd.DataFrame, by: Sequence[str], values: Sequence[str] = ("r
 
 
 def compare_curricula(rows: pd.DataFrame, perturbation: str) -> tuple[pd.DataFrame, list[str]]:
-    """Compare each two curricula of each group at each perturbation, pooled as the paper does and by network.
+    """Compare all pairs of curricula in each group at each perturbation, pooled as in the paper and by network.
 
     Args:
-        rows: with the columns group, curriculum, n, network_id, accuracy and `perturbation`.
-        perturbation: the column that says what was done; 0 there is the network as it is.
+        rows: rows with the columns group, curriculum, n, network_id, accuracy and `perturbation`.
+        perturbation: the column that identifies the perturbation; 0 stands for the unchanged network.
 
     Returns:
         The tests, one row for each group, pair of curricula and perturbation: the columns of
@@ -141,7 +141,7 @@ def compare_curricula(rows: pd.DataFrame, perturbation: str) -> tuple[pd.DataFra
     for group, of_group in rows.groupby("group", sort=False):
         names = sorted(of_group["curriculum"].unique())
         if len(names) < 2:
-            notes.append(f"{group}: one curriculum, {names[0]}; a comparison needs two")
+            notes.append(f"{group}: it has only the curriculum {names[0]}; a comparison needs two")
         for pair in combinations(names, 2):
             part = of_group[of_group["curriculum"].isin(pair)]
             frame = part[["curriculum", "n", "accuracy"]].assign(
@@ -150,7 +150,10 @@ def compare_curricula(rows: pd.DataFrame, perturbation: str) -> tuple[pd.DataFra
             counts = frame.groupby("curriculum")["network"].nunique()
             if counts.min() < 2:
                 few = ", ".join(f"{name} {counts[name]}" for name in pair)
-                notes.append(f"{group}: too few networks to test ({few}); needed are two of each, eight to say much")
+                notes.append(
+                    f"{group}: too few networks to test ({few}); a test needs at least two of each, "
+                    "and about eight for power"
+                )
                 continue
             pooled = pooled_ttests(frame).rename(
                 columns={"p_value": "p_pooled", "stars": "stars_pooled", "n": "n_pooled"}

@@ -12,11 +12,11 @@ FEW: Final = (
     "95 % interval: percentile bootstrap of the mean over networks; with 4 networks it contains the true mean in "
     "80 % of cases. Verdicts do not depend on it."
 )
-"""What a reader must know of the intervals in figures and tables: said once beside them."""
+"""A note on the intervals in figures and tables, shown once beside them."""
 
 _RESAMPLES: Final = 9_999
 _SIGNS: Final = 6
-# Bounds what is held at once: so many resamples of so many groups.
+# Limits the memory: number of resamples times number of groups.
 _GROUPS_AT_ONCE: Final = 256
 
 
@@ -27,20 +27,20 @@ def bootstrap(values: Values) -> tuple[float, float]:
     n = 2, 80 % at n = 4, 90 % at n = 8. The BCa interval is not better there. Verdicts do not depend on it.
 
     Args:
-        values: One value a network, [n].
+        values: One value per network, [n].
 
     Returns:
-        The lower and the upper end; NaN with fewer than two networks, the value itself where all are equal.
+        The lower and the upper end; NaN for fewer than two networks, and the value itself if all are equal.
     """
     low, high = bootstraps([values])
     return float(low[0]), float(high[0])
 
 
 def bootstraps(groups: Sequence[Values]) -> tuple[Values, Values]:
-    """Return `bootstrap` of each group of networks; many groups cost little more than one.
+    """Return `bootstrap` for each group of networks; many groups take little more time than one.
 
     Args:
-        groups: One array of values a group, each [n], of any sizes.
+        groups: One array of values for each group, each [n], of any size.
 
     Returns:
         The lower and the upper ends, [len(groups)] each.
@@ -64,12 +64,12 @@ def mean(values: Values) -> Effect:
     """Return the mean over networks with its 95 % interval by Student's t.
 
     Args:
-        values: [..., n], one value a network.
+        values: [..., n], one value per network.
 
     Returns:
-        The mean; an unlimited interval with fewer than three networks, and where fewer than six all have the same
-        value. Six equal values on one side of a number show that the median is there, by the test of signs
-        (2 / 2^6 < 0.05); fewer do not.
+        The mean with its interval. The interval is unlimited for fewer than three networks, and for fewer than six
+        networks with the same value: by the sign test, six equal values on one side of a number show that the median is
+        on this side (2 / 2^6 < 0.05), and fewer do not.
     """
     estimate, n = values.mean(-1), values.shape[-1]
     if n < 3:
@@ -83,7 +83,7 @@ def share(values: Values) -> Effect:
     """Return the share of networks with value 1, with its exact 95 % interval (Clopper and Pearson 1934).
 
     Args:
-        values: [..., n] of 0 and 1, one value a network.
+        values: [..., n] of 0 and 1, one value per network.
     """
     n, count = values.shape[-1], values.sum(-1)
     low = np.where(count > 0, stats.beta.ppf(LEVEL / 2, np.maximum(count, 1), n - count + 1), 0.0)
@@ -92,10 +92,10 @@ def share(values: Values) -> Effect:
 
 
 def correlation(values: Values) -> Effect:
-    """Return the correlation across networks of two values each, with its 95 % interval (Fisher's z).
+    """Return the correlation across networks between two values, with its 95 % interval (Fisher's z).
 
     Args:
-        values: [..., n, 2], two values a network; from four networks on the interval is limited.
+        values: [..., n, 2], two values per network; the interval is unlimited for fewer than four networks.
     """
     x, y = (values[..., i] - values[..., i].mean(-1, keepdims=True) for i in (0, 1))
     scale = np.sqrt((x * x).sum(-1) * (y * y).sum(-1))

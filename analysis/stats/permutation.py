@@ -15,12 +15,12 @@ Values = np.ndarray[Any, np.dtype[np.float64]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 LEVEL: Final = 0.05
-"""The level that verdicts are judged at; each of the two directions has half of it."""
+"""The significance level of verdicts; each of the two directions has half of it."""
 
 SPLITS: Final = 20_000
-"""Up to so many ways to split the networks into two groups all are counted; of more, as many are drawn."""
+"""Up to this number of splits of the networks into two groups, all are used; otherwise, this number is drawn."""
 
-# Studies whose splits are held in memory at once.
+# Number of studies whose splits are in memory at once.
 _AT_ONCE: Final = 400
 _DIGITS: Final = 10
 
@@ -29,9 +29,9 @@ class Effect(NamedTuple):
     """An estimate with its interval and p-value, for one study or for many.
 
     Attributes:
-        estimate: of the effect, [...].
-        low: lower end of its 95 % interval, [...]; -inf where the data set no lower limit.
-        high: upper end, [...].
+        estimate: the estimated effect, [...].
+        low: lower end of its 95 % interval, [...]; -inf if the data give no lower limit.
+        high: upper end of the interval, [...].
     """
 
     estimate: Values
@@ -41,9 +41,9 @@ class Effect(NamedTuple):
 
 @cache
 def splits(n_a: int, n_b: int) -> Flags:
-    """Return the ways to split n_a + n_b networks in which some change places: [S, n_a + n_b], true in the second.
+    """Return the splits of n_a + n_b networks into two groups, [S, n_a + n_b], true in the second group.
 
-    The way they really are (the last n_b in the second group) is not among them.
+    The real split (the last n_b in the second group) is not included.
     """
     total = n_a + n_b
     if math.comb(total, n_b) <= SPLITS:
@@ -51,28 +51,28 @@ def splits(n_a: int, n_b: int) -> Flags:
         flags = np.zeros((len(chosen), total), dtype=bool)
         np.put_along_axis(flags, chosen, True, axis=1)
         return flags[~flags[:, n_a:].all(1)]
-    # The same draws for every comparison of such groups: the same data give the same verdict.
+    # The draws are the same for all comparisons of such groups, so that the same data give the same verdict.
     drawn: Flags = np.random.default_rng(0).permuted(np.tile(np.arange(total) >= n_a, (SPLITS, 1)), axis=1)
     return drawn[~drawn[:, n_a:].all(1)]
 
 
 def attainable(n_a: int, n_b: int) -> float:
-    """Return the smallest that the two-sided p-value can be with so many networks."""
+    """Return the smallest possible two-sided p-value for these numbers of networks."""
     return min(1.0, 2 / (len(splits(n_a, n_b)) + 1))
 
 
 def rejected(n_a: int, n_b: int) -> int:
-    """Return how many splits may be as extreme as the groups themselves for one direction to be shown; -1: none can."""
+    """Return how many splits may be as extreme as the real one in a significant direction; -1 if none can be."""
     return math.floor(LEVEL / 2 * (len(splits(n_a, n_b)) + 1) + 1e-9) - 1
 
 
 def difference(a: Values, b: Values) -> Effect:
     """Return mean(b) - mean(a) with the 95 % interval of the permutation test.
 
-    With fewer than four networks in each of two groups the test can show nothing: the interval is unlimited.
+    With fewer than four networks in each group, the test cannot be significant, and the interval is unlimited.
 
     Args:
-        a: [..., n_a], one value a network.
+        a: [..., n_a], one value per network.
         b: [..., n_b].
 
     Source: Pitman 1937. A split rejects the shift d exactly where d lies beyond a threshold of that split; the ends
@@ -94,15 +94,15 @@ def difference(a: Values, b: Values) -> Effect:
 
 
 def p_value(a: Values, b: Values, shift: float = 0.0) -> float:
-    """Return the two-sided p of the hypothesis that b is a moved by `shift`: twice the smaller of the two directions.
+    """Return the two-sided p of the hypothesis that b is a shifted by `shift`: twice the smaller one-sided p.
 
     Args:
-        a: [n_a], one value a network.
+        a: [n_a], one value per network.
         b: [n_b].
-        shift: the difference of means that is tested.
+        shift: the tested difference of means.
 
     Returns:
-        The p-value; 1 with fewer than two networks in each group.
+        The p-value; 1 for fewer than two networks in each group.
     """
     if min(len(a), len(b)) < 2:
         return 1.0
@@ -112,15 +112,15 @@ def p_value(a: Values, b: Values, shift: float = 0.0) -> float:
 
 
 def _thresholds(a: Values, b: Values) -> Values:
-    """Return, for each split, the shift of b at which its difference of means is the groups' own: [studies, S]."""
+    """Return, for each split, the shift of b at which its difference of means equals the real one: [studies, S]."""
     n_a, n_b = a.shape[-1], b.shape[-1]
     flags = splits(n_a, n_b)
     moved = flags / n_b - ~flags / n_a
     both = np.concatenate([a, b], axis=-1)
-    # The groups' own difference changes with the shift by 1, that of a split by its share of b's values less a's.
+    # The real difference changes with the shift by 1, and that of a split by its share of the values of b minus a.
     own = b.mean(-1) - a.mean(-1)
     found = (own[:, None] - both @ moved.T) / (1 - moved[:, n_a:].sum(1))
-    # Splits that differ by the rounding of their sums alone are ties.
+    # Splits that differ only by the rounding of their sums are ties.
     scale = np.abs(both).max(-1, keepdims=True)
     scale[scale == 0] = 1.0
     result: Values = (found / scale).round(_DIGITS) * scale

@@ -21,7 +21,7 @@ CHANCE: Final = 0.5
 """The accuracy of a guess between two answers."""
 
 STARS: Final = (0.05, 0.01, 0.001, 1e-4, 1e-5)
-"""A star for each of these that a p-value lies below (section 5)."""
+"""A p-value gets a star for each of these levels that it is below (section 5)."""
 
 _COLUMNS: Final = ("curriculum", "network", "perturbation", "accuracy")
 
@@ -30,11 +30,11 @@ def relative_accuracy(accuracy: Values | float, baseline: Values | float) -> Val
     """Return accuracy relative to a baseline: 1 at the baseline, 0 at chance, below 0 under it.
 
     Args:
-        accuracy: in 0..1, any shape.
-        baseline: above 0.5, of a shape that broadcasts with it.
+        accuracy: values in 0..1, any shape.
+        baseline: values above 0.5, of a shape that broadcasts with that of `accuracy`.
 
     Raises:
-        ValueError: if a baseline is not above chance: nothing can be relative to it.
+        ValueError: if a baseline is not above chance.
 
     Source: section 5, acc_rel = (acc - 0.5) / (acc_base - 0.5).
     """
@@ -71,8 +71,8 @@ def relative_to_baseline(frame: pd.DataFrame) -> pd.DataFrame:
 def pooled_ttests(frame: pd.DataFrame) -> pd.DataFrame:
     """Compare two curricula at each perturbation as the paper does: every draw of every network is a sample.
 
-    Two-sided, unpaired, equal variances, on accuracy relative to each network's mean baseline. It takes draws of one
-    network as independent, which they are not: see `network_tests`.
+    The t-test is two-sided and unpaired, assumes equal variances, and uses accuracy relative to the mean baseline of
+    each network. It treats the draws of one network as independent, which they are not; see `network_tests`.
 
     Args:
         frame: columns curriculum (two different ones), network, perturbation, trial and accuracy in 0..1, at one n;
@@ -80,7 +80,7 @@ def pooled_ttests(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row for each perturbation but 0, ascending: `perturbation`, `p_value`, `stars` ("" to "*****", p < .05, .01,
-        .001, 1e-4, 1e-5) and `n`, the values in each group (the smaller number where the groups differ).
+        .001, 1e-4, 1e-5) and `n`, the number of values in each group (the smaller number if the groups differ).
 
     Raises:
         ValueError: if a column or a baseline is missing, or there are not exactly two curricula and one n.
@@ -100,17 +100,17 @@ class Comparison:
     """A comparison of two groups of networks, with one value for each network.
 
     Attributes:
-        n_a: networks of the first group.
-        n_b: networks of the second.
+        n_a: number of networks in the first group.
+        n_b: number of networks in the second group.
         mean_a: mean over the first group.
         mean_b: mean over the second.
         difference: mean_b - mean_a.
-        low: lower end of the 95 % interval of the difference: what the permutation test does not reject. It is
-            unlimited where there are too few networks for that test to reject anything.
-        high: its upper end.
-        effect_size: Hedges' g: the difference in pooled standard deviations, corrected for few networks.
+        low: lower end of the 95 % interval of the difference, which contains the values that the permutation test does
+            not reject. It is unlimited if there are too few networks for that test to reject anything.
+        high: upper end of the interval.
+        effect_size: Hedges' g: the difference in pooled standard deviations, corrected for small groups.
         p_permutation: two-sided exact permutation test of the difference.
-        p_attainable: the smallest value `p_permutation` can take with so many networks.
+        p_attainable: the smallest possible value of `p_permutation` for these numbers of networks.
         p_t: two-sided t-test without equal variances (Welch).
     """
 
@@ -131,11 +131,11 @@ def compare(a: Values, b: Values) -> Comparison:
     """Compare two groups of independent networks; see `analysis.stats.permutation`.
 
     Args:
-        a: [n_a], one value a network.
+        a: [n_a], one value per network.
         b: [n_b].
 
     Returns:
-        The comparison; what needs two networks in each group (interval, effect size, tests) is NaN without them.
+        The comparison. Interval, effect size and tests are NaN for fewer than two networks in a group.
 
     Raises:
         ValueError: if a group is empty.
@@ -162,17 +162,18 @@ def compare(a: Values, b: Values) -> Comparison:
 def network_tests(frame: pd.DataFrame) -> pd.DataFrame:
     """Compare two curricula at each perturbation; the unit is the network.
 
-    Draws are averaged first: one relative accuracy a network. p-values are corrected over the perturbations (Holm).
+    Draws are averaged first, so there is one relative accuracy per network. p-values are corrected for the number of
+    perturbations (Holm).
 
     Args:
         frame: as in `pooled_ttests`.
 
     Returns:
         One row for each perturbation but 0, ascending: `perturbation`, `curriculum_a`, `curriculum_b` (in alphabetical
-        order), the fields of `Comparison`, then `p_permutation_holm`, `p_attainable_holm` (the smallest that
-        `p_permutation_holm` can be, reached where every other p is as small), `p_t_holm`, and `verdict`:
-        "different" or "no difference seen" by the corrected permutation test at 0.05, "inconclusive" where that test
-        cannot go below 0.05 with so many networks.
+        order), the fields of `Comparison`, then `p_permutation_holm`, `p_attainable_holm` (the smallest
+        possible `p_permutation_holm`, which is reached if all other p are as small), `p_t_holm`, and `verdict`:
+        "different" or "no difference seen" by the corrected permutation test at 0.05, or "inconclusive" if p of that
+        test cannot be below 0.05 for these numbers of networks.
 
     Raises:
         ValueError: as in `pooled_ttests`.
@@ -187,7 +188,7 @@ def network_tests(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_holm(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Add to rows of `Comparison` the p-values corrected over them all, and the verdicts; see `network_tests`."""
+    """Add corrected p-values and verdicts to rows of `Comparison`; see `network_tests`."""
     corrected = comparisons.assign(
         p_permutation_holm=holm(comparisons["p_permutation"].to_numpy(dtype=float)),
         p_attainable_holm=holm(comparisons["p_attainable"].to_numpy(dtype=float)),
@@ -199,10 +200,10 @@ def with_holm(comparisons: pd.DataFrame) -> pd.DataFrame:
 
 
 def holm(p_values: Values) -> Values:
-    """Return p-values corrected for how many there are, after Holm; NaN where there is none (NaN).
+    """Return p-values corrected for their number by Holm's method; NaN remains NaN.
 
-    `statsmodels.stats.multitest.multipletests` gives the same, but runs the garbage collector at each call, which
-    beside a large study takes longer than all else.
+    `statsmodels.stats.multitest.multipletests` gives the same values, but runs the garbage collector at each call,
+    which takes longer than everything else if a large study is in memory.
     """
     result = np.full(len(p_values), np.nan)
     order = np.argsort(p_values)[: np.count_nonzero(~np.isnan(p_values))]
@@ -214,7 +215,7 @@ def holm(p_values: Values) -> Values:
 def hedges_g(a: Values, b: Values) -> float:
     """Return the difference of means b - a in pooled standard deviations, corrected for few values (Hedges' g).
 
-    NaN with fewer than two values in a group, or where neither group varies.
+    NaN for fewer than two values in a group, or if neither group varies.
 
     Source: Hedges 1981, the approximate correction 1 - 3 / (4 (n_a + n_b) - 9).
     """
@@ -228,12 +229,12 @@ def hedges_g(a: Values, b: Values) -> float:
 
 
 def stars(p_value: float) -> str:
-    """Return "" to "*****": a star for each of .05, .01, .001, 1e-4 and 1e-5 that p lies below."""
+    """Return "" to "*****": a star for each of .05, .01, .001, 1e-4 and 1e-5 that p is below."""
     return "*" * sum(p_value < level for level in STARS)
 
 
 def _groups(frame: pd.DataFrame) -> list[tuple[float, pd.DataFrame, pd.DataFrame]]:
-    """Return each perturbation's rows of the two curricula, with their relative accuracies."""
+    """Return the rows of the two curricula for each perturbation, with relative accuracies."""
     relative = relative_to_baseline(frame)
     names = sorted(relative["curriculum"].unique())
     if len(names) != 2:
@@ -251,10 +252,10 @@ def _groups(frame: pd.DataFrame) -> list[tuple[float, pd.DataFrame, pd.DataFrame
 
 
 def _ttest(a: Values, b: Values, *, equal_var: bool) -> float:
-    """Return the two-sided p of an unpaired t-test; NaN with fewer than two values in a group or none that vary."""
+    """Return the two-sided p of an unpaired t-test; NaN for fewer than two values in a group, or if none vary."""
     if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
         return float("nan")
     with warnings.catch_warnings():
-        # Where a group is all but constant scipy warns of rounding: the group at the baseline is meant to be.
+        # scipy warns of rounding if a group is nearly constant, which is expected for the group at the baseline.
         warnings.simplefilter("ignore", RuntimeWarning)
         return float(stats.ttest_ind(a, b, equal_var=equal_var).pvalue)

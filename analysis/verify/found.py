@@ -22,11 +22,11 @@ class Problem:
     """One problem.
 
     Attributes:
-        path: the file, below the sweep's folder.
+        path: the file, relative to the sweep's folder.
         says: what is wrong with it.
-        repair: what mending does; empty where it can do nothing.
-        aside: the files it moves.
-        rows: the rows it writes: table, network_id, rows.
+        repair: what the repair does; empty if it can do nothing.
+        aside: the files that the repair moves.
+        rows: the rows that the repair writes: table, network_id, rows.
     """
 
     path: str
@@ -41,13 +41,13 @@ class Verification:
     """The result of the verification of one sweep's folder.
 
     Attributes:
-        folder: the sweep's.
-        networks: how many it is meant to hold.
-        files: tables' files read.
-        checkpoints: checkpoints read.
-        problems: what is wrong.
-        leftovers: temporary files of processes that were killed: harmless.
-        running: the process that writes it now, if any: then only files were checked, not that they agree.
+        folder: the folder of the sweep.
+        networks: the number of networks in its record.
+        files: the number of files of tables that were read.
+        checkpoints: the number of checkpoints that were read.
+        problems: the problems.
+        leftovers: temporary files of processes that were killed, which are harmless.
+        running: the process that is writing to the folder, if any; then each file was checked only by itself.
     """
 
     folder: Location

@@ -12,9 +12,9 @@ DAMAGED: Final = "_damaged"
 
 
 def mend(found: Verification) -> None:
-    """Move aside what is damaged, and write again what other files say.
+    """Move damaged files aside, and write again what follows from other files.
 
-    The driver's claim, and those of the networks concerned, end whatever a process that was believed dead might do.
+    It claims the folder and the networks concerned, so that a process that was believed dead can no longer write.
     """
     claim = take(found.folder, DRIVER, after=_claimed(found.folder))
     store = Store(found.folder)
@@ -40,7 +40,7 @@ def mend(found: Verification) -> None:
 
 
 def _claimed(folder: Location) -> int:
-    """Return the number of the last driver's claim, as far as the record says."""
+    """Return the number of the last driver's claim according to the record."""
     try:
         return recorded_number(open_sealed_json((folder / RECORD).read_bytes()))
     except (OSError, ValueError):
@@ -48,10 +48,10 @@ def _claimed(folder: Location) -> int:
 
 
 def _network(path: Location) -> str:
-    """Return which network a file belongs to: a table's has its name, a checkpoint lies in a folder of it."""
+    """Return the network of a file: the name of a table's file, or the folder of a checkpoint."""
     return path.parent.name if path.name.endswith(".safetensors") else path.name.split(".")[0]
 
 
 def relative(folder: Location, path: Location) -> str:
-    """Return a path as it is below a folder."""
+    """Return a path relative to a folder."""
     return str(path).removeprefix(f"{folder}/")

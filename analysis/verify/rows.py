@@ -24,7 +24,7 @@ def by_network(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
 
 
 def check(table: Table, network_id: str, rows: pa.Table) -> None:
-    """Hold the rows of a file against its name and the table's key.
+    """Check the rows of a file against its name and the key of the table.
 
     Raises:
         ValueError: says what is wrong.
@@ -41,7 +41,7 @@ def check(table: Table, network_id: str, rows: pa.Table) -> None:
     if table is OUTCOMES and not rows.num_rows:
         return  # in an object store, of a network that was begun
     if table in (RUNS, OUTCOMES) and rows.num_rows != 1:
-        raise ValueError(f"has {rows.num_rows} rows, where one is right")
+        raise ValueError(f"has {rows.num_rows} rows instead of one")
     if table is RUNS:
         try:
             found = RunConfig.from_json(rows["config"][0].as_py()).network_id
@@ -52,7 +52,7 @@ def check(table: Table, network_id: str, rows: pa.Table) -> None:
 
 
 def covers(heads: pa.Table, last: int, *, exactly: bool) -> bool:
-    """Whether `heads` has rows of every epoch to the last; those of the next may have been written before a stop."""
+    """Whether `heads` has rows of every epoch up to the last one; a stop may have left rows of the next epoch."""
     epochs = set(pc.unique(heads["epoch"]).to_pylist())
     return epochs == set(range(1, last + 1)) or (not exactly and epochs == set(range(1, last + 2)))
 
@@ -60,7 +60,7 @@ def covers(heads: pa.Table, last: int, *, exactly: bool) -> bool:
 def solved_rows(
     network_id: str, epochs: pa.Table, heads: pa.Table, weights: dict[str, Checkpoint]
 ) -> list[dict[str, Any]]:
-    """Return the rows of `solved` that a network's other rows and its checkpoints amount to, ordered by N."""
+    """Return the rows of `solved` that follow from a network's other rows and its checkpoints, ordered by N."""
     accuracies = {(row["epoch"], row["n"]): row["accuracy"] for row in heads.to_pylist()}
     taus = epochs.select(["tau_mean", "tau_sd"]).to_pylist()
     rows = []
@@ -82,12 +82,12 @@ def solved_rows(
 
 
 def unlike(epochs: pa.Table, heads: pa.Table, solved: pa.Table) -> list[int]:
-    """Return the N whose row in `solved` says something else than the epoch in which it was solved.
+    """Return the N whose row in `solved` does not agree with the epoch in which it was solved.
 
     Args:
-        epochs: of one network, one row for each epoch.
-        heads: of the same network.
-        solved: of the same network.
+        epochs: the rows of one network, one for each epoch.
+        heads: the rows of the same network.
+        solved: the rows of the same network.
     """
     accuracies = {(row["epoch"], row["n"]): row["accuracy"] for row in heads.to_pylist()}
     taus = {row["epoch"]: (row["tau_mean"], row["tau_sd"]) for row in epochs.to_pylist()}

@@ -60,7 +60,7 @@ def sweeps_below(results: str | Location) -> list[Location]:
 
 
 def _candidates(folder: Location, depth: int) -> Iterator[Location]:
-    """Yield a folder and those below it, so many levels, that may be sweeps'."""
+    """Yield the folders at and below a folder, down to a number of levels, that may be sweeps."""
     yield folder
     if depth:
         for path in _folders(folder):
@@ -69,17 +69,17 @@ def _candidates(folder: Location, depth: int) -> Iterator[Location]:
 
 
 def verify(folder: Location, *, repair: bool = False) -> Verification:
-    """Check one sweep's folder, and mend what can be mended if asked to.
+    """Check the folder of one sweep, and repair it if requested.
 
     Args:
-        folder: The sweep's.
-        repair: Whether to mend.
+        folder: The folder of the sweep.
+        repair: Whether to repair what can be repaired.
 
     Raises:
-        ResultsError: its networks are of a kind that was not imported; or it is to be mended, and a sweep is writing
-            it, or may be.
-        StoreError, OSError: mending cannot write the folder.
-        ClaimLostError: a sweep has taken the folder over while it was mended.
+        ResultsError: its networks are of a kind that was not imported; or it is to be repaired while a sweep is, or may
+            be, writing to it.
+        StoreError, OSError: the folder cannot be written.
+        ClaimLostError: a sweep has taken the folder over during the repair.
     """
     if is_published(folder):
         if repair:
@@ -91,17 +91,17 @@ def verify(folder: Location, *, repair: bool = False) -> Verification:
         try:
             locked = lock.acquire()
             if not repair:
-                lock.release()  # looking keeps nobody waiting
+                lock.release()  # without a lock, so that nothing has to wait for the check
             elif not locked:
                 raise ResultsError(
-                    f"{folder}: its file system has no locks, so that nothing tells whether a sweep is writing it: "
-                    f"repair a copy on another"
+                    f"{folder}: its file system has no locks, so it is unknown whether a sweep is writing to it; "
+                    "repair a copy on another file system"
                 )
             found = Verification(folder)
         except LockedError as error:
             if repair:
                 raise ResultsError(
-                    f"{folder} is being written by {error.holder}: repair it when that has ended"
+                    f"{folder} is being written by {error.holder}; repair it when this process has ended"
                 ) from None
             found = Verification(folder, running=error.holder)
         except OSError:  # a folder that can only be read
@@ -113,16 +113,16 @@ def verify(folder: Location, *, repair: bool = False) -> Verification:
 
 
 def lines(found: Verification, *, repaired: bool) -> list[str]:
-    """Say what was found, in lines for a person."""
+    """Return the result as lines of text."""
     said = counted(len(found.problems), "problem") if found.problems else "nothing wrong"
     head = f"{counted(found.networks, 'network')}, {counted(found.files, 'file')} of rows, "
     head += f"{counted(found.checkpoints, 'checkpoint')}: {said}"
     told = [f"{found.folder}: {head}"]
     if found.running:
-        told.append(f"  {found.running} is writing it: whether its files agree was not checked")
+        told.append(f"  {found.running} is writing to it, so each file was checked only by itself")
     for problem in found.problems:
         told.append(f"  {problem.path}: {problem.says}")
-        remedy = problem.repair or "nothing that --repair could do"
+        remedy = problem.repair or "--repair cannot mend this"
         told.append(f"    {remedy if repaired or not problem.repair else f'with --repair: {remedy}'}")
     if found.leftovers:
         end = "; deleted" if repaired else ", which are harmless; --repair deletes them"
@@ -131,7 +131,7 @@ def lines(found: Verification, *, repaired: bool) -> list[str]:
 
 
 def as_json(found: Verification, *, repaired: bool) -> dict[str, Any]:
-    """Say what was found, for programs."""
+    """Return the result as JSON."""
     return {
         "folder": str(found.folder),
         "networks": found.networks,
@@ -152,7 +152,7 @@ def as_json(found: Verification, *, repaired: bool) -> dict[str, Any]:
 
 
 class _Check:
-    """Collects what is wrong in one folder."""
+    """Collects the problems in one folder."""
 
     def __init__(self, found: Verification) -> None:
         self._found = found
@@ -184,7 +184,7 @@ class _Check:
                     self._agree(network, kept.get(key, []))
 
     def _networks(self) -> dict[str, RunConfig]:
-        """Return the networks that the folder is meant to hold."""
+        """Return the networks in the record of the folder."""
         path = self._folder / RECORD
         try:
             self._sweep = open_sealed_json(path.read_bytes())
@@ -209,7 +209,7 @@ class _Check:
         return networks
 
     def _read_published(self, table: Table, path: Location) -> None:
-        """Read a table's one file, and check the rows of each network."""
+        """Read the single file of a published table, and check the rows of each network."""
         self._found.files += 1
         try:
             whole = read_rows(path, table)
@@ -244,11 +244,11 @@ class _Check:
                 elif table in (RUNS, OUTCOMES):
                     self._say(path, str(error), MADE_AGAIN, [path])
                 elif table not in TABLES:
-                    # Its analysis must not say that the network is done.
+                    # The row of its analysis must not mark the network as done.
                     marks = _files(self._folder / ANALYSES.name, f"{network_id}.*parquet")
                     self._say(path, str(error), MEASURED_AGAIN, [path, *marks])
-                # Those of training are seen to below, with what else the network has.
-            except StoreError as error:  # another version's: nothing is said of the rest of the network
+                # Tables of training are handled below, together with the other files of the network.
+            except StoreError as error:  # written by another version: the other files of the network are not checked
                 self._foreign.add(network_id)
                 self._say(path, str(error))
             else:
@@ -280,7 +280,7 @@ class _Check:
         return valid
 
     def _published_agree(self, network: RunConfig) -> None:
-        """Hold a network's rows against each other; of its checkpoints some may be there, or none."""
+        """Compare the rows of a network with each other; some or all of its checkpoints may be absent."""
         key = network.network_id
         epochs, heads, solved, outcomes = (self._table(table, key) for table in (EPOCHS, HEADS, SOLVED, OUTCOMES))
         last = epochs.num_rows
@@ -289,7 +289,7 @@ class _Check:
         if epochs["epoch"].to_pylist() != list(range(1, last + 1)):
             self._say(self._folder / EPOCHS.name / PUBLISHED, f"{key}: epochs are missing")
         elif not rules.covers(heads, last, exactly=bool(outcomes.num_rows)):
-            self._say(self._folder / HEADS.name / PUBLISHED, f"{key}: not the epochs of the table epochs")
+            self._say(self._folder / HEADS.name / PUBLISHED, f"{key}: its epochs differ from those of the table epochs")
         elif wrong := rules.unlike(epochs, heads, solved):
             says = f"{key}: N = {wrong[0]} does not agree with the epoch in which it was solved"
             self._say(self._folder / SOLVED.name / PUBLISHED, says)
@@ -300,7 +300,7 @@ class _Check:
                 self._say(self._folder / OUTCOMES.name / PUBLISHED, says)
 
     def _agree(self, network: RunConfig, kept: list[tuple[Location, Checkpoint]]) -> None:
-        """Hold a network's files against each other."""
+        """Compare the files of a network with each other."""
         if self._published:
             self._published_agree(network)
             return
@@ -323,7 +323,7 @@ class _Check:
         elif outcome is not None and outcome["epochs"] != last:
             self._retrain(network, EPOCHS, f"ends at epoch {last}, but the network ended after {outcome['epochs']}")
         elif resume and min(resume) > last:
-            self._retrain(network, EPOCHS, f"ends at epoch {last}, but the checkpoints are of {min(resume)} on")
+            self._retrain(network, EPOCHS, f"ends at epoch {last}, but the checkpoints begin at epoch {min(resume)}")
         elif not rules.covers(heads, last, exactly=outcome is not None):
             self._retrain(network, HEADS, "does not have the epochs of the table epochs")
         else:
@@ -338,7 +338,7 @@ class _Check:
         weights: dict[str, Checkpoint],
         outcome: Row | None,
     ) -> None:
-        """Hold the solved N against the checkpoints that have their weights."""
+        """Compare the solved N with the checkpoints that have their weights."""
         key, last = network.network_id, epochs.num_rows
         rows = {row["checkpoint"]: row for row in solved.to_pylist()}
         expected = rules.solved_rows(key, epochs, heads, weights)
@@ -346,7 +346,7 @@ class _Check:
         most = max((row["n"] for row in expected), default=0)
         if absent:
             if all(_exists(self._folder, path) for path in absent):
-                return  # damaged, as was said
+                return  # damaged, which was already reported
             self._retrain(network, SOLVED, f"the checkpoint {absent[0]} is absent")
         elif outcome is not None and outcome["max_n"] != most:
             self._retrain(
@@ -366,7 +366,7 @@ class _Check:
         self._say(self._path(table, network.network_id), says, TRAINED_AGAIN, self._training_of(network))
 
     def _training_of(self, network: RunConfig) -> Iterator[Location]:
-        """Return what must go for a network to be trained from its start: all but the weights that solved an N."""
+        """Return the files to remove so that a network starts again: all but the weights that solved an N."""
         for table in (EPOCHS, HEADS, SOLVED, OUTCOMES):
             yield self._path(table, network.network_id)
         yield from _files(self._folder / "checkpoints" / network.network_id, "epoch-*.safetensors")
@@ -391,7 +391,7 @@ class _Check:
 
 
 def _exists(folder: Location, path: str) -> bool:
-    """Whether there is the file that a row names; no file elsewhere is looked for."""
+    """Whether the file that a row names exists inside the folder."""
     try:
         return below(folder, path).exists()
     except ValueError:
@@ -401,7 +401,7 @@ def _exists(folder: Location, path: str) -> bool:
 def _is_sweep(folder: Location) -> bool:
     """Whether a folder is a sweep's, which may have lost its record.
 
-    That of a hyperparameter study is not: it has a sweep's tables, and no networks in `runs`.
+    The folder of a hyperparameter study is not one: it has the tables of a sweep, but no networks in `runs`.
     """
     return (folder / RECORD).is_file() or any(
         path.name != "empty.parquet" for path in _files(folder / RUNS.name, "[!_.]*.parquet")

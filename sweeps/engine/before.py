@@ -15,11 +15,11 @@ from tsrnn.config import RunConfig
 
 
 def joins_cluster(address: str) -> bool:
-    """Return whether trials run on a Ray cluster that is joined, and not on this machine alone.
+    """Return whether trials run on an existing Ray cluster, and not only on this machine.
 
     Raises:
-        UsageError: the address is not one.
-        SweepError: nothing answers there.
+        UsageError: the address is invalid.
+        SweepError: no cluster answers at the address.
     """
     from tsrnn.distributed.discovery import find
 
@@ -32,10 +32,10 @@ def joins_cluster(address: str) -> bool:
 
 
 def with_scale(options: Options) -> tuple[Options, str]:
-    """Return the options with a scale: where none was named, the paper's on a cluster, and quick on one machine.
+    """Return the options with a scale. If none is given, it is the paper's on a cluster, and quick on one machine.
 
-    With them comes a line that says which was chosen and how to get the other; "" where nothing was chosen. A sweep
-    that is resumed has its own.
+    Also return a line that says which scale was chosen, and how to choose the other; "" if a scale was given. A sweep
+    that is resumed keeps its scale.
 
     Raises:
         SweepError: see `joins_cluster`.
@@ -60,18 +60,18 @@ def say_cost(
     said_from: float = 60.0,
     then: float = 0.0,
 ) -> None:
-    """Say how long training will take, unless it is soon done, and ask once if it is an hour or more.
+    """Print how long training will take, unless it is short, and ask once if it is an hour or more.
 
-    It asks on a terminal only, and not with `--yes`.
+    The question is only asked on a terminal, and not with `--yes`.
 
     Args:
-        sweep: its name.
-        networks: those to train.
-        scale: decides the N around which they are taken to spend their time.
+        sweep: the name of the sweep.
+        networks: the networks to train.
+        scale: determines the N around which networks are assumed to spend their time.
         execution: where they are trained, and whether to ask.
-        console: shows it.
-        said_from: the seconds from which on it is said.
-        then: the seconds of one core that follow the training.
+        console: where to print.
+        said_from: the time from which on it is printed, in seconds.
+        then: the seconds of one core that are needed after the training.
 
     Raises:
         Failure: the answer was no.
@@ -83,8 +83,8 @@ def say_cost(
     try:
         found = estimate(groups, SCALES[scale].typical_n)
     except Exception as error:
-        # It trains a moment with the user's task and network, whatever these raise; and a cluster's head node need not
-        # be able to train. Trials say what is wrong, network by network, and the others go on.
+        # The user's task and network may raise any error here, and the head node of a cluster may be unable to train.
+        # Trials report such errors for each network, and the others continue.
         if not cluster:
             console.print(f"{sweep}: its time cannot be estimated ({error})", highlight=False, soft_wrap=True)
         return
@@ -93,7 +93,7 @@ def say_cost(
     if seconds < said_from:
         return
     if cluster:
-        where = "of one core like this machine's, which the cluster's processors share"
+        where = "of computing time on one core of this machine, shared by the cluster's processors"
     else:
         where = f"on {counted(workers, 'core')} of this machine"
     ask(f"{sweep}: at most about {duration(seconds)} {where}", seconds, yes=execution.yes, console=console)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-# Tune reads these when it is imported: its own reporters and loggers stay quiet, progress is ours.
+# Tune reads these when it is imported: they turn off its own reporters and loggers, which our progress replaces.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
@@ -41,8 +41,8 @@ from tsrnn.plugins import files_of
 from tsrnn.provenance import code
 
 RETRIES: Final = 2
-"""How often a trial is begun again that fails without training an epoch in between."""
-# A trial that fails for good is reported at the end, with its traceback in a file.
+"""How often a trial is started again if it fails without having trained an epoch in between."""
+# A trial that fails finally is reported at the end, with its traceback in a file.
 logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 _CHECKED_EVERY_S: Final = 5.0
 _NICENESS: Final = "RAY_worker_niceness"
@@ -53,10 +53,10 @@ class Resources:
     """The CPUs and GPUs of one trial.
 
     Attributes:
-        cpus: CPUs of a trial.
-        gpus: GPUs of a trial.
+        cpus: number of CPUs of a trial.
+        gpus: number of GPUs of a trial.
         here: whether all trials run on this machine.
-        room: how many trials can run at a time; 0 if this is not known.
+        room: how many trials can run at a time; 0 if this is unknown.
     """
 
     cpus: float
@@ -66,16 +66,16 @@ class Resources:
 
 
 def connect(execution: Execution, console: Console) -> Resources:
-    """Join the Ray cluster at an address, or start Ray on this machine; return what a trial will have.
+    """Join the Ray cluster at an address, or start Ray on this machine; return the resources of a trial.
 
     Args:
-        execution: where, and how much a trial is to have. Its niceness is that of the trials' processes where Ray is
-            started here, added to this program's own; None is 0, or what RAY_worker_niceness says.
-        console: told what was found.
+        execution: where to run, and the resources of a trial. If Ray is started here, its niceness is added to that of
+            this program for the processes of trials; None means 0, or the value of RAY_worker_niceness.
+        console: where to print what was found.
 
     Raises:
-        UsageError: if the address is not one.
-        SweepError: if nothing answers there, or a trial needs more than there is.
+        UsageError: if the address is invalid.
+        SweepError: if no cluster answers at the address, or a trial needs more than there is.
     """
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
@@ -116,7 +116,7 @@ def connect(execution: Execution, console: Console) -> Resources:
 
 
 def _token_hint() -> str:
-    """Say where the token is that the dashboard asks for, and not what it is: a terminal may have onlookers."""
+    """Return where the token of the dashboard is stored; the token itself is not shown on the terminal."""
     if not ray_internals.asks_for_token():
         return ""
     own = os.environ.get("RAY_AUTH_TOKEN_PATH")
@@ -125,9 +125,9 @@ def _token_hint() -> str:
 
 
 def _choose_niceness(niceness: int | None) -> None:
-    """Tell the Ray that is started next how nice its workers are.
+    """Set the niceness of the workers of the Ray that is started next.
 
-    Ray's own default is 15: beside another program that computes, a trial would get a thirtieth of a core.
+    Ray's default is 15, with which a trial gets a thirtieth of a core beside another program that computes.
     """
     if niceness is not None:
         os.environ[_NICENESS] = str(niceness)
@@ -136,24 +136,24 @@ def _choose_niceness(niceness: int | None) -> None:
 
 
 def _start_here(settings: dict[str, Any]) -> Any:
-    """Start Ray on this machine, for this program alone: it listens on the loopback only, and asks for a token."""
+    """Start Ray on this machine for this program only: it listens on the loopback interface, and requires a token."""
     ray_internals.listen_on_loopback_only()
     token = Path.home() / ".ray" / "auth_token"
     own = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
     if os.environ.get("RAY_AUTH_MODE", "token").lower() == "token" and not own:
-        with suppress(OSError):  # Ray says what is wrong, if it needs the file
+        with suppress(OSError):  # if Ray needs the file, it reports the error
             _make_token(token)
     return ray.init(address="local", **settings)
 
 
 def _make_token(path: Path) -> None:
-    """Make the token that Ray would make itself, and let nobody else read it, as Ray does."""
+    """Create the token that Ray would create, readable only by this user, as Ray does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         fresh.touch(mode=0o600)
         fresh.write_text(secrets.token_hex(32))
-        with suppress(FileExistsError):  # another program was faster: its token holds
+        with suppress(FileExistsError):  # another program was faster; its token is valid
             os.link(fresh, path)
         fresh.unlink()
     elif path.stat().st_mode & 0o077:
@@ -174,12 +174,12 @@ def run(
 
     Args:
         groups: the networks of each trial.
-        claim: the driver's, on the sweep's folder.
-        resources: of each trial.
-        console: shows progress.
-        products: what multiplies; None to let every trial measure it.
-        trackers: what shows the trials, beside the tables.
-        verbose: say of each trial what it found.
+        claim: the driver's claim on the sweep's folder.
+        resources: the resources of each trial.
+        console: where to show progress.
+        products: the library for matrix products; None to let every trial measure which is fastest.
+        trackers: trackers that show the trials in addition to the tables.
+        verbose: print which library each trial chose.
 
     Raises:
         SweepError: if a machine of the cluster does not see the folder, or has other code, or a trial failed, and its
@@ -216,15 +216,15 @@ class WhileClaimed(tune.Stopper):
         self._claim, self._lost, self._next = claim, False, 0.0
 
     def __getstate__(self) -> dict[str, object]:
-        """Hold nothing in the state Tune saves: it is for a restore that is not used here."""
+        """Return an empty state for Tune, whose restore is not used here."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Stop no single trial."""
+        """Return False, since single trials are not stopped."""
         return False
 
     def stop_all(self) -> bool:
-        """Return whether the claim is lost; what an unreachable storage answers counts as no."""
+        """Return whether the claim is lost; if the storage cannot be reached, return False."""
         if time.monotonic() >= self._next:
             try:
                 self._claim.check()
@@ -245,11 +245,11 @@ def _fit(
     tracked: Sequence[tune.Callback],
     console: Console,
 ) -> dict[str, str]:
-    """Train the groups; return the reasons of failures."""
+    """Train the groups; return the reasons of failures by network_id."""
     folder = claim.folder
     trainable = tune.with_resources(PopulationTrainable, {"cpu": resources.cpus, "gpu": resources.gpus})
-    trainable.__name__ = trainable.__qualname__ = folder.name  # as what the dashboard shows the trials' processes
-    # Tune's own state is of no use to us: what a run needs to continue is under its networks' keys.
+    trainable.__name__ = trainable.__qualname__ = folder.name  # the name of the trials' processes in the dashboard
+    # Tune's own state is not used: everything that a run needs to continue is stored under the keys of its networks.
     with scratch() as folder_of_tune, ending_with_ray(console), progress:
         results = tune.Tuner(
             trainable,
@@ -293,6 +293,6 @@ def _fit(
 
 
 def _reason(error: Exception) -> str:
-    """Return the last line of what a trial raised: the error itself, below its traceback."""
+    """Return the last line of a trial's traceback, which is the error itself."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

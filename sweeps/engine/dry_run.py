@@ -25,20 +25,20 @@ class Cost:
 
     @property
     def networks(self) -> int:
-        """How many there are."""
+        """The number of networks."""
         return len(self.network_ids)
 
 
 def dry_run(plan: Plan, *, as_json: bool, before: Sequence[Cost] = ()) -> Cost:
-    """Print what would be run, and what it would cost.
+    """Print what a sweep would run, and what it would cost.
 
     Args:
-        plan: what the sweep is to do.
+        plan: the plan of the sweep.
         as_json: print JSON.
-        before: of the sweeps that run before this one, in the same storage: it takes their networks over.
+        before: the costs of sweeps that run before this one in the same storage, and whose networks it reuses.
 
     Raises:
-        SweepError: such networks cannot be tried on this machine.
+        SweepError: if such networks cannot be run on this machine.
     """
     from sweeps.engine.estimate import estimate, operations
 

@@ -22,18 +22,18 @@ from tsrnn.training.loop import Trainer
 from tsrnn.training.optimizers import step_operations
 from tsrnn.training.sampling import TaskBatch, batches
 
-# Seconds until Ray runs, the trials' processes have started, and the table is made.
+# Seconds for starting Ray and the processes of the trials, and for the table at the end.
 _STARTUP: Final = 15.0
-# Seconds of a core to write down an epoch of one network: its rows and its checkpoint.
+# Seconds of one core for writing the rows and the checkpoint of one network after an epoch.
 _KEEPING: Final = 0.015
-# A piece of training that is measured has about so many operations, some hundredths of a second; at least so many time
-# steps, unless one network's alone are more; and at most so many networks of at most so many neurons. At that size
-# the rate no longer depends on them.
+# The measured piece of training has about this number of operations, which take some hundredths of a second; at least
+# this number of time steps, unless one network alone needs more operations; and at most this number of networks with
+# at most this number of neurons. Beyond that size, the rate no longer depends on them.
 _OPERATIONS: Final = 2e9
 _TIME_STEPS: Final = 8
 _NETWORKS: Final = 64
 _HIDDEN: Final = 1024
-# Steps are repeated for so long, and at most so many: their lengths are drawn as in training.
+# Steps are repeated for this time, up to this number; their lengths are drawn as in training.
 _SECONDS: Final = 0.06
 _MOST_STEPS: Final = 30
 
@@ -51,13 +51,13 @@ class Estimate:
 
 
 def operations(config: RunConfig, typical_n: int) -> float:
-    """Estimate the operations of one network's whole epoch budget if it spends it around N = `typical_n`.
+    """Estimate the operations of one network that uses its whole budget of epochs around N = `typical_n`.
 
-    A curriculum of one step spends it at its largest N. Networks that end early take less.
+    A curriculum with one step uses it at its largest N. Networks that end early need fewer operations.
     """
     n, training = _largest_n(config, typical_n), config.training
     trained, tested = (
-        sequences * config.time.mean_k * sum(task.lengths_for(n)) / 2  # time steps of a batch
+        sequences * config.time.mean_k * sum(task.lengths_for(n)) / 2  # time steps per batch
         for task, sequences in (
             (config.task_in_training, training.batch_size),
             (config.task, training.sequences_tested),
@@ -79,7 +79,7 @@ def estimate(groups: Sequence[Sequence[RunConfig]], typical_n: int) -> Estimate:
     """Estimate a sweep's cost on this machine.
 
     Raises:
-        SweepError: if its networks cannot be tried on this machine.
+        SweepError: if its networks cannot be run on this machine.
     """
     total, seconds = 0.0, 0.0
     for group in groups:
@@ -88,7 +88,9 @@ def estimate(groups: Sequence[Sequence[RunConfig]], typical_n: int) -> Estimate:
             rate = _rate(group, typical_n)
         except (MemoryError, RuntimeError) as error:
             hidden = group[0].network.hidden
-            raise SweepError(f"hidden = {hidden}: such networks cannot be tried on this machine ({error})") from None
+            raise SweepError(
+                f"hidden = {hidden}: networks of this size cannot be run on this machine to estimate the time ({error})"
+            ) from None
         keeping = _KEEPING * sum(config.end.max_epochs for config in group)
         total += own
         seconds += min(own / rate + keeping, sum(config.end.max_seconds for config in group))
@@ -96,11 +98,11 @@ def estimate(groups: Sequence[Sequence[RunConfig]], typical_n: int) -> Estimate:
 
 
 _RATES: Final[dict[tuple[object, ...], float]] = {}
-"""What was measured, by what it depends on most: sweeps have much in common."""
+"""Measured rates, by the settings on which they depend most; sweeps share many of them."""
 
 
 def _rate(group: Sequence[RunConfig], typical_n: int) -> float:
-    """Return the useful operations a second of training networks like these on one thread."""
+    """Return the useful operations per second of training networks like these on one thread."""
     config, training = group[0], group[0].training
     like = (type(config.network), config.network.hidden, type(config.task_in_training), config.time.k, len(group))
     trained = (training.batch_size, training.precision, type(training.optimizer), typical_n)
@@ -111,9 +113,9 @@ def _rate(group: Sequence[RunConfig], typical_n: int) -> float:
 
 
 def _measured(config: RunConfig, replicates: int, n: int) -> float:
-    """Measure useful operations a second: optimiser steps over the last time steps of sequences for N = `n`.
+    """Measure useful operations per second: optimiser steps over the last time steps of sequences for N = `n`.
 
-    Processor time is taken, which other programs on this machine disturb little.
+    Processor time is measured, since other programs on this machine have little effect on it.
     """
     task, training = config.task_in_training, config.training
     small = config.with_hidden(min(config.network.hidden, _HIDDEN))
@@ -122,7 +124,7 @@ def _measured(config: RunConfig, replicates: int, n: int) -> float:
     count = max(1, min(replicates, _NETWORKS, int(_OPERATIONS / (_TIME_STEPS * time_step + update))))
     steps = max(2, int(_OPERATIONS / (count * time_step)))
     if training.precision == "bfloat16" and not bfloat16_is_faster():
-        # Such a sweep is for another machine; what float32 takes here is the nearest to it.
+        # Such a sweep is meant for another machine; the time of float32 is the best estimate here.
         small = with_training(small, precision="float32")
     alone = dataclasses.replace(small, curriculum=SingleHead(start=n), end=EndRules(max_n=n), source="")
     trainer = Trainer([new(one) for one in alone.replicates(count)])
@@ -136,7 +138,7 @@ def _measured(config: RunConfig, replicates: int, n: int) -> float:
         batch = _end(whole, steps)
         trainer.step(batch, initial)
         ended = time.process_time()
-        if i > 0:  # the first step also makes what the others find made
+        if i > 0:  # the first step also allocates what later steps reuse
             done += networks.operations(small.network, training.batch_size * sum(batch.lengths), 0)
             done += count * update
             spent += ended - began
@@ -147,7 +149,7 @@ def _measured(config: RunConfig, replicates: int, n: int) -> float:
 
 
 def _end(batch: TaskBatch, steps: int) -> TaskBatch:
-    """Return the last time steps of a batch, at most so many."""
+    """Return the last time steps of a batch, up to a number."""
     lengths, readout_steps = (
         tuple(min(own, steps) for own in all_own) for all_own in (batch.lengths, batch.readout_steps)
     )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tsrnn.io.store import Store
 
 _PARTS: Final = {"sweep", "scale", "preset", "base", "networks", "claim"}
-# At the same time: one after the other the rows of 10,000 networks take minutes, of an object store the more.
+# Reads and writes at a time; one by one, the rows of 10,000 networks take minutes, and more in an object store.
 _WRITES: Final = 16
 
 
@@ -44,7 +44,7 @@ class Record:
     networks: tuple[RunConfig, ...]
 
     def including(self, networks: Iterable[RunConfig]) -> "Record":
-        """Return the record with more networks; those already there stay once, in their place."""
+        """Return the record with more networks; those that are already in it keep their place."""
         merged = tuple(dict.fromkeys((*self.networks, *networks)))
         return Record(self.sweep, self.scale, self.preset, self.base, merged)
 
@@ -53,10 +53,10 @@ class SweepFolder:
     """Reads and writes the record of a sweep's folder, and finds out which networks have ended."""
 
     def __init__(self, storage: str, sweep: str) -> None:
-        """Address the folder; nothing is written yet.
+        """Create the object; nothing is written yet.
 
         Raises:
-            UsageError: if `storage` can be neither a folder of this file system nor one of an object store.
+            UsageError: if `storage` is neither a folder of this file system nor one of an object store.
         """
         try:
             self.path: Location = location(storage).expanduser().absolute() / sweep
@@ -67,7 +67,7 @@ class SweepFolder:
         self.sweep = sweep
         self._lock = FolderLock(self.path)
         self._claim: Claim | None = None
-        # Networks that have ended, which they stay.
+        # Networks that have ended, which does not change.
         self._ended: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -76,21 +76,21 @@ class SweepFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let other sweeps in."""
+        """Release the lock of the folder."""
         self._lock.release()
 
     @cached_property
     def store(self) -> "Store":
-        """The tables; pyarrow is imported for them, which takes a while: not for a mistake on the command line."""
+        """The tables; they need pyarrow, whose import takes too long for an error in the command line."""
         from tsrnn.io.store import Store
 
         return Store(self.path)
 
     def read(self) -> Record | None:
-        """Return what the folder holds, or None where it is absent or empty.
+        """Return the record of the folder, or None if the folder is absent or empty.
 
         Raises:
-            SweepError: if it holds something else.
+            SweepError: if the folder contains something else.
         """
         record = read_record(self.path)
         if record is None:
@@ -113,13 +113,13 @@ class SweepFolder:
         return record
 
     def _holds_nothing(self) -> bool:
-        """Whether the folder is absent, or holds only what a sweep leaves that was killed while it made the folder."""
+        """Whether the folder is absent, or contains only the remains of a sweep that was killed while creating it."""
         found = (path for path in self.path.rglob("*") if not path.is_dir())
         below = (str(path).removeprefix(str(self.path)) for path in found)
         return all(name.endswith("/empty.parquet") or "/_" in name for name in below)
 
     def acquire(self) -> None:
-        """Keep other sweeps out of this folder until the context that this object is ends, or this process.
+        """Lock this folder against other sweeps until this context or this process ends.
 
         Raises:
             SweepError: another sweep is running in it, or it cannot be written.
@@ -136,7 +136,7 @@ class SweepFolder:
 
     @property
     def claim(self) -> Claim:
-        """The claim on the whole folder, taken when it is first asked for: it ends what an earlier driver may do.
+        """The claim on the whole folder, made at the first access; it ends the claims of earlier drivers.
 
         Raises:
             SweepError: the folder cannot be written.
@@ -153,7 +153,7 @@ class SweepFolder:
         return self._claim
 
     def _adopted(self, data: bytes | None) -> bytes | None:
-        """Return the record with this driver's number in it; None for one that is absent or damaged."""
+        """Return the record with the number of this driver; None if it is absent or damaged."""
         assert self._claim
         try:
             return None if data is None else sealed_json(open_sealed_json(data) | {"claim": self._claim.number})
@@ -161,7 +161,7 @@ class SweepFolder:
             return None
 
     def require_writable(self) -> None:
-        """Refuse a folder that cannot be made or written, before seconds are spent on starting Ray.
+        """Check that the folder can be created and written, before Ray is started, which takes seconds.
 
         Raises:
             SweepError: names the folder or file that is in the way.
@@ -170,7 +170,7 @@ class SweepFolder:
             raise SweepError(f"storage = {self.path}: {obstacle} cannot be written; choose another --storage")
 
     def recorded_code(self) -> dict[str, Code]:
-        """Return the code that `runs` says of each network, by network_id.
+        """Return the code that `runs` records for each network, by network_id.
 
         Raises:
             StoreError: a file of the table is damaged.
@@ -187,9 +187,9 @@ class SweepFolder:
         """Make the folder and its empty tables, then write the record and the `runs` rows.
 
         Args:
-            record: What the folder is to hold.
-            code: What networks that have not begun will be begun with, by network_id: their rows say it, even where
-                they are there already.
+            record: The intended content of the folder.
+            code: The code with which new networks will begin, by network_id. It is written to their rows, even if these
+                exist already.
 
         Raises:
             SweepError: if the folder cannot be written.
@@ -211,7 +211,7 @@ class SweepFolder:
         try:
             self.store.create()
             self.claim.write(self.path / RECORD, text)
-            # A row that an earlier version wrote does not say the preset: it is written again.
+            # Rows of earlier versions lack the preset, and are written again.
             known = read_folder(self.path / RUNS.name, ["network_id", "preset", *CODE])
             kept = {row["network_id"]: row for row in known.to_pylist()}
             rows = {}
@@ -227,12 +227,12 @@ class SweepFolder:
             raise SweepError(f"storage = {self.path}: cannot be written ({error}); choose another --storage") from None
 
     def fail(self, network: RunConfig, reason: str, code: Code = UNKNOWN) -> None:
-        """Record that an error ended a network's run, unless a trial that was given up for lost has ended it.
+        """Record that an error ended a network's run, unless a trial that was considered lost has ended it.
 
         Args:
-            network: Which.
-            reason: The error, in a line.
-            code: What it was trained with.
+            network: The network.
+            reason: The error, in one line.
+            code: The code that trained it.
         """
         from tsrnn.io.rows import outcomes_row
         from tsrnn.training.reports import Outcome
@@ -244,7 +244,7 @@ class SweepFolder:
 
     @contextmanager
     def claimed(self, network_id: str) -> "Iterator[Store]":
-        """Claim a network, and yield the tables for it: trials that train it lose it, wherever they are.
+        """Claim a network, and yield the tables for it; any trial that trains the network loses its claim.
 
         Raises:
             ClaimLostError: another driver has taken over.
@@ -269,7 +269,7 @@ class SweepFolder:
 
 
 def _claimed(folder: Location) -> int:
-    """Return the number of the last driver's claim; 0 where the record is absent or damaged."""
+    """Return the number of the last driver's claim; 0 if the record is absent or damaged."""
     try:
         return recorded_number(open_sealed_json((folder / RECORD).read_bytes()))
     except (OSError, ValueError):
@@ -277,7 +277,7 @@ def _claimed(folder: Location) -> int:
 
 
 def read_record(folder: Location) -> Record | None:
-    """Return what a sweep's folder says that it holds; None where it has no record.
+    """Return the record of a sweep's folder; None if it has none.
 
     Raises:
         SweepError: if the record is damaged.
@@ -307,7 +307,7 @@ def require_same_base(folder: SweepFolder, record: Record, base: RunConfig) -> N
     """Refuse to mix configurations in one folder.
 
     Raises:
-        SweepError: names what differs.
+        SweepError: if they differ; the message names the differences.
     """
     if record.base == base:
         return

@@ -10,9 +10,9 @@ from tsrnn.tasks import TASKS, BitTask
 
 
 def axes_of(networks: Sequence[RunConfig]) -> dict[str, list[str]]:
-    """Return the values that the grid's options have in these networks, by the options' names.
+    """Return the values of the grid's options in these networks, by the names of the options.
 
-    An option that none of them has (a tau where all are GRUs) is left out.
+    An option that none of them has (such as tau, if all are GRUs) is left out.
     """
     found: dict[str, list[str]] = {"tasks": [], "curricula": [], "taus": [], "self_interactions": []}
     for config in networks:
@@ -46,7 +46,7 @@ def title(config: RunConfig) -> str:
 
 
 def with_task(config: RunConfig, name: str) -> RunConfig:
-    """Set the task by its kind; where both are about bits, the rules for sequence lengths stay.
+    """Set the task by its kind; if both tasks are about bits, the rules for sequence lengths are kept.
 
     Raises:
         ValueError: if no task of this kind is registered.
@@ -71,7 +71,7 @@ def with_curriculum(config: RunConfig, name: str) -> RunConfig:
 
 
 def with_input_probability(config: RunConfig, probability: float) -> RunConfig:
-    """Set P(bit = 1), in training and in tests; a task that is not about bits stays as it is."""
+    """Set P(bit = 1), in training and in tests; a task that is not about bits is not changed."""
     task, other = config.task, config.training_task
     if isinstance(task, BitTask):
         task = dataclasses.replace(task, input_probability=probability)
@@ -84,7 +84,7 @@ def with_network(config: RunConfig, **changes: Any) -> RunConfig:
     """Change fields of the network.
 
     Raises:
-        pydantic.ValidationError: (a ValueError) names a field that the architecture has not, or a bad value.
+        pydantic.ValidationError: (a ValueError) names a field that the architecture does not have, or a bad value.
     """
     return dataclasses.replace(config, network=dataclasses.replace(config.network, **changes))
 
@@ -98,13 +98,13 @@ def with_optimizer(config: RunConfig, **changes: Any) -> RunConfig:
     """Change settings of the optimiser.
 
     Raises:
-        pydantic.ValidationError: (a ValueError) names a setting that the optimiser has not, or a bad value.
+        pydantic.ValidationError: (a ValueError) names a setting that the optimiser does not have, or a bad value.
     """
     return with_training(config, optimizer=dataclasses.replace(config.training.optimizer, **changes))
 
 
 def with_architecture(config: RunConfig, kind: type[Network]) -> RunConfig:
-    """Set the architecture; its size stays."""
+    """Set the architecture, with the same size."""
     return dataclasses.replace(config, network=kind(hidden=config.network.hidden))
 
 
@@ -114,17 +114,17 @@ def with_end(config: RunConfig, **changes: Any) -> RunConfig:
 
 
 def shortened(config: RunConfig) -> RunConfig:
-    """Set a third of the epochs, for networks whose steps take several times as many operations as others'."""
+    """Reduce the epochs to a third, for networks whose steps take several times as many operations as others."""
     return with_end(config, max_epochs=max(1, config.end.max_epochs // 3))
 
 
 def with_time(config: RunConfig, time: Time) -> RunConfig:
-    """Set how long bits last; trained taus may fall to the longest time step."""
+    """Set the duration of bits; trained taus may decrease to the longest time step."""
     network = config.network
     if isinstance(network, Leaky) and isinstance(network.tau, TrainedTau):
         tau = dataclasses.replace(network.tau, least=min(1.0, time.longest_step))
         network = dataclasses.replace(network, tau=tau)
-    # Held bits have one answer a sequence.
+    # With held bits, there is one readout per sequence.
     other = config.training_task
     other = dataclasses.replace(other, readout_steps=1) if isinstance(other, BitTask) else other
     return dataclasses.replace(config, time=time, network=network, training_task=other)

@@ -28,17 +28,17 @@ def train(
     """Train the networks of a plan that have not ended; `folder`, a context, stays locked until it ends.
 
     Args:
-        plan_now: works out the plan; asked again once the folder is locked, since it may have changed before.
-        folder: where the networks' files are.
-        execution: where and with what they are trained.
-        console: told what happens.
-        prepare: makes what the networks start from, after the record is written.
-        products: what multiplies; None to let every trial measure it.
-        trackers: what shows the trials, beside the tables.
-        verbose: say of each trial what it found.
+        plan_now: returns the plan; it is called again once the folder is locked, since the folder may have changed.
+        folder: the folder of the networks' files.
+        execution: where and with which resources they are trained.
+        console: where to print.
+        prepare: creates the checkpoints from which the networks start, after the record is written.
+        products: the library for matrix products; None to let every trial measure which is fastest.
+        trackers: trackers that show the trials in addition to the tables.
+        verbose: print which library each trial chose.
 
     Returns:
-        The plan, and why each network that failed did, by network_id.
+        The plan, and the reason of each failed network, by network_id.
 
     Raises:
         SweepError: the folder cannot be written or is in use, other code began its networks, or the trials cannot be
@@ -48,7 +48,7 @@ def train(
     """
     folder.require_writable()
     if folder.path.exists():
-        folder.acquire()  # a folder in use is refused before seconds are spent on starting Ray
+        folder.acquire()  # refuse a folder in use before Ray is started, which takes seconds
     waiting = folder.unfinished(plan_now().networks)
     elsewhere = finished_elsewhere(folder, waiting)
     trained = [network for network in waiting if network.network_id not in elsewhere]
@@ -62,7 +62,7 @@ def train(
         if resources.here and not resources.gpus:
             _require_precision(waiting)
     folder.acquire()
-    claim = folder.claim  # before the folder is read: from now on nobody else changes it
+    claim = folder.claim  # before the folder is read, so that no other process changes it from now on
     plan = plan_now()
     folder.write(plan.record, code)
     if taken := _take_over(folder, folder.unfinished(plan.networks)):
@@ -83,7 +83,7 @@ def train(
         reasons = _cluster.run(
             groups_of(waiting), claim, resources, console, products=products, trackers=trackers, verbose=verbose
         )
-        # A network that had ended before its trial's error stays as it is.
+        # A network that ended before the error of its trial remains unchanged.
         for network in folder.unfinished(waiting):
             if network.network_id in reasons:
                 failed[network.network_id] = reasons[network.network_id]
@@ -94,7 +94,7 @@ def train(
 
 
 def _take_over(folder: SweepFolder, waiting: Sequence[RunConfig]) -> list[str]:
-    """Copy what other sweeps of the storage have finished; see `sweeps.engine.reuse`."""
+    """Copy the networks that other sweeps of the storage have finished; see `sweeps.engine.reuse`."""
     from tsrnn.io.store import StoreError
 
     try:
@@ -104,7 +104,7 @@ def _take_over(folder: SweepFolder, waiting: Sequence[RunConfig]) -> list[str]:
 
 
 def _require_precision(networks: Iterable[RunConfig]) -> None:
-    """Refuse, before anything is written, what every trial on this machine would refuse."""
+    """Raise the errors that every trial on this machine would raise, before anything is written."""
     from torch import device
 
     from tsrnn.networks.choice import require_bfloat16

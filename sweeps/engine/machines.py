@@ -1,4 +1,4 @@
-"""The resources of a cluster's machines, including those that its autoscaler may start, and the room for trials."""
+"""The resources of a cluster's machines, including those that its autoscaler may start, and how many trials fit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from sweeps.engine.errors import SweepError
 from tsrnn.distributed import ray_internals
 
 GPU_SHARE: Final = 0.25
-"""What a trial gets of a GPU where there are some."""
+"""The share of a GPU that a trial gets by default, if there are GPUs."""
 _GROUP: Final = "ray.io/node-group"
-"""Ray's label of a machine that an autoscaler knows: the name of its kind."""
+"""Ray's label for the kind of a machine that an autoscaler manages."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Machines:
 
     @property
     def all(self) -> list[Mapping[str, float]]:
-        """Machines of every sort that is known."""
+        """The resources of all known kinds of machines."""
         return [*self.now, *(kind for kind, _ in self.kinds)]
 
     def room(self, cpus: float, gpus: float) -> int:
-        """Return how many trials can run at a time, once all machines have come; 0 where that is unknown."""
+        """Return how many trials can run at a time once all machines have started; 0 if this is unknown."""
         if self.more_unknown:
             return 0
         total, left = sum(_fit(machine, cpus, gpus) for machine in self.now), self.limit
@@ -55,17 +55,17 @@ class Machines:
 
 
 def _fit(machine: Mapping[str, float], cpus: float, gpus: float) -> int:
-    """Return how many trials a machine has room for."""
-    # Shares such as 0.1 have no exact binary number: ten of them are to fit one.
+    """Return how many trials fit on a machine."""
+    # Shares such as 0.1 have no exact binary form, but ten of them must fit.
     needed = {"CPU": cpus, "GPU": gpus}
     return min(int(machine.get(name, 0) / amount + 1e-6) for name, amount in needed.items() if amount)
 
 
 def machines(*, private: bool) -> Machines:
-    """Return what the cluster that was joined has, and may grow to.
+    """Return the resources of the cluster, and how far it may grow.
 
     Args:
-        private: whether it is a Ray of this program's own, which does not grow.
+        private: whether this program has started Ray for itself, which does not grow.
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
     now = [node["Resources"] for node in nodes]
@@ -87,7 +87,7 @@ def machines(*, private: bool) -> Machines:
 
 
 def _autoscaler_config() -> Mapping[str, Any] | None:
-    """Return what the autoscaler was told, in the form of `ray up`'s files; None where that cannot be found."""
+    """Return the configuration of the autoscaler, in the format of `ray up`'s files; None if it cannot be found."""
     left_by_ray_up = Path("~/ray_bootstrap_config.yaml").expanduser()  # on the head, for the autoscaler
     if left_by_ray_up.exists():
         found: Mapping[str, Any] = yaml.safe_load(left_by_ray_up.read_text())
@@ -96,16 +96,16 @@ def _autoscaler_config() -> Mapping[str, Any] | None:
 
 
 def share_out(cpus: float, gpus: float | None, found: Machines, console: Console) -> float:
-    """Return the GPUs that a trial gets; refuse a trial that no machine is large enough for: Tune would wait for ever.
+    """Return the GPUs of a trial; refuse a trial that fits on no machine, since Tune would wait for ever.
 
     Args:
-        cpus: of a trial.
-        gpus: of a trial; None for the usual share where there are GPUs.
-        found: what there is.
-        console: told what a trial will wait for.
+        cpus: the CPUs of a trial.
+        gpus: the GPUs of a trial; None for the default share if there are GPUs.
+        found: the machines.
+        console: where to print what a trial will wait for.
 
     Raises:
-        SweepError: says what there is.
+        SweepError: if the trial fits on no machine; the message says what there is.
     """
     if gpus is None:
         gpus = GPU_SHARE if any(machine.get("GPU", 0) for machine in found.all) else 0.0

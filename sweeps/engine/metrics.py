@@ -10,7 +10,7 @@ from tsrnn.training.reports import EpochReport
 GAUGES: Final = {
     "tsrnn_n": "The newest N in training.",
     "tsrnn_accuracy": "Mean test accuracy over the heads in training.",
-    "tsrnn_steps_per_second": "Optimiser steps a second of the network's population in its last epoch.",
+    "tsrnn_steps_per_second": "Optimiser steps per second of the network's population in its last epoch.",
     "tsrnn_epochs": "Epochs trained.",
 }
 LABELS: Final = ("sweep", "run", "seed", "network_id")
@@ -24,7 +24,7 @@ class Metrics:
         self._gauges = {name: Gauge(name, text, LABELS) for name, text in GAUGES.items()}
 
     def show(self, report: EpochReport, steps_per_second: float) -> None:
-        """Set a network's gauges to what its last epoch gave."""
+        """Set the gauges of a network to the values of its last epoch."""
         config = report.config
         labels = {
             "sweep": self._sweep,

@@ -20,14 +20,14 @@ Many = Parameter(consume_multiple=True, negative=())
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 Tracker = Literal["tensorboard", "wandb", "mlflow"]
-"""What shows a sweep's trials, beside the tables."""
+"""Trackers that show the trials of a sweep in addition to the tables."""
 
 _PACKAGES: Final[dict[Tracker, str]] = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 """The package that each tracker needs."""
 
 
 def require_installed(trackers: Sequence[Tracker]) -> None:
-    """Refuse trackers whose package is not installed.
+    """Check that the packages of trackers are installed.
 
     Raises:
         UsageError: names the tracker, its package and the command that installs it.
@@ -40,13 +40,13 @@ def require_installed(trackers: Sequence[Tracker]) -> None:
             )
 
 
-# Ray counts resources in ten-thousandths.
+# Ray counts resources in units of 1/10,000.
 _SMALLEST_SHARE: Final = 0.0001
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axes:
-    """The options that the grid of a sweep varies, each with its values; options without values are not varied."""
+    """The options that the grid of a sweep varies, with their values; an option without values is not varied."""
 
     tasks: tuple[str, ...] = ()
     curricula: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ AXES: Final = tuple(field.name for field in dataclasses.fields(Axes))
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """Where trials run, and the resources of each; numbers out of range are errors on construction.
+    """Where trials run, and their resources; numbers out of range raise an error on construction.
 
     Raises:
         UsageError: names the option, its value and the allowed values.
@@ -197,7 +197,7 @@ class Options(Execution):
     """Print the result (or the dry run) as JSON on standard output."""
 
     def words(self) -> list[str]:
-        """Return the options as words of a command line, those with their default left out."""
+        """Return the options as words of a command line, without options that have their default value."""
         found = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -207,11 +207,11 @@ class Options(Execution):
         return found
 
     def over(self, axes: Axes, sweep: str) -> Axes:
-        """Return a sweep's axes, with the values that were given in place of its own.
+        """Return the axes of a sweep, with its own values replaced by those that were given.
 
         Args:
-            axes: The sweep's.
-            sweep: Its name.
+            axes: The axes of the sweep.
+            sweep: The name of the sweep.
 
         Raises:
             UsageError: an option was given that the sweep does not vary, or was given without a value.

@@ -17,7 +17,7 @@ from tsrnn.io.files import RECORD, location
 
 Grid = Callable[[RunConfig, Axes], Iterable[RunConfig]]
 RESULTS: Final = "results"
-"""The folder of results where no storage is given; below it is a folder for each scale."""
+"""The default folder of results, which has a subfolder for each scale."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Sweep:
         return self.axes if isinstance(self.axes, Axes) else self.axes(scale)
 
     def cells(self, base: RunConfig, axes: Axes, scale: ScaleName) -> Iterable[RunConfig]:
-        """Yield one configuration a combination that is trained at the scale."""
+        """Yield one configuration for each combination that is trained at the scale."""
         for config in self.grid(base, axes):
             found = self.at_scale(config, scale)
             if found is not None:
@@ -70,15 +70,15 @@ class Plan:
 
 
 def storage_of(options: Options, sweep: str) -> str:
-    """Return the folder that a sweep's folder lies in: `--storage`, or results/SCALE.
+    """Return the folder that contains the sweep's folder: `--storage`, or results/SCALE.
 
     Raises:
-        UsageError: a sweep is to be resumed, and results of several scales hold it.
+        UsageError: a sweep is to be resumed, and exists at several scales.
     """
     if options.storage is not None:
         return options.storage
     if options.resume and options.scale is None:
-        # RESULTS itself held sweeps before there was a folder for each scale.
+        # Earlier versions had no folder for each scale.
         places = [*(f"{RESULTS}/{scale}" for scale in SCALES), RESULTS]
         found = [place for place in places if (location(place) / sweep / RECORD).exists()]
         if len(found) > 1:
@@ -89,9 +89,9 @@ def storage_of(options: Options, sweep: str) -> str:
 
 
 def plan_of(sweep: Sweep, options: Options, folder: SweepFolder) -> Plan:
-    """Work out and check what to train, before anything is written.
+    """Determine and check what to train, before anything is written.
 
-    A dry run that resumes nothing does not look into the folder.
+    A dry run without --resume does not read the folder.
 
     Raises:
         SweepError: the folder holds something else, or there is nothing to resume.
@@ -107,7 +107,7 @@ def plan_of(sweep: Sweep, options: Options, folder: SweepFolder) -> Plan:
     base, note = _base(options, recorded), ""
     if record:
         usual, confirm = base_config(scale, preset).training.confirm, record.base.training.confirm
-        # No option chooses them: a folder keeps what it was begun with.
+        # No option sets them; a folder keeps those with which it was begun.
         base = with_training(dataclasses.replace(base, generator=record.base.generator), confirm=confirm)
         require_same_base(folder, record, base)
         if usual is not None and confirm is None:
@@ -132,7 +132,7 @@ def plan_of(sweep: Sweep, options: Options, folder: SweepFolder) -> Plan:
 
 
 def _base(options: Options, recorded: Record | None) -> RunConfig:
-    """Return what all networks share. If a sweep is resumed, options that are not given keep their recorded values."""
+    """Return the settings that all networks share; with --resume, missing options keep their recorded values."""
     if recorded is None:
         return _with_options(base_config(options.scale or "paper", options.preset or "paper"), options)
     scale, preset = options.scale or recorded.scale, options.preset or recorded.preset
@@ -146,7 +146,7 @@ def _base(options: Options, recorded: Record | None) -> RunConfig:
 
 
 def _with_options(base: RunConfig, options: Options) -> RunConfig:
-    """Return a base with the settings that options give, whatever the scale and the preset.
+    """Return a base configuration with the settings that are given by options, for any scale and preset.
 
     Raises:
         pydantic.ValidationError: (a ValueError) a value is not allowed.
@@ -169,7 +169,7 @@ def _recorded_axes(axes: Axes, networks: Sequence[RunConfig]) -> Axes:
 
 
 def _expand(cells: Iterable[RunConfig], replicates: int) -> list[RunConfig]:
-    """Return every network of the grid: each combination with each seed."""
+    """Return all networks of the grid: each combination with each seed."""
     if replicates < 1:
         raise UsageError(f"replicates = {replicates}: allowed are numbers of at least 1")
     try:
@@ -181,7 +181,7 @@ def _expand(cells: Iterable[RunConfig], replicates: int) -> list[RunConfig]:
 
 
 def groups_of(networks: Sequence[RunConfig]) -> list[list[RunConfig]]:
-    """Return the replicates of each combination together: one trial each."""
+    """Return the networks in groups of replicates, one group for each trial."""
     groups: dict[RunConfig, list[RunConfig]] = {}
     for network in networks:
         groups.setdefault(dataclasses.replace(network, seed=0), []).append(network)

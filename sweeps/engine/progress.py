@@ -23,7 +23,7 @@ _LINE_EVERY = 15.0
 
 @dataclass
 class _Trial:
-    """What is known of one running trial."""
+    """The state of one running trial."""
 
     title: str
     max_epochs: dict[str, int]
@@ -31,7 +31,7 @@ class _Trial:
     epochs: int = 0
 
     def take(self, latest: dict[str, dict[str, Any]]) -> None:
-        """Take what the trial reports; `epochs` are those trained, or saved by ending early, over its networks."""
+        """Update from a report; `epochs` counts, over its networks, those trained and those saved by ending early."""
         self.latest, self.epochs = latest, 0
         for network_id, max_epochs in self.max_epochs.items():
             if seen := latest.get(network_id):
@@ -52,7 +52,7 @@ def _span(values: Sequence[int]) -> str:
 
 
 class Progress(tune.Callback):
-    """Shows the runs that are done and running, the epoch, N and accuracy of each, and the time left.
+    """Shows the finished and the running networks, the epoch, N and accuracy of each trial, and the time left.
 
     Use it as a context around the run. `groups` are the networks of trials, by the index of the trial. The cost of a
     report does not depend on the number of trials: sums are kept, and the table is built only when the terminal shows
@@ -60,7 +60,7 @@ class Progress(tune.Callback):
     """
 
     def __init__(self, groups: Sequence[Sequence[RunConfig]], console: Console, *, verbose: bool = False) -> None:
-        """Show the trials of these groups on a console; `verbose` says what multiplies in each."""
+        """Show the trials of these groups on a console; with `verbose`, also the library of the matrix products."""
         self._verbose = verbose
         self._groups = [list(group) for group in groups]
         self._console = console
@@ -68,10 +68,10 @@ class Progress(tune.Callback):
         self._total = sum(network.end.max_epochs for group in groups for network in group)
         self._running: dict[str, _Trial] = {}
         self._warned: set[str] = set()
-        # Networks that have reported, and the epochs that they had from earlier runs.
+        # Networks that have reported, and their epochs from earlier runs.
         self._reported: set[str] = set()
         self._before = 0
-        # Of trials that are done or running, and of networks that are done, and that run.
+        # Epochs of trials that are done or running, networks that are done, and networks that are running.
         self._epochs = 0
         self._done_networks = 0
         self._running_networks = 0
@@ -91,11 +91,11 @@ class Progress(tune.Callback):
             self._live.stop()
 
     def __getstate__(self) -> dict[str, object]:
-        """Hold nothing in the state Tune saves: it is for a restore that is not used here."""
+        """Return an empty state for Tune, whose restore is not used here."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Take up a trial."""
+        """Record the start of a trial."""
         networks = self._groups[trial.config["trial"]["index"]]
         self._drop(trial)
         max_epochs = {network.network_id: network.end.max_epochs for network in networks}
@@ -106,7 +106,7 @@ class Progress(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Take up an epoch, and forgive the trial its failures before it: it has come further since."""
+        """Record an epoch, and reset the failure count of the trial, since it has made progress."""
         forgive_failures(trial)
         running = self._running[trial.trial_id]
         if self._verbose and not running.latest and result["products"]:
@@ -141,7 +141,7 @@ class Progress(tune.Callback):
         self._print()
 
     def _drop(self, trial: Any) -> _Trial | None:
-        """Take a trial from those that run."""
+        """Remove a trial from those that are running."""
         found = self._running.pop(trial.trial_id, None)
         if found:
             self._epochs -= found.epochs
@@ -149,7 +149,7 @@ class Progress(tune.Callback):
         return found
 
     def _headline(self) -> str:
-        # Epochs that an earlier run trained cost this one no time.
+        # Epochs of an earlier run took no time in this one.
         trained, total = self._epochs - self._before, self._total - self._before
         elapsed, share = time.monotonic() - self._began, trained / total
         left = f", about {_clock(elapsed * (1 - share) / share)} left" if share > 0.02 else ""
@@ -160,11 +160,11 @@ class Progress(tune.Callback):
         return f"{done}, {running}, {_clock(elapsed)} passed{left}"
 
     def __rich__(self) -> Group:
-        """Return what a terminal shows."""
+        """Return the display for a terminal."""
         return Group(Text(self._headline()), self._table())
 
     def _print(self) -> None:
-        """Print a line, where there is no terminal and the last one was some time ago."""
+        """Print a line if there is no terminal and the last line was printed some time ago."""
         if self._live or time.monotonic() - self._last_line < _LINE_EVERY:
             return
         self._last_line = time.monotonic()

@@ -6,18 +6,18 @@ from tsrnn.io.files import Location
 
 
 def readings(results: Location, figures: Collection[str]) -> Iterator[str]:
-    """Yield a line for each claim of these figures that the sweep has results for.
+    """Yield a line for each claim of these figures for which the sweep has results.
 
     Args:
-        results: the sweep's folder.
-        figures: the figures that the sweep is about, such as "4a".
+        results: the folder of the sweep.
+        figures: the figures of the sweep, such as "4a".
     """
-    # pandas and scipy take a second to import: when a sweep has ended.
+    # pandas and scipy take a second to import, so they are imported after the sweep.
     from analysis.claims.catalogue import judge_all
     from analysis.claims.verdicts import decided
     from analysis.data.study import Study
 
-    # All claims are judged, as by the command, so that p is corrected for the same number of them.
+    # All claims are judged, as in the command, so that p is corrected for the same number of claims.
     frame = judge_all(Study(results))
     about = frame["figure"].isin(list(figures)) & (frame["verdict"] != "not run")
     for row in frame[about].to_dict("records"):

@@ -18,8 +18,8 @@ def finished_elsewhere(folder: SweepFolder, networks: Sequence[RunConfig]) -> di
     """Return the networks that other sweeps of this storage have finished: their folders, by network_id.
 
     Args:
-        folder: The sweep's; the others lie beside it.
-        networks: Those it has not finished.
+        folder: The folder of the sweep; those of the other sweeps are beside it.
+        networks: The networks that the sweep has not finished.
     """
     from tsrnn.io.store import Store, StoreError
 
@@ -31,20 +31,20 @@ def finished_elsewhere(folder: SweepFolder, networks: Sequence[RunConfig]) -> di
             continue
         try:
             finished = Store(other).finished()
-        except StoreError:  # damaged, or not begun: as if it held nothing
+        except StoreError:  # a damaged or empty folder counts as having no networks
             continue
         found |= {key: other for key, status in finished.items() if key in wanted and EndState(status).is_final}
     return found
 
 
 def take_over(folder: SweepFolder, found: Mapping[str, Location]) -> list[str]:
-    """Copy finished networks into a sweep's folder, and return the ids of those that were whole.
+    """Copy finished networks into a sweep's folder, and return the ids of the complete ones.
 
-    The outcome comes last: a network that a kill leaves without it is copied, or trained, again.
+    The outcome is written last, so that a network whose copy was interrupted is copied or trained again.
 
     Args:
-        folder: The sweep's, locked and with its record written.
-        found: What `finished_elsewhere` returned.
+        folder: The folder of the sweep, locked and with its record written.
+        found: The result of `finished_elsewhere`.
 
     Raises:
         StoreError, OSError: the folder cannot be written.
@@ -63,7 +63,7 @@ def take_over(folder: SweepFolder, found: Mapping[str, Location]) -> list[str]:
             kept = sorted((other / "checkpoints" / key).glob("[!_.]*.safetensors"), key=str)
             if {load(path).config.network_id for path in kept} - {key}:
                 continue
-        except (StoreError, CheckpointError, OSError):  # damaged: the network is trained instead
+        except (StoreError, CheckpointError, OSError):  # a damaged network is trained instead
             continue
         if not {row["checkpoint"] for row in rows[SOLVED]} <= {f"checkpoints/{key}/{path.name}" for path in kept}:
             continue

@@ -44,10 +44,10 @@ def run(sweep: Sweep, arguments: Sequence[str], costs: list[Cost] | None = None)
     Args:
         sweep: the experiment.
         arguments: the words after the program's name.
-        costs: of the sweeps before this one in the same storage, whose networks it takes over; a dry run adds its own.
+        costs: the costs of earlier sweeps in the same storage, whose networks are reused; a dry run adds its own.
 
     Returns:
-        0 all is done, 1 something failed or is unfinished, 2 an option is not allowed.
+        0 if everything is done, 1 if something failed or is unfinished, 2 if an option is not allowed.
     """
     return run_resumable(application(sweep, f"sweeps/{sweep.name}.py", costs), arguments)
 
@@ -57,7 +57,7 @@ def application(sweep: Sweep, name: str, costs: list[Cost] | None = None) -> App
 
     Args:
         sweep: The experiment.
-        name: What the command is called.
+        name: The name of the command.
         costs: See `run`.
     """
     app = App(
@@ -80,7 +80,7 @@ def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) ->
     import_plugins(options.plugin)
     require_installed(options.log or ())
     if options.scale is None and not options.resume:
-        # A mistake is told before Ray is looked for, which takes seconds.
+        # Errors in options are reported before looking for Ray, which takes seconds.
         tried = dataclasses.replace(options, scale="quick", dry_run=True)
         plan_of(sweep, tried, SweepFolder(storage_of(tried, sweep.name), sweep.name))
     options, chosen = with_scale(options)
@@ -135,7 +135,7 @@ def _conclude(sweep: Sweep, folder: SweepFolder, plan: Plan, options: Options, c
 
 
 def next_steps(folder: Location) -> list[str]:
-    """Return where a sweep's results are, the command that reports them, and a query, a line each."""
+    """Return three lines: where the results are, the command for a report, and a query."""
     place = _from_here(Path(str(folder))) if folder.is_file_system else str(folder)
     report = shlex.join([_python(), "-m", "analysis", "report", place])
     lines = [f"results: {place}", f"report:  {report}"]
@@ -145,11 +145,11 @@ def next_steps(folder: Location) -> list[str]:
 
 
 def _python() -> str:
-    """Return how this Python is called here: "python" where its environment is active, else its path."""
+    """Return the command for this Python: "python" if its environment is active, otherwise its path."""
     own, found = Path(sys.executable), shutil.which("python")
     return "python" if found and Path(found).parent == own.parent else _from_here(own)
 
 
 def _from_here(path: Path) -> str:
-    """Return a path as seen from the working folder, if it lies below it."""
+    """Return a path relative to the working folder, if it is inside it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

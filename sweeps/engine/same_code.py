@@ -18,12 +18,12 @@ from tsrnn.io.files import AnyLocation
 from tsrnn.plugins import files_of
 from tsrnn.provenance import Code, code
 
-# At the same time: in an object store each is a request.
+# Reads at a time; in an object store, each is a request.
 _READS: Final = 16
 
 
 def code_of(networks: Sequence[RunConfig]) -> Code:
-    """Return the code of this process that trains some networks, their plugins included.
+    """Return the code of this process that trains some networks, including their plugins.
 
     Raises:
         PluginError: if a task or a network is defined in no file.
@@ -34,19 +34,19 @@ def code_of(networks: Sequence[RunConfig]) -> Code:
 def require_same_code(
     folder: SweepFolder, waiting: Sequence[RunConfig], console: Console, *, allowed: bool
 ) -> dict[str, Code]:
-    """Refuse to train on networks of a sweep's folder that other code began; say it where that is allowed.
+    """Refuse to continue networks that were begun with other code; if that is allowed, report it.
 
     Args:
-        folder: The sweep's.
-        waiting: Its networks that have not ended.
-        console: Told, in one line, of other code in the folder.
-        allowed: Whether networks may go on with other code.
+        folder: The folder of the sweep.
+        waiting: The networks that have not ended.
+        console: Where other code in the folder is reported, in one line.
+        allowed: Whether networks may continue with other code.
 
     Returns:
-        The code that networks which have not begun will be begun with, by network_id.
+        The code with which new networks will begin, by network_id.
 
     Raises:
-        SweepError: they may not, and some would.
+        SweepError: networks would continue with other code, and this is not allowed.
         StoreError: a file of the folder is damaged.
         PluginError: see `code_of`.
     """
@@ -75,18 +75,18 @@ def require_same(
     allowed: bool,
     what: str = "network",
 ) -> None:
-    """Refuse that networks go on with other code than they were begun with, unless that is allowed or not known.
+    """Refuse to continue networks with other code than they began with, unless this is allowed or unknown.
 
     Args:
-        place: Where they are.
-        name: What of: the sweep's name.
-        going_on: For each of them the code that began it, and the one that it would go on with.
-        console: Told of networks that go on with other code.
-        allowed: Whether they may.
-        what: What one of them is called.
+        place: Where the networks are stored.
+        name: The name of the sweep.
+        going_on: For each network, the code that began it and the code with which it would continue.
+        console: Where networks that continue with other code are reported.
+        allowed: Whether they may continue.
+        what: The noun for one of them in messages.
 
     Raises:
-        SweepError: some would, and they may not.
+        SweepError: some would continue with other code, and this is not allowed.
     """
     other = [(begun, now) for begun, now in going_on if begun.code and not begun.is_same(now)]
     silent = [(begun, now) for begun, now in going_on if not begun.code]
@@ -113,7 +113,7 @@ def _begun(folder: SweepFolder, keys: Sequence[str]) -> list[str]:
     def begun(key: str) -> bool:
         try:
             return folder.store.last_epoch(key) > 0
-        except StoreError:  # damaged, and hence not absent; its trial says what is wrong
+        except StoreError:  # damaged, so it exists; its trial reports the damage
             return True
 
     with ThreadPoolExecutor(_READS) as pool:

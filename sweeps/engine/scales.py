@@ -17,8 +17,8 @@ class Scale:
     """One scale.
 
     Attributes:
-        network: its size.
-        training: batch, steps and tests of an epoch.
+        network: the size of the networks.
+        training: the batch size, steps and tests of an epoch.
         end: the budget.
         replicates: networks per combination.
         typical_n: the N at which such a run spends most of its time, for estimates only (from actual runs).
@@ -58,12 +58,12 @@ SCALES: dict[ScaleName, Scale] = {
 
 
 def base_config(scale: ScaleName, preset: PresetName, hidden: int | None = None) -> RunConfig:
-    """Return what all networks of a sweep share at this scale, before a grid varies it.
+    """Return the settings that all networks of a sweep share at this scale, before a grid varies them.
 
     Args:
         scale: the size and the budget.
         preset: how networks are trained.
-        hidden: H, if it is not the scale's.
+        hidden: H, if it differs from that of the scale.
 
     Raises:
         pydantic.ValidationError: (a ValueError) if `hidden` is not allowed.

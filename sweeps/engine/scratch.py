@@ -20,12 +20,12 @@ from tsrnn.io.lock import FolderLock
 _PREFIX: Final = "tsrnn-"
 _LOCK: Final = "_lock"
 _YOUNG: Final = 60.0
-"""Seconds for which a folder that nobody has locked may be about to be locked."""
+"""Seconds during which an unlocked folder may be new and about to be locked."""
 
 
 @contextmanager
 def scratch() -> Iterator[str]:
-    """Make a temporary folder, and remove those that killed programs left: nobody holds their locks."""
+    """Create a temporary folder, and remove those of killed programs, whose locks no process holds."""
     _remove_left(Path(tempfile.gettempdir()))
     with (
         tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder,
@@ -36,7 +36,7 @@ def scratch() -> Iterator[str]:
 
 
 def _remove_left(temporary: Path) -> None:
-    """Remove this user's folders that no process holds any more."""
+    """Remove the folders of this user that no process has locked."""
     try:
         found = sorted(path for path in temporary.iterdir() if path.name.startswith(_PREFIX))
     except OSError:
@@ -47,15 +47,15 @@ def _remove_left(temporary: Path) -> None:
 
 
 def _remove_unless_held(folder: Path) -> None:
-    """Remove a folder that this user alone can write, and nobody has locked.
+    """Remove a folder that only this user can write, and that no process has locked.
 
     Raises:
-        OSError: it is a link, is locked, or has no lock; it is as it was.
+        OSError: it is a link, is locked, or has no lock; it is not changed.
     """
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         made = os.fstat(directory)
-        if made.st_uid != os.geteuid() or stat.S_IMODE(made.st_mode) != 0o700:  # as tempfile makes it
+        if made.st_uid != os.geteuid() or stat.S_IMODE(made.st_mode) != 0o700:  # the permissions that tempfile sets
             return
         lock = os.open(_LOCK, os.O_RDWR | os.O_NOFOLLOW, dir_fd=directory)
         try:
@@ -63,7 +63,7 @@ def _remove_unless_held(folder: Path) -> None:
             if not stat.S_ISREG(found.st_mode) or found.st_mtime > time.time() - _YOUNG:
                 return
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # rmtree follows no link below the folder; that the name still means this folder is asked here.
+            # rmtree follows no link below the folder; this checks that the name still refers to the same folder.
             if os.path.samestat(os.lstat(folder), made):
                 shutil.rmtree(folder, ignore_errors=True)
         finally:

@@ -14,24 +14,24 @@ from tsrnn.io.claims import ClaimLostError, rejoin
 from tsrnn.io.files import AnyLocation
 from tsrnn.provenance import Code, code
 
-# Seconds for a process to start on every node, and to look.
+# Seconds for a process to start on every node and to check the folder.
 _PATIENCE: Final = 300.0
-# Seconds until a node whose process was lost is asked again: that it died is known some time later.
+# Seconds until a node whose process was lost is checked again, since its death is known only some time later.
 _PAUSE: Final = 2.0
 
 
 def require_shared(folder: AnyLocation, claim: str, plugins: Sequence[str], console: Console) -> None:
-    """Refuse a folder that a machine of this cluster does not see, and a machine that has other code.
+    """Check that all machines of the cluster see the folder and have the same code.
 
-    A machine that dies while it is asked is no reason to refuse; nor is one that does not answer, which is told: every
-    trial looks again where it begins.
+    A machine that dies during the check is ignored. A machine that does not answer is reported, and training goes on,
+    because every trial checks again when it begins.
 
     Args:
-        folder: The sweep's.
-        claim: The name of the driver's claim on it, by which the machines know the folder: one of the same name on a
-            machine's own disk does not have it, even if it was copied from here.
+        folder: The folder of the sweep.
+        claim: The name of the driver's claim on it, by which machines recognise the folder: a folder with the same name
+            on a machine's own disk does not have it, even if it was copied from here.
         plugins: The files of plugins that the machines must have.
-        console: Told of machines that do not answer.
+        console: Where machines that do not answer are reported.
 
     Raises:
         SweepError: names the machine, and says what to do.
@@ -57,17 +57,17 @@ def require_shared(folder: AnyLocation, claim: str, plugins: Sequence[str], cons
 
 
 def _alive() -> dict[str, str]:
-    """Return the addresses of the machines that are here, by their ids."""
+    """Return the addresses of the running machines, by their ids."""
     return {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
 
 
 def _ask(
     nodes: dict[str, str], folder: str, claim: str, plugins: list[str], expected: Code, patience: float
 ) -> dict[str, str]:
-    """Ask every node once; return those that did not answer.
+    """Check every node once; return those that did not answer.
 
     Raises:
-        SweepError: one answers that it cannot train here.
+        SweepError: a node answers that it cannot train in this folder.
     """
     task = ray.remote(look)
     asked = {
@@ -87,7 +87,7 @@ def _ask(
         except (ray.exceptions.RayTaskError, ray.exceptions.RuntimeEnvSetupError) as error:
             cause = str(error).strip().splitlines()[-1]
             raise SweepError(f"node {nodes[node_id]}: cannot run this project ({cause}); install it there") from None
-        except ray.exceptions.RayError:  # its process was lost, perhaps with the node
+        except ray.exceptions.RayError:  # its process was lost, perhaps together with the node
             silent[node_id] = nodes[node_id]
             continue
         if reason := reason or other_code(found, expected):
@@ -96,12 +96,12 @@ def _ask(
 
 
 def look(folder: str, claim: str, plugins: list[str]) -> tuple[str, Code]:
-    """Return why this machine cannot write to the sweep's folder, empty where it can; and the code that it has."""
+    """Return why this machine cannot write to the sweep's folder ("" if it can), and its code."""
     return unseen(folder, claim), code(plugins)
 
 
 def unseen(folder: str, claim: str) -> str:
-    """Return why this machine cannot write to the sweep's folder for its driver; empty where it can."""
+    """Return why this machine cannot write to the folder for the sweep's driver; "" if it can."""
     try:
         rejoin(folder, claim)
     except ClaimLostError as error:
@@ -119,7 +119,7 @@ def unseen(folder: str, claim: str) -> str:
 
 
 def other_code(found: Code, expected: Code) -> str:
-    """Return how a machine's code is not the driver's, and what to do; empty where it is."""
+    """Return how the code of a machine differs from the driver's, and what to do; "" if it does not differ."""
     if found.code != expected.code:
         return (
             f"this machine has other code of tsrnn ({found.code}) than the program that runs the sweep had when it "

@@ -15,14 +15,14 @@ from tsrnn.command_line import fail
 from tsrnn.distributed import ray_internals
 
 _LATE: Final = 5.0
-"""Seconds that a signal may take to this program when it has ended Ray already: it waits while Ray's own code runs."""
+"""Seconds until a signal that has ended Ray must have reached this program; it is delayed while Ray's code runs."""
 _PATIENCE: Final = 20.0
 """Seconds that Tune has to end its trials. Slurm and Kubernetes kill what has not ended 30 s after their SIGTERM."""
 _asked = threading.Event()
 
 
 def stop_on_sigterm() -> None:
-    """Take SIGTERM, with which a batch system ends a job, as Ctrl-C; Ray's own handler aborts the process.
+    """Handle SIGTERM, with which a batch system ends a job, like Ctrl-C; Ray's own handler aborts the process.
 
     Call it after `ray.init`, which sets that handler.
     """
@@ -30,7 +30,7 @@ def stop_on_sigterm() -> None:
 
 
 def _stop(_: int, frame: FrameType | None) -> None:
-    """Do what Ctrl-C does now, Tune's doing while Tune runs, even where SIGINT is ignored, as under nohup."""
+    """Do the same as Ctrl-C would do now (in Tune, what Tune does), even if SIGINT is ignored, as under nohup."""
     _asked.set()
     handler = signal.getsignal(signal.SIGINT)
     if not callable(handler):
@@ -40,13 +40,13 @@ def _stop(_: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def ending_with_ray(console: Console) -> Iterator[None]:
-    """End this program within if its Ray does: Tune would wait for ever for another machine.
+    """A context that ends this program if its Ray ends, since Tune would wait for ever for another machine.
 
-    A SIGTERM to all processes, as `timeout`, systemd and Slurm send it, ends Ray with this program. That is no error:
-    what is unfinished is said in one line, with status 1.
+    A SIGTERM to all processes, as sent by `timeout`, systemd and Slurm, ends Ray together with this program. This is
+    not an error: unfinished networks are reported in one line, with status 1.
 
     Args:
-        console: on which a terminal's cursor may be hidden.
+        console: the console, whose cursor may be hidden.
     """
     ended = threading.Event()
 
@@ -66,7 +66,7 @@ def ending_with_ray(console: Console) -> Iterator[None]:
                 console.print("stopped by SIGTERM; the same command continues where it stopped", soft_wrap=True)
             else:
                 fail(f"Ray on this machine died ({', '.join(dead)}); the same command continues where it stopped", 1)
-            os._exit(1)  # without its Ray nothing here ends by itself
+            os._exit(1)  # without Ray, nothing in this program ends by itself
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

@@ -21,22 +21,22 @@ from tsrnn.io.rows import run_columns
 
 
 def callbacks(trackers: Sequence[Tracker], folder: Location, console: Console) -> list[Callback]:
-    """Return what Tune is to call for these trackers.
+    """Return the callbacks of Tune for these trackers.
 
     Args:
-        trackers: Their packages are installed.
-        folder: The sweep's. Files of TensorBoard lie in its subfolder `tensorboard`, those of Weights & Biases in
-            `wandb`; MLflow writes to MLFLOW_TRACKING_URI, and by its own default to `mlflow.db` in the working folder.
-        console: Told of a tracker that fails.
+        trackers: The trackers, whose packages must be installed.
+        folder: The folder of the sweep. Files of TensorBoard are in its subfolder `tensorboard`, and those of Weights &
+            Biases in `wandb`. MLflow writes to MLFLOW_TRACKING_URI, by default to `mlflow.db` in the working folder.
+        console: Where a tracker that fails is reported.
 
     Raises:
-        UsageError: A tracker cannot be used like this: its files cannot lie in a bucket, or it has no account.
+        UsageError: A tracker cannot be used, since its files cannot be in a bucket, or it has no account.
     """
     return [Tracked(tracker, _of_tune(tracker, folder), folder, console) for tracker in dict.fromkeys(trackers)]
 
 
 def _of_tune(tracker: Tracker, folder: Location) -> LoggerCallback:
-    """Return Tune's callback of a tracker, set up."""
+    """Return the configured callback of Tune for a tracker."""
     if tracker != "mlflow" and not folder.is_file_system:
         raise UsageError(f"log = {tracker}: its files cannot lie in {folder}; allowed is mlflow, or a --storage folder")
     made: LoggerCallback
@@ -48,7 +48,7 @@ def _of_tune(tracker: Tracker, folder: Location) -> LoggerCallback:
         elif tracker == "wandb":
             from ray.air.integrations.wandb import WandbLoggerCallback
 
-            # The callback logs in a process of its own, which on a cluster has not this one's environment.
+            # The callback logs in its own process, which on a cluster does not have the environment of this one.
             project = os.environ.get("WANDB_PROJECT", "tsrnn")
             made = WandbLoggerCallback(project=project, mode=os.environ.get("WANDB_MODE"))
         else:
@@ -57,7 +57,7 @@ def _of_tune(tracker: Tracker, folder: Location) -> LoggerCallback:
             experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", folder.name)
             made = MLflowLoggerCallback(os.environ.get("MLFLOW_TRACKING_URI"), experiment_name=experiment)
         made.setup()
-    except Exception as error:  # whatever a tracker's package raises where it has no account, server or file
+    except Exception as error:  # packages of trackers raise various errors without an account, a server or a file
         hint = "; WANDB_MODE=offline needs no account" if tracker == "wandb" else ""
         raise UsageError(f"log = {tracker}: cannot be used ({error}){hint}") from None
     return made
@@ -69,7 +69,7 @@ class Tracked(LoggerCallback):
     Args:
         tracker: The name of the tracker.
         inner: The configured callback of Tune.
-        folder: The sweep's.
+        folder: The folder of the sweep.
         console: Where a failure is reported, once.
     """
 
@@ -79,11 +79,11 @@ class Tracked(LoggerCallback):
         self._failed = False
 
     def __getstate__(self) -> dict[str, object]:
-        """Hold nothing in the state Tune saves: it is for a restore that is not used here."""
+        """Return an empty state for Tune, whose restore is not used here."""
         return {}
 
     def log_trial_start(self, trial: Any) -> None:
-        """Begin to log a trial, or go on where it was begun again."""
+        """Begin to log a trial, or continue if the trial was started again."""
         self._call(self._inner.log_trial_start, self._known(trial))
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
@@ -92,15 +92,15 @@ class Tracked(LoggerCallback):
         self._call(self._inner.log_trial_result, iteration, shown, measured(shown.networks, result))
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-        """End a trial's log."""
+        """End the log of a trial."""
         self._call(self._inner.log_trial_end, self._known(trial), failed)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """Wait for what is still to be written."""
+        """Wait until everything is written."""
         self._call(self._inner.on_experiment_end, trials, **info)
 
     def _known(self, trial: Any) -> "_Shown":
-        """Return a trial as it is shown, the same object each time: callbacks keep their files by it."""
+        """Return the shown form of a trial: always the same object, since callbacks store their files by it."""
         return self._shown.setdefault(trial.trial_id, _Shown(trial, self._folder, self._tracker))
 
     def _call(self, log: Callable[..., None], *args: Any, **info: Any) -> None:
@@ -108,7 +108,7 @@ class Tracked(LoggerCallback):
             return
         try:
             log(*args, **info)
-        except Exception as error:  # a server that is gone, a full disk: the tables have every epoch all the same
+        except Exception as error:  # such as a lost server or a full disk; the tables have every epoch nevertheless
             self._failed = True
             self._console.print(
                 f"log {self._tracker}: ended ({error}); training continues, and the tables have every epoch",
@@ -119,7 +119,7 @@ class Tracked(LoggerCallback):
 
 
 class _Shown:
-    """A trial of Tune with its own name, but with settings and a folder that mean something to a reader."""
+    """A trial of Tune with its own name, but with readable settings and a readable folder."""
 
     def __init__(self, trial: Any, folder: Location, tracker: Tracker) -> None:
         self._trial = trial
@@ -135,13 +135,13 @@ class _Shown:
 
     @property
     def local_path(self) -> str:
-        """Where files of the log lie: Tune's own folder of a trial is gone when the sweep ends."""
+        """The folder of the log, since Tune's own folder of a trial is removed when the sweep ends."""
         path = Path(str(self._folder)).absolute() / self._tracker / str(self._trial)
         path.mkdir(parents=True, exist_ok=True)
         return str(path)
 
     def init_local_path(self) -> None:
-        """Make the folder, as a trial does."""
+        """Create the folder, as a trial does."""
 
 
 def settings(sweep: str, networks: Sequence[RunConfig]) -> dict[str, str | int | float]:
@@ -158,15 +158,15 @@ def settings(sweep: str, networks: Sequence[RunConfig]) -> dict[str, str | int |
 
 
 def measured(networks: Sequence[RunConfig], result: dict[str, Any]) -> dict[str, Any]:
-    """Return what a trial's report says by epoch: newest N and accuracy, of each network and their mean.
+    """Return the values of a trial's report: newest N and accuracy, for each network and as a mean.
 
     Args:
-        networks: The trial's.
-        result: The report. Networks that ended before it was begun are not in it.
+        networks: The networks of the trial.
+        result: The report, without networks that ended before the trial was started.
     """
     seen = {network.seed: result["networks"].get(network.network_id) for network in networks}
     found = {seed: values for seed, values in seen.items() if values}
-    # Steps are epochs, so that a sweep that goes on continues its curves.
+    # Steps are epochs, so that a resumed sweep continues its curves.
     shown: dict[str, Any] = {"training_iteration": max((values["epoch"] for values in found.values()), default=0)}
     for name in ("n", "accuracy"):
         if found:

@@ -40,19 +40,21 @@ class PopulationTrainable(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Load or make every network."""
+        """Load or create every network."""
         config = config["trial"]
         torch.set_num_threads(config["threads"])
         self._processor = _processor(config["device"], config["gpus"])
         self._products = ""
-        if reason := unseen(config["folder"], config["claim"]):  # on a machine that came after the sweep's start
+        if reason := unseen(
+            config["folder"], config["claim"]
+        ):  # on a machine that was added after the start of the sweep
             raise SweepError(reason)
         self._code = code(config["plugins"])
         if "code" in config:
             expected = Code(**config["code"])
             if reason := other_code(self._code, expected):
                 raise SweepError(f"{reason} (machine {socket.gethostname()})")
-            self._code = expected  # with the commit: a copy of the files knows it not
+            self._code = expected  # with the commit, which a copy of the files does not have
         self._driver = rejoin(config["folder"], config["claim"])
         self._metrics = Metrics(location(config["folder"]).name)
         self._claims: dict[str, Claim] = {}
@@ -93,7 +95,7 @@ class PopulationTrainable(tune.Trainable):
         """Claim a network, and return its start: the newest valid checkpoint whose epochs have rows.
 
         Returns:
-            None for a network that has ended: before this trial failed, and was begun again.
+            None for a network that had ended before this trial failed and was started again.
         """
         key = run.network_id
         if _has_ended(Store(folder), key):
@@ -118,10 +120,10 @@ class PopulationTrainable(tune.Trainable):
         return start
 
     def _aligned(self, starts: list[Checkpoint]) -> list[Checkpoint]:
-        """Take networks that a kill left one epoch ahead of their trial's others back to them.
+        """Take networks that a kill left one epoch ahead of the others in their trial back by one epoch.
 
-        Stacked as they were before, they give the same numbers to the last bit. A network that was to end with that
-        epoch goes back too: outcomes are written when all others have the epoch.
+        With the same stack as before, their numbers are the same to the last bit. This includes networks that would end
+        with that epoch, since outcomes are written when all networks have the epoch.
         """
         first = min((start.progress.epoch for start in starts), default=0)
         for i, start in enumerate(starts):
@@ -134,17 +136,17 @@ class PopulationTrainable(tune.Trainable):
         return starts
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial in the same process: nothing of the last one stays."""
+        """Start the next trial in the same process; nothing of the last one remains."""
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch and write it down.
+        """Train one epoch and write its results.
 
         Raises:
-            StoreError, CheckpointError, OSError: the files of a network cannot be read or written, once the others
-                have what is theirs: their epoch written, or all their training if it cannot even be begun.
-            ClaimLostError: another process has taken a network over.
+            StoreError, CheckpointError, OSError: the files of a network cannot be read or written. This is raised after
+                the epoch of the other networks is written, or after all their training if the network cannot be begun.
+            ClaimLostError: another process has taken over a network.
         """
         name_process(self._name)
         broken: list[Exception] = []
@@ -180,7 +182,7 @@ class PopulationTrainable(tune.Trainable):
         return {"networks": self._last, "warnings": self._warnings, "products": self._products, "done": done}
 
     def _keep(self, report: EpochReport) -> None:
-        """Write an epoch in the order that a crash at any point leaves nothing lost and nothing doubled.
+        """Write an epoch, in an order in which a crash at any point neither loses nor duplicates anything.
 
         Outcomes are written after the epoch of all networks.
         """
@@ -191,14 +193,14 @@ class PopulationTrainable(tune.Trainable):
         self._write(report)
 
     def _save_solved(self, report: EpochReport) -> dict[int, str]:
-        """Save the weights that solved an N; return where, by N."""
+        """Save the weights that solved an N; return their paths by N."""
         folder = self._folders[report.config.network_id]
         return {n: folder.save_solved(report.solved, n) for n in report.newly_solved} if report.solved else {}
 
     def _write(self, report: EpochReport) -> None:
         """Write the rows, then the checkpoint.
 
-        Rows of an epoch that will be redone are replaced, whereas a checkpoint without its rows would lose them.
+        Rows of an epoch that is trained again are replaced, whereas a checkpoint without its rows would lose the rows.
         """
         key = report.config.network_id
         self._tables[key].flush()
@@ -217,9 +219,9 @@ def _has_ended(store: Store, network_id: str) -> bool:
 
 
 def _processor(device: str, gpus: float) -> str:
-    """Return what computes, and hold a trial that has a share of a GPU to that share of its memory.
+    """Return the device, and limit a trial with a share of a GPU to the same share of its memory.
 
-    Ray counts shares and no more: without this one trial could take the memory of all.
+    Ray only counts shares, so without this limit one trial could use the memory of all trials.
     """
     if device != "cpu":
         torch.cuda.set_per_process_memory_fraction(min(gpus, 1.0))

@@ -8,8 +8,8 @@ import pandas as pd
 from analysis.stats.censoring import log_ratio, median
 from sweeps.search.space import TUNED, CurriculumName, Parameters, lying_in_space
 
-# What the preset has in place of the paper's training, as the paper's training has it. Adam's rate is the one at which
-# it was fastest with a rate that falls.
+# The parts of the preset, replaced by those of the paper's training. Adam has the rate with which it was fastest when
+# the rate decreases.
 _PARTS: Final[dict[str, Parameters]] = {
     "Muon (Adam at 2e-3)": {"optimizer": "adam", "adam_learning_rate": 2e-3},
     "falling rates (constant)": {"rate_decay": False},
@@ -24,9 +24,9 @@ _MULTI_HEAD: Final = "5 heads ahead (1)"
 
 
 def without_each_part(curriculum_name: CurriculumName) -> dict[str, Parameters]:
-    """Return the preset tuned, under the key "", and the preset without each of its parts, under the parts' names.
+    """Return the preset tuned, with the key "", and the preset without each of its parts, by the name of the part.
 
-    The names say in brackets what stands in place of the part.
+    The names give the replacement of the part in brackets.
 
     Args:
         curriculum_name: multi or single, which has no heads ahead.
@@ -64,16 +64,16 @@ def parts(candidates: pd.DataFrame, curves: pd.DataFrame, stage: int) -> tuple[i
     """Compare the operations that networks needed to one N.
 
     It is `stage`, or the largest N that all networks of the whole preset solved, if that is smaller. A network that did
-    not get there counts with the operations that it used, as a lower bound.
+    not solve this N counts with the operations that it used, as a lower bound.
 
     Args:
-        candidates: the ablation's table of that name.
-        curves: likewise.
-        stage: the N that the ablation is about.
+        candidates: the table `candidates` of the ablation.
+        curves: the table `curves` of the ablation.
+        stage: the N of the ablation.
 
     Returns:
-        The N; and the parts in the order in which they were tried, the whole preset first. None where the whole preset
-        has not been trained, or solved nothing.
+        The N, and the parts in the order in which they were tried, with the whole preset first. None if the whole
+        preset has not been trained or has solved nothing.
     """
     solved = candidates.merge(curves[["network_id", "n", "operations"]], on="network_id", suffixes=("_used", ""))
     whole = candidates[candidates["without"] == ""]

@@ -16,7 +16,7 @@ _WRITE_EVERY_S: Final = 10.0
 _CHANCE: Final = 0.5
 _SOLVED: Final = 0.98
 BUDGET: Final = 1000
-"""What a candidate that has used its whole budget reports as used: Tune's schedulers count in whole numbers."""
+"""The used budget that a candidate reports at the end; it is an integer, as Tune's schedulers require."""
 
 Unit = Literal["operations", "seconds"]
 Purpose = Literal["search", "confirm", "ablation"]
@@ -24,11 +24,11 @@ Purpose = Literal["search", "confirm", "ablation"]
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """The question of a study: how far do candidates get on a task, under a curriculum, with this budget?
+    """The question of a study: which N do candidates solve in a task, with a curriculum and a budget?
 
     Attributes:
-        stage: the N that it is about, which is part of the study's name.
-        budget: of each network, in `unit`.
+        stage: the N at which it aims, which is part of the name of the study.
+        budget: the budget of each network, in `unit`.
         unit: operations (useful floating-point operations of the matrix products) or seconds (of computing).
         purpose: search (candidates are proposed, and the worse ones stopped early), confirm (the best of the search
             are trained again on other seeds), or ablation (the preset tuned is trained without each of its parts).
@@ -36,8 +36,8 @@ class Question:
         task: the task's kind.
         curriculum_name: multi or single.
         hidden: H.
-        precision: of the recurrence's products.
-        seeds: the replicates' seeds.
+        precision: the dtype of the products of the recurrence.
+        seeds: the seeds of the replicates.
     """
 
     stage: int
@@ -60,10 +60,10 @@ class Question:
 
     @classmethod
     def recorded(cls, fields: dict[str, Any]) -> "Question":
-        """Return the question of fields that have been JSON.
+        """Return the question from fields that were read from JSON.
 
         Raises:
-            TypeError: if they are those of a study of an earlier version.
+            TypeError: if the fields are from an earlier version.
         """
         return cls(**fields | {"seeds": tuple(fields["seeds"])})
 
@@ -81,7 +81,7 @@ class Question:
         return earlier and same == other
 
     def networks(self, parameters: Parameters) -> list[RunConfig]:
-        """Return a candidate's networks, one a seed."""
+        """Return the networks of a candidate, one for each seed."""
         return [
             network_of(
                 parameters,
@@ -100,11 +100,11 @@ class Question:
 
 
 def score(n: int, accuracy: float) -> float:
-    """Return how far a network has come: N - 1, and the share of the way from chance to 98 % that its N has gone.
+    """Return the progress of a network: N - 1, plus the progress of its accuracy at N from chance to 98 %.
 
     Args:
         n: the newest N that was evaluated.
-        accuracy: of its head.
+        accuracy: the accuracy of its head.
     """
     return n - 1 + min(max((accuracy - _CHANCE) / (_SOLVED - _CHANCE), 0.0), 1.0)
 
@@ -117,11 +117,11 @@ class Candidate(PopulationTrainable):
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Load or make the candidate's networks."""
+        """Load or create the networks of the candidate."""
         question = Question.recorded(config["question"])
         networks = question.networks(config)
         self._question = question
-        # How far each network has come: its operations, its seconds, and its score.
+        # The progress of each network: its operations, its seconds, and its score.
         self._reached = {network.network_id: (0.0, 0.0, 0.0) for network in networks}
         self._unwritten: dict[str, EpochReport] = {}
         self._written_at = time.monotonic()
@@ -138,23 +138,23 @@ class Candidate(PopulationTrainable):
                     )
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next candidate, after writing down what the last one has left."""
+        """Start the next candidate, after writing the pending results of the last one."""
         self._write_all()
         return super().reset_config(new_config)
 
     def cleanup(self) -> None:
-        """Write down what is left."""
+        """Write the pending results."""
         self._write_all()
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch; report the means of score, operations and seconds, and what they used of the budget."""
+        """Train one epoch; report mean score, operations and seconds, and the used share of the budget."""
         result = super().step()
         operations, seconds, scores = (
             sum(values) / len(self._reached) for values in zip(*self._reached.values(), strict=True)
         )
         used = self._question.spent({"operations": operations, "wall_s": seconds}) / self._question.budget
         done = result["done"] or used >= 1
-        # Tune sets "done" also where the scheduler stops a candidate early; "whole" is ours.
+        # Tune also sets "done" if the scheduler stops a candidate early; "whole" means that the budget was used.
         if done or time.monotonic() - self._written_at >= _WRITE_EVERY_S:
             self._write_all()
         spent = {"operations": operations, "seconds": seconds, "used": BUDGET * used}
@@ -170,7 +170,7 @@ class Candidate(PopulationTrainable):
         super()._keep(report)
 
     def _write(self, report: EpochReport) -> None:
-        """Postpone the report of an epoch if its network continues: epochs of a study are short."""
+        """Postpone writing an epoch if the network continues, since epochs of a study are short."""
         if report.outcome:
             self._unwritten.pop(report.config.network_id, None)
             super()._write(report)
@@ -183,5 +183,5 @@ class Candidate(PopulationTrainable):
         self._unwritten, self._written_at = {}, time.monotonic()
 
     def _save_solved(self, report: EpochReport) -> dict[int, str]:
-        """Save no weights: a study has too many networks, and any of them can be trained again from its row."""
+        """Save no weights, since a study has too many networks; each can be trained again from its row."""
         return dict.fromkeys(report.newly_solved, "")

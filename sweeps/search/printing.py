@@ -15,11 +15,11 @@ from tsrnn import command_line
 
 
 def print_results(searches: Sequence[Search], stage: int, *, as_json: bool) -> None:
-    """Print the best candidates and how much each parameter matters; or what each part of the preset gives.
+    """Print the best candidates and the importance of each parameter, or the effect of each part of the preset.
 
     Args:
-        searches: of one purpose.
-        stage: of theirs.
+        searches: the studies, all with the same purpose.
+        stage: their stage.
         as_json: print JSON.
     """
     purpose = searches[0].question.purpose
@@ -44,7 +44,7 @@ def print_results(searches: Sequence[Search], stage: int, *, as_json: bool) -> N
         for study, shares in importances.items():
             if shares:
                 told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
-                console.print(f"What explains the scores of {study} (fANOVA): {told}", highlight=False)
+                console.print(f"Importance of parameters for the scores of {study} (fANOVA): {told}", highlight=False)
         if purpose == "search":
             console.print(
                 "These candidates were chosen on the seeds that they are measured on; --purpose confirm trains each "
@@ -80,9 +80,9 @@ def _print_best(tried: pd.DataFrame, console: Console) -> None:
 
 
 def _print_parts(n: int, found: Sequence[Part], console: Console) -> None:
-    """Print what each part of the preset gives."""
+    """Print the effect of each part of the preset."""
     table = Table(title=f"The preset tuned without each of its parts: operations to N = {n}")
-    for name in ("without (in its place)", "networks", "largest N", "median", "ratio", "95 % interval"):
+    for name in ("without (replaced by)", "networks", "largest N", "median", "ratio", "95 % interval"):
         table.add_column(name, justify="left" if "without" in name else "right")
     for part in found:
         low, high = min(part.max_n), max(part.max_n)

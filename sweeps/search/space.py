@@ -27,14 +27,14 @@ from tsrnn.config import (
 from tsrnn.tasks import TASKS, BitTask, Lengths
 
 Parameters = dict[str, Any]
-"""A candidate's parameters. Their names are those in the databases of studies, which stay: "asked" and "asked_all" are
-readout steps."""
+"""The parameters of a candidate. The names are those in existing databases of studies and are therefore kept: "asked"
+and "asked_all" are readout steps."""
 
-# Sequences of a whole test, and of the one batch that screens for it. The paper's 50 batches of 256 would cost as much
-# as a hundred steps with batches of 32; these say 98 % with a standard error of 0.3 %.
+# Sequences of a whole test, and of the one screening batch before it. The paper's 50 batches of 256 would cost as much
+# as a hundred steps with batches of 32; this number measures 98 % with a standard error of 0.3 %.
 _TESTED: Final = 2560
 _TEST_BATCH: Final = 256
-# Where heads are read out at all steps that have N bits, the shortest sequence has so many of them.
+# If heads are read out at all steps that have N bits, the shortest sequence has this number of readouts.
 _SHORTEST_READOUTS: Final = 17
 _PROBABILITIES: Final[dict[str, Any]] = {"uniform": "uniform", "half": 0.5}
 
@@ -68,7 +68,7 @@ KNOWN: Final[tuple[Parameters, ...]] = (
         "slope": 0.1, "tau_high": 2.0, "ahead": 5, "solved_weight": 1.0,
     },
 )  # fmt: skip
-"""Candidates that the searches of their optimisers begin with: all of them lie in the space."""
+"""The first candidates of each optimiser's search; all of them are in the search space."""
 
 TUNED: Final = KNOWN[-1]
 """The preset tuned, with heads ahead."""
@@ -83,7 +83,7 @@ _OF_MULTI_HEAD: Final = ("ahead", "solved_weight")
 
 
 def lying_in_space(parameters: Parameters, curriculum_name: CurriculumName) -> Parameters:
-    """Return a candidate's parameters without those that its optimiser, its curriculum or another choice rules out."""
+    """Return the parameters of a candidate without those that do not apply to its optimiser, curriculum or choices."""
     ruled_out = {name for names in _OF_OPTIMIZER.values() for name in names}
     ruled_out -= set(_OF_OPTIMIZER[parameters["optimizer"]])
     if not parameters["rate_decay"]:
@@ -96,17 +96,17 @@ def lying_in_space(parameters: Parameters, curriculum_name: CurriculumName) -> P
 
 
 def known(optimizer: str, curriculum_name: CurriculumName) -> list[Parameters]:
-    """Return the candidates that an optimiser's search begins with."""
+    """Return the first candidates of an optimiser's search."""
     own = [parameters for parameters in KNOWN if parameters["optimizer"] == optimizer]
     return [lying_in_space(parameters, curriculum_name) for parameters in own]
 
 
 def suggest(trial: Trial, optimizers: Sequence[str], curriculum_name: CurriculumName) -> None:
-    """Draw a candidate's parameters, those of its optimiser and curriculum only.
+    """Draw the parameters of a candidate that apply to its optimiser and curriculum.
 
     Args:
-        trial: proposes them.
-        optimizers: those to choose from.
+        trial: the trial that proposes them.
+        optimizers: the optimisers to choose from.
         curriculum_name: multi or single.
     """
     trial.suggest_int("batch_size", 8, 256, log=True)
@@ -146,18 +146,18 @@ def network_of(
     precision: Precision = "float32",
     seed: int = 0,
 ) -> RunConfig:
-    """Return the network that a candidate's parameters mean.
+    """Return the network that the parameters of a candidate define.
 
-    Training draws its own sequences (`RunConfig.training_task`); what counts as solved is tested on the paper's. Under
-    single-head there are no heads ahead, and none that are solved.
+    Training draws its own sequences (`RunConfig.training_task`), and tests use the paper's. With the single-head
+    curriculum, there are no heads ahead and no solved heads.
 
     Args:
-        parameters: what `suggest` drew.
+        parameters: the result of `suggest`.
         task: the task's kind, one about bits.
         curriculum_name: multi or single.
         hidden: H.
-        precision: of the recurrence's products.
-        seed: the network's.
+        precision: the dtype of the products of the recurrence.
+        seed: the seed of the network.
 
     Raises:
         ValueError: if the task is not about bits.
@@ -202,7 +202,7 @@ def network_of(
             precision=precision,
             confirm=Confirmation(),
         ),
-        # A candidate ends by its operations.
+        # The budget of a candidate is in operations, not in epochs.
         end=EndRules(max_epochs=1_000_000),
         seed=seed,
     )

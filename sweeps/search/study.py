@@ -17,7 +17,7 @@ import pyarrow as pa
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-# Before Tune: it sets what Tune reads when it is imported.
+# Imported before Tune, since it sets variables that Tune reads on import.
 from sweeps.engine.cluster import RETRIES, Resources, WhileClaimed  # isort: skip
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
@@ -37,11 +37,11 @@ from tsrnn.io.schemas import EPOCHS, SOLVED
 from tsrnn.io.store import Store
 from tsrnn.provenance import UNKNOWN, Code, code
 
-# ASHA looks at candidates when they have used a fourth of the budget, and keeps a fourth of them: a look at less of it
-# prefers what is fast at N = 2.
+# ASHA compares candidates when they have used a fourth of the budget, and keeps a fourth of them. An earlier comparison
+# would prefer candidates that are fast at N = 2.
 _GRACE: Final = BUDGET // 4
 _REDUCTION: Final = 4
-# All candidates that are stopped early are stopped there, at the first and only look.
+# All early stops happen there, at the only comparison.
 _RUNG: Final = 1
 _SCORED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 _WITHOUT: Final = "without"
@@ -50,7 +50,7 @@ _ENOUGH_TO_TELL: Final = 10
 _QUESTION: Final = "question"
 _CODE: Final = "code"
 _ROOM_UNKNOWN: Final = 8
-"""Candidates at a time on a cluster that does not say what it may start."""
+"""Candidates at a time on a cluster that does not say which machines it may start."""
 DATABASE: Final = "optuna.sqlite"
 
 
@@ -61,27 +61,27 @@ def _by_score(trial: FrozenTrial) -> float:
 class _Searcher(OptunaSearch):
     """Optuna's search without a state of its own: it is in the study's database.
 
-    A candidate that was stopped early is told to Optuna as pruned, with its score as an intermediate value: the sampler
-    ranks it below all that used the whole budget, and scores are compared at equal budgets only.
+    A candidate that was stopped early is reported to Optuna as pruned, with its score as an intermediate value. The
+    sampler ranks it below all candidates that used the whole budget, so scores are only compared at equal budgets.
     """
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Do nothing: Optuna hears of a candidate when it ends."""
+        """Do nothing, since a candidate is reported to Optuna when it ends."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tell Optuna how a candidate ended."""
+        """Report to Optuna how a candidate ended."""
         if result and not result["whole"]:
             super().on_trial_result(trial_id, result | {"training_iteration": _RUNG})
             result = None
         super().on_trial_complete(trial_id, result, error)
 
     def save(self, checkpoint_path: str) -> None:
-        """Write an empty file where Tune wants a state to restore, which is not used here."""
+        """Write an empty file in place of the state that Tune could restore, which is not used here."""
         Path(checkpoint_path).touch()
 
 
 class _Watcher(tune.Callback):
-    """Prints the score of each candidate that ends, and forgives the failures before one's latest epoch."""
+    """Prints the score of each candidate that ends, and resets the failure count of a candidate after each epoch."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -108,11 +108,11 @@ class Search:
     """The study of one stage in a sweep's folder: what to try next, and the results of everything that was tried."""
 
     def __init__(self, folder: Path, question: Question) -> None:
-        """Open the study, or begin it; candidates that a kill interrupted are put in line again.
+        """Open the study, or begin it; candidates that a kill interrupted are queued again.
 
         Args:
-            folder: the sweep's.
-            question: what it asks. The sampler's seed is that of the first replicate.
+            folder: the folder of the sweep.
+            question: the question of the study. The seed of the sampler is that of the first replicate.
 
         Raises:
             SweepError: if the study has another budget.
@@ -135,7 +135,7 @@ class Search:
         for trial in self._trials(TrialState.RUNNING):
             self._study.tell(trial.number, state=TrialState.FAIL)
             self._study.enqueue_trial(trial.params, user_attrs={_WITHOUT: trial.user_attrs.get(_WITHOUT, "")})
-        # A sampler with the seed of an earlier run would propose its first candidates again.
+        # With the seed of an earlier run, the sampler would propose the same candidates again.
         self._sampler = optuna.samplers.TPESampler(
             multivariate=True, group=True, constant_liar=True, seed=question.seeds[0] + len(self._study.trials)
         )
@@ -149,9 +149,9 @@ class Search:
         return len(self._trials(*_SCORED))
 
     def codes(self) -> list[Code]:
-        """Return the code that trained candidates of this study, or of one whose best it begins with; empty: not begun.
+        """Return the code that trained the candidates of this study and of the study whose best it begins with.
 
-        That of a study which an earlier version began is not known.
+        It is empty if nothing has begun. The code of studies from earlier versions is unknown.
         """
         found = []
         for question, study in self._studies():
@@ -161,26 +161,26 @@ class Search:
         return found
 
     def _studies(self) -> Iterator[tuple[Question, optuna.Study]]:
-        """Return the studies of the database with their questions; those of earlier versions are left alone."""
+        """Return the studies of the database with their questions, without those of earlier versions."""
         for name in optuna.get_all_study_names(self._storage):
             study = optuna.load_study(study_name=name, storage=self._storage)
             with suppress(TypeError):
                 yield Question.recorded(study.user_attrs[_QUESTION]), study
 
     def begin_with(self, candidates: Iterable[Parameters]) -> None:
-        """Put candidates in line that were not yet tried or in line."""
+        """Queue candidates that have not been tried or queued yet."""
         for parameters in candidates:
             self._study.enqueue_trial(parameters, skip_if_exists=True)
 
     def begin_with_parts(self, candidates: Mapping[str, Parameters]) -> None:
-        """Put the candidates of an ablation in line, each with the name of the part that it is without."""
+        """Queue the candidates of an ablation, each with the name of the part that it lacks."""
         for name, parameters in candidates.items():
             self._study.enqueue_trial(parameters, user_attrs={_WITHOUT: name}, skip_if_exists=True)
 
     def promoted(self, count: int) -> list[Parameters]:
         """Return the best candidates of the latest study that precedes this one; none if there is no such study.
 
-        They are ranked at equal budgets: candidates that were stopped early are not among them.
+        They are ranked at equal budgets, so candidates that were stopped early are not included.
         """
         earlier = [(question.stage, study) for question, study in self._studies() if question.precedes(self.question)]
         if not earlier:
@@ -192,8 +192,8 @@ class Search:
     def importances(self) -> dict[str, float]:
         """Return the share of the scores' variance that each parameter explains (fANOVA), largest first.
 
-        Over the parameters that all candidates have, and the candidates that used the whole budget; empty where there
-        are too few of them to tell.
+        It uses the parameters that all candidates have, and the candidates that used the whole budget. The result is
+        empty if there are too few of them.
         """
         if len(self._trials(TrialState.COMPLETE)) < _ENOUGH_TO_TELL:
             return {}
@@ -202,7 +202,7 @@ class Search:
         )
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return what came of the candidates: "candidates", a row a network; "curves", a row a network and solved N."""
+        """Return the results: "candidates" (one row per network) and "curves" (one row per network and solved N)."""
         store = Store(self._folder)
         candidates, curves = [], []
         for trial in self._trials(*_SCORED):
@@ -239,14 +239,14 @@ class Search:
             write_atomically(folder / name / f"{self.question.study}.parquet", to_bytes(rows))
 
     def run(self, candidates: int, concurrent: int, resources: Resources, console: Console, claim: Claim) -> list[str]:
-        """Try candidates until so many have a score; return the errors of those that failed.
+        """Try candidates until a number of them have a score; return the errors of those that failed.
 
         Args:
-            candidates: how many the study is to have, those of earlier runs included.
-            concurrent: how many at a time; 0 is as many as there is room for, or 8 where that is unknown.
-            resources: of each.
+            candidates: the number of candidates of the study, including those of earlier runs.
+            concurrent: how many to try at a time; 0 means as many as fit on the cluster, or 8 if this is unknown.
+            resources: the resources of each candidate.
             console: where candidates with a score are reported.
-            claim: the driver's, on the folder.
+            claim: the driver's claim on the folder.
 
         Raises:
             SweepError: if a machine of the cluster does not see the folder, or has other code.
@@ -254,7 +254,7 @@ class Search:
         """
         with ending_with_ray(console):
             require_shared(self._folder, claim.name, (), console)
-        # Of every code that trained its candidates: what each trained is scored against all the others.
+        # Check every code that trained candidates, since all candidates are compared with each other.
         known = self._study.user_attrs.get(_CODE, [])
         if dataclasses.asdict(code()) not in known:
             self._study.set_user_attr(_CODE, [*known, dataclasses.asdict(code())])
@@ -309,9 +309,9 @@ class Search:
         return [str(result.error) for result in found if result.error is not None]
 
     def _scheduler(self) -> TrialScheduler:
-        """Return what stops candidates of a search early: all others use the whole budget.
+        """Return the scheduler that stops candidates of a search early; all others use the whole budget.
 
-        It has seen the candidates of earlier runs, so that it stops new ones as it would have.
+        It knows the candidates of earlier runs, so that it treats new ones as in a single run.
         """
         if self.question.purpose != "search":
             return FIFOScheduler()

@@ -86,7 +86,11 @@ class TestLoad:
                 "no table 'colours': it has epochs, heads, outcomes, runs, solved",
             ),
             ("nowhere", "runs", "nowhere is not a folder"),
-            ("results", "runs", "results is not a sweep, it holds sweeps: give one of .*results/fixed_tau$"),
+            (
+                "results",
+                "runs",
+                "results is not the folder of a sweep but contains sweeps; give one of .*results/fixed_tau$",
+            ),
             ("results/fixed_tau/runs", "runs", "runs has no tables"),
         ],
     )

@@ -156,7 +156,7 @@ class TestCommand:
         # The curricula begin alike: at N = 2 the two networks of a seed are the same, and an exchange changes nothing.
         for change in ("other_taus", "other_weights"):
             assert accuracies[change, "nothing"] == accuracies["none", "nothing"]
-        assert any("seed 7: left out: it has multi alone" in note for note in found["notes"])
+        assert any("seed 7 is left out: it has only multi" in note for note in found["notes"])
         written = {path: path.stat().st_mtime_ns for path in (results / CAUSES.name).glob("n*.parquet")}
         assert len(load(results, CAUSES)["network_id"].unique()) == 4
         assert main(["causes", str(results), *self.COMMAND]) == 0
@@ -181,5 +181,5 @@ class TestCommand:
                     path.unlink()
         assert main(["causes", str(folder), *self.COMMAND]) == 1
         error = capsys.readouterr().err
-        assert "nothing to measure: needed are single- and multi-head networks with trained taus" in error
+        assert "nothing to measure: the command needs single- and multi-head networks with trained taus" in error
         assert "it has single alone" in error

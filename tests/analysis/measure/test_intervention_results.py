@@ -202,7 +202,7 @@ class TestChoose:
         assert choice.checkpoints["n"].tolist() == [3, 3, 3]
         assert choice.notes == (
             "task parity, tau trained: compared at N = 3, the largest that all have solved; "
-            "least far: single single_2 (max N 3)",
+            "limited by single single_2 (max N 3)",
         )
 
     def test_an_n_that_all_have_solved(self):
@@ -228,7 +228,7 @@ class TestChoose:
         solved = solved[(solved["network_id"] != "multi_1") | (solved["n"] > 5)]
         choice = comparison.choose(frame, solved)
         assert choice.checkpoints.empty
-        assert "needed is an N that all of its networks have solved" in choice.notes[-1]
+        assert "there is no N that all of its networks have solved" in choice.notes[-1]
 
     def test_many_names_are_cut(self):
         frame, solved = networks(**{f"multi_{i}": 0 for i in range(7)}, single_1=2)

@@ -196,7 +196,7 @@ def test_no_cluster_at_the_address(results, address, says):
 def test_the_same_analysis_twice_at_once_is_refused(results):
     with FolderLock(results, "lock-testing") as lock:
         lock.acquire()
-        with pytest.raises(ResultsError, match=rf"testing is being measured already \(process {os.getpid()} on "):
+        with pytest.raises(ResultsError, match=rf"testing is already being measured \(process {os.getpid()} on "):
             _jobs.run(results, analysis(), address="local", workers=1)
         assert not (results / "measured").exists()
     assert _jobs.run(results, analysis(), address="local", workers=1, console=Console(file=io.StringIO())).done == 6

@@ -149,7 +149,9 @@ class TestMeasure:
 
     def test_held_bits_are_refused(self):
         config = RunConfig(network=Leaky(hidden=3), time=Time(k=(2,)))
-        with pytest.raises(ValueError, match=r"time.k = \(2,\): every step is a new bit here; allowed is \(1,\)"):
+        with pytest.raises(
+            ValueError, match=r"time.k = \(2,\): this measurement uses a new bit at every step; allowed is \(1,\)"
+        ):
             measure(untrained(config), 2, protocol=SHORT)
 
     @pytest.mark.parametrize("methods", [[], ["paper", "guess"]])

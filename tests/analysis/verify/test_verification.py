@@ -262,7 +262,7 @@ def test_a_sweep_that_runs(folder, capsys):
         assert (status, problems) == (0, [])
         assert sweep["running"].startswith("process ")
         assert main(["verify", str(folder), "--repair"]) == 1
-        assert "repair it when that has ended" in capsys.readouterr().err
+        assert "repair it when this process has ended" in capsys.readouterr().err
 
 
 def test_networks_of_a_kind_that_was_not_imported(folder, capsys):
@@ -353,7 +353,7 @@ class TestPublished:
         ("table", "change", "says"),
         [
             (EPOCHS, lambda rows: rows.slice(1), "epochs are missing"),
-            (HEADS, lambda rows: rows.slice(3), "not the epochs"),
+            (HEADS, lambda rows: rows.slice(3), "epochs differ"),
             (RUNS, lambda rows: rows.slice(1), "absent"),
             (SOLVED, lambda rows: rows.slice(0, rows.num_rows - 1), "max_n"),
             (SOLVED, lambda rows: changed(rows, "accuracy", 0.5), "does not agree"),
