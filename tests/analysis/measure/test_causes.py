@@ -182,4 +182,4 @@ class TestCommand:
         assert main(["causes", str(folder), *self.COMMAND]) == 1
         error = capsys.readouterr().err
         assert "nothing to measure: the command needs single- and multi-head networks with trained taus" in error
-        assert "it has single alone" in error
+        assert "it has only single" in error

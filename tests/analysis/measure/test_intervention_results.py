@@ -220,7 +220,7 @@ class TestChoose:
         choice = comparison.choose(*networks(single_1=5, single_2=0, multi_1=5))
         assert sorted(choice.checkpoints["network_id"]) == ["multi_1", "single_1"]
         assert choice.notes == (
-            "task parity, tau trained: left out, since they have solved no N yet: single single_2 (max N 0)",
+            "task parity, tau trained: left out, because they have not solved any N yet: single single_2 (max N 0)",
         )
 
     def test_no_shared_n_says_what_is_needed(self):
@@ -245,7 +245,7 @@ class TestCommand:
         found = json.loads(capsys.readouterr().out)
         assert list(found["kinds"]) == list(self.KINDS)
         assert found["failed"] == []
-        assert any("solved no N yet: multi n" in note for note in found["notes"])
+        assert any("not solved any N yet: multi n" in note for note in found["notes"])
         perturbed = found["kinds"]["perturb-weights"]
         assert {row["curriculum"] for row in perturbed["summary"]} == {"single", "multi"}
         assert {row["networks"] for row in perturbed["summary"]} == {2}
@@ -286,7 +286,7 @@ class TestCommand:
         assert main(["interventions", str(tmp_path)]) == 1
         error = capsys.readouterr().err
         assert "nothing to measure" in error
-        assert "solved no N yet" in error
+        assert "not solved any N yet" in error
         assert error.count("\n") == 1
 
     def test_other_architectures_are_left_out_with_the_reason(self, results: Path):
