@@ -1,15 +1,15 @@
-"""How near training comes to the machine's matrix-multiply limit.
+"""The speed of training as a fraction of the machine's limit for matrix products.
 
     python benchmarks/engine.py --hidden 500 --batch 256 --n 10 [--json]
 
-One process runs, in turn and several times over: (a) whole training steps as the trainer takes them (batch,
-labels, forward, backward, clip, update); (b) the bare matrix products of one time step, by every library and way that
-multiplies them: forward and backward [B, H] . [H, H], gradient [H, B] . [B, H] of each network; (c) a plain
-implementation, the authors' way: an autograd loop over time, nn.Linear, labels per head in Python, 100 heads computed.
+One process runs the following in turn, several times: (a) whole training steps of the trainer (batch, labels, forward,
+backward, clip, update); (b) only the matrix products of one time step, with every library and method: forward and
+backward [B, H] . [H, H], and gradient [H, B] . [B, H], for each network; (c) a plain implementation like that of the
+authors: an autograd loop over time with nn.Linear, labels of each head computed in Python, and 100 heads.
 
-Rates count only the useful operations: 6 B H^2 M a training step of M time steps, 2 B H^2 a product. The limit is the
-rate of the three products when each is taken by its fastest candidate. Several --n make a population of networks at
-different N.
+Rates count only useful operations: 6 B H^2 M for a training step of M time steps, and 2 B H^2 for a product. The limit
+is the rate of the three products, each computed by its fastest candidate. Several --n define a population of networks
+at different N.
 """
 
 import json
@@ -37,7 +37,7 @@ app = App(help=__doc__, help_format="plaintext")
 
 
 class PlainNetwork(nn.Module):
-    """A leaky RNN as one would write it first (equation 1)."""
+    """A leaky RNN in a simple implementation (equation 1)."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class PlainNetwork(nn.Module):
 
 
 def plain_steps(hidden: int, batch: int, lengths: list[int], heads: tuple[int, ...]) -> Callable[[], float]:
-    """Return a function that takes one training step for each length, and its useful operations."""
+    """Return a function that performs one training step for each length, and its useful operations."""
     network = PlainNetwork(hidden)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.1, nesterov=True)
 
@@ -79,7 +79,7 @@ def plain_steps(hidden: int, batch: int, lengths: list[int], heads: tuple[int, .
 
 
 def trainer_steps(trainer: Trainer, hidden: int, batch: int, steps: int) -> Callable[[], float]:
-    """Return a function that takes `steps` steps of a population, and its useful operations."""
+    """Return a function that performs `steps` steps of a population, and its useful operations."""
 
     def run() -> float:
         *_, time_steps = trainer.train_steps(steps)
@@ -92,7 +92,7 @@ Candidates = dict[str, dict[str, Callable[[], object]]]
 
 
 def bare_products(replicates: int, hidden: int, batch: int, dtype: torch.dtype) -> Candidates:
-    """Return what multiplies R networks' matrices once, by shape ("forward", "backward", "gradient") and by way."""
+    """Return functions that multiply the matrices of R networks once, by product and by method."""
     state, delta = (torch.randn(replicates, batch, hidden).to(dtype) for _ in range(2))
     weight = (torch.randn(replicates, hidden, hidden) / hidden**0.5).to(dtype)
     out, sums = torch.empty_like(state), torch.zeros_like(weight)
@@ -107,19 +107,19 @@ def bare_products(replicates: int, hidden: int, batch: int, dtype: torch.dtype) 
         ones = list(zip(left, right, result, strict=True))
         found[name]["blas, one by one"] = partial(_one_by_one, torch.mm, ones)
         if "onednn" in choice.libraries(dtype, state.device):
-            # What multiplies at every step is put in oneDNN's own order before.
+            # A matrix that is used at every step is converted to oneDNN's own layout beforehand.
             matrices = [onednn.pack(one.T) if name == "forward" else one.T for one in right]
             found[name]["onednn"] = partial(_by_onednn, list(zip(left, matrices, strict=True)))
-        # Where scipy's library would take more threads than torch has, it is no candidate in training either.
+        # scipy's library is not a candidate if it would use more threads than torch; this is the same in training.
         if "compiled-scipy" in choice.libraries(dtype, state.device) and batch * hidden**2 <= planning.ONE_THREAD:
             found[name]["scipy"] = partial(_by_scipy, [_column_by_column(*one) for one in ones])
     return found
 
 
 def _column_by_column(left: torch.Tensor, right: torch.Tensor, result: torch.Tensor) -> Callable[[], object]:
-    """Return what writes left . right to the result by scipy's BLAS, which takes matrices column by column."""
+    """Return a function that writes left . right to the result with scipy's BLAS, which uses column-major matrices."""
     multiply = blas.sgemm if left.dtype == torch.float32 else blas.dgemm
-    # The transposed result is right^T . left^T. A matrix that is stored transposed is said to be.
+    # The transposed result is right^T . left^T; transposed storage is passed as a flag.
     transposed = not left.is_contiguous()
     first = right.contiguous().numpy().T
     second = left.numpy() if transposed else left.numpy().T
@@ -142,7 +142,7 @@ def _by_onednn(ones: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
 
 
 def best_rates(candidates: Candidates, operations: float, seconds: float) -> dict[str, dict[str, float]]:
-    """Return the rate of every candidate, by shape: the fastest of some rounds in which all take turns."""
+    """Return the rate of every candidate, by shape: the fastest of several rounds, in which candidates take turns."""
     rates: dict[str, dict[str, float]] = {name: dict.fromkeys(ways, 0.0) for name, ways in candidates.items()}
     counts = {name: {way: _count(run, seconds / 40) for way, run in ways.items()} for name, ways in candidates.items()}
     for _ in range(4):
@@ -157,7 +157,7 @@ def best_rates(candidates: Candidates, operations: float, seconds: float) -> dic
 
 
 def limit(rates: dict[str, dict[str, float]]) -> float:
-    """Return the rate of the three products together, each by its fastest candidate."""
+    """Return the rate of the three products together, each computed by its fastest candidate."""
     return len(rates) / sum(1 / max(ways.values()) for ways in rates.values())
 
 
@@ -199,16 +199,16 @@ def main(
     Args:
         hidden: H.
         batch: B.
-        n: N of the networks; several make a mixed population of `replicates` networks in all.
+        n: N of the networks; several values define a mixed population of `replicates` networks in total.
         replicates: R.
-        threads: of PyTorch.
-        library: what multiplies; by default the fastest, as in training.
-        precision: of the products; the plain implementation is in float32, or float64.
+        threads: number of threads of PyTorch.
+        library: the library for matrix products; by default the fastest, as in training.
+        precision: the dtype of the products; the plain implementation uses float32 or float64.
         heads: one, or all from N = 2 on.
         self_interaction: inside or outside.
         rounds: how often a, b and c take turns; at least 5.
-        seconds: about how long one turn is.
-        plain: measure the plain implementation too.
+        seconds: approximate length of one turn.
+        plain: also measure the plain implementation.
         as_json: Print JSON.
     """
     torch.set_num_threads(threads)

@@ -2,12 +2,12 @@
 
     python benchmarks/interventions.py [--hidden 500] [--trials 10] [--json]
 
-Each kind is measured whole for one network: 7c (W perturbed, 10 strengths x 10 draws), 7d (tau perturbed, 13 x 10)
-and 7a (40 neurons ablated, one at a time), every copy by the in-time protocol: 100 steps of warm-up, 1000 steps,
-`--trials` sequences. In the same process, in turns, against (a) a plain network as one writes it first, batch 1: one
-copy and one sequence at a time, the newest head alone; (b) this package's own engine, one copy and one sequence at a
-time. a and b are timed on a few copies and counted for all. The limit is what a bare product of the same shape
-takes, and nothing else: [trials, H] by a matrix of its own for each copy of 7c, a hundred sequences by one otherwise.
+Each kind is measured completely for one network: 7c (W perturbed, 10 strengths x 10 draws), 7d (tau perturbed, 13 x 10)
+and 7a (40 neurons ablated, one at a time). Every copy uses the in-time protocol: 100 steps of warm-up, 1000 steps,
+`--trials` sequences. In the same process, it takes turns with (a) a simple implementation with one copy, one sequence
+and the newest head at a time, and (b) this package's engine with one copy and one sequence at a time. a and b are timed
+on a few copies and extrapolated to all. The limit is the time of a single product of the same shape: [trials, H] by a
+separate matrix for each copy of 7c, and otherwise a hundred sequences by one matrix.
 """
 
 import json
@@ -35,7 +35,7 @@ app = App(help=__doc__, help_format="plaintext")
 
 
 def plain_accuracy(network: Leaky, state: NetworkState, bits: Tensor, initial: Tensor) -> float:
-    """Return the in-time accuracy of one network over one sequence [T], as one writes it first."""
+    """Return the in-time accuracy of one network over one sequence [T], in a simple implementation."""
     assert isinstance(network.nonlinearity, LeakyReLU)
     weight, bias, tau = state["recurrent.weight"], state["recurrent.bias"], state["tau"]
     input_weight, input_bias = state["input.weight"][:, None], state["input.bias"]
@@ -53,7 +53,7 @@ def plain_accuracy(network: Leaky, state: NetworkState, bits: Tensor, initial: T
 
 
 def copies_of(networks: Population, name: str) -> Iterator[Population]:
-    """Yield all copies of one kind of intervention, in the numbers of the paper, as the analysis makes them."""
+    """Yield all copies of one kind of intervention, with the numbers of the paper, as the analysis creates them."""
     match name:
         case "perturb weights (7c)":
             for strength in np.logspace(-2, 1, 10):
@@ -103,11 +103,11 @@ def main(
 
     Args:
         hidden: H.
-        trials: sequences a copy.
-        steps: that count, after 100 of warm-up.
-        threads: of PyTorch.
+        trials: number of sequences per copy.
+        steps: number of counted steps, after 100 steps of warm-up.
+        threads: number of threads of PyTorch.
         rounds: how often everything takes turns.
-        singles: sequences that a and b are timed on, each time.
+        singles: number of sequences on which a and b are timed in each round.
         as_json: Print JSON.
     """
     torch.set_num_threads(threads)

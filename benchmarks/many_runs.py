@@ -1,9 +1,9 @@
-"""What a run costs beside its training, where a sweep has many short ones.
+"""The cost of a run apart from its training, in a sweep with many short runs.
 
     python benchmarks/many_runs.py [--runs 1000]
 
-One sweep on a Ray of its own, each run a trial by itself: 4 neurons, 2 optimiser steps, 1 epoch. Seconds a run are
-counted from the first outcome to the last: trial, rows, checkpoint, outcome, and the training itself.
+One sweep runs on its own Ray. Each run is a separate trial with 4 neurons, 2 optimiser steps and 1 epoch. The seconds
+per run are measured from the first outcome to the last: trial, rows, checkpoint, outcome, and the training itself.
 """
 
 import json
@@ -43,12 +43,12 @@ SWEEP = Sweep(name="many_runs", doc=__doc__, axes=Axes(taus=("1",)), grid=grid)
 
 @dataclass(frozen=True)
 class Measured:
-    """What many short runs took.
+    """The cost of many short runs.
 
     Attributes:
-        runs: how many.
-        seconds_a_run: from the first outcome to the last.
-        memory_mb: of the driver, when a tenth, a half and all of the runs had ended.
+        runs: the number of runs.
+        seconds_a_run: seconds per run, from the first outcome to the last.
+        memory_mb: the memory of the driver when a tenth, half and all of the runs had ended.
         status: the sweep's exit status.
     """
 
@@ -88,7 +88,7 @@ def main(*, runs: int = 1000, as_json: Annotated[bool, Parameter(name="--json", 
     """Measure.
 
     Args:
-        runs: how many.
+        runs: the number of runs.
         as_json: Print JSON.
     """
     with tempfile.TemporaryDirectory() as storage:

@@ -1,8 +1,8 @@
-"""How much memory a training step of one network takes, and how long, at a given sequence length.
+"""Memory and time of a training step of one network, for a given sequence length.
 
     python benchmarks/memory.py --n 100 --steps 400 [--self-interaction outside] [--precision bfloat16]
 
-`--steps 4000` is N = 100 at dt = 1/10. The peak is the whole process's, Python and PyTorch included.
+`--steps 4000` corresponds to N = 100 at dt = 1/10. The peak is that of the whole process, including Python and PyTorch.
 """
 
 import json
@@ -41,12 +41,12 @@ def main(
     """Measure one setting.
 
     Args:
-        n: heads for N = 2 to this are trained.
+        n: the largest N; heads for N = 2 to this N are trained.
         steps: M, the length of the sequences.
         hidden: H.
         batch: B.
         self_interaction: inside or outside.
-        precision: of the products.
+        precision: the dtype of the products.
         as_json: Print JSON.
     """
     torch.set_num_threads(1)

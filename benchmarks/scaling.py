@@ -1,7 +1,7 @@
-"""The constants of docs/scaling.md: what a report costs the driver, a flush its worker, a table its reader.
+"""The constants of docs/scaling.md: the costs of reports for the driver, of writing for workers, and of reading tables.
 
-`python benchmarks/scaling.py` takes a few minutes on 2 cores. Costs are processor time of the one process, which other
-programs on the machine disturb little; `--json` prints them for programs.
+`python benchmarks/scaling.py` takes a few minutes on 2 cores. Costs are processor time of a single process, on which
+other programs on the machine have little effect; `--json` prints them for programs.
 """
 
 import argparse
@@ -42,7 +42,7 @@ REPORTS = 300
 
 
 class Reporting(PopulationTrainable):
-    """A trial that trains nothing: what is left is the cost of its reports."""
+    """A trial that trains nothing, so that only the cost of its reports remains."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the trial's networks."""
@@ -57,7 +57,7 @@ class Reporting(PopulationTrainable):
 
 
 def driver(folder: Path) -> dict[str, float]:
-    """Processor time of the driver a report of four networks, and a trial; two trials at a time."""
+    """Return the driver's processor time per report of four networks and per trial, with two trials at a time."""
     Store(folder).create()
     ray.init(address="local", num_cpus=2, log_to_driver=False, logging_level=logging.ERROR)
     groups = [RunConfig(seed=4 * i).replicates(4) for i in range(2)]
@@ -70,10 +70,10 @@ def driver(folder: Path) -> dict[str, float]:
 
 
 def reports(trials: int) -> dict[str, float]:
-    """What the reports of many trials of four networks each cost the driver's progress, without Tune and actors.
+    """Return the cost of progress for the reports of many trials of four networks, without Tune and actors.
 
-    Of the paper's size all of them report every 64 s (see docs/scaling.md). The share is of one core, with the terminal
-    that shows the progress.
+    At the paper's size, each trial reports every 64 s (see docs/scaling.md). The share is that of one core, including
+    the terminal that shows the progress.
     """
     groups = [RunConfig(seed=4 * i).replicates(4) for i in range(trials)]
     ids = [[network.network_id for network in group] for group in groups]
@@ -103,7 +103,7 @@ def cost(repeats: int, act: Callable[[int], object]) -> float:
 
 
 def worker(folder: Path) -> dict[str, float]:
-    """What an epoch of one network costs beside its training: rows and checkpoint, at the paper's size."""
+    """Return the cost of an epoch of one network apart from its training: rows and checkpoint, at the paper's size."""
     config = RunConfig(training=Training(steps_per_epoch=1, test_batches=1, batch_size=2))
     (report,) = [one for one, _ in zip(train(config), range(1), strict=False)]
     store, kept = Store(folder), CheckpointFolder(folder, config.network_id)
@@ -122,7 +122,7 @@ def worker(folder: Path) -> dict[str, float]:
 
 
 def reader(folder: Path, networks: int) -> dict[str, float]:
-    """What reading `epochs` of many networks costs: 100 epochs each."""
+    """Return the cost of reading `epochs` of many networks with 100 epochs each."""
     store = Store(folder)
     store.create()
     config = RunConfig(network=Leaky(hidden=4))
@@ -136,9 +136,9 @@ def reader(folder: Path, networks: int) -> dict[str, float]:
 
 
 def ended(folder: Path, networks: int) -> dict[str, float]:
-    """What reading `outcomes` and `solved` of many networks costs that have ended: 30 solved N each.
+    """Return the cost of reading `outcomes` and `solved` of many networks that have ended, with 30 solved N each.
 
-    The time that passes is with the files in the machine's memory, on all its cores; the rest is processor time.
+    The elapsed time is measured with the files in memory, on all cores; the other values are processor time.
     """
     config, solved_n = RunConfig(network=Leaky(hidden=4)), range(2, 32)
     (report,) = [one for one, _ in zip(train(config), range(1), strict=False)]
@@ -149,7 +149,7 @@ def ended(folder: Path, networks: int) -> dict[str, float]:
     store = Store(folder)
     store.create()
     store.write(RUNS, config.network_id, [runs_row(config, sweep="scaling", scale="quick")])
-    with patch("os.fsync"):  # what is read does not depend on it, and it would take minutes
+    with patch("os.fsync"):  # it does not affect what is read, and would take minutes
         for i in range(networks):
             key = f"n{i:016x}"
             store.write(OUTCOMES, key, [outcome | {"network_id": key, "wall_s": draw.random()}])

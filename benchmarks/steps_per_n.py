@@ -1,10 +1,10 @@
-"""How many optimiser steps each N takes, and how long, under two settings side by side.
+"""The number of optimiser steps and the time for each N, compared between two settings.
 
     python benchmarks/steps_per_n.py --hidden 256 --max-n 8 --vary precision
     python benchmarks/steps_per_n.py --hidden 128 --batch 128 --max-n 20 --vary steps-per-epoch
 
-"precision" compares float32 with bfloat16 products; "steps-per-epoch" compares a test every 600 steps, as the
-paper's, with one every 100. Parity, one population of `seeds` networks a setting.
+"precision" compares float32 with bfloat16 products. "steps-per-epoch" compares a test every 600 steps, as in the paper,
+with a test every 100 steps. The task is parity, with one population of `seeds` networks for each setting.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ app = App(help=__doc__, help_format="plaintext")
 
 
 def steps_per_n(config: RunConfig, seeds: int) -> dict[str, Any]:
-    """Train `seeds` networks; return each one's steps for every N from 2 on, and what it took in all."""
+    """Train `seeds` networks; return the steps of each network for every N from 2 on, and the total time."""
     began = time.perf_counter()
     steps: list[list[int]] = [[] for _ in range(seeds)]
     spent = [0.0] * seeds
@@ -50,14 +50,14 @@ def main(
     """Compare two settings.
 
     Args:
-        vary: what differs between them.
+        vary: the setting that differs.
         curriculum: multi-head or single-head.
         hidden: H.
         batch: B.
-        max_n: train until it is solved.
-        max_epochs: give up after so many.
-        seeds: networks a setting.
-        threads: of PyTorch.
+        max_n: train until this N is solved.
+        max_epochs: the largest number of epochs.
+        seeds: number of networks per setting.
+        threads: number of threads of PyTorch.
         as_json: Print JSON.
     """
     torch.set_num_threads(threads)

@@ -1,10 +1,10 @@
-"""What a sweep loses against the bare training loop on the same core.
+"""The overhead of a sweep compared with a plain training loop on the same core.
 
     python benchmarks/sweep.py [--scale quick] [--hidden 256] [--rounds 2]
 
-In turn: one trial (multi-head parity, trained tau) of `sweeps/fixed_tau.py` with Ray Tune, its tables and its
-checkpoints; and the same networks in a bare loop. Both do the same work, bit for bit. Optimiser steps per second are
-counted from the end of the first epoch to the end of the last one, so that starting Ray is not in them.
+It runs in turn one trial (multi-head parity, trained tau) of `sweeps/fixed_tau.py` with Ray Tune, tables and
+checkpoints, and the same networks in a plain loop. Both do the same work, bit for bit. Optimiser steps per second are
+measured from the end of the first epoch to the end of the last one, so that they do not include starting Ray.
 """
 
 import json
@@ -29,7 +29,7 @@ _SWEEP = Path(__file__).resolve().parent.parent / "sweeps" / "fixed_tau.py"
 
 
 def bare_rate(scale: Literal["quick", "laptop"], hidden: int) -> tuple[float, float]:
-    """Return steps per second of a bare loop, and its seconds."""
+    """Return the steps per second of a plain loop, and its seconds."""
     config = base_config(scale, "paper", hidden)
     trainer = Trainer([new(run) for run in config.replicates(SCALES[scale].replicates)])
     ends = []
@@ -40,7 +40,7 @@ def bare_rate(scale: Literal["quick", "laptop"], hidden: int) -> tuple[float, fl
 
 
 def sweep_rate(scale: Literal["quick", "laptop"], hidden: int) -> tuple[float, float]:
-    """Return steps per second of a sweep's trial, as its checkpoints appear, and its seconds."""
+    """Return the steps per second of a trial of the sweep, measured by its checkpoints, and its seconds."""
     steps = base_config(scale, "paper", hidden).training.steps_per_epoch
     with tempfile.TemporaryDirectory() as storage:
         options = [
@@ -84,7 +84,7 @@ def main(
     """Compare.
 
     Args:
-        scale: of the budget.
+        scale: the scale of the budget.
         hidden: H.
         rounds: how often the two take turns.
         as_json: Print JSON.

@@ -2,12 +2,12 @@
 
     python benchmarks/timescales.py [--hidden 500] [--trials 10] [--steps 10000] [--json]
 
-One network is driven by random bits; the autocorrelations of its neurons and of their sum are taken at lags 0 to 30
-and fitted by the paper's method. In the same process, in turns, beside the plain way: a Python loop over time steps
-that keeps every state, numpy's `fft` of each neuron and trial, padded to twice its length, and scipy's `curve_fit` of
-both models for each neuron (timed on `--fitted` of them and counted for all). `rfft` instead of `fft` is timed
-too. Last, a fresh process does all that `python -m analysis timescales` does to a network, both methods, for
-`--long` steps: its peak memory.
+One network is driven by random bits. The autocorrelations of its neurons and of their sum are computed at lags 0 to 30
+and fitted by the paper's method. In the same process, this takes turns with a plain implementation: a Python loop over
+time steps that keeps every state, numpy's `fft` of each neuron and trial, padded to twice its length, and scipy's
+`curve_fit` of both models for each neuron (timed on `--fitted` of them and extrapolated to all). `rfft` instead of
+`fft` is also timed. Finally, the peak memory is measured in a new process that does everything that `python -m analysis
+timescales` does with one network, with both methods, for `--long` steps.
 """
 
 import json
@@ -41,14 +41,14 @@ app = App(help=__doc__, help_format="plaintext")
 
 
 def network(hidden: int) -> Checkpoint:
-    """Return a network whose neurons have timescales of many lengths: taus from 1 to 8."""
+    """Return a network whose neurons have different timescales: taus from 1 to 8."""
     fresh = new(RunConfig(network=Leaky(hidden=hidden)))
     tau = 1 + 7 * torch.linspace(0, 1, hidden) ** 2
     return Checkpoint(fresh.config, Progress(heads=fresh.progress.heads), fresh.network | {"tau": tau})
 
 
 def plain_states(checkpoint: Checkpoint, steps: int, trials: int) -> Values:
-    """Return the states [T, B, H] after the burn-in, as one writes the simulation first."""
+    """Return the states [T, B, H] after the burn-in, in a simple implementation."""
     architecture, state = checkpoint.config.network, checkpoint.network
     assert isinstance(architecture, Leaky)
     assert isinstance(architecture.nonlinearity, LeakyReLU)
@@ -68,7 +68,7 @@ def plain_states(checkpoint: Checkpoint, steps: int, trials: int) -> Values:
 
 
 def plain_autocorrelations(states: Values, *, real: bool) -> Values:
-    """Return the autocorrelations [H + 1, L], mean over trials, neuron by neuron."""
+    """Return the autocorrelations [H + 1, L], mean over trials, computed neuron by neuron."""
     steps, trials, hidden = states.shape
     forward, back = (np.fft.rfft, np.fft.irfft) if real else (np.fft.fft, np.fft.ifft)
     pairs = np.arange(steps, steps - LAGS, -1)
@@ -84,7 +84,7 @@ def plain_autocorrelations(states: Values, *, real: bool) -> Values:
 
 
 def plain_fits(autocorrelations: Values) -> Values:
-    """Return tau_net [P], one curve_fit of each model for each neuron; the lower AIC chooses."""
+    """Return tau_net [P] from one curve_fit of each model for each neuron, chosen by the lower AIC."""
 
     def single(t: Values, a: float, tau: float) -> Values:
         return a * np.exp(-t / tau)
@@ -117,7 +117,7 @@ def _summary(values: Sequence[float]) -> dict[str, float]:
 
 
 def own(checkpoint: Checkpoint, steps: int, trials: int) -> tuple[dict[str, float], Tensor]:
-    """Measure the package's way; return the seconds that each part took, and the autocorrelations."""
+    """Time this package; return the seconds of each part, and the autocorrelations."""
     autocovariance, watching = Autocovariance(), 0.0
     began = time.perf_counter()
     for block in simulate(checkpoint.population(), [(0, "benchmark")], steps=steps, trials=trials):
@@ -158,13 +158,13 @@ def main(
 
     Args:
         hidden: H.
-        trials: sequences.
-        steps: that count, a trial, after 500 of burn-in.
-        long: steps of the process whose memory is measured; 0: none.
-        threads: of PyTorch.
+        trials: number of sequences.
+        steps: number of counted steps per trial, after 500 steps of burn-in.
+        long: number of steps in the process whose memory is measured; 0 to skip it.
+        threads: number of threads of PyTorch.
         rounds: how often everything takes turns.
-        fitted: neurons that `curve_fit` is timed on.
-        only_memory: Be that process.
+        fitted: number of neurons on which `curve_fit` is timed.
+        only_memory: Run as the process whose memory is measured.
         as_json: Print JSON.
     """
     torch.set_num_threads(threads)
@@ -172,7 +172,7 @@ def main(
     checkpoint = network(hidden)
     if only_memory:
         measure(checkpoint, 2, protocol=Protocol(steps=long, trials=trials))
-        # Linux: the peak of this program. The one of getrusage begins with the caller's.
+        # On Linux, the peak of this program; that of getrusage includes the peak of the caller.
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         print(int(status["VmHWM"].split()[0]) / 1024)
         return

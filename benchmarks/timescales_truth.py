@@ -1,11 +1,11 @@
-"""Do the estimators of tau_net find the truth, where it is known?
+"""Test the estimators of tau_net on simulated neurons with known timescales.
 
     python benchmarks/timescales_truth.py [--series 200] [--trials 10] [--steps 10000] [--seed 0] [--json]
 
-Simulated neurons: AR(1) processes, whose autocorrelation is one exponential, and sums of two independent ones. Of each
-kind, `--series` neurons with `--trials` trials of `--steps` steps go through both methods. For each kind it prints how
-often two timescales are found, how far tau_net is from the slower true timescale where the number found is right (mean
-and median, in percent), and how often the robust method's 95 % interval holds it.
+Simulated neurons are AR(1) processes, whose autocorrelation is one exponential, and sums of two independent ones. For
+each kind, both methods are applied to `--series` neurons with `--trials` trials of `--steps` steps. The output shows
+how often two timescales are found, the error of tau_net relative to the slower true timescale if their number is right
+(mean and median, in percent), and how often the robust method's 95 % interval contains the true value.
 """
 
 import json
@@ -25,7 +25,7 @@ app = App(help=__doc__, help_format="plaintext")
 SINGLE: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 DOUBLE: Final = ((1.0, 5.0), (1.0, 10.0), (1.0, 50.0), (2.0, 10.0), (2.0, 20.0), (5.0, 20.0), (5.0, 50.0), (10.0, 50.0))
 WEIGHTS: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
-# Neurons simulated together: their activity stays in the cache.
+# Number of neurons that are simulated together, so that their activity fits the cache.
 _CHUNK: Final = 2
 
 
@@ -39,21 +39,21 @@ class Truth:
 
     @property
     def parts(self) -> list[tuple[float, float]]:
-        """(variance, tau) of each process."""
+        """The pair (variance, tau) of each process."""
         slow = (self.weight_slow, self.tau_slow)
         return [slow] if self.tau_fast is None else [slow, (1 - self.weight_slow, self.tau_fast)]
 
 
 @dataclass(frozen=True)
 class Found:
-    """What one method makes of the series of one truth, as shares and as errors relative to the slower timescale.
+    """The results of one method for the series of one truth, with errors relative to the slower timescale.
 
     Attributes:
-        two: share where two timescales are found.
-        none: share without a tau_net.
-        mean_error: of tau_net, where the number of timescales is right; NaN where that is never so.
-        median_error: as mean_error.
-        coverage: share of intervals that hold the slower timescale, where the number is right; NaN without intervals.
+        two: share of series in which two timescales are found.
+        none: share of series without a tau_net.
+        mean_error: mean error of tau_net in series with the right number of timescales; NaN if there are none.
+        median_error: median error in the same series.
+        coverage: share of intervals in the same series that contain the slower timescale; NaN without intervals.
     """
 
     two: float
@@ -64,7 +64,7 @@ class Found:
 
 
 def truths() -> list[Truth]:
-    """Return every truth of the table."""
+    """Return all truths of the table."""
     return [Truth(tau) for tau in SINGLE] + [Truth(slow, fast, weight) for fast, slow in DOUBLE for weight in WEIGHTS]
 
 
@@ -83,7 +83,7 @@ def simulate(truth: Truth, series: int, trials: int, steps: int, generator: np.r
 
 
 def autocovariances(activity: np.ndarray) -> torch.Tensor:
-    """Return [B, P, LAGS] of activity [B, P, T]: each trial's mean subtracted, the sum at lag k divided by T - k."""
+    """Return autocovariances [B, P, LAGS] of activity [B, P, T] about the mean of each trial, divided by T - k."""
     x = activity - activity.mean(-1, keepdims=True)
     steps = x.shape[-1]
     lags = [np.einsum("bpt,bpt->bp", x[..., : steps - k], x[..., k:]) / (steps - k) for k in range(LAGS)]
@@ -107,8 +107,8 @@ def judge(fits: Fits, truth: Truth) -> Found:
 
 
 def measure(truth: Truth, series: int, trials: int, steps: int, seed: int) -> dict[str, Found]:
-    """Return what both methods find in the same simulated series."""
-    # Every truth has numbers of its own, whichever others are measured.
+    """Return the results of both methods for the same simulated series."""
+    # Every truth has its own random numbers, whatever other truths are measured.
     words = np.random.SeedSequence([seed, *(round(1000 * x) for part in truth.parts for x in part)])
     autocovariances = simulate(truth, series, trials, steps, np.random.default_rng(words))
     normalised = (autocovariances / autocovariances[:, :, :1]).mean(0)
@@ -127,10 +127,10 @@ def run(
     """Simulate, estimate and compare.
 
     Args:
-        series: simulated neurons for each truth.
-        trials: of each neuron.
-        steps: of each trial.
-        seed: of the simulation.
+        series: number of simulated neurons for each truth.
+        trials: number of trials per neuron.
+        steps: number of steps per trial.
+        seed: the seed of the simulation.
         as_json: Print JSON.
     """
     torch.set_num_threads(1)

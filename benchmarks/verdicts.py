@@ -1,10 +1,10 @@
-"""How often the rules that judge claims are wrong: studies drawn from a known truth, judged as the commands judge.
+"""How often the rules for claims are wrong, measured on studies that are drawn from a known truth.
 
     python benchmarks/verdicts.py [--draws 10000] [--json]
 
-For every rule, studies of n networks a group are drawn under effects from the opposite over none to 3 standard
-deviations, and the rates of each verdict are counted. "reproduced" is false where there is no effect or the opposite,
-"contradicted" where the effect is of interest; in between neither is. The table stands in docs/claims.md.
+For every rule, studies with n networks per group are drawn, with effects from the opposite direction to 3 standard
+deviations, and the rate of each verdict is counted. "reproduced" is false if there is no effect or the opposite effect,
+and "contradicted" is false if the effect is of interest; in between, neither is false. The table is in docs/claims.md.
 """
 
 import json
@@ -25,17 +25,17 @@ from analysis.claims.rules import Correlation, Difference, Group, Mean, Ratio, R
 app = App(help=__doc__, help_format="plaintext")
 
 SIZES: Final = (4, 8, 16)
-"""Networks of each group."""
+"""The numbers of networks per group."""
 
 LEVEL: Final = 0.05
 POWER: Final = 0.8
 BEYOND: Final = 2.0
-"""Standard deviations beyond a rule's boundary from which on at least 80 % must be decided right."""
+"""Distance from a rule's boundary, in standard deviations, beyond which at least 80 % must be decided correctly."""
 
 _AT_ONCE: Final = 1_000
 
 Draw = Callable[[np.random.Generator, float, int, int], tuple[Group, ...]]
-"""From a generator, the true effect, the studies and the networks of a group to groups of values."""
+"""Returns groups of values from a generator, the true effect, the number of studies and the networks per group."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Case:
     """One rule with studies that it judges.
 
     Attributes:
-        name: of the rule and of what is drawn.
+        name: the name of the rule and of the values.
         rule: the rule.
         draw: draws studies.
-        truths: the true effects, in the rule's unit.
-        unit: of these effects, in standard deviations over networks.
-        exempt: counts and fully censored studies, whose power says nothing but the networks they need.
+        truths: the true effects, in the unit of the rule.
+        unit: the unit of these effects, in standard deviations over networks.
+        exempt: whether power is not required, as for counts and fully censored studies.
     """
 
     name: str
@@ -61,19 +61,19 @@ class Case:
 
 @dataclass(frozen=True)
 class Rates:
-    """What came of one case at one truth with so many networks.
+    """The result of one case for one truth and one number of networks.
 
     Attributes:
-        case: its name.
-        networks: of each group.
+        case: the name of the case.
+        networks: the number of networks per group.
         truth: the true effect in standard deviations.
-        reproduced: share of the studies.
-        contradicted: share of the studies.
-        false: the share of false verdicts: of "reproduced" or of "contradicted", whichever is false here; of the more
-            frequent one at the very end of a range, where both are.
-        right: the share of right ones; NaN where neither verdict is wrong.
+        reproduced: share of studies with this verdict.
+        contradicted: share of studies with this verdict.
+        false: share of false verdicts, "reproduced" or "contradicted", whichever is false here; at the end of a range,
+            where both are false, the more frequent one.
+        right: share of right verdicts; NaN if neither verdict is wrong.
         counts: whether the power must be 80 % here.
-        excess: p of the hypothesis that at most 5 % are false.
+        excess: p of the hypothesis that at most 5 % of verdicts are false.
     """
 
     case: str
@@ -103,17 +103,17 @@ def even(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
 
 
 def whole(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
-    """Return normal values in steps of half a standard deviation, so that many are alike."""
+    """Return normal values in steps of half a standard deviation, so that many are equal."""
     return np.round(2 * rng.standard_normal(shape)) / 2
 
 
 def one(noise: Callable[..., Any]) -> Draw:
-    """Return what draws one group around the truth."""
+    """Return a function that draws one group around the truth."""
     return lambda rng, truth, studies, n: (Group(truth + noise(rng, (studies, n))),)
 
 
 def two(noise: Callable[..., Any], wider: float = 1.0, fewer: int = 1) -> Draw:
-    """Return what draws two groups, the second around the truth, `wider` times as spread, `fewer` times as small."""
+    """Return a function that draws two groups; the second is around the truth, `wider` as wide and `fewer` as large."""
     return lambda rng, truth, studies, n: (
         Group(noise(rng, (studies, n))),
         Group(truth + wider * noise(rng, (studies, max(4, n // fewer)))),
@@ -131,23 +131,23 @@ _STEP_SPREAD: Final = 0.1
 def largest_n(
     rng: np.random.Generator, truth: float, studies: int, n: int, ceiling: float, budget: float
 ) -> tuple[Group, ...]:
-    """Return two groups' largest N: whole numbers, cut at a ceiling, and at a budget that ends some networks early."""
+    """Return the largest N of two groups: whole numbers, limited by a ceiling, and by a budget for some networks."""
     groups = []
     for shift in (0.0, truth):
         end = 30.0 * np.exp(shift + SPREAD * rng.standard_normal((studies, n)))
         stop = ceiling * np.ones_like(end)
         if math.isfinite(budget):
-            # A network's pace, and so the N that its budget allows, is its own.
+            # Each network has its own pace, and hence its own N within the budget.
             stop = np.minimum(stop, budget * np.exp(SPREAD * rng.standard_normal((studies, n))))
         groups.append(Group(np.floor(np.minimum(end, stop)).clip(1), end >= stop))
     return tuple(groups)
 
 
 def pace(rng: np.random.Generator, truth: float, studies: int, n: int) -> tuple[Group, ...]:
-    """Return two groups' training to the largest N that three quarters of each solved within a budget."""
+    """Return the training of two groups to the largest N that three quarters of each solved within a budget."""
     times = []
     for shift in (0.0, truth):
-        # A network's own pace, each N taking longer than the one before and varying a little.
+        # Each network has its own pace; each N takes longer than the previous one, with some variation.
         own = np.exp(shift + SPREAD * rng.standard_normal((studies, n, 1)))
         noise = np.exp(_STEP_SPREAD * rng.standard_normal((studies, n, _STEPS)))
         times.append((own * np.arange(1, _STEPS + 1) * noise).cumsum(-1))
@@ -168,7 +168,7 @@ def pairs(rng: np.random.Generator, truth: float, studies: int, n: int) -> tuple
 
 
 def solvers(rng: np.random.Generator, truth: float, studies: int, n: int) -> tuple[Group, ...]:
-    """Return one group of networks that solve an N with a probability."""
+    """Return one group of networks that solve an N with a given probability."""
     return (Group((rng.random((studies, n)) < truth).astype(float)),)
 
 
@@ -177,7 +177,7 @@ _RANGE: Final = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
 
 
 def cases() -> Iterator[Case]:
-    """Yield every rule with everything it is tried on."""
+    """Yield every rule with all its cases."""
     for noise in (normal, skewed, even, whole):
         yield Case(f"mean, one direction, {noise.__name__}", Mean(Exceeds(0, 1)), one(noise), _EFFECTS)
     for noise in (normal, skewed):
@@ -219,13 +219,13 @@ def truly(criterion: Criterion, truth: float) -> tuple[bool, bool]:
         case Lies(low=low, high=high):
             inside = low - 1e-12 <= truth <= high + 1e-12
             at_an_end = any(math.isclose(truth, end, abs_tol=1e-12) for end in (low, high))
-            # At the very end of the range either verdict is as wrong as the other.
+            # At the end of the range, both verdicts are equally wrong.
             return not inside or at_an_end, inside
     raise TypeError(type(criterion).__name__)
 
 
 def beyond(criterion: Criterion, truth: float) -> float:
-    """Return how far a truth lies beyond the boundary of the verdict that is right there; 0 where none is."""
+    """Return the distance of a truth from the boundary of the right verdict; 0 if no verdict is right."""
     match criterion:
         case Exceeds(none=none, smallest=smallest):
             side = math.copysign(1.0, smallest - none)
@@ -282,7 +282,7 @@ def simulate(draws: int, workers: int) -> list[Rates]:
 
 
 def summary(rates: Sequence[Rates]) -> dict[str, Any]:
-    """Return the worst false rate, how many are significantly above 5 %, and the least power that is asked for."""
+    """Return the worst false rate, how many rates are significantly above 5 %, and the smallest required power."""
     level = LEVEL / len(rates)
     return {
         "worst_false_rate": max(rate.false for rate in rates),
@@ -299,11 +299,11 @@ def main(
     workers: int = 2,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Simulate the judges.
+    """Simulate studies, and judge them.
 
     Args:
-        draws: Studies for every rule, truth and number of networks.
-        workers: Processes.
+        draws: Number of studies for every rule, truth and number of networks.
+        workers: Number of processes.
         as_json: Print {"worst_false_rate", "significantly_above", "least_power", "cells", "rates": [...]}.
     """
     rates = simulate(draws, workers)
