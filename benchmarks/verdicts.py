@@ -113,7 +113,7 @@ def one(noise: Callable[..., Any]) -> Draw:
 
 
 def two(noise: Callable[..., Any], wider: float = 1.0, fewer: int = 1) -> Draw:
-    """Return a function that draws two groups; the second is around the truth, `wider` as wide and `fewer` as large."""
+    """Return a function that draws two groups: the second around the truth, `wider` as wide, of n / `fewer` values."""
     return lambda rng, truth, studies, n: (
         Group(noise(rng, (studies, n))),
         Group(truth + wider * noise(rng, (studies, max(4, n // fewer)))),

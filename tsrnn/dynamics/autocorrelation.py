@@ -14,9 +14,9 @@ from torch import Tensor
 LAGS = 31
 """Lags 0 to 30: those of the paper's fits (the authors' code)."""
 
-# Series transformed at once: their piece and its spectrum stay in a core's cache.
+# Number of series that are transformed at once, so that their pieces and spectra fit the cache of a core.
 _SERIES = 1000
-# Spectra that are added up in the activity's dtype before their sum goes on in float64.
+# Number of spectra that are summed in the dtype of the activity before the sum is added in float64.
 _SPECTRA = 16
 
 
@@ -69,7 +69,7 @@ class Autocovariance:
         self._steps = 0
 
     def __call__(self, activity: Tensor) -> None:
-        """Take up a block [t, R, B, H]."""
+        """Update with a block [t, R, B, H]."""
         series, summed = activity.flatten(1), activity.sum(3).double().flatten(1)
         if not self._steps:
             self._shape = activity.shape[1:]
@@ -98,9 +98,9 @@ class Autocovariance:
 class _Sums:
     """Sums of the lagged products of S series, which come in blocks [t, S].
 
-    Each series is shifted by its first value: the products of what is left lose less to rounding. The pieces that
-    are transformed begin with the last L - 1 steps of the piece before, so that no pair of steps is missed; what those
-    alone add up to, which counts twice, is taken off again. Zeros behind a piece keep its end from its start.
+    The first value of each series is subtracted, which reduces the rounding of products. Each transformed piece begins
+    with the last L - 1 steps of the previous piece, so that no pair of steps is missed; the contribution of these steps
+    alone, which would count twice, is subtracted. Zeros after a piece separate its end from its start.
     """
 
     def __init__(self, block: Tensor, lags: int) -> None:
@@ -115,7 +115,7 @@ class _Sums:
         self._steps = 0
 
     def add(self, block: Tensor) -> None:
-        """Take up the next steps."""
+        """Update with the next steps."""
         self._steps += len(block)
         if missing := self._overlap - len(self._first):
             self._first = torch.cat((self._first, block[:missing] - self._shift))
@@ -136,7 +136,7 @@ class _Sums:
         self._filled = self._overlap
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Return the means [S] and the autocovariances [S, L] of what was added; nothing may be added any more."""
+        """Return the means [S] and the autocovariances [S, L] of all steps; no more steps may be added."""
         self._piece[self._filled :] = 0
         self._pieces.add(self._piece)
         (total, products), (total_twice, products_twice) = (
@@ -144,7 +144,7 @@ class _Sums:
         )
         total, products = total - total_twice, products - products_twice
         mean = total / self._steps
-        # The first of a pair is none of the last l steps, the second none of the first l.
+        # The first step of a pair is not among the last l steps, and the second is not among the first l.
         first, last = self._first.double(), self._piece[self._filled - self._overlap : self._filled].flip(0).double()
         left_out = F.pad(first, (0, 0, 1, self._overlap - len(first))) + F.pad(last, (0, 0, 1, 0))
         both = 2 * total - left_out.cumsum(0).T
@@ -165,7 +165,7 @@ class _Spectra:
         self._total = torch.zeros(block.shape[1], dtype=torch.float64, device=block.device)
 
     def add(self, pieces: Tensor) -> None:
-        """Take up a piece [size, S] of each series."""
+        """Update with a piece [size, S] of each series."""
         for start in range(0, pieces.shape[1], _SERIES):
             series = slice(start, start + _SERIES)
             spectrum = torch.fft.rfft(pieces[:, series], dim=0)
@@ -179,7 +179,7 @@ class _Spectra:
     def sums(self, lags: int) -> tuple[Tensor, Tensor]:
         """Return the sums over all pieces of values [S, 1] and of products l apart [S, L]."""
         self._fold()
-        # The inverse transform, of a few lags alone.
+        # The inverse transform, for a few lags only.
         frequencies = torch.arange(self.size // 2 + 1, device=self._power.device)
         angles = torch.outer(frequencies, torch.arange(lags, device=frequencies.device)) % self.size
         waves = (angles.double() * (2 * torch.pi / self.size)).cos() * (2 / self.size)

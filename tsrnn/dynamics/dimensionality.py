@@ -10,7 +10,7 @@ from tsrnn.networks import Population
 from tsrnn.networks.leaky import WEIGHT, LeakyPopulation
 
 SHARE: Final = 0.9
-"""Of the variance, which the components that are counted hold (figures 6b, S20)."""
+"""The share of the variance that the counted components explain (figures 6b, S20)."""
 
 
 class Covariance:
@@ -20,14 +20,14 @@ class Covariance:
     """
 
     def __init__(self) -> None:
-        """Have seen nothing."""
+        """Create an observer without data."""
         self._steps = 0
 
     def __call__(self, activity: Tensor) -> None:
-        """Take up a block [t, R, B, H]."""
+        """Update with a block [t, R, B, H]."""
         _, R, B, H = activity.shape
         if not self._steps:
-            # The products of what is left lose less to rounding. Trials of a network share the shift, to be pooled.
+            # A shift, the same for all trials of a network so that they can be pooled, reduces rounding.
             self._shift = activity[:1, :, :1].clone()
             self._products = torch.zeros(R, B, H, H, dtype=torch.float64, device=activity.device)
             self._total = torch.zeros(R, B, H, dtype=torch.float64, device=activity.device)
@@ -85,12 +85,12 @@ def dimensionality(covariance: Tensor, share: float = SHARE) -> Dimensionality:
     """
     if not covariance.isfinite().all():
         return Dimensionality(-1, float("nan"))
-    # Not negative but by rounding.
+    # Negative values are due to rounding.
     variances = torch.linalg.eigvalsh(covariance).clamp(min=0).flip(0)
     total = variances.sum()
     if total == 0:
         return Dimensionality(0, float("nan"))
-    # The last sum is the total only up to rounding, so that a share of 1 may ask for more than there is.
+    # The last sum equals the total only up to rounding, so a share of 1 may exceed it.
     components = min(int((variances.cumsum(0) < share * total).sum()) + 1, len(variances))
     return Dimensionality(components, float(total**2 / variances.square().sum()))
 

@@ -15,22 +15,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Series that are fitted together: fewer cost more calls, more do not fit the cache.
+# Number of series that are fitted together; fewer need more calls, and more do not fit the cache.
 _BLOCK: Final = 512
 # Points of the grid of taus: this many, geometric between these limits (in time steps), and 0.
 _GRID: Final = 20
 _SHORTEST: Final = 0.25
 _ITERATIONS: Final = 30
-# Of the diagonal of the Hessian, at the start and at least.
+# Damping relative to the diagonal of the Hessian: the initial and the smallest value.
 _DAMPING, _DAMPING_LEAST = 1e-3, 1e-9
 # A series is done when the step promises less than this share of its sum of squared residuals, ...
 _GAIN: Final = 1e-8
 # ... or of its own sum of squares: what is left there is rounding.
 _ROUNDING: Final = 1e-26
-# Sums of squares from inner products are known to this share of the series' own.
+# Relative precision of sums of squares that are computed from inner products.
 _NOISE: Final = 1e-14
 _TINY: Final = 1e-300
-# Where the best weights p, q lie in the triangle of those allowed.
+# The position of the best weights p, q in the triangle of allowed weights.
 _INSIDE, _FULL, _ONLY_P, _ONLY_Q = range(4)
 
 
@@ -151,7 +151,7 @@ def _fit(series: Tensor, whitening: Tensor | None, fit: "Callable[[_Series], Fit
     if not found:
         return Fit(y.new_empty(0, count), y.new_empty(0, count), y.new_empty(0))
     rates, weights = torch.cat([part.rates for part in found]), torch.cat([part.weights for part in found])
-    # Which is the slower, of those that are there at all.
+    # The slower of the components with a weight.
     order = torch.where(weights > 0, rates, rates - 2).argsort(dim=1, descending=True)
     return Fit(rates.gather(1, order), weights.gather(1, order), torch.cat([part.residual for part in found]))
 
@@ -196,11 +196,11 @@ class _Series:
         return _Series(self.values[chosen], whitening, self.target[chosen], self.square[chosen])
 
     def whitened(self, vectors: Tensor) -> Tensor:
-        """Return vectors [n, M, L] as residuals are counted."""
+        """Return vectors [n, M, L] with the weighting of residuals."""
         return vectors if self.whitening is None else vectors @ self.whitening.transpose(1, 2)
 
     def curves(self, rates: Tensor) -> Tensor:
-        """Return the curves [n or 1, K, L] of the same rates [K] for each series, as residuals are counted."""
+        """Return the curves [n or 1, K, L] of the same rates [K] for each series, with the weighting of residuals."""
         return self.whitened(powers(rates, self.lags).expand(1 if self.whitening is None else len(self), -1, -1))
 
     def against(self, curves: Tensor, vectors: Tensor) -> Tensor:
@@ -246,7 +246,7 @@ def _best_pair(series: _Series, bounds: Bounds) -> Tensor:
     p, q, cost, _ = _best_weights(
         square[:, slow], gram[:, slow, fast], square[:, fast], product[:, slow], product[:, fast], bounds.amplitude
     )
-    # A pair that is better off as one is no start: the single fit is tried anyway.
+    # Pairs that are best as a single component are not used as starts, since the single fit is tried anyway.
     best = torch.where((p > 0) & (q > 0), cost, math.inf).argmin(1)
     return torch.stack([grid[slow[best]], grid[fast[best]]], 1)
 
@@ -254,7 +254,7 @@ def _best_pair(series: _Series, bounds: Bounds) -> Tensor:
 def _partners(series: _Series, rates: Tensor, bounds: Bounds) -> list[Tensor]:
     """Return the single fit's rates [n, 1] with their best slower partner of the grid, and with their best faster one.
 
-    The grid alone is too coarse to see that a little of a second component would do good.
+    The grid alone is too coarse to detect a small second component.
     """
     grid = _grid(bounds)
     curves, own = series.curves(grid), series.whitened(powers(rates, series.lags))[:, 0]
@@ -276,7 +276,7 @@ def _best_weights(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Solve min |y - p e1 - q e2|^2 over p, q >= 0, p + q <= largest.
 
-    The problem is convex: where its free solution is not allowed, the best of the edges is the best.
+    The problem is convex: if the unconstrained solution is not allowed, the best solution is on an edge.
 
     Args:
         g11: |e1|^2; this and the next four broadcast.
@@ -301,7 +301,7 @@ def _best_weights(
         p, q = torch.where(better, other_p, p), torch.where(better, other_q, q)
         cost, where = torch.where(better, value, cost), torch.where(better, edge, where)
 
-    # Inside, the edges are never better: they may be tried for all.
+    # The edges are never better than a solution inside, so they can be tried for all.
     zero = torch.zeros_like(p)
     alone = (h1 / g11).clamp(0, largest)
     consider(alone, zero, alone * (alone * g11 - 2 * h1), _ONLY_P)
@@ -336,7 +336,7 @@ class _Point:
         return _Point(self.weights[chosen], self.residual[chosen], self.gradient[chosen], self.hessian[chosen])
 
     def where(self, chosen: Tensor, other: "_Point") -> "_Point":
-        """Return these where chosen [n], the others elsewhere."""
+        """Return these values where `chosen` [n] is true, and the others elsewhere."""
         return _Point(
             torch.where(chosen[:, None], self.weights, other.weights),
             torch.where(chosen, self.residual, other.residual),
@@ -349,7 +349,7 @@ def _point(series: _Series, rates: Tensor, largest: float) -> _Point:
     """Return the best fit at rates [n, C], C = 1 or 2."""
     count, lags = rates.shape[1], series.lags
     e, d, b = slice(0, count), slice(count, 2 * count), slice(2 * count, 3 * count)
-    # The powers of the rates, their slopes and their bends.
+    # The powers of the rates, and their first and second derivatives.
     vectors = rates.new_zeros(len(rates), 3 * count, lags)
     exponent = torch.arange(1, lags, dtype=rates.dtype)
     vectors[:, e] = powers(rates, lags)
@@ -385,7 +385,7 @@ def _point(series: _Series, rates: Tensor, largest: float) -> _Point:
 
 
 def _hidden(mixed: Tensor, free: Tensor) -> Tensor:
-    """Return what of the curvature the weights take up."""
+    """Return the reduction of the curvature by the weights, which follow the rates."""
     return torch.bmm(mixed.transpose(1, 2), torch.bmm(free, mixed))
 
 
@@ -396,7 +396,7 @@ def _det(matrix: Tensor) -> Tensor:
 
 
 def _step(point: _Point, rates: Tensor, damping: Tensor, highest: float) -> tuple[Tensor, Tensor]:
-    """Return where a damped Newton step leads [n, C], and by how much it promises to lower half the residual [n]."""
+    """Return the rates after a damped Newton step [n, C], and the predicted decrease of half the residual [n]."""
     gradient = point.gradient
     stuck = ((rates <= 0) & (gradient >= 0)) | ((rates >= highest) & (gradient <= 0)) | (point.weights <= 0)
     gradient = gradient.masked_fill(stuck, 0)
@@ -407,7 +407,7 @@ def _step(point: _Point, rates: Tensor, damping: Tensor, highest: float) -> tupl
     det = diagonal[:, :1] * diagonal[:, -1:] - coupling * coupling
     step = (coupling * gradient.flip(1) - diagonal.flip(1) * gradient) / det
     moved = (rates + step).clamp(0, highest)
-    # Where one rate ends at its bound, the other goes where is best for it then.
+    # If one rate is at its bound, the step of the other is computed for this case.
     cut, step = moved != rates + step, moved - rates
     follow = (rates - (gradient + coupling * step.flip(1)) / diagonal).clamp(0, highest)
     moved = torch.where(cut.flip(1) & ~stuck, follow, moved)
@@ -419,7 +419,7 @@ def _refined(series: _Series, rates: Tensor, bounds: Bounds) -> Fit:
     """Return the nearest minimum from each of the rates [n, C] by Levenberg-Marquardt."""
     highest = math.exp(-1 / bounds.tau)
     found = rates.clone()
-    # Only the series still at work are computed; the others are left behind when they are many.
+    # Only unfinished series are computed; finished series are removed once there are many.
     work, numbers, damping = series, torch.arange(len(series)), torch.full_like(series.square, _DAMPING)
     point = _point(work, rates, bounds.amplitude)
     for _ in range(_ITERATIONS):
@@ -432,15 +432,15 @@ def _refined(series: _Series, rates: Tensor, bounds: Bounds) -> Fit:
             rates, trial, promise, damping = rates[busy], trial[busy], promise[busy], damping[busy]
         there = _point(work, trial, bounds.amplitude)
         gain = (point.residual - there.residual) / 2
-        # A step on which a component vanishes is taken back: fits of one are made elsewhere.
+        # A step in which a component vanishes is rejected, since single fits are made separately.
         gain = gain.masked_fill((there.weights <= 0).any(1) & (point.weights > 0).all(1), -math.inf)
         better = gain >= -_NOISE * work.square
         rates, point = torch.where(better[:, None], trial, rates), there.where(better, point)
         found[numbers] = rates
-        # Nielsen's rule: by how much of the promise was kept.
+        # Nielsen's rule, by the ratio of the actual to the predicted decrease.
         change = (1 - (2 * gain / promise.clamp(min=_TINY) - 1) ** 3).clamp(0.1, 4.0)
         damping = (damping * change).clamp(min=_DAMPING_LEAST)
     weights = _point(series, found, bounds.amplitude).weights
-    # Explicitly, since a small residual is lost in the difference of large inner products.
+    # Computed explicitly, since a small residual is lost in the difference of large inner products.
     missed = series.values - (weights[:, :, None] * powers(found, series.lags)).sum(1)
     return Fit(found, weights, series.whitened(missed[:, None])[:, 0].square().sum(1))

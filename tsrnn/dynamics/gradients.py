@@ -29,10 +29,10 @@ from tsrnn.training.sampling import TaskBatch
 Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 STEP: Final = 1e-8
-"""How far apart gradients are taken whose difference tells the second derivative, in Euclidean norm.
+"""The step for second derivatives from differences of gradients, in Euclidean norm.
 
-Where the nonlinearity has a kink, a gradient jumps as a neuron crosses 0. At this step next to none does, and float64
-still leaves seven digits of the difference. In float32 there is no such step.
+If the nonlinearity has a kink, the gradient jumps when a neuron crosses 0. With this step, this happens almost never,
+and the difference still has seven digits in float64. In float32, there is no such step.
 """
 
 _TOLERANCE: Final = 1e-3
@@ -199,7 +199,7 @@ def largest_eigenvalue(gradient: Callable[[Tensor], Tensor], at: Tensor, seed: i
     if not first.any():
         return 0.0
     operator = scipy.sparse.linalg.LinearOperator((len(at), len(at)), matvec=product, dtype=np.float64)
-    # A product has no part along what is held, so that from here on no vector has.
+    # Products have no component along fixed parameters, and hence neither do later vectors.
     (found,) = scipy.sparse.linalg.eigsh(operator, k=1, which="LA", v0=first, tol=_TOLERANCE, return_eigenvectors=False)
     return float(found)
 

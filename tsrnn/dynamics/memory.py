@@ -55,10 +55,12 @@ class Memory:
     """
 
     def __init__(self, targets: Sequence[Target]) -> None:
-        """Have seen nothing."""
+        """Create an observer without data."""
         for target in targets:
             if not target or min(target) < 0 or len(set(target)) < len(target):
-                raise ValueError(f"targets: {target} is not one; allowed are distinct delays from 0 on, at least one")
+                raise ValueError(
+                    f"targets: {target} is not allowed; a target needs one or more distinct delays of at least 0"
+                )
         if not targets:
             raise ValueError("targets: none; allowed is at least one")
         self.targets = tuple(targets)
@@ -77,7 +79,7 @@ class Memory:
             self._begin(activity)
         signs = 2 * inputs.to(torch.float32) - 1
         signs = signs if self._past is None else torch.cat([self._past, signs])
-        # Steps whose longest delay lies before the first input that was seen teach nothing.
+        # Steps whose longest delay is before the first observed input are skipped.
         usable = min(len(activity), len(signs) - self._longest)
         self._past = signs[max(0, len(signs) - self._longest) :].clone()
         if usable < 1:
@@ -87,7 +89,7 @@ class Memory:
             [torch.stack([signs[now - d : len(signs) - d] for d in target]).prod(0) for target in self.targets], -1
         )
         states = activity[len(activity) - usable :] - self._shift
-        # Small variances beside large ones are lost in products of float32.
+        # In float32, products would lose small variances beside large ones.
         x, y = (part.permute(1, 2, 0, 3).flatten(0, 1).double() for part in (states, wanted))
         shape = self._xx.shape[:2]
         self._xx += torch.bmm(x.transpose(1, 2), x).view(*shape, *self._xx.shape[2:])
@@ -102,7 +104,7 @@ class Memory:
             raise ValueError(
                 f"trials = {B}: allowed are numbers of at least 2; a readout is judged on trials of its own"
             )
-        # The products of what is left lose less to rounding.
+        # The shift reduces the rounding of products.
         self._shift = activity[:1, :, :1].clone()
 
         def moments(*shape: int) -> Tensor:
@@ -151,7 +153,7 @@ class Memory:
         xx, xy, yy = self._centred(judge)
         missed = yy - 2 * (weights * xy).sum(1) + (weights * (xx @ weights)).sum(1)
         steps = self._steps * (fit.stop - fit.start)
-        # What a fit to T independent Gaussian states of so many dimensions loses on average.
+        # The mean loss of a fit to T independent Gaussian states with this number of dimensions.
         loss = fitted / (steps - fitted - 1)
         return torch.where(finite[:, None], 1 - missed / yy / (1 + loss), torch.nan)
 

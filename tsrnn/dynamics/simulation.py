@@ -19,16 +19,16 @@ from tsrnn.tasks import Task
 from tsrnn.training.sampling import initial_states
 
 Observer = Callable[[Tensor], object]
-"""Is called with the activities [t, R, B, H] of the next t steps. How many they are may vary from call to call."""
+"""A function that is called with the activities [t, R, B, H] of the next t steps; t may vary between calls."""
 
 Inputs = float | Literal["uniform"] | Task
-"""What drives a population; see `simulate`."""
+"""The inputs of a population; see `simulate`."""
 
 BURN_IN = 500
-"""Steps before the first that is recorded, in the paper's protocol of timescales."""
+"""Number of steps before the first recorded step in the paper's timescale protocol."""
 
-# Time steps simulated at once: enough to make little of what each block costs once, few enough that the allocator
-# keeps the memory of their states (bytes): new pages cost more than what is computed on them.
+# Time steps simulated at once: enough that the fixed cost of a block is small, and few enough (in bytes of states) that
+# the allocator reuses the memory, since new pages cost more than the computation.
 _BLOCK, _STATES = 500, 1 << 24
 
 
@@ -157,7 +157,7 @@ def _driven(
 def _inputs(inputs: Inputs, streams: Streams, shape: tuple[int, int], steps: int, span: int) -> Iterator[Tensor]:
     """Yield blocks [t, R, B] of at most `span` of the steps, from R B streams."""
     if isinstance(inputs, Task):
-        # What a task shows may depend on the step, so it cannot be drawn block by block.
+        # The inputs of a task may depend on the step, so they cannot be drawn block by block.
         yield from torch.split(inputs.draw_inputs([steps] * len(streams), 1, streams).view(steps, *shape), span)
         return
     probability = streams.uniform(1) if inputs == "uniform" else inputs

@@ -14,7 +14,7 @@ from tsrnn.dynamics.simulation import BURN_IN, Inputs, simulate
 from tsrnn.networks.leaky import LeakyPopulation
 
 Tangent = Callable[[Tensor], Tensor]
-"""From changes of the state before a time step, [R, H, K], to those after it."""
+"""Maps changes of the state before a time step, [R, H, K], to those after it."""
 
 
 def driven_slopes(
@@ -42,7 +42,7 @@ def driven_slopes(
     """
     before: Tensor | None = None
     for block in simulate(population, addresses, steps=steps + 1, trials=1, burn_in=burn_in, inputs=inputs):
-        # A block may be overwritten after its turn.
+        # A block may be overwritten by the next one.
         states = block.clone() if before is None else torch.cat([before, block])
         before = states[-1:].clone()
         yield population.slopes(states[:-1], states[1:])[:, :, 0]

@@ -26,7 +26,7 @@ LAGS: Final = 31
 _PAPER: Final = Bounds(tau=100.0, amplitude=1.0)
 # Parameters of each model: a and tau; a, c and two taus.
 _SINGLE, _DOUBLE = 2, 4
-# A fit that misses a series by less than this share of its sum of squares is exact: what is left is rounding.
+# A fit with a residual below this share of the series' sum of squares is exact up to rounding.
 _EXACT: Final = 1e-20
 
 
@@ -102,11 +102,11 @@ def paper(autocorrelation: Tensor) -> Fits:
     return result.chosen(y, single, double, criteria["aic_double"] < criteria["aic_single"]).fits()
 
 
-# The robust method. Lag 0 is no measurement, so that a is held near 1 by the discrepancy alone, and needs no bound.
-# With 31 lags, two timescales are not told from three, or from longer ones, beyond about 100.
+# The robust method. Lag 0 is not a measurement; only the discrepancy keeps a near 1, which therefore needs no bound.
+# With 31 lags, timescales beyond about 100 cannot be distinguished beside another one.
 _ONE: Final = Bounds(tau=1000.0, amplitude=2.0)
 _TWO: Final = Bounds(tau=100.0, amplitude=2.0)
-# How far an autocorrelation may be from any decay without that being of interest (standard deviation).
+# The standard deviation of deviations from a decay that are not of interest.
 _DISCREPANCY: Final = 0.002
 # Two exponentials must lower chi^2 by more than this: 5 % of a chi^2 with the 2 parameters they have more.
 _CHI2: Final = float(stats.chi2.ppf(0.95, 2))
@@ -123,7 +123,7 @@ _TIMESCALES: Final = 10
 _ROUNDS: Final = 3
 # Beyond this atanh(rate), tau is infinite in double precision.
 _HIGHEST: Final = 17.0
-# Keeps the equations of an interval solvable where two components are nearly the same.
+# Keeps the equations of an interval solvable if two components are nearly equal.
 _RIDGE, _TINY = 1e-10, 1e-300
 
 
@@ -198,7 +198,7 @@ def robust(trials: Tensor, steps: int) -> Fits:
 
 @dataclass(frozen=True)
 class _Error:
-    """How far autocorrelations may be from a decay: by chance [P, L, L], and in all, as a whitening [P, L, L]."""
+    """The expected errors: covariance by chance [P, L, L], and the whitening [P, L, L] for all errors together."""
 
     sampling: Tensor
     whitening: Tensor
@@ -226,7 +226,7 @@ class _Trials:
         raw = mean / mean[:, :1]
         deviations = (trials - raw * trials[:, :, :1]) / mean[:, :1]
         data = cls(raw, deviations, steps, torch.full_like(raw[:, 0], _DISCREPANCY**2))
-        # What two exponentials leave, beyond chance.
+        # The residual of two exponentials, beyond chance.
         y = data.corrected(fit_single(raw, _ONE))
         single = fit_single(y, _ONE)
         chance = covariance(single.rates, _shares(single), data.lags).diagonal(dim1=1, dim2=2).sum(1)
@@ -241,18 +241,18 @@ class _Trials:
         return _Trials(self.raw[chosen], self.deviations[:, chosen], self.steps, self.discrepancy[chosen])
 
     def corrected(self, fit: Fit) -> Tensor:
-        """Return the autocorrelations with the variance of a trial's mean put back, as the fit says it is."""
+        """Return the autocorrelations after adding the variance of the trials' means, estimated from the fit."""
         share = _shares(fit)
         lost = (share * (1 + fit.rates) / (1 - fit.rates)).sum(1, keepdim=True) / self.steps
         return self.raw + lost.clamp(max=0.5) * (1 - self.raw)
 
     def error(self, fit: Fit) -> _Error:
-        """Return the errors that are to be expected where the fit is true."""
+        """Return the expected errors if the fit is true."""
         count = len(self.deviations)
         chance = covariance(fit.rates, _shares(fit), self.lags) / self.steps
         discrepancy = self.discrepancy[:, None, None] * torch.eye(self.lags, dtype=self.raw.dtype)
         if count > 1:
-            # Trials differ by more than they should where the process is not linear.
+            # If the process is not linear, trials differ by more than predicted.
             white = whitening(chance / count + discrepancy)
             scatter = (self.deviations.transpose(0, 1) @ white.transpose(1, 2)).square().sum((1, 2)) / (count - 1)
             expected = ((white @ chance) * white).sum((1, 2))
@@ -260,7 +260,7 @@ class _Trials:
         return _Error(chance / count, whitening(chance / count + discrepancy))
 
     def compared(self) -> tuple[Fit, Fit, _Error]:
-        """Return the single and the double fit under the errors of the single one, and those."""
+        """Return the single and the double fit with the errors of the single fit, and these errors."""
         single = fit_single(self.raw, _ONE)
         for _ in range(_ROUNDS):
             y, error = self.corrected(single), self.error(single)
@@ -268,7 +268,7 @@ class _Trials:
         return single, fit_double(y, _TWO, error.whitening), error
 
     def refined(self, double: Fit) -> tuple[Fit, _Error]:
-        """Return the double fit under errors of its own, and those."""
+        """Return the double fit with its own errors, and these errors."""
         for _ in range(_ROUNDS - 1):
             error = self.error(double)
             double = fit_double(self.corrected(double), _TWO, error.whitening)
@@ -279,10 +279,10 @@ class _Trials:
         count, components = len(self.deviations), fit.rates.shape[1]
         slopes = fit.slopes(self.lags) @ error.whitening.transpose(1, 2)
         if components > 1:
-            # A component gone within a step stays so.
+            # A component that decays within one step is kept so.
             gone = torch.cat([torch.zeros_like(fit.rates, dtype=torch.bool), fit.rates <= 0], 1)
             slopes = slopes.masked_fill(gone[:, :, None], 0)
-        # How the rate follows the autocorrelation at each lag.
+        # The derivative of the rate with respect to the autocorrelation at each lag.
         normal = slopes @ slopes.transpose(1, 2)
         normal = normal + torch.diag_embed(normal.diagonal(dim1=1, dim2=2) * _RIDGE + _TINY)
         follows = torch.linalg.solve(normal, slopes @ error.whitening)[:, components]
@@ -309,7 +309,7 @@ def _shares(fit: Fit) -> Tensor:
 
 
 class _Result:
-    """Columns being filled: NaN where nothing is said. `rows` are those that can be fitted."""
+    """The columns of the result, initially NaN; `rows` are the rows that can be fitted."""
 
     def __init__(self, y: Tensor) -> None:
         finite = torch.isfinite(y).all(1)
@@ -324,7 +324,7 @@ class _Result:
         return self
 
     def without(self, rows: Tensor, status: str) -> None:
-        """Take back what was chosen for rows: only the fits' criteria stay."""
+        """Remove the chosen fits of rows; only the criteria remain."""
         self.ended(rows, status)
         for name in ("tau_net", "tau_low", "tau_high", "tau_fast", "weight_slow", "amplitude", "r_squared"):
             self.columns[name][rows.numpy()] = np.nan

@@ -20,7 +20,7 @@ class HeldLock(Protocol):
     """A lock that this process holds."""
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
 
 
 class Location(Protocol):
@@ -33,22 +33,22 @@ class Location(Protocol):
 
     @property
     def name(self) -> str:
-        """The last part."""
+        """The last part of the path."""
 
     @property
     def stem(self) -> str:
-        """The last part without its suffix."""
+        """The last part of the path without its suffix."""
 
     @property
     def parent(self) -> Self:
-        """The folder it is in."""
+        """The folder that contains it."""
 
     @property
     def is_file_system(self) -> bool:
         """Whether other programs can open it by its path, and an open file keeps its content while it is replaced."""
 
     def __truediv__(self, name: str, /) -> Self:
-        """Return what has this name in this folder."""
+        """Return the file or folder with this name in this folder."""
 
     def exists(self) -> bool:
         """Return whether there is such a file or folder."""
@@ -60,13 +60,13 @@ class Location(Protocol):
         """Return whether there is such a folder; in an object store, whether something is below it."""
 
     def iterdir(self) -> Iterator[Self]:
-        """Yield what is in this folder."""
+        """Yield the files and folders in this folder."""
 
     def glob(self, pattern: str, /) -> Iterator[Self]:
-        """Yield what is in this folder, and at each level below that the pattern names, with names that fit it."""
+        """Yield the files and folders that match the pattern, at the levels that it names."""
 
     def rglob(self, pattern: str, /) -> Iterator[Self]:
-        """Yield what is below this folder with a name that fits."""
+        """Yield the files and folders at any level below this folder whose names match."""
 
     def read_bytes(self) -> bytes:
         """Read the whole file: of one that is being replaced, the old content or the new.
@@ -101,10 +101,10 @@ class Location(Protocol):
         """Return the location with "~" replaced."""
 
     def absolute(self) -> Self:
-        """Return the location from the root on."""
+        """Return the absolute location."""
 
     def resolve(self) -> Self:
-        """Return the location from the root on, without links."""
+        """Return the absolute location, with links resolved."""
 
     def as_file(self) -> AbstractContextManager[Path]:
         """Provide a path in the local file system, for programs that can read only that.

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 SCHEME: Final = "s3://"
 LEASE_S: Final = 120.0
-"""Seconds after which a lock is taken from a holder that has not renewed it: it is dead, or cut off from the store."""
+"""Seconds after which a lock that was not renewed is taken over; its holder is dead or has lost the connection."""
 _UNCONDITIONAL: Final = (
     "{}: this store has no conditional writes (If-Match, If-None-Match), without which two writers would destroy each "
     "other's results; use another store"
 )
 _CONFLICTS: Final = 10
-"""How often a write that the store refused for another of the same moment is tried again."""
+"""How often a write is tried again if the store refused it because of a simultaneous write."""
 _RENEWALS: Final = 6
 """How often a holder renews its lock in that time."""
 
@@ -60,17 +60,17 @@ class ObjectPath:
 
     @property
     def name(self) -> str:
-        """The last part."""
+        """The last part of the path."""
         return self.path.name
 
     @property
     def stem(self) -> str:
-        """The last part without its suffix."""
+        """The last part of the path without its suffix."""
         return self.path.stem
 
     @property
     def parent(self) -> ObjectPath:
-        """The folder it is in."""
+        """The folder that contains it."""
         return ObjectPath(self.path.parent)
 
     @property
@@ -111,7 +111,7 @@ class ObjectPath:
             return any(obstore.list(_store(self.path.parts[0]), self._key or None, chunk_size=1))
 
     def iterdir(self) -> Iterator[ObjectPath]:
-        """Yield what is in this folder; nothing where it does not exist."""
+        """Yield the files and folders in this folder; nothing if it does not exist."""
         import obstore
 
         with _told(self):
@@ -120,13 +120,13 @@ class ObjectPath:
         return (self._below(name) for name in sorted(names))
 
     def glob(self, pattern: str, /) -> Iterator[ObjectPath]:
-        """Yield what is in this folder, and at each level below that the pattern names, with names that fit it."""
+        """Yield the files and folders that match the pattern, at the levels that it names."""
         first, _, rest = pattern.partition("/")
         fitting = (path for path in self.iterdir() if fnmatchcase(path.name, first))
         return (found for path in fitting for found in path.glob(rest)) if rest else fitting
 
     def rglob(self, pattern: str, /) -> Iterator[ObjectPath]:
-        """Yield the files below this folder with a name that fits."""
+        """Yield the files below this folder whose names match."""
         import obstore
 
         with _told(self):
@@ -156,7 +156,7 @@ class ObjectPath:
             obstore.put(_store(self.path.parts[0]), self._key, data)
 
     def version(self) -> UpdateVersion | None:
-        """Return what the store calls the present version of the file; None where there is no file."""
+        """Return the store's identifier of the current version of the file; None if there is no file."""
         import obstore
 
         with _told(self):
@@ -166,7 +166,7 @@ class ObjectPath:
                 return None
 
     def read_version(self) -> tuple[bytes, UpdateVersion]:
-        """Read the whole file, and say which version of it that is.
+        """Read the whole file, and return its content and its version.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -218,7 +218,7 @@ class ObjectPath:
                 return current
             if current != version:
                 raise ChangedError(str(self))
-            # The store refuses both of two writes at the same moment: the other was refused too.
+            # The store refuses both of two simultaneous writes, so the other one was refused, too.
         raise ChangedError(str(self))
 
     def copy_to(self, target: ObjectPath) -> None:
@@ -288,7 +288,7 @@ class _Lease:
 
     def __init__(self, path: ObjectPath, content: bytes) -> None:
         self._path, self._content = path, content
-        # A version is told by the content: no two of them are the same.
+        # Versions are identified by the content, which is different for each.
         self._token, self._writes = secrets.token_hex(8), 0
         self._version: UpdateVersion = {}
         self._released = threading.Event()
@@ -322,7 +322,7 @@ class _Lease:
         self._renewing.start()
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         self._released.set()
         self._renewing.join()
         if self._version:
@@ -375,7 +375,7 @@ def _was_here_and_ended(holder: bytes) -> bool:
 
 
 def _version(found: PutResult | ObjectMeta) -> UpdateVersion:
-    """Return what the store calls this version of an object, from what it says of it."""
+    """Return the store's identifier of a version of an object, from its metadata."""
     version: UpdateVersion = {}
     if found["e_tag"] is not None:
         version["e_tag"] = found["e_tag"]
@@ -386,7 +386,7 @@ def _version(found: PutResult | ObjectMeta) -> UpdateVersion:
 
 @contextmanager
 def _told(path: ObjectPath, *, writing: bool = False) -> Iterator[None]:
-    """Raise what the store says as an OSError, in a line; a file that is not there stays a FileNotFoundError."""
+    """Raise an error of the store as an OSError with one line; a missing file remains a FileNotFoundError."""
     from obstore.exceptions import BaseError
 
     try:
