@@ -136,7 +136,7 @@ def test_a_sweep_that_may_be_running_is_not_repaired(storage, monkeypatch, capsy
     with folder:
         folder.acquire()
         assert analysis(["verify", str(folder.path), "--repair"]) == 1
-        assert "repair it when that has ended" in capsys.readouterr().err
+        assert "repair it when this process has ended" in capsys.readouterr().err
         folder.claim.check()
     if folder.path.is_file_system:
         monkeypatch.setattr(LocalPath, "lock", lambda path, content: None)

@@ -107,4 +107,4 @@ class TestCourse:
         sweep = HandMade(tmp_path / "sweep")
         sweep.add(config("single"), [solved(2, 1)])
         assert main(["pace", str(sweep.folder)]) == 0
-        assert "no two cells" in capsys.readouterr().out
+        assert "no two kinds of networks" in capsys.readouterr().out

@@ -356,7 +356,7 @@ class TestCommand:
         text = capsys.readouterr().out
         assert "Timescales, paper method" in text
         assert "share > 1" in text
-        assert "of all neurons, those whose tau_net exceeds 1" in text
+        assert "share of neurons with tau_net > 1" in text
         # The library, one checkpoint after the other in this process, gives the same numbers.
         apart = copy_of(results, tmp_path / "apart")
         console = Console(file=io.StringIO())

@@ -95,7 +95,7 @@ def test_it_says_which_code_trained(tmp_path):
     assert [line for line in said if "code" in line] == [
         "2 networks trained with code 01 (commit cccccccccc)",
         "2 networks trained with code 23 (commit cccccccccc)",
-        "1 networks ended with other code than they began with",
+        "1 networks ended with different code than they began with",
     ]
 
 
