@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Processes that run tests: more than two cores, since tests of sweeps wait for Ray to start.
 WORKERS ?= 3
 
-.PHONY: sweep test test-avx2 test-reliability docs clean
+.PHONY: sweep test types tests test-avx2 test-reliability docs clean
 
 # What depends on numbers: run a second time with the instructions that any x86 processor of the last decade has.
 NUMERIC := tests/contracts tests/networks tests/training tests/io/test_checkpoint.py tests/io/test_store.py \
@@ -18,7 +18,13 @@ sweep: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory --jobs=2 types tests
+
+# At once, since mypy uses one core.
+types: $(VENV)/installed
 	$(BIN)/mypy
+
+tests: $(VENV)/installed
 	$(BIN)/pytest -n $(WORKERS)
 
 test-avx2: $(VENV)/installed

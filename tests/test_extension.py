@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -185,10 +186,6 @@ class Swept:
     results: Path
     plugins: list[str | Path]
 
-    @property
-    def again(self) -> subprocess.CompletedProcess[str]:
-        return run_python(self.results.parents[1], *self.command, "--resume")
-
 
 @pytest.fixture(scope="class")
 def swept(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
@@ -233,8 +230,15 @@ class TestSweep:
         found = load_checkpoint(swept.results / own["checkpoint"].iloc[0], folder)
         assert found.config.curriculum.kind == "doubling"
 
-    def test_resumed_when_all_have_ended(self, swept: Swept):
-        assert "all 8 networks have ended already" in " ".join(swept.again.stderr.split())
+    def test_resumed_when_all_have_ended(self, swept: Swept, folder: Path, monkeypatch, capsys):
+        file, *options = map(str, swept.command)
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.chdir(swept.results.parents[1])
+        monkeypatch.setattr(sys, "argv", [file, *options, "--resume"])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(file, run_name="__main__")
+        assert end.value.code == 0
+        assert "all 8 networks have ended already" in " ".join(capsys.readouterr().err.split())
 
     def test_one_of_its_networks_can_be_asked(self, swept: Swept, capsys):
         runs = pd.read_parquet(swept.results / "runs").query("architecture == 'vanilla' and curriculum == 'multi'")

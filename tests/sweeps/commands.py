@@ -73,11 +73,11 @@ def assert_same_tables(folder: Path, expected: Path, *, rounding: bool = False) 
         pd.testing.assert_frame_equal(ours[name], theirs[name], **how)
 
 
-def one_line(result: subprocess.CompletedProcess[str]) -> str:
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, result.stderr
-    assert result.stderr.splitlines()[-1] == lines[0]
-    assert "Traceback" not in result.stderr
+def one_line(errors: str) -> str:
+    lines = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, errors
+    assert errors.splitlines()[-1] == lines[0]
+    assert "Traceback" not in errors
     return lines[0]
 
 

@@ -9,15 +9,15 @@ import pytest
 from sweeps.engine.runner import main
 from sweeps.fixed_tau import SWEEP as SWEEP_OF_TAUS
 from tests.processes import kill_everything
-from tests.sweeps.commands import GRID, NICENESS, ROOT, STARTED, TABLES, TRACKERS, niceness_of_trials, start
+from tests.sweeps.commands import GRID, NICENESS, ROOT, STARTED, TABLES, TRACKERS, command, niceness_of_trials, start
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line in this process; returns exit status, output and errors."""
+    """Runs the command line in this process, which saves its imports; returns exit status, output and errors."""
 
     def run(*options: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fixed_tau.py", *map(str, options)])
+        monkeypatch.setattr(sys, "argv", command(options)[1:])
         with pytest.raises(SystemExit) as end:
             main(SWEEP_OF_TAUS)
         return end.value.code, *capsys.readouterr()
@@ -56,7 +56,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Path, str, 
                     for _, own in frame.groupby("network_id"):
                         assert sorted(own["epoch"]) == list(range(1, len(own) + 1))
             niceness |= niceness_of_trials(process)
-        time.sleep(0.2)
+        time.sleep(0.5)
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     return (storage, output, errors, reads), niceness

@@ -82,7 +82,7 @@ class TestLock:
             lock.acquire()
             result = sweep(*GRID, "--storage", tmp_path)
         assert result.returncode == 1
-        assert f"this sweep is running in it already (process {os.getpid()} on " in one_line(result)
+        assert f"this sweep is running in it already (process {os.getpid()} on " in one_line(result.stderr)
         assert "Ray" not in result.stderr
         assert [path.name for path in (tmp_path / "fixed_tau").iterdir()] == ["_lock"]
 
@@ -107,7 +107,7 @@ class TestLock:
         wait_for(tmp_path / "fixed_tau", 4)
         second = sweep(*GRID, "--storage", tmp_path)
         assert second.returncode == 1
-        assert f"running in it already (process {first.pid} on " in one_line(second)
+        assert f"running in it already (process {first.pid} on " in one_line(second.stderr)
         _, errors = first.communicate(timeout=300)
         assert first.returncode == 0, errors
         assert_same_tables(tmp_path / "fixed_tau", finished[0] / "fixed_tau")

@@ -402,7 +402,7 @@ def test_the_command(tmp_path, copy):
     assert began != {provenance.package_hash()}
     refused = sweep(*options)
     assert refused.returncode == 1
-    assert "allow both with --allow-other-code" in one_line(refused)
+    assert "allow both with --allow-other-code" in one_line(refused.stderr)
     assert "Ray" not in refused.stderr
     allowed = sweep(*options, "--allow-other-code")
     assert allowed.returncode == 0, allowed.stderr

@@ -20,6 +20,7 @@ from sweeps.engine.grid import with_input_probability, with_network
 from sweeps.engine.runner import main
 from sweeps.engine.scales import SCALES, base_config
 from tests.processes import descendants, is_running
+from tsrnn.command_line import run_resumable
 from tsrnn.config import GRU, LSTM, Leaky, RunConfig, Sines, Time
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,12 +180,12 @@ class TestAll:
         assert "The whole study" in result.stdout
 
     @pytest.mark.parametrize("json_asked", [False, True])
-    def test_a_dry_run_ends_with_what_all_cost(self, tmp_path: Path, json_asked: bool):
+    def test_a_dry_run_ends_with_what_all_cost(self, tmp_path: Path, capsys, json_asked: bool):
         options = ["--scale", "quick", "--hidden", "8", "--replicates", "1", "--dry-run", "--storage", str(tmp_path)]
-        command = [sys.executable, "sweeps/all.py", *options, *(["--json"] if json_asked else [])]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        assert list(dict.fromkeys(line.split()[1] for line in done.stderr.splitlines())) == list(GRIDS)
-        *each, last = done.stdout.splitlines()
+        assert run_resumable(load_all().app, [*options, *(["--json"] if json_asked else [])]) == 0
+        output, errors = capsys.readouterr()
+        assert list(dict.fromkeys(line.split()[1] for line in errors.splitlines())) == list(GRIDS)
+        *each, last = output.splitlines()
         asked = [config.with_hidden(8).network_id for name in GRIDS for config in grid(name)]
         # Figure S11 is a second invocation of fixed_tau: both curricula with four kinds of taus.
         asked += [with_network(config, self_interaction="outside").with_hidden(8).network_id for config in main_cells()]
@@ -204,13 +205,12 @@ class TestAll:
             assert last.startswith(f"All {len(GRIDS)} sweeps, one after the other: {networks} networks, about ")
         assert not list(tmp_path.iterdir())
 
-    def test_a_dry_run_does_not_look_at_what_a_folder_holds(self, tmp_path: Path):
+    def test_a_dry_run_does_not_look_at_what_a_folder_holds(self, tmp_path: Path, capsys):
         (tmp_path / "curricula").mkdir()
         (tmp_path / "curricula" / "thesis.txt").write_text("mine")
         options = ["--scale", "quick", "--hidden", "8", "--replicates", "1", "--dry-run", "--storage", str(tmp_path)]
-        done = subprocess.run([sys.executable, "sweeps/all.py", *options], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1].startswith(f"All {len(GRIDS)} sweeps")
+        assert run_resumable(load_all().app, options) == 0
+        assert capsys.readouterr().out.splitlines()[-1].startswith(f"All {len(GRIDS)} sweeps")
 
     @pytest.mark.parametrize(("options", "sweeps"), [(["--scale", "huge"], 0), (["--tasks", "huge"], 1)])
     def test_a_bad_option_ends_it_at_once(self, options: list[str], sweeps: int):

@@ -48,12 +48,12 @@ class TestRun:
         for path in found["solved"]["checkpoint"]:
             assert (finished[0] / "fixed_tau" / path).is_file()
 
-    def test_the_same_command_again_says_that_all_is_done(self, finished):
-        result = sweep(*GRID, "--storage", finished[0], "--json")
-        assert result.returncode == 0
-        assert "all 4 networks have ended already" in " ".join(result.stderr.split())
-        assert "Ray" not in result.stderr
-        assert [row["tau"] for row in json.loads(result.stdout)["rows"]] == ["1", "trained"]
+    def test_the_same_command_again_says_that_all_is_done(self, finished, here):
+        status, output, errors = here(*GRID, "--storage", finished[0], "--json")
+        assert status == 0
+        assert "all 4 networks have ended already" in " ".join(errors.split())
+        assert "Ray" not in errors
+        assert [row["tau"] for row in json.loads(output)["rows"]] == ["1", "trained"]
 
     @pytest.mark.parametrize(
         ("options", "runs"),
@@ -85,27 +85,27 @@ class TestRun:
     def test_every_row_says_the_preset(self, finished):
         assert set(pd.read_parquet(finished[0] / "fixed_tau" / "runs")["preset"]) == {"paper"}
 
-    def test_another_size_in_the_same_folder_is_refused(self, finished):
+    def test_another_size_in_the_same_folder_is_refused(self, finished, here):
         before = contents(finished[0])
-        result = sweep(*QUICK, "--hidden", "9", "--storage", finished[0])
-        assert result.returncode == 1
-        assert "network.hidden (8, now 9)" in one_line(result)
+        status, _, errors = here(*QUICK, "--hidden", "9", "--storage", finished[0])
+        assert status == 1
+        assert "network.hidden (8, now 9)" in one_line(errors)
         assert contents(finished[0]) == before
 
 
 class TestDryRun:
-    def test_without_a_scale_it_is_quick_on_one_machine(self, tmp_path):
+    def test_without_a_scale_it_is_quick_on_one_machine(self, tmp_path, here):
         options = ("--address", "local", "--taus", "1", "--tasks", "dms", "--storage", tmp_path / "none")
-        result = sweep("--dry-run", "--json", *options)
-        found = json.loads(result.stdout)
-        assert (result.returncode, found["scale"], found["networks"]) == (0, "quick", 8)
-        assert "scale quick, since no Ray cluster was found; --scale paper" in result.stderr
+        status, output, errors = here("--dry-run", "--json", *options)
+        found = json.loads(output)
+        assert (status, found["scale"], found["networks"]) == (0, "quick", 8)
+        assert "scale quick, since no Ray cluster was found; --scale paper" in errors
         assert not (tmp_path / "none").exists()
 
-    def test_the_grid_is_a_table(self, tmp_path):
-        result = sweep(*GRID, "--dry-run", "--storage", tmp_path / "none")
-        assert "parity multi tau 1" in result.stdout
-        assert "4 networks in 2 trials" in result.stdout
+    def test_the_grid_is_a_table(self, tmp_path, here):
+        _, output, _ = here(*GRID, "--dry-run", "--storage", tmp_path / "none")
+        assert "parity multi tau 1" in output
+        assert "4 networks in 2 trials" in output
         assert not (tmp_path / "none").exists()
 
 
@@ -211,7 +211,7 @@ def test_bad_input_in_a_real_process(tmp_path):
 def test_more_than_the_machine_has(tmp_path, option):
     result = sweep(*GRID, option, "10000", "--storage", tmp_path / "storage")
     assert result.returncode == 1
-    assert f"{option.removeprefix('--')} = 10000: this cluster has" in one_line(result)
+    assert f"{option.removeprefix('--')} = 10000: this cluster has" in one_line(result.stderr)
     assert not (tmp_path / "storage").exists()
 
 
@@ -239,32 +239,32 @@ class TestStorage:
         with pytest.raises(UsageError, match="results/quick and results hold the sweep fixed_tau; give --storage one"):
             storage_of(resume, "fixed_tau")
 
-    def test_other_files_are_left_alone(self, tmp_path):
+    def test_other_files_are_left_alone(self, tmp_path, here):
         (tmp_path / "fixed_tau").mkdir()
         (tmp_path / "fixed_tau" / "thesis.txt").write_text("mine")
-        result = sweep(*TINY, "--storage", tmp_path)
-        assert result.returncode == 1
-        assert "choose another --storage" in one_line(result)
+        status, _, errors = here(*TINY, "--storage", tmp_path)
+        assert status == 1
+        assert "choose another --storage" in one_line(errors)
         assert [p.name for p in (tmp_path / "fixed_tau").iterdir()] == ["thesis.txt"]
 
     @pytest.mark.parametrize("text", ["{", "[]", '{"sweep": "fixed_tau"}', '{"sweep": "fixed_tau", "scale": "huge"}'])
-    def test_a_damaged_record_is_named(self, tmp_path, text):
+    def test_a_damaged_record_is_named(self, tmp_path, here, text):
         (tmp_path / "fixed_tau").mkdir()
         (tmp_path / "fixed_tau" / "sweep.json").write_text(text)
-        result = sweep(*TINY, "--storage", tmp_path)
-        assert result.returncode == 1
-        assert "sweep.json" in one_line(result)
+        status, _, errors = here(*TINY, "--storage", tmp_path)
+        assert status == 1
+        assert "sweep.json" in one_line(errors)
 
-    def test_another_sweep_is_refused(self, finished, tmp_path):
+    def test_another_sweep_is_refused(self, finished, tmp_path, here):
         record = open_sealed_json((finished[0] / "fixed_tau" / "sweep.json").read_bytes()) | {"sweep": "curricula"}
         (tmp_path / "fixed_tau").mkdir()
         (tmp_path / "fixed_tau" / "sweep.json").write_bytes(sealed_json(record))
-        result = sweep(*GRID, "--storage", tmp_path)
-        assert result.returncode == 1
-        assert "holds the sweep curricula" in one_line(result)
+        status, _, errors = here(*GRID, "--storage", tmp_path)
+        assert status == 1
+        assert "holds the sweep curricula" in one_line(errors)
 
-    def test_an_unwritable_folder(self, tmp_path):
+    def test_an_unwritable_folder(self, tmp_path, here):
         (tmp_path / "file").write_text("")
-        result = sweep(*TINY, "--storage", tmp_path / "file")
-        assert result.returncode == 1
-        assert "cannot be written" in one_line(result)
+        status, _, errors = here(*TINY, "--storage", tmp_path / "file")
+        assert status == 1
+        assert "cannot be written" in one_line(errors)
