@@ -176,7 +176,7 @@ def refuse(self, *_):
     raise RuntimeError("cannot cache function: no locator available")
 numba.core.dispatcher.Dispatcher.enable_caching = refuse
 from tsrnn.networks import _kernels
-assert _kernels.forward.stats.cache_path is None
+assert _kernels.forward.inner.stats.cache_path is None
 """
 
 
@@ -188,9 +188,12 @@ def test_what_it_does_without(code: str):
 
 
 TOGETHER = """
-import torch
-from tests.networks.test_compiled import Networks, form
-print(float(Networks(16, 8, torch.float32, form()).run(0, 1)[0][1].double().sum()))
+from tsrnn.config import Leaky, RunConfig, Training
+from tsrnn.io.checkpoint import new
+from tsrnn.training.loop import Trainer
+config = RunConfig(network=Leaky(hidden=16), training=Training(batch_size=8))
+trainer = Trainer([new(run) for run in config.replicates(2)], products="compiled")
+print(trainer.train_steps(2)[0][1])
 """
 
 

@@ -7,7 +7,8 @@ import torch
 
 from tests.tolerances import TOLERANCES, distance
 from tsrnn.config import DMS, FixedTau, Leaky, Network, Parity, RunConfig, Sines, Tanh, TrainedTau
-from tsrnn.networks import _compiled, initial_network, population
+from tsrnn.networks import _compiled, _losses, _memory, initial_network, population
+from tsrnn.networks.base import unstack
 from tsrnn.networks.choice import Plan
 from tsrnn.randomness import Streams
 from tsrnn.tasks import BitTask, Task
@@ -62,6 +63,53 @@ def test_losses_and_gradients_are_autograds(network: str, task: Task):
     assert found[1].keys() == expected[1].keys()
     for name, gradient in expected[1].items():
         assert distance(found[1][name], gradient) < TOLERANCES[DTYPE].gradient, name
+
+
+@pytest.mark.skipif(not _compiled.available("compiled", DTYPE), reason="there is no compiler")
+@pytest.mark.parametrize("network", NETWORKS)
+def test_sequences_too_long_for_the_memory_take_a_graph(network: str, monkeypatch):
+    networks, batch, initial = drawn(NETWORKS[network], Parity())
+    expected = losses_and_gradients(networks, Parity(), batch, initial)
+    steps = []
+    monkeypatch.setattr(_losses, "cross_entropy", lambda form, sequences, *_: steps.append(len(sequences.inputs)))
+    monkeypatch.setattr(_memory, "KEPT", 11 * initial[0].numel() * initial.element_size())
+    found = losses_and_gradients(networks, Parity(), batch, initial)
+    assert not steps
+    assert distance(found[0], expected[0]) < TOLERANCES[DTYPE].forward
+    for name, gradient in expected[1].items():
+        assert distance(found[1][name], gradient) < TOLERANCES[DTYPE].gradient, name
+
+
+@pytest.mark.parametrize("library", _compiled.LIBRARIES)
+@pytest.mark.parametrize(("hidden", "batch_size"), [(1, 1), (9, 6), (33, 12), (64, 64), (131, 50)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_networks_losses_and_gradients_have_the_same_bits_in_every_stack(library, hidden, batch_size, dtype):
+    """docs/reproducibility.md: whatever heads the others have, and however long their sequences are."""
+    if not _compiled.available(library, dtype):
+        pytest.skip("there is no compiler, or no BLAS for it to call")
+    task = Parity(readout_steps=2)
+    runs = RunConfig(network=Leaky(hidden=hidden), task=task).replicates(3)
+
+    def run(*places: int):
+        heads = [HEADS[place] for place in places]
+        states = [initial_network(runs[place], HEADS[place]) for place in places]
+        networks = population(runs[0].network, [{n: t.to(dtype) for n, t in state.items()} for state in states], heads)
+        networks.plan = Plan(library, 1)
+        streams = Streams.named([(place, "bits") for place in places], torch.device("cpu"))
+        lengths = [(8, 12, 10)[place] for place in places]
+        batch = draw_batch(task, networks.head_table, lengths, batch_size, streams)
+        losses, gradients = losses_and_gradients(networks, task, batch, initial_states(networks, streams, batch_size))
+        own = [loss[: len(ns)] for loss, ns in zip(losses, heads, strict=True)]
+        return list(zip(own, unstack(gradients, heads), strict=True))
+
+    stacked = run(0, 1, 2)
+    for places in ((0,), (1,), (2, 0), (1, 2, 0)):
+        for place, (losses, gradients) in zip(places, run(*places), strict=True):
+            assert torch.equal(losses, stacked[place][0])
+            for name, gradient in gradients.items():
+                # A library may add in another order where rows begin at another place in a cache line.
+                if hidden % 16 == 0 or not name.startswith("heads."):
+                    assert torch.equal(gradient, stacked[place][1][name]), name
 
 
 @pytest.mark.skipif(not _compiled.available("compiled", DTYPE), reason="there is no compiler")

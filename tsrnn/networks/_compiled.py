@@ -7,7 +7,7 @@ two steps. The numbers do not depend on the networks that a network is stacked w
 from collections.abc import Hashable
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,10 @@ from tsrnn.config import LeakyReLU, Library, Nonlinearity, Tanh
 from tsrnn.networks import _gemm, _memory
 from tsrnn.networks._passage import Form, Parameters, Passage, Sequences
 from tsrnn.networks.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tsrnn.networks._compiling import Parameters as Arrays
+    from tsrnn.networks._compiling import Settings
 
 # Rows of buffers begin at a multiple of so many bytes: a cache line, and the longest vector.
 _LINE = 64
@@ -51,36 +55,90 @@ def _phi(nonlinearity: Nonlinearity) -> tuple[int, float]:
             return _kernels.LEAKY, 0.0
 
 
-class _Buffers:
-    """What a passage needs room for.
+def settings(form: Form, dtype: torch.dtype) -> "Settings":
+    """Return what all networks share, as kernels take it."""
+    from tsrnn.networks._compiling import Settings
+
+    scipys = form.library == SCIPYS
+    phi, slope = _phi(form.nonlinearity)
+    address = _gemm.address(dtype, scipys=scipys)
+    if address is None:
+        raise ValueError(f"products = {form.library!r}: not for {dtype}")
+    real = np.float32 if dtype == torch.float32 else np.float64
+    # scipy's library multiplies faster by a matrix that is not transposed.
+    return Settings(address, form.self_interaction == "inside", phi, real(slope), scipys)
+
+
+def arrays(parameters: Parameters) -> "Arrays":
+    """Return parameters as kernels take them."""
+    from tsrnn.networks._compiling import Parameters as Arrays
+
+    return Arrays(*(tensor.detach().contiguous().numpy() for tensor in parameters))
+
+
+def by_network(inputs: Tensor) -> np.ndarray:
+    """Return inputs [T, R, B] as kernels take them, [R, T, B]."""
+    array: np.ndarray = inputs.transpose(0, 1).contiguous().numpy()
+    return array
+
+
+class Storage:
+    """The buffers of a forward pass, and of a backward pass that follows it.
 
     Attributes:
         kind: form and shape: what they can be used for again.
         room: steps of a segment that they have room for.
+        buffers: the arrays.
     """
 
-    def __init__(self, kind: Hashable, form: Form, room: int, like: Tensor) -> None:
+    def __init__(self, form: Form, room: int, like: Tensor) -> None:
         """Make them for states like a tensor [R, B, H]; S = room, and P is H padded to whole lines."""
-        self.kind, self.room = kind, room
+        from tsrnn.networks._compiling import Buffers
+
+        self.kind, self.room = _kind(form, like), room
         r, batch, hidden = like.shape
-        inside, gradient = form.self_interaction == "inside", form.gradient
+        inside, turned, gradient = form.self_interaction == "inside", form.library == SCIPYS, form.gradient
         lanes = _LINE // like.element_size()
         padded = -(-hidden // lanes) * lanes
+        back = r if gradient else 0
 
         def zeros(*shape: int) -> np.ndarray:
             made: np.ndarray = like.new_zeros(shape).numpy()
             return made
 
-        self.states = zeros(r, room + 1 if gradient else 2, batch, padded)
-        # phi(t) is kept for the gradient: its sign gives phi', its value the gradient of alpha.
-        self.targets = zeros(0 if inside else r, room if gradient else 1, batch, padded)
-        self.matrix = zeros(r, hidden, padded)
-        self.turned = form.library == SCIPYS
-        self.back = self.matrix if inside and not self.turned else zeros(r, hidden, padded)
-        self.vectors = zeros(r, 4, padded)
-        if gradient:
-            self.carry = zeros(r, 2, batch, padded)
-            self.weight_sum, self.sums = zeros(r, hidden, padded), zeros(r, 3, padded)
+        matrix = zeros(r, hidden, padded)
+        self.buffers = Buffers(
+            matrix=matrix,
+            back=matrix if inside and not turned else zeros(r, hidden, padded),
+            vectors=zeros(r, 4, padded),
+            states=zeros(r, room + 1 if gradient else 2, batch, padded),
+            # phi(t) is kept for the gradient: its sign gives phi', its value the gradient of alpha.
+            targets=zeros(0 if inside else r, room if gradient else 1, batch, padded),
+            carry=zeros(back, 2, batch, padded),
+            weight_sum=zeros(back, hidden, padded),
+            sums=zeros(back, 3, padded),
+        )
+
+    @classmethod
+    def taken(cls, form: Form, steps: int, like: Tensor, workspace: Workspace[Any]) -> Self:
+        """Return buffers for states like a tensor [R, B, H] from a workspace; of all `steps` if they may be so large.
+
+        As many networks share the memory as would be stepped together.
+        """
+        sharing = min(len(like), _memory.fitting(like.shape[2], like.element_size()))
+        needed, room = _memory.rounded(steps, max(1, fitting(form, like) // sharing)) if form.gradient else (1, 1)
+        storage: Self = workspace.take(_kind(form, like), needed, lambda: cls(form, room, like))
+        return storage
+
+
+def _kind(form: Form, like: Tensor) -> Hashable:
+    return form, tuple(like.shape), like.dtype
+
+
+def fitting(form: Form, like: Tensor) -> int:
+    """Return the steps for which one network's states fit the memory, each like one of a tensor [R, B, H]."""
+    buffers = 1 if form.self_interaction == "inside" else 2
+    return _memory.KEPT // (buffers * like[0].numel() * like.element_size())
 
 
 class CompiledPassage(Passage):
@@ -93,26 +151,14 @@ class CompiledPassage(Passage):
     def __init__(self, form: Form, sequences: Sequences, parameters: Parameters, workspace: Workspace[Any]) -> None:
         """Take the buffers."""
         self._form, self._sequences, self._workspace = form, sequences, workspace
-        self._parameters = [tensor.contiguous().numpy() for tensor in parameters]
+        self._parameters = arrays(parameters)
         initial = sequences.initial
-        buffers = 1 if form.self_interaction == "inside" else 2
-        # As many networks share the memory as would be stepped together.
-        sharing = min(len(initial), _memory.fitting(initial.shape[2], initial.element_size()))
-        most = max(1, _memory.KEPT // (buffers * sharing * initial[0].numel() * initial.element_size()))
-        steps, room = _memory.rounded(len(sequences.inputs), most) if form.gradient else (1, 1)
-        kind = (form, tuple(initial.shape), initial.dtype)
-        self._buffers: _Buffers = workspace.take(kind, steps, lambda: _Buffers(kind, form, room, initial))
-        self._inputs = sequences.inputs.transpose(0, 1).contiguous().numpy()
+        self._storage = Storage.taken(form, len(sequences.inputs), initial, workspace)
+        self._buffers = self._storage.buffers
+        self._inputs = by_network(sequences.inputs)
         self._initial = initial.numpy()
         self._lengths = np.array(sequences.lengths)
-        phi, slope = _phi(form.nonlinearity)
-        # What all kernels begin with.
-        self._common = (
-            _gemm.address(initial.dtype, scipys=form.library == SCIPYS),
-            form.self_interaction == "inside",
-            phi,
-            self._initial.dtype.type(slope),
-        )
+        self._settings = settings(form, initial.dtype)
 
     def forward(self) -> Tensor:
         """Compute the forward pass; see `Passage`."""
@@ -120,9 +166,7 @@ class CompiledPassage(Passage):
 
         buffers, initial = self._buffers, self._sequences.initial
         hidden = initial.shape[2]
-        _kernels.prepare(
-            self._common[1], buffers.turned, *self._parameters, buffers.matrix, buffers.back, buffers.vectors
-        )
+        _kernels.prepare(self._settings, self._parameters, buffers)
         buffers.states[:, 0, :, :hidden] = self._initial
         result = initial.new_empty(len(self._sequences.inputs) if self._sequences.every else 1, *initial.shape)
         self._out = result.numpy()
@@ -134,7 +178,7 @@ class CompiledPassage(Passage):
                 self._kept.append(buffers.states[:, 0].copy())
             self._advance(start, start)
         if not self._form.gradient:
-            self._workspace.give(buffers)
+            self._workspace.give(self._storage)
         return result if self._sequences.every else result[0]
 
     def gradients(self, grad: Tensor) -> Parameters:
@@ -146,27 +190,23 @@ class CompiledPassage(Passage):
         starts = self._starts()
         for number, start in reversed(list(enumerate(starts))):
             # The buffers hold each network's last segment; of those that went on, this one is computed again.
-            going_on = self._lengths > start + buffers.room
+            going_on = self._lengths > start + self._storage.room
             if going_on.any():
                 if number:
                     buffers.states[going_on, 0] = self._kept[number - 1][going_on]
                 else:
                     buffers.states[going_on, 0, :, :hidden] = self._initial[going_on]
-                self._advance(start, start + buffers.room)
-            _kernels.backward(
-                *self._common, start, buffers.matrix, buffers.back, buffers.vectors, self._inputs, self._lengths,
-                buffers.states, buffers.targets, grads, buffers.carry, buffers.weight_sum, buffers.sums,
-            )  # fmt: skip
+                self._advance(start, start + self._storage.room)
+            _kernels.backward(self._settings, start, self._inputs, self._lengths, buffers, grads)
         found = Parameters(*(torch.empty(own.shape, dtype=grad.dtype) for own in self._parameters))
-        written = [tensor.numpy() for tensor in found]
-        _kernels.finish(self._common[1], *self._parameters, buffers.weight_sum, buffers.sums, *written)
-        self._workspace.give(buffers)
+        _kernels.finish(self._settings, self._parameters, buffers, arrays(found))
+        self._workspace.give(self._storage)
         return found
 
     @property
     def _span(self) -> int:
         """Steps of a segment: without a gradient there is one."""
-        return self._buffers.room if self._form.gradient else len(self._sequences.inputs)
+        return self._storage.room if self._form.gradient else len(self._sequences.inputs)
 
     def _starts(self) -> range:
         """Return the networks' own steps at which segments begin."""
@@ -176,8 +216,6 @@ class CompiledPassage(Passage):
         """Fill the buffers for a segment of the networks that have more than `least` steps."""
         from tsrnn.networks import _kernels
 
-        buffers = self._buffers
         _kernels.forward(
-            *self._common, start, self._span, least, buffers.turned, buffers.matrix, buffers.vectors, self._inputs,
-            self._lengths, buffers.states, buffers.targets, self._out,
-        )  # fmt: skip
+            self._settings, start, self._span, least, self._inputs, self._lengths, self._buffers, self._out
+        )

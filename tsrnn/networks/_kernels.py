@@ -1,4 +1,4 @@
-"""The compiled recurrence: loops over networks and time, in machine code made by numba when they are first called.
+"""The compiled recurrence and its heads: loops over networks and time, which numba compiles when they are first called.
 
 Importing this module imports numba. The code is kept on disk between processes; where no folder can be
 written, each process compiles.
@@ -9,8 +9,6 @@ padded place holds is never read into a place that counts.
 """
 
 import math
-from collections.abc import Callable
-from functools import wraps
 from typing import Any, Final
 
 import numpy as np
@@ -19,30 +17,13 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from tsrnn.networks._compiling import Heads, Parameters, compiled
+
 _PLAIN: Final = np.uint8(ord("N"))
 _TRANSPOSED: Final = np.uint8(ord("T"))
 
 LEAKY: Final = 0
 TANH: Final = 1
-
-
-def _compiled(function: Callable[..., Any]) -> Any:
-    """Compile a function that holds no Python lock and divides as numpy does."""
-    settings = {"nogil": True, "error_model": "numpy"}
-    try:
-        compiled = njit(cache=True, **settings)(function)
-    except RuntimeError:  # there is no folder to keep the code in
-        return njit(**settings)(function)
-
-    @wraps(function)
-    def call(*arguments: Any) -> Any:
-        try:
-            return compiled(*arguments)
-        except OSError:
-            # The code could not be kept, as on a full disk. It was compiled before that, and has not run yet.
-            return compiled(*arguments)
-
-    return call
 
 
 @intrinsic
@@ -148,21 +129,12 @@ def _dot(left, right):
     return total
 
 
-@_compiled
-def prepare(inside, turned, weight, alpha, input_weight, bias, matrix, back, vectors):
-    """Write the products' matrices and what a step adds, for every network.
-
-    Args:
-        inside: whether the self-interaction is.
-        turned: whether `matrix` is to be transposed, as some libraries multiply faster.
-        weight: [R, H, H].
-        alpha: [R, H].
-        input_weight: [R, H].
-        bias: [R, H].
-        matrix: [R, H, P] multiplies states.
-        back: [R, H, P] its transpose multiplies what comes back; inside, and not turned, the same as `matrix`.
-        vectors: [R, 4, P] bias and input weight as a step adds them, alpha, 1 - alpha.
-    """
+@compiled
+def prepare(settings, parameters, buffers):
+    """Write the products' matrices and what a step adds, for every network: `matrix`, `back` and `vectors`."""
+    inside, turned = settings.inside, settings.turned
+    weight, alpha, input_weight, bias = parameters
+    matrix, back, vectors = buffers.matrix, buffers.back, buffers.vectors
     one = weight.dtype.type(1)
     networks, hidden = alpha.shape
     for r in range(networks):
@@ -183,30 +155,23 @@ def prepare(inside, turned, weight, alpha, input_weight, bias, matrix, back, vec
                     matrix[r, i, j] = weight[r, i, j]
 
 
-@_compiled
-def forward(
-    gemm, inside, phi, slope, start, span, least, turned, matrix, vectors, inputs, lengths, states, targets, out
-):
+@compiled
+def forward(settings, start, span, least, inputs, lengths, buffers, out):
     """Take a segment of each network's steps.
 
     Args:
-        gemm: the address of the BLAS routine.
-        inside: whether the self-interaction is.
-        phi: LEAKY (with a slope of 0, a ReLU) or TANH.
-        slope: of the leaky ReLU.
+        settings: see `Settings`.
         start: the network's own step at which the segment begins.
         span: S, how many steps it has.
         least: networks of more steps than this take part.
-        turned: see `prepare`.
-        matrix: see `prepare`.
-        vectors: see `prepare`.
         inputs: [R, T, B] aligned at their end.
         lengths: [R].
-        states: [R, S + 1, B, P] the states, the first given; or [R, 2, B, P] where they may be written over.
-        targets: [R, S, B, P] phi of each step, outside; or [R, 1, B, P].
+        buffers: after `prepare`, with states to start from; `states` and `targets` are written.
         out: [K, R, B, H] the last K states.
     """
-    zero, matrix_form = matrix.dtype.type(0), _PLAIN if turned else _TRANSPOSED
+    inside, phi, slope = settings.inside, settings.phi, settings.slope
+    matrix, vectors, states, targets = buffers.matrix, buffers.vectors, buffers.states, buffers.targets
+    zero, matrix_form = matrix.dtype.type(0), _PLAIN if settings.turned else _TRANSPOSED
     networks, hidden, padded = matrix.shape
     batch, slots, kept = states.shape[2], states.shape[1], out.shape[0]
     for r in range(networks):
@@ -221,7 +186,7 @@ def forward(
             target = after if inside else targets[r, t % targets.shape[1]]
             # target = before . matrix^T; column by column, this is target^T = matrix . before^T.
             _gemm(
-                gemm, matrix_form, _PLAIN, hidden, batch, hidden, at, padded, before.ctypes.data, padded, zero,
+                settings.gemm, matrix_form, _PLAIN, hidden, batch, hidden, at, padded, before.ctypes.data, padded, zero,
                 target.ctypes.data, padded,
             )  # fmt: skip
             _bend(target, bias, input_weight, shown[t], phi, slope)
@@ -234,32 +199,20 @@ def forward(
                         out[place, r, b, j] = after[b, j]
 
 
-@_compiled
-def backward(
-    gemm, inside, phi, slope, start, matrix, back, vectors, inputs, lengths, states, targets, grads, carry, weight_sum,
-    sums,
-):  # fmt: skip
+@compiled
+def backward(settings, start, inputs, lengths, buffers, grads):
     """Bring the gradient from after a segment to before it, and add up what the parameters' gradients are made of.
 
     Args:
-        gemm: the address of the BLAS routine.
-        inside: whether the self-interaction is.
-        phi: see `forward`.
-        slope: see `forward`.
+        settings: see `Settings`.
         start: see `forward`.
-        matrix: see `prepare`.
-        back: see `prepare`.
-        vectors: see `prepare`.
         inputs: see `forward`.
         lengths: see `forward`.
-        states: see `forward`.
-        targets: see `forward`.
+        buffers: after `forward`; `carry`, `weight_sum` and `sums` are written.
         grads: [K, R, B, H] gradients at the last K states.
-        carry: [R, 2, B, P] gradients at the states after even steps and after odd ones, in turns; each becomes delta,
-            the gradient at phi's argument (outside, without the factor alpha).
-        weight_sum: [R, H, P] delta . before^T.
-        sums: [R, 3, P] delta; delta * input; outside, the gradient at the state * (phi - before).
     """
+    inside, phi, slope = settings.inside, settings.phi, settings.slope
+    matrix, back, vectors, states, targets, carry, weight_sum, sums = buffers
     zero, one = matrix.dtype.type(0), matrix.dtype.type(1)
     networks, hidden, padded = matrix.shape
     batch, span, kept = states.shape[2], states.shape[1] - 1, grads.shape[0]
@@ -294,34 +247,23 @@ def backward(
                     sums[r, i, j] += parts[i, j]
             # weight_sum += own^T . before; column by column, weight_sum^T += before^T . own. The first writes over.
             _gemm(
-                gemm, _PLAIN, _TRANSPOSED, hidden, hidden, batch, before.ctypes.data, padded, own.ctypes.data, padded,
-                zero if newest else one, total, padded,
+                settings.gemm, _PLAIN, _TRANSPOSED, hidden, hidden, batch, before.ctypes.data, padded, own.ctypes.data,
+                padded, zero if newest else one, total, padded,
             )  # fmt: skip
             if start + t > 0:
                 # following = own . back, added to the leak's part; column by column, following^T = back^T . own^T.
                 _gemm(
-                    gemm, _PLAIN, _PLAIN, hidden, batch, hidden, at, padded, own.ctypes.data, padded,
+                    settings.gemm, _PLAIN, _PLAIN, hidden, batch, hidden, at, padded, own.ctypes.data, padded,
                     zero if inside else one, following.ctypes.data, padded,
                 )  # fmt: skip
 
 
-@_compiled
-def finish(inside, weight, alpha, input_weight, bias, weight_sum, sums, weight_grad, alpha_grad, input_grad, bias_grad):
-    """Write the parameters' gradients, from the sums of `backward`.
-
-    Args:
-        inside: whether the self-interaction is.
-        weight: [R, H, H].
-        alpha: [R, H].
-        input_weight: [R, H].
-        bias: [R, H].
-        weight_sum: see `backward`.
-        sums: see `backward`.
-        weight_grad: [R, H, H].
-        alpha_grad: [R, H].
-        input_grad: [R, H].
-        bias_grad: [R, H].
-    """
+@compiled
+def finish(settings, parameters, buffers, found):
+    """Write the parameters' gradients, of `Parameters`, from the sums of `backward`."""
+    inside, weight_sum, sums = settings.inside, buffers.weight_sum, buffers.sums
+    weight, alpha, input_weight, bias = parameters
+    weight_grad, alpha_grad, input_grad, bias_grad = found
     networks, hidden = alpha.shape
     for r in range(networks):
         for i in range(hidden):
@@ -337,21 +279,21 @@ def finish(inside, weight, alpha, input_weight, bias, weight_sum, sums, weight_g
                 weight_grad[r, i, j] = own * total[j]
 
 
-@_compiled
-def read(gemm, states, weight, bias, outputs, out):
+@compiled
+def read(gemm, states, heads, outputs, out):
     """Write what heads say of states.
 
     Args:
         gemm: the address of the BLAS routine.
         states: [R, B, H].
-        weight: [R, M, H].
-        bias: [R, M].
+        heads: see `Heads`.
         outputs: [R] how many of the M outputs each network has; they are the first.
         out: [R, B, M]; zero beyond them.
     """
+    weight, bias = heads
     one = weight.dtype.type(1)
     networks, batch, hidden = states.shape
-    most = weight.shape[1]
+    most = out.shape[2]
     for r in range(networks):
         own = outputs[r]
         for b in range(batch):
@@ -364,23 +306,23 @@ def read(gemm, states, weight, bias, outputs, out):
         )  # fmt: skip
 
 
-@_compiled
-def read_back(gemm, grads, states, weight, outputs, state_grad, weight_grad, bias_grad):
+@compiled
+def read_back(gemm, grads, states, heads, outputs, state_grad, found):
     """Write the gradients of what `read` reads, from that of what it wrote.
 
     Args:
         gemm: the address of the BLAS routine.
         grads: [R, B, M].
         states: see `read`.
-        weight: see `read`.
+        heads: see `Heads`.
         outputs: see `read`.
         state_grad: [R, B, H].
-        weight_grad: [R, M, H]; zero for outputs that a network has not.
-        bias_grad: [R, M]; zero for outputs that a network has not.
+        found: the gradients at the heads, of `Heads`.
     """
+    weight, (weight_grad, bias_grad) = heads.weight, found
     zero = weight.dtype.type(0)
     networks, batch, hidden = states.shape
-    most = weight.shape[1]
+    most = grads.shape[2]
     for r in range(networks):
         own, given = outputs[r], grads[r].ctypes.data
         bias_grad[r] = zero
@@ -398,3 +340,93 @@ def read_back(gemm, grads, states, weight, outputs, state_grad, weight_grad, bia
             gemm, _PLAIN, _TRANSPOSED, hidden, own, batch, states[r].ctypes.data, hidden, given, most, zero,
             weight_grad[r].ctypes.data, hidden,
         )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def _cross_entropy(answers, right, share, losses, grads):
+    """Write each head's mean cross-entropy, and the gradient of its share of a sum.
+
+    Args:
+        answers: [S, B, K, 2] logits of "no" and "yes".
+        right: [S, K, B] the probability of "yes" that is asked for.
+        share: [K] the head's weight in the sum.
+        losses: [K].
+        grads: [S, B, K, 2].
+    """
+    steps, batch, places = answers.shape[:3]
+    one, count = answers.dtype.type(1), steps * batch
+    for k in range(places):
+        total, each = 0.0, share[k] / answers.dtype.type(count)
+        for s in range(steps):
+            for b in range(batch):
+                z, asked = answers[s, b, k, 1] - answers[s, b, k, 0], right[s, k, b]
+                small = math.exp(-abs(z))
+                total += (z if z > 0 else 0) - z * asked + math.log1p(small)
+                yes = ((one if z > 0 else small) / (one + small) - asked) * each
+                grads[s, b, k, 0], grads[s, b, k, 1] = -yes, yes
+        losses[k] = total / count
+
+
+_prepare, _forward, _backward, _finish, _read, _read_back = (
+    kernel.inner for kernel in (prepare, forward, backward, finish, read, read_back)
+)
+
+
+@njit
+def _of(parameters, networks):
+    """Return some networks' part of parameters."""
+    weight, alpha, input_weight, bias = parameters
+    return Parameters(weight[networks], alpha[networks], input_weight[networks], bias[networks])
+
+
+@compiled
+def differentiate(
+    settings, parameters, heads, outputs, inputs, lengths, initial, readout_steps, right, share, buffers, losses, found,
+    found_heads,
+):  # fmt: skip
+    """Write the losses of every network and their gradient, all of one network's before the next one's.
+
+    The states of a network are then still in the core's cache when its backward pass reads them.
+
+    Args:
+        settings: see `Settings`.
+        parameters: see `Parameters`.
+        heads: see `Heads`.
+        outputs: see `read`; a head has two.
+        inputs: see `forward`.
+        lengths: see `forward`.
+        initial: [R, B, H] states before the first step.
+        readout_steps: [R] the number of last steps at which the heads are read; S is the largest.
+        right: [S, R, K, B] the probability of "yes" that is asked for.
+        share: [R, K] each head's weight in the sum whose gradient is taken.
+        buffers: for one network, with room for the longest sequence.
+        losses: [R, K] zeros; the mean over sequences and steps is written for each head that there is.
+        found: the gradients at `parameters`.
+        found_heads: the gradients at `heads`.
+    """
+    replicates, batch, hidden = initial.shape
+    span, dtype = buffers.states.shape[1] - 1, initial.dtype
+    for r in range(replicates):
+        one, own, steps = slice(r, r + 1), outputs[r], readout_steps[r]
+        rows = steps * batch
+        weights, its_heads = _of(parameters, one), Heads(heads.weight[one], heads.bias[one])
+        weights_grad, heads_grad = _of(found, one), Heads(found_heads.weight[one], found_heads.bias[one])
+        seen, answers = np.empty((steps, 1, batch, hidden), dtype), np.empty((1, rows, own), dtype)
+        seen_grad, grads = np.empty_like(seen), np.empty_like(answers)
+
+        _prepare(settings, weights, buffers)
+        for b in range(batch):
+            for j in range(hidden):
+                buffers.states[0, 0, b, j] = initial[r, b, j]
+        _forward(settings, 0, span, 0, inputs[one], lengths[one], buffers, seen)
+        _read(settings.gemm, seen.reshape(1, rows, hidden), its_heads, outputs[one], answers)
+        by_step = (steps, batch, own // 2, 2)
+        _cross_entropy(
+            answers.reshape(by_step), right[len(right) - steps :, r], share[r], losses[r], grads.reshape(by_step)
+        )
+        _read_back(
+            settings.gemm, grads, seen.reshape(1, rows, hidden), its_heads, outputs[one],
+            seen_grad.reshape(1, rows, hidden), heads_grad,
+        )  # fmt: skip
+        _backward(settings, 0, inputs[one], lengths[one], buffers, seen_grad)
+        _finish(settings, weights, buffers, weights_grad)

@@ -8,7 +8,7 @@ everywhere, and positions in a stack have no meaning outside it.
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -224,37 +224,32 @@ class Population(ABC):
         ]
         return self.logits_of(torch.cat(ends, dim=1))
 
-    def answers_with_gradient(
+    def cross_entropy_with_gradient(
         self,
         inputs: Tensor,
         lengths: Sequence[int],
         initial: Tensor,
         readout_steps: Sequence[int],
+        targets: Tensor,
+        share: Tensor,
         names: Collection[str],
-    ) -> tuple[Tensor, Callable[[Tensor], Stack]]:
-        """Return what the heads say, without a graph, and what takes its gradient back to parameters, once.
+    ) -> tuple[Tensor, Stack] | None:
+        """Return losses and gradients at once, if the architecture has a faster way than a graph.
 
         Args:
             inputs: see `answers`.
             lengths: see `answers`.
             initial: see `answers`.
             readout_steps: see `answers`.
+            targets: [S, R, K, B] whether the answer is "yes", the second of a head's two outputs.
+            share: [R, K] the weight of each head's loss in the sum whose gradient is wanted.
             names: the parameters whose gradients are wanted.
 
         Returns:
-            [S, R, B, K, C] as `answers`; and a function that returns the gradients [R, ...] by name of something, from
-            its gradient at the answers.
+            Each head's mean cross-entropy over sequences and readout steps, [R, K], 0 at places without a head; and the
+            gradients [R, ...] by name. None if there is no such way.
         """
-        same = copy.copy(self)
-        leaves = {name: self.parameters[name].detach().requires_grad_() for name in names}
-        same.parameters = self.parameters | leaves
-        with torch.enable_grad():
-            answers = same.answers(inputs, lengths, initial, readout_steps)
-
-        def back(grad: Tensor) -> Stack:
-            return dict(zip(leaves, torch.autograd.grad(answers, list(leaves.values()), grad), strict=True))
-
-        return answers.detach(), back
+        return None
 
     def only(self, r: int) -> Self:
         """Return one network, by its position, as a population of one that shares its tensors, differentiably."""

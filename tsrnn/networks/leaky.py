@@ -1,7 +1,7 @@
 """The leaky RNN (section 2): recurrent weights without self-connections, and one tau for each neuron."""
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tsrnn.config import FixedTau, Leaky, Library, Network, TrainedTau
-from tsrnn.networks import _compiled, _readout, recurrence
+from tsrnn.networks import _compiled, _losses, _readout, recurrence
 from tsrnn.networks._passage import Sequences
 from tsrnn.networks._torch import slope_into
 from tsrnn.networks.base import READOUT_BIAS, READOUT_WEIGHT, NetworkState, Population, Stack, uniform
@@ -109,40 +109,40 @@ class LeakyPopulation(Population):
 
     def logits(self, state: Tensor) -> Tensor:
         """Read out every head, in compiled code if the recurrence is compiled; see `Population.logits`."""
-        if not self._is_compiled or state.dtype != self.dtype:
+        if self._compiled_plan is None or state.dtype != self.dtype:
             return super().logits(state)
         weight, bias = self.parameters[READOUT_WEIGHT], self.parameters[READOUT_BIAS]
         return _readout.read(state, weight, bias, [len(own) * bias.shape[2] for own in self.heads])
 
-    def answers_with_gradient(
+    def cross_entropy_with_gradient(
         self,
         inputs: Tensor,
         lengths: Sequence[int],
         initial: Tensor,
         readout_steps: Sequence[int],
+        targets: Tensor,
+        share: Tensor,
         names: Collection[str],
-    ) -> tuple[Tensor, Callable[[Tensor], Stack]]:
-        """Return answers and what takes their gradient back; see `Population.answers_with_gradient`.
-
-        Compiled code needs no graph: a small network waits longer for one than for its own gradient.
-        """
-        if not self._is_compiled or max(readout_steps) > 1:
-            return super().answers_with_gradient(inputs, lengths, initial, readout_steps, names)
+    ) -> tuple[Tensor, Stack] | None:
+        """Return losses and gradients if the recurrence is compiled; see `Population.cross_entropy_with_gradient`."""
+        plan = self._compiled_plan
+        if plan is None:
+            return None
         dynamics = self._dynamics()
         sequences = Sequences(inputs.to(self.dtype), initial, tuple(lengths), every=False)
-        way = recurrence.passage_of(sequences, dynamics)
-        heads = self._readout(way.forward())
-
-        def back(grad: Tensor) -> Stack:
-            states, weight, bias = heads.gradients(grad[0])
-            found = way.gradients(states)
-            of = {WEIGHT: found.weight, BIAS: found.bias, INPUT_WEIGHT: found.input_weight, INPUT_BIAS: found.bias}
-            of |= {READOUT_WEIGHT: weight, READOUT_BIAS: bias}
-            if TAU in names:
-                of[TAU] = self._tau_gradient(dynamics["alpha"], found.alpha)
-            return {name: of[name] for name in names}
-
-        return heads.answers()[None], back
+        form, own = recurrence.form(dynamics, plan, gradient=True), recurrence.parameters(dynamics)
+        if not _losses.fit(form, sequences):
+            return None
+        heads = [len(ns) for ns in self.heads]
+        questions = _losses.Questions(
+            self.parameters[READOUT_WEIGHT], self.parameters[READOUT_BIAS], heads, readout_steps, targets, share
+        )
+        losses, found, weight, bias = _losses.cross_entropy(form, sequences, own, questions, self._workspace)
+        of = {WEIGHT: found.weight, BIAS: found.bias, INPUT_WEIGHT: found.input_weight, INPUT_BIAS: found.bias}
+        of |= {READOUT_WEIGHT: weight, READOUT_BIAS: bias}
+        if TAU in names:
+            of[TAU] = self._tau_gradient(dynamics["alpha"], found.alpha)
+        return losses, {name: of[name] for name in names}
 
     def _tau_gradient(self, alpha: Tensor, grad: Tensor) -> Tensor:
         """Return the gradient at tau from that at alpha = dt / tau; there is none where the least tau is in effect."""
@@ -154,12 +154,9 @@ class LeakyPopulation(Population):
         return found
 
     @property
-    def _is_compiled(self) -> bool:
-        return self.plan is not None and self.plan.library in _compiled.LIBRARIES
-
-    def _readout(self, states: Tensor) -> _readout.Readout:
-        weight, bias = self.parameters[READOUT_WEIGHT], self.parameters[READOUT_BIAS]
-        return _readout.Readout(states, weight, bias, [len(own) * bias.shape[2] for own in self.heads])
+    def _compiled_plan(self) -> Plan | None:
+        """The plan, if the recurrence is compiled."""
+        return self.plan if self.plan is not None and self.plan.library in _compiled.LIBRARIES else None
 
     def plan_for(self, batch: int, library: Library | None = None) -> Plan:
         """Measure the fastest way to compute the products of training; see `Population.plan_for`."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tsrnn.config import Nonlinearity
-from tsrnn.networks._passage import Form, Parameters, Passage, Sequences
+from tsrnn.networks._passage import Form, Parameters, Sequences
 from tsrnn.networks.choice import Plan
 from tsrnn.networks.planning import passage, plan_for
 from tsrnn.networks.workspace import Workspace
@@ -80,9 +80,20 @@ class _BackPropagation(torch.autograd.Function):
         return *gradients, None, None, None, None
 
 
+def parameters(dynamics: Dynamics) -> Parameters:
+    """Return the parameters among what defines the dynamics."""
+    return Parameters(dynamics["weight"], dynamics["alpha"], dynamics["input_weight"], dynamics["bias"])
+
+
+def form(dynamics: Dynamics, plan: Plan, *, gradient: bool) -> Form:
+    """Return the settings that networks share; `gradient` says whether one follows the forward pass."""
+    settings = (dynamics["nonlinearity"], dynamics["self_interaction"], dynamics["products"])
+    return Form(*settings, plan.library, gradient)
+
+
 def _states(sequences: Sequences, dynamics: Dynamics) -> Tensor:
-    parameters = Parameters(dynamics["weight"], dynamics["alpha"], dynamics["input_weight"], dynamics["bias"])
-    gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in parameters)
+    own = parameters(dynamics)
+    gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in own)
     plan = dynamics["plan"] or plan_for(
         *sequences.initial.shape,
         dtype=sequences.initial.dtype,
@@ -92,25 +103,14 @@ def _states(sequences: Sequences, dynamics: Dynamics) -> Tensor:
         gradient=gradient,
         nonlinearity=dynamics["nonlinearity"],
     )
-    form = Form(dynamics["nonlinearity"], dynamics["self_interaction"], dynamics["products"], plan.library, gradient)
-    workspace = dynamics["workspace"]
+    same, workspace = form(dynamics, plan, gradient=gradient), dynamics["workspace"]
     if not gradient:
-        detached = Parameters(*(tensor.detach() for tensor in parameters))
-        return passage(form, plan.together, sequences, detached, workspace).forward()
+        detached = Parameters(*(tensor.detach() for tensor in own))
+        return passage(same, plan.together, sequences, detached, workspace).forward()
     result: Tensor = _BackPropagation.apply(  # type: ignore[no-untyped-call]
-        *parameters, sequences, form, plan.together, workspace
+        *own, sequences, same, plan.together, workspace
     )
     return result
-
-
-def passage_of(sequences: Sequences, dynamics: Dynamics) -> Passage:
-    """Return the way through sequences and back, for a caller that needs no graph; there must be a plan."""
-    plan = dynamics["plan"]
-    if plan is None:
-        raise ValueError("plan = None: allowed is how products are computed")
-    parameters = Parameters(*(dynamics[name].detach() for name in ("weight", "alpha", "input_weight", "bias")))
-    form = Form(dynamics["nonlinearity"], dynamics["self_interaction"], dynamics["products"], plan.library, True)
-    return passage(form, plan.together, sequences, parameters, dynamics["workspace"])
 
 
 def last_states(*, inputs: Tensor, initial: Tensor, lengths: Sequence[int], **dynamics: Unpack[Dynamics]) -> Tensor:

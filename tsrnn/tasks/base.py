@@ -86,6 +86,11 @@ class Task(ABC):
             targets: [S, R, K, B].
         """
 
+    @property
+    def is_cross_entropy(self) -> bool:
+        """Whether the loss is the cross-entropy of heads with two outputs, the logits for "no" and "yes"."""
+        return False
+
     def loss_with_gradient(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Return the loss, without a graph, and what takes its gradient back, once; a task may know a shorter way.
 

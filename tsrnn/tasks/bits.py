@@ -76,6 +76,11 @@ class BitTask(Task):
         # In place it is one pass, and leaves numbers.
         return streams.uniform_at_end(lengths, batch, before=1.0).lt_(probability)
 
+    @property
+    def is_cross_entropy(self) -> bool:
+        """Whether the loss is this class's: a subclass may have another."""
+        return type(self).loss is BitTask.loss
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return each head's mean cross-entropy [S, R, K] in nats.
 
@@ -88,7 +93,7 @@ class BitTask(Task):
         """Return the loss, and its gradient from the probabilities of "yes"; see `Task.loss_with_gradient`."""
         import torch
 
-        if type(self).loss is not BitTask.loss:  # a task of a user's may have another
+        if not self.is_cross_entropy:
             return super().loss_with_gradient(outputs, targets)
         difference, right = _difference(outputs.detach()), targets.to(outputs.dtype)
 

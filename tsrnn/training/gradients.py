@@ -1,7 +1,9 @@
 """The loss of a population on a batch, and its gradient, for training steps and for analyses."""
 
+import copy
 from collections.abc import Collection
 
+import torch
 from torch import Tensor
 
 from tsrnn.networks import Population
@@ -35,10 +37,18 @@ def losses_and_gradients(
         losses [R, K], 0 at places without a head; gradients [R, ...] by name.
     """
     wanted = [name for name in networks.trained if names is None or name in names]
-    answers, back = networks.with_steps(batch.dt).answers_with_gradient(
-        batch.inputs, batch.lengths, initial, batch.readout_steps, wanted
-    )
-    losses, loss_back = task.loss_with_gradient(answers, batch.targets)
     counted = networks.head_mask if weights is None else networks.head_mask * weights
-    grad = loss_back(to_steps(counted, batch.readout_steps))
-    return over_steps(losses, batch.readout_steps) * networks.head_mask, back(grad)
+    same = networks.with_steps(batch.dt)
+    sequences = (batch.inputs, batch.lengths, initial, batch.readout_steps)
+    if task.is_cross_entropy:
+        found = same.cross_entropy_with_gradient(*sequences, batch.targets, counted, wanted)
+        if found is not None:
+            return found
+    leaves = {name: networks.parameters[name].detach().requires_grad_() for name in wanted}
+    same = copy.copy(same)
+    same.parameters = same.parameters | leaves
+    with torch.enable_grad():
+        answers = same.answers(*sequences)
+    losses, loss_back = task.loss_with_gradient(answers.detach(), batch.targets)
+    gradients = torch.autograd.grad(answers, list(leaves.values()), loss_back(to_steps(counted, batch.readout_steps)))
+    return over_steps(losses, batch.readout_steps) * networks.head_mask, dict(zip(leaves, gradients, strict=True))

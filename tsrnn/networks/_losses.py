@@ -1,0 +1,69 @@
+"""The cross-entropy of heads and its gradient in compiled code, all of one network's before the next one's.
+
+The states of a small network are still in the core's cache when its backward pass reads them, and all networks use the
+buffers of one. The numbers of a network do not depend on the networks that it is stacked with.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from tsrnn.networks import _compiled, _readout
+from tsrnn.networks._passage import Form, Parameters, Sequences
+from tsrnn.networks.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What the heads of R networks are asked.
+
+    Attributes:
+        weight: [R, K, 2, H] the heads.
+        bias: [R, K, 2].
+        heads: [R] how many of the K heads each network has; they are the first.
+        readout_steps: [R] the number of last steps at which they are read; S is the largest.
+        targets: [S, R, K, B] whether "yes" is right, or the probability of it.
+        share: [R, K] the weight of each head's loss in the sum whose gradient is taken.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    heads: Sequence[int]
+    readout_steps: Sequence[int]
+    targets: Tensor
+    share: Tensor
+
+
+def fit(form: Form, sequences: Sequences) -> bool:
+    """Return whether a network's states at all steps fit in the memory that they may take."""
+    return len(sequences.inputs) <= _compiled.fitting(form, sequences.initial)
+
+
+def cross_entropy(
+    form: Form, sequences: Sequences, parameters: Parameters, questions: Questions, workspace: Workspace[Any]
+) -> tuple[Tensor, Parameters, Tensor, Tensor]:
+    """Return each head's mean cross-entropy and the gradients of the weighted sum, where `fit` says so.
+
+    Returns:
+        losses [R, K], 0 at places without a head; the gradients of `parameters`, and of the heads' weight and bias.
+    """
+    from tsrnn.networks import _kernels
+
+    initial = sequences.initial
+    storage = _compiled.Storage.taken(form, len(sequences.inputs), initial[:1], workspace)
+    targets, share = questions.targets.to(initial.dtype).contiguous(), questions.share.contiguous()
+    losses, weight, bias = (initial.new_zeros(own.shape) for own in (share, questions.weight, questions.bias))
+    found = Parameters(*(initial.new_empty(own.shape) for own in parameters))
+
+    _kernels.differentiate(
+        _compiled.settings(form, initial.dtype), _compiled.arrays(parameters),
+        _readout.arrays(questions.weight, questions.bias), 2 * np.array(questions.heads),
+        _compiled.by_network(sequences.inputs), np.array(sequences.lengths), initial.contiguous().numpy(),
+        np.array(questions.readout_steps), targets.numpy(), share.numpy(), storage.buffers, losses.numpy(),
+        _compiled.arrays(found), _readout.arrays(weight, bias),
+    )  # fmt: skip
+    workspace.give(storage)
+    return losses, found, weight, bias
