@@ -5,7 +5,7 @@ take, such as --taus, ends the command there. Networks that have ended are not t
 continues after any stop. A network that several sweeps have in common is trained by the first of them. A dry run ends
 with the cost of all sweeps. If they take an hour or more, the command asks once whether to begin, if it runs in a
 terminal; --yes does not ask. Ctrl-C and SIGTERM stop the sweep that is running, and no other sweep begins. Exit status:
-0 if all is done; 1 if something failed or is unfinished (the other sweeps run all the same); 2 if an option is not
+0 if all is done; 1 if something failed or is unfinished (the remaining sweeps run nevertheless); 2 if an option is not
 allowed; 128 plus the signal's number after a signal.
 """
 

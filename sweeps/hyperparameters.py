@@ -14,7 +14,8 @@ Stages: 12, 25, 50 and 100, named after the N that they are about; their budgets
 each optimiser's best candidates of the stage before, which continue from their checkpoints.
 Confirmation: `--purpose confirm` trains the best candidates of a stage on four fresh seeds. The best of many candidates
 look better than they are on the seeds on which they were chosen.
-Ablation: `--purpose ablation` trains the preset tuned on four fresh seeds, and the same without each of its parts.
+Ablation: `--purpose ablation` trains the preset tuned on four fresh seeds, and the same without each of its parts in
+turn.
 """
 
 import dataclasses
@@ -99,7 +100,7 @@ class Settings(Execution):
 
     purpose: Literal["search", "confirm", "ablation"] = "search"
     """search: propose candidates, and stop the worse ones early. confirm: train the best candidates of the stage's
-    search on fresh seeds. ablation: train the preset tuned without each of its parts."""
+    search on fresh seeds. ablation: train the preset tuned without each of its parts in turn."""
 
     optimizers: Annotated[list[OptimizerName] | None, Many] = None
     """The optimisers to search (or to confirm), one after the other. [default: all four]"""
@@ -118,8 +119,8 @@ class Settings(Execution):
     """The budget of each network, in floating-point operations. [default: the stage's]"""
 
     seconds: float | None = None
-    """The budget of each network in seconds of computing, in place of operations. They depend on the machine, and on
-    what else it does. [default: operations are counted]"""
+    """The budget of each network in seconds of computing time, instead of operations. Results then depend on the
+    machine, and on what else runs there. [default: operations are counted]"""
 
     promoted: Annotated[int | None, Whole] = None
     """How many of an optimiser's best candidates of the previous stage are tried first. [default: the stage's]"""

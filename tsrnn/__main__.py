@@ -20,7 +20,7 @@ from tsrnn.config import MultiHead, SingleHead
 from tsrnn.io.schemas import RUNS, SOLVED
 from tsrnn.tasks import DMS, Parity
 
-app = App(name="python -m tsrnn", help="Look at single networks.", version_flags=[])
+app = App(name="python -m tsrnn", help="Test a network, or convert one that the authors published.", version_flags=[])
 
 FAILURES: Final = MappingProxyType({OSError: 1, ValueError: 2})
 """Errors that these commands may end with, beside those that are failures everywhere, and their exit statuses."""
@@ -47,7 +47,7 @@ def import_reference(
         n: The largest N that it was trained for.
         out: The results folder to write to; several checkpoints may share one.
         task: The task that it was trained on.
-        network: A number that tells apart several networks with the same curriculum and task.
+        network: A number that distinguishes several networks with the same curriculum and task.
     """
     from tsrnn.io.checkpoint import CheckpointFolder
     from tsrnn.io.reference import read_reference

@@ -39,8 +39,8 @@ def interventions(
     """Ablate and perturb trained networks, and compare curricula (figures 7, S9, S17, S19; Tables 1, 2).
 
     The command measures all checkpoints that have not been measured yet, in parallel. If it is interrupted, the same
-    command continues where it stopped. Accuracy is that of the newest head, in time: the network hears random bits with
-    p = 0.5 and answers at every step; the first 100 steps are warm-up, and the next 1000 count.
+    command continues where it stopped. Accuracy is that of the newest head, in time: the network receives random bits
+    with p = 0.5 and answers at every step; the first 100 steps are warm-up, and the next 1000 count.
 
     Args:
         results: The sweep's folder, such as results/quick/fixed_tau.
@@ -229,7 +229,7 @@ def gradients(
         results: The sweep's folder, such as results/quick/fixed_tau.
         every: Measure each network at the solved N that are multiples of this number, and at its smallest and largest
             solved N; 1 measures every solved N.
-        n: The solved N to measure at, instead.
+        n: The solved N to measure at, instead of those that --every selects.
         batches: Batches of 64 sequences that losses and gradients are averaged over.
         delays: The longest delay of the gradients at past states, in time steps. [default: N]
         where: See `Where`.

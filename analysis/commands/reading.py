@@ -47,8 +47,8 @@ def verify(
 
     Args:
         results: The sweep's folder, such as results/quick/fixed_tau, or one that holds several.
-        repair: Move damaged files to _damaged/, so that the sweep's own command makes them again. Also write again what
-            follows from other files, and delete temporary files that killed processes left.
+        repair: Move damaged files to _damaged/, so that the sweep's own command creates them again. Also rewrite
+            files that can be derived from other files, and delete temporary files that killed processes left.
         plugin: Python files that define tasks, networks or curricula of your own.
         as_json: Print {"sweeps": [{"folder", "networks", "files", "checkpoints", "problems": [...], ...}]}.
     """
@@ -160,7 +160,7 @@ def publish(
         n: Also copy the networks' checkpoints at these solved N; none by default.
         where: The networks whose checkpoints are copied, as a query of pandas.DataFrame.query, such as
             "task == 'parity' and tau == 'trained'"; all by default.
-        without: Tables of measurements to leave out, such as autocorrelations, the largest.
+        without: Tables of measurements to leave out, such as autocorrelations, the largest table.
         plugin: Python files that define tasks, networks or curricula of your own.
     """
     command_line.import_plugins(plugin)

@@ -159,11 +159,11 @@ class Options(Execution):
     [default: float32]"""
 
     epochs: Annotated[int | None, Whole] = None
-    """The largest number of epochs of each network. Networks that a sweep gives a smaller budget than others keep
-    their share of it. [default: paper 1000, overnight 225, laptop 150, quick 40]"""
+    """The largest number of epochs of each network. If a sweep gives some networks a smaller budget than others,
+    theirs changes in proportion. [default: paper 1000, overnight 225, laptop 150, quick 40]"""
 
     max_n: Annotated[int | None, Whole] = None
-    """The N at which a network is done. [default: 101; overnight 31]"""
+    """The N at which training ends, once it is solved. [default: 101; overnight 31]"""
 
     stall: Annotated[int | None, Whole] = None
     """End a network, as stalled, if it has not solved a new N for this many optimiser steps. [default: never]"""
@@ -185,13 +185,14 @@ class Options(Execution):
 
     dry_run: Flag = False
     """Print the grid, its floating-point operations and the time it would take on this machine, and run nothing. The
-    time is estimated from a moment of training, to within a factor of about 1.5."""
+    time is estimated from short pieces of training, to within a factor of about 1.5."""
 
     log: Annotated[list[Tracker] | None, Many] = None
-    """Also show the trials in tensorboard, wandb (Weights & Biases) or mlflow. [default: write the tables alone]"""
+    """Also show the trials in tensorboard, wandb (Weights & Biases) or mlflow. The tables are always written.
+    [default: none]"""
 
     verbose: Flag = False
-    """Print for each trial which library multiplies, and how many networks are computed together."""
+    """Print for each trial which library computes the matrix products, and how many networks are computed together."""
 
     json: Flag = False
     """Print the result (or the dry run) as JSON on standard output."""
