@@ -42,7 +42,7 @@ def import_file(path: str | Path) -> None:
     if root != path.parent:
         importlib.import_module(name)
         return
-    # By its path and not by its name: another module may have that name.
+    # The file is imported by its path and not by its name, because another module may have that name.
     if name in sys.modules:
         name = f"{name} at {path}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -66,9 +66,9 @@ def files_of(configs: Iterable[RunConfig]) -> list[str]:
     """Return the paths of the files that define the classes that these runs use and that are not part of tsrnn.
 
     Raises:
-        PluginError: if a class was typed into a session: no other process can import it.
+        PluginError: if a class was defined in an interactive session, from which no other process can import it.
     """
-    # Populations compute with torch, which takes seconds to import: not for --help or a mistake.
+    # This imports torch, which takes seconds; --help and errors in options must not wait for it.
     from tsrnn.networks import population_class
 
     classes = dict.fromkeys(

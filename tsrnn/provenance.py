@@ -13,7 +13,7 @@ from typing import Final
 from tsrnn.untrusted import parse_json
 
 _DIGITS: Final = 16
-# Seconds that git has for an answer: a commit is worth no wait.
+# Timeout of git in seconds. The commit is only informative, so it is not worth a long wait.
 _PATIENCE: Final = 10.0
 _PACKAGE: Final = Path(__file__).resolve().parent
 
@@ -23,11 +23,11 @@ class Code:
     """The code that trained a network. The same code gives the same numbers.
 
     Attributes:
-        code: hash of every Python file of tsrnn; empty where it is not known.
-        commit: the git commit of the checkout that the package lies in, with "-dirty" where its files are changed;
-            empty where it lies in none, or git is not installed.
-        plugins: JSON object from the name of each plugin's file to its hash; empty where there are none. What such a
-            file imports itself is not in it.
+        code: hash of all Python files of tsrnn; empty if it is not known.
+        commit: the git commit of the checkout that contains the package, with "-dirty" if its files are changed;
+            empty if there is no checkout, or git is not installed.
+        plugins: JSON object that maps the name of each plugin's file to its hash; empty if there are none. The hash
+            does not cover modules that the file imports.
     """
 
     code: str = ""
@@ -51,7 +51,7 @@ class Code:
 
 
 UNKNOWN: Final = Code()
-"""That of results which do not say it, such as those of earlier versions."""
+"""The code of results that do not record it, such as those of earlier versions."""
 
 
 def code(plugins: Iterable[str | Path] = ()) -> Code:
@@ -62,7 +62,7 @@ def code(plugins: Iterable[str | Path] = ()) -> Code:
     """
     hashes: dict[str, str] = {}
     for path in sorted(map(Path, plugins)):
-        # By the name alone: the same file lies elsewhere on another machine.
+        # The name is used and not the path, because the same file may be in another folder on another machine.
         name = path.name if path.name not in hashes else f"{path.parent.name}/{path.name}"
         hashes[name] = _hash_of(path)
     return Code(package_hash(), commit(), json.dumps(hashes, sort_keys=True) if hashes else "")
@@ -70,11 +70,11 @@ def code(plugins: Iterable[str | Path] = ()) -> Code:
 
 @cache
 def package_hash() -> str:
-    """Return a hash of the paths and contents of all Python files of tsrnn, as they are when it is first asked for."""
+    """Return a hash of the paths and contents of all Python files of tsrnn at the time of the first call."""
     digest = hashlib.sha256()
     names = sorted(path.relative_to(_PACKAGE).as_posix() for path in _PACKAGE.rglob("*.py"))
     for name in names:
-        if not any(part.startswith(".") for part in name.split("/")):  # editors keep such files beside others
+        if not any(part.startswith(".") for part in name.split("/")):  # editors create such files
             content = (_PACKAGE / name).read_bytes()
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:_DIGITS]
@@ -82,8 +82,8 @@ def package_hash() -> str:
 
 @cache
 def commit() -> str:
-    """Return the commit that the package's files are of; empty where git does not know them."""
-    # An installed package may lie in the checkout of another project, which does not track it.
+    """Return the commit of the package's files; empty if git does not track them."""
+    # An installed package may be inside the checkout of another project, which does not track it.
     if _git("ls-files", "--error-unmatch", "__init__.py") is None:
         return ""
     head = _git("rev-parse", "--verify", "HEAD")
@@ -100,8 +100,8 @@ def _hash_of(path: Path) -> str:
 
 
 def _git(*words: str) -> str | None:
-    """Return what git says of the package's folder; None where it says nothing."""
-    # What a hook of another repository set is not meant for this one, and nothing is written into it.
+    """Run git in the package's folder, and return its output, or None if it fails."""
+    # Variables that a hook of another repository set do not apply here. Without optional locks git writes nothing.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(

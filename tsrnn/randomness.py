@@ -23,12 +23,12 @@ def key(seed: int, *name: str | int) -> int:
 
 
 def host_stream(seed: int, *name: str | int) -> np.random.Generator:
-    """Return a stream for choices the host needs, such as sequence lengths."""
+    """Return a numpy generator for random choices on the host, such as sequence lengths."""
     return np.random.Generator(np.random.Philox(key(seed, *name)))
 
 
 class _Torch:
-    """A stream of torch's. Its generator on a CPU, MT19937, keeps 32 bits of the key, so that streams may coincide."""
+    """A stream of torch's generator. On a CPU this is MT19937, which uses 32 bits of the key: streams may coincide."""
 
     def __init__(self, key: int, device: torch.device) -> None:
         self._generator = torch.Generator(device=device)
@@ -43,7 +43,7 @@ class _Torch:
 
 
 class _PCG64:
-    """A stream of numpy's, which keeps all 64 bits of the key; for a CPU."""
+    """A stream of numpy's generator PCG64, which uses all 64 bits of the key; on a CPU only."""
 
     def __init__(self, key: int) -> None:
         self._generator = np.random.Generator(np.random.PCG64(key))
@@ -98,10 +98,10 @@ class Streams:
         Args:
             lengths: [R] steps of each network's sequences.
             batch: sequences a network.
-            before: what stands at the steps before a sequence starts.
+            before: the value at the steps before a sequence starts.
 
         Returns:
-            [T, R, B] with T = max(lengths), each network's numbers side by side in memory.
+            [T, R, B] with T = max(lengths); the numbers of each network are contiguous in memory.
         """
         longest = max(lengths)
         out = torch.empty(len(self), longest, batch, device=self.device)
@@ -111,5 +111,5 @@ class Streams:
         return out.transpose(0, 1)
 
     def _with_rows(self, out: Tensor) -> Iterator[tuple[Any, Any]]:
-        """Return each network's stream, and its row of a tensor as that stream fills it."""
+        """Return each network's stream, and its row of a tensor in the form that the stream can fill."""
         return zip(self._streams, self._streams[0].rows(out), strict=True)

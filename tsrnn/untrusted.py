@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from tsrnn.io.location import Location
 
-# Not the name of the empty table, not one that readers skip ("_", "."), none in another folder.
+# Excluded: the name of the empty table, names that readers skip ("_", "."), and paths to another folder.
 _FILE_NAME: Final = re.compile(r"(?!empty$)[A-Za-z0-9][A-Za-z0-9_-]*")
-# What terminals obey, and what turns the direction of text.
+# Characters that terminals interpret, and those that change the direction of text.
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 

@@ -15,7 +15,7 @@ class Chunk:
     """Networks stepped together, longest sequences first.
 
     Attributes:
-        networks: their places in the population.
+        networks: their positions in the population.
         lengths: their sequence lengths, descending.
     """
 
@@ -32,7 +32,7 @@ class Chunk:
         return [self.steps - length for length in self.lengths]
 
     def stages(self, segment: range) -> list[tuple[range, int]]:
-        """Cut a segment of time where sequences start: (steps, how many networks take part: always the first)."""
+        """Cut a segment of time where sequences start: (steps, number of networks that take part, always the first)."""
         cuts = sorted({segment.start, *(begin for begin in self.begins if begin in segment), segment.stop})
         return [(range(*cut), bisect_right(self.begins, cut[0])) for cut in pairwise(cuts)]
 
@@ -64,7 +64,7 @@ class Chunk:
 
 
 def chunks(lengths: Sequence[int], together: int) -> list[Chunk]:
-    """Divide networks with sequences of these lengths into chunks of at most `together`, the longest first."""
+    """Divide networks with these sequence lengths into chunks of at most `together`, the longest sequences first."""
     order = sorted(range(len(lengths)), key=lambda r: -lengths[r])
     return [
         Chunk(tuple(part), tuple(lengths[r] for r in part))

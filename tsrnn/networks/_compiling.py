@@ -1,7 +1,7 @@
-"""How `_kernels` is compiled and kept on disk, and what it takes: arrays by name.
+"""Compilation of `_kernels`, and the named tuples of arrays that its functions take.
 
-numba takes code from the disk if the file in which a function stands is as it was when the code was kept. Compiled
-functions that call each other must therefore stand in one file. Here are none.
+numba loads compiled code from the disk if the source file of the function has not changed since the code was stored.
+It does not check other files, so compiled functions that call each other must be in one file. This file has none.
 """
 
 from collections.abc import Callable
@@ -10,19 +10,19 @@ from typing import Any, Final, NamedTuple
 
 from numba import njit
 
-# More than one function calls others, each of which may fail to be kept.
+# Attempts of a call: a function calls others, and storing the code of each of them may fail once.
 _TRIES: Final = 10
 
 
 class Settings(NamedTuple):
-    """What all networks share.
+    """The settings that all networks share.
 
     Attributes:
         gemm: the address of the BLAS routine.
-        inside: whether the self-interaction is.
+        inside: whether the self-interaction is inside the nonlinearity (equation 1).
         phi: LEAKY (with a slope of 0, a ReLU) or TANH.
         slope: of the leaky ReLU.
-        turned: whether `Buffers.matrix` is transposed, as some libraries multiply faster.
+        turned: whether `Buffers.matrix` is stored transposed, which makes some libraries faster.
     """
 
     gemm: int
@@ -61,15 +61,16 @@ class Heads(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """What a forward and a backward pass need room for.
+    """The buffers of a forward and a backward pass.
 
     Attributes:
         matrix: [R, H, P] multiplies states.
-        back: [R, H, P] its transpose multiplies what comes back; inside, and not turned, the same as `matrix`.
+        back: [R, H, P] its transpose multiplies gradients in the backward pass; the same array as `matrix` if the
+            self-interaction is inside and `turned` is false.
         vectors: [R, 4, P] bias and input weight as a step adds them, alpha, 1 - alpha.
-        states: [R, S + 1, B, P] the states, the first given; or [R, 2, B, P] where they may be written over.
+        states: [R, S + 1, B, P] the states, the first of which is given; or [R, 2, B, P] if they may be overwritten.
         targets: [R, S, B, P] phi of each step, outside; or [R, 1, B, P].
-        carry: [R, 2, B, P] gradients at the states after even steps and after odd ones, in turns; each becomes delta,
+        carry: [R, 2, B, P] gradients at the states after even and after odd steps; each is turned into delta,
             the gradient at phi's argument (outside, without the factor alpha).
         weight_sum: [R, H, P] delta . before^T.
         sums: [R, 3, P] delta; delta * input; outside, the gradient at the state * (phi - before).
@@ -86,15 +87,15 @@ class Buffers(NamedTuple):
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile a function that holds no Python lock and divides as numpy does.
+    """Compile a function that releases the GIL and divides as numpy does.
 
     Returns:
-        What Python calls. Its attribute `inner` is for other compiled code to call.
+        A function to call from Python. Its attribute `inner` is for calls from other compiled code.
     """
     settings = {"nogil": True, "error_model": "numpy"}
     try:
         kept = njit(cache=True, **settings)(function)
-    except RuntimeError:  # there is no folder to keep the code in
+    except RuntimeError:  # no folder for the compiled code is writable
         kept = njit(**settings)(function)
 
     @wraps(kept)
@@ -103,8 +104,8 @@ def compiled(function: Callable[..., Any]) -> Any:
             try:
                 return kept(*arguments)
             except OSError:
-                # The code could not be kept, as on a full disk, or that of a function that it calls. It was compiled
-                # before that, and has not run yet.
+                # The code of this function, or of one that it calls, could not be stored, for example on a full disk.
+                # It has been compiled, but has not run yet.
                 continue
         return kept(*arguments)
 

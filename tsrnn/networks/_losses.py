@@ -1,7 +1,7 @@
-"""The cross-entropy of heads and its gradient in compiled code, all of one network's before the next one's.
+"""The cross-entropy of heads and its gradient in compiled code, computed for one network after the other.
 
-The states of a small network are still in the core's cache when its backward pass reads them, and all networks use the
-buffers of one. The numbers of a network do not depend on the networks that it is stacked with.
+The states of a small network are still in the core's cache when its backward pass reads them, and all networks use
+the same buffers. The numbers of a network do not depend on the networks that it is stacked with.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from tsrnn.networks.workspace import Workspace
 
 @dataclass(frozen=True)
 class Questions:
-    """What the heads of R networks are asked.
+    """The heads of R networks, and the answers that are expected of them.
 
     Attributes:
         weight: [R, K, 2, H] the heads.
         bias: [R, K, 2].
-        heads: [R] how many of the K heads each network has; they are the first.
+        heads: [R] how many of the K heads each network has, always the first ones.
         readout_steps: [R] the number of last steps at which they are read; S is the largest.
         targets: [S, R, K, B] whether "yes" is right, or the probability of it.
         share: [R, K] the weight of each head's loss in the sum whose gradient is taken.
@@ -45,7 +45,7 @@ def fit(form: Form, sequences: Sequences) -> bool:
 def cross_entropy(
     form: Form, sequences: Sequences, parameters: Parameters, questions: Questions, workspace: Workspace[Any]
 ) -> tuple[Tensor, Parameters, Tensor, Tensor]:
-    """Return each head's mean cross-entropy and the gradients of the weighted sum, where `fit` says so.
+    """Return each head's mean cross-entropy, and the gradients of the weighted sum; `fit` must be true.
 
     Returns:
         losses [R, K], 0 at places without a head; the gradients of `parameters`, and of the heads' weight and bias.

@@ -5,9 +5,9 @@ CACHE = 1 << 19
 # States kept for the gradient of one run. A longer run keeps the state at the start of each segment of that size, and
 # computes the segment again when its gradient is due.
 KEPT = 1 << 29
-# States held at once where no gradient is wanted.
+# States that are held at the same time if no gradient is needed.
 PASSING = 1 << 24
-# Buffers are made for a multiple of so many steps, so that the next sequences, a little longer, find room.
+# Buffers are made for a multiple of this number of steps, so that slightly longer sequences can use them, too.
 ROOM = 16
 
 
@@ -17,5 +17,5 @@ def fitting(hidden: int, itemsize: int) -> int:
 
 
 def rounded(steps: int, most: int) -> tuple[int, int]:
-    """Return how many steps a buffer needs to have, and how many to make it for, where it may have `most`."""
+    """Return how many steps a buffer must have, and how many it is made for; neither is more than `most`."""
     return min(steps, most), min(most, -(-steps // ROOM) * ROOM)

@@ -1,4 +1,4 @@
-"""The matrix products of the recurrence: by which library, and in which dtype.
+"""The matrix products of the recurrence, by several libraries and in several dtypes.
 
 `tsrnn.networks.choice` measures which of them is fastest on this processor.
 """
@@ -16,21 +16,22 @@ from tsrnn.networks import onednn
 class Products(ABC):
     """The matrix products of r networks that are stepped together, and the gradient of their matrix.
 
-    An object is used for one pass over sequences after the other: fill `forward` and `backward`, then call `load`.
+    An object is used for many passes over sequences. Before each pass, fill `forward` and `backward`, and call `load`.
     Steps t are counted from the start of the current segment. Every tensor [r, B, H] holds the networks that take part.
 
     Attributes:
         forward: [r, H, H] multiplies states.
-        backward: [r, H, H] its transpose multiplies what comes back; the same tensor as `forward` where `leaks`.
+        backward: [r, H, H] its transpose multiplies gradients in the backward pass; the same tensor as `forward` if
+            `leaks`.
     """
 
     def __init__(self, r: int, like: Tensor, *, leaks: bool) -> None:
-        """Make room for r matrices.
+        """Create the buffers of r matrices.
 
         Args:
             r: the networks.
             like: a tensor [..., H] of the parameters' dtype and device.
-            leaks: whether a leak stands on the diagonal of the matrix, so that one matrix serves both ways.
+            leaks: whether the diagonal of the matrix contains a leak; one matrix then serves both directions.
         """
         hidden = like.shape[-1]
         self.leaks = leaks
@@ -59,7 +60,7 @@ class Products(ABC):
 
     @abstractmethod
     def add_gradient(self, t: int, delta: Tensor, before: Tensor) -> None:
-        """Count delta, a gradient at the product, and the state before it."""
+        """Add delta, a gradient at the product, times the state before it to the sums of `gradients`."""
 
     @abstractmethod
     def write_backward(self, t: int, delta: Tensor, out: Tensor) -> None:
@@ -157,12 +158,12 @@ class BFloat16Products(Products):
     """
 
     def __init__(self, r: int, like: Tensor, *, leaks: bool, steps: int, batch: int) -> None:
-        """Make room for r matrices, and for the states of `steps` steps of `batch` sequences."""
+        """Create the buffers of r matrices, and of the states of `steps` steps of `batch` sequences."""
         super().__init__(r, like, leaks=leaks)
         hidden = like.shape[-1]
         forward = torch.empty_like(self.forward, dtype=torch.bfloat16)
         backward = forward if leaks else torch.empty_like(forward)
-        # [r, S, B, H]: a network's steps lie side by side, as its gradient's long product wants them.
+        # [r, S, B, H]: the steps of a network are contiguous, as the long product of the gradient requires.
         self._states, self._deltas = (forward.new_empty(r, steps, batch, hidden) for _ in range(2))
         self._sum = torch.empty_like(self.forward)
         self._matrices = (forward, backward)
@@ -197,7 +198,7 @@ class BFloat16Products(Products):
         ) = self._of[r]  # fmt: skip
 
     def add_forward(self, t: int, before: Tensor, out: Tensor) -> None:
-        # Without a gradient there is one place for all steps.
+        # Without a gradient, all steps use one copy.
         copy = self._states_of[t % len(self._states_of)].copy_(before)
         self._total.copy_(torch.bmm(copy, self._forward, out=self._product))
         out.add_(self._total.addcmul_(before, self._leak))

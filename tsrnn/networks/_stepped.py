@@ -30,13 +30,13 @@ def activate_(nonlinearity: Nonlinearity, z: Tensor) -> None:
 
 
 class _Sums(NamedTuple):
-    """What the gradients are made of, summed over time and sequences. delta is the gradient at phi's argument.
+    """The sums over time and sequences from which gradients are computed. delta is the gradient at phi's argument.
 
     Attributes:
         weight: [r, H, H] delta . before^T.
         input: [r, H] delta * input.
         delta: [r, H].
-        alpha: [r, H] what alpha's gradient has beside that of its products with the parameters.
+        alpha: [r, H] the part of alpha's gradient that does not come from its products with the parameters.
     """
 
     weight: Tensor
@@ -56,28 +56,28 @@ class _Sums(NamedTuple):
 
 
 class _Steps:
-    """A buffer [T, r, ...] step by step, cut to the networks that take part: its views are made once."""
+    """Views of a buffer [T, r, ...] for each step and the networks that take part; they are created once."""
 
     def __init__(self, buffer: Tensor) -> None:
         self.buffer = buffer
         self._of: dict[int, tuple[Tensor, ...]] = {}
 
     def among(self, r: int) -> tuple[Tensor, ...]:
-        """Return the buffer of every step, [r, ...] each, of the first r networks."""
+        """Return, for every step, the part [r, ...] of the first r networks."""
         if r not in self._of:
             self._of[r] = self.buffer[:, :r].unbind()
         return self._of[r]
 
 
 class _Run(ABC):
-    """The buffers of one chunk's way through its sequences and back: what both locations of the self-interaction share.
+    """The forward and backward pass of one chunk and its buffers, as far as both kinds of self-interaction share them.
 
-    Time is cut into segments of `span` steps. The buffers hold one segment; where a gradient is wanted, the states
-    at the starts of all segments are kept, and going back computes a segment again. `begin` starts another chunk's way.
+    Time is cut into segments of `span` steps. The buffers hold one segment. If a gradient is needed, the states at the
+    starts of all segments are kept, and the backward pass computes each segment again. `begin` starts another chunk.
 
     Attributes:
-        kind: form and shape: what it can be used for again.
-        room: steps that it has buffers for.
+        kind: form and shape; only chunks with the same can use the buffers.
+        room: the number of steps that the buffers hold.
     """
 
     buffers: int
@@ -121,7 +121,7 @@ class _Run(ABC):
         initial: Tensor,
         states: Tensor | None,
     ) -> None:
-        """Take up a chunk.
+        """Start a chunk.
 
         Args:
             chunk: its networks.
@@ -131,7 +131,7 @@ class _Run(ABC):
             bias: [r, H].
             inputs: [T, r, B].
             initial: [r, B, H].
-            states: [T + 1, r, B, H] the caller's buffer for all states, if it wants them.
+            states: [T + 1, r, B, H] the caller's buffer for all states, or None.
         """
         self.chunk, self.alpha, self.sequence, self.initial = chunk, alpha, inputs, initial
         self.kept: list[Tensor] = []
@@ -151,7 +151,7 @@ class _Run(ABC):
         return self.states.buffer[len(segment)]
 
     def backward(self, grad_last: Tensor | None, grads: Tensor | None) -> "_Sums":
-        """Return what the gradients of the parameters are made of.
+        """Return the sums from which the gradients of the parameters are computed.
 
         Args:
             grad_last: [r, B, H] gradient at the last states; it is overwritten; or
@@ -190,7 +190,7 @@ class _Run(ABC):
 
     @abstractmethod
     def _load(self, weight: Tensor, input_weight: Tensor, bias: Tensor) -> None:
-        """Prepare the products' matrices and what a step adds, for the networks of the chunk."""
+        """Prepare the matrices of the products, and the biases and input weights, for the networks of the chunk."""
 
     @abstractmethod
     def _advance(self, segment: range) -> None:
@@ -198,7 +198,7 @@ class _Run(ABC):
 
     @abstractmethod
     def _retreat(self, segment: range, carry: Tensor, grads: Tensor | None) -> None:
-        """Bring the gradient `carry` from after the segment to before it, in place, and add up the sums."""
+        """Propagate the gradient `carry` back through the segment, in place, and add to the sums."""
 
     @abstractmethod
     def _alpha_sum(self, leak_sum: Tensor) -> Tensor:
@@ -284,7 +284,7 @@ class _Outside(_Run):
                 torch.lerp(states[i], target, alpha, out=states[i + 1])
 
     def backward(self, grad_last: Tensor | None, grads: Tensor | None) -> "_Sums":
-        """Return what the gradients of the parameters are made of; see `_Run.backward`."""
+        """Return the sums from which the gradients of the parameters are computed; see `_Run.backward`."""
         self.alpha_sum = torch.zeros_like(self.initial)
         return super().backward(grad_last, grads)
 
@@ -315,7 +315,7 @@ class _Outside(_Run):
 
 
 def _run(workspace: Workspace[Any], form: Form, steps: int, initial: Tensor, *, whole: bool) -> _Run:
-    """Return a run's buffers, used before or new."""
+    """Return a run whose buffers are reused if possible."""
     cls = _Inside if form.self_interaction == "inside" else _Outside
     room = steps
     if not whole:
@@ -339,7 +339,7 @@ class SteppedPassage(Passage):
         self._runs: list[_Run] = []
 
     def forward(self) -> Tensor:
-        """Go forward; see `Passage`."""
+        """Compute the forward pass; see `Passage`."""
         every, initial, steps = self._sequences.every, self._sequences.initial, len(self._sequences.inputs)
         last = torch.empty_like(initial)
         states = initial.new_empty(steps + 1, *initial.shape) if every else None
@@ -362,7 +362,7 @@ class SteppedPassage(Passage):
         return last if states is None else states[1:]
 
     def gradients(self, grad: Tensor) -> Parameters:
-        """Go back; see `Passage`."""
+        """Compute the backward pass; see `Passage`."""
         weight, alpha = self._parameters[:2]
         sums = _Sums(torch.empty_like(weight), *(torch.empty_like(alpha) for _ in range(3)))
         for run in self._runs:

@@ -21,8 +21,8 @@ _LOG: Final = logging.getLogger(__name__)
 
 LIBRARIES: Final[tuple[Library, ...]] = get_args(Library)
 
-# What a plan that is not the first must gain: a smaller difference may be chance, and would make two
-# processes choose differently.
+# How many times as fast as the first plan another one must be. A smaller difference may be chance, and would make
+# two processes choose differently.
 _GAIN: Final = 1.1
 # Seconds after which no further round of measurements begins, and how many there are at most.
 _LIMIT: Final = 0.1
@@ -43,7 +43,7 @@ class Plan:
     together: int
 
     def __post_init__(self) -> None:
-        """Refuse what is not known.
+        """Validate the fields.
 
         Raises:
             ValueError: naming the field.

@@ -15,8 +15,8 @@ from tsrnn.networks._stepped import activate_
 from tsrnn.networks.base import READOUT_WEIGHT, NetworkState, Stack, unstack
 from tsrnn.networks.leaky import BIAS, INPUT_BIAS, INPUT_WEIGHT, WEIGHT, LeakyPopulation
 
-# States of the sequences stepped together on a CPU (bytes): products run at the full rate, calls are few, and a core's
-# cache holds them.
+# Bytes of the states that are stepped together on a CPU: enough for products at the full rate and for few calls, and
+# few enough for a core's cache.
 _STATES = 1 << 18
 
 
@@ -39,7 +39,7 @@ class LeakyCopies(LeakyPopulation):
         *,
         silent: Tensor | None = None,
     ) -> None:
-        """Hold the tensors as they are, without a copy; where neurons are silent, zero their parameters first.
+        """Store the tensors without a copy; if neurons are silent, their parameters are set to 0 first.
 
         Raises:
             ValueError: if the copies do not divide evenly among the sources.

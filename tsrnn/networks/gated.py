@@ -26,12 +26,12 @@ _CELL = "cell.{}"
 
 @cache
 def _layer(kind: type[nn.GRU] | type[nn.LSTM], hidden: int) -> nn.GRU | nn.LSTM:
-    """Return a layer of torch's for one input, without parameters of its own: each call brings a network's."""
+    """Return a layer of torch's for one input, without parameters: each call passes those of a network."""
     return kind(1, hidden, device="meta")
 
 
 class _EveryLSTMState(nn.Module):
-    """Tells the cell state of every step, where torch's layer tells that of the last step only."""
+    """Returns the cell state of every step; torch's own layer returns that of the last step only."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -76,9 +76,9 @@ class _GatedPopulation(Population):
         return None
 
     def _networks(self, inputs: Tensor, initial: Tensor, name: str) -> Iterator[tuple[Stack, Tensor, Tensor]]:
-        """Yield each network's weights, named as `name` says of torch's, its inputs [T, B, 1] in {-1, 1}, its state."""
+        """Yield each network's weights, inputs [T, B, 1] in {-1, 1} and state; `name` formats the weights' names."""
         signs = (2 * inputs - 1).to(self.dtype)
-        # unbind, whose gradient is one stack; indexing would fill a whole stack for each network.
+        # The gradient of unbind is one stack, whereas that of indexing is a whole stack for each network.
         stacked = (self.parameters[name].unbind() for name in _NAMES)
         names = [name.format(own) for own in _NAMES.values()]
         for *parts, x, state in zip(*stacked, signs.unbind(1), initial.unbind(), strict=True):
@@ -110,7 +110,7 @@ class GRUPopulation(_GatedPopulation):
 
     @property
     def state_size(self) -> int:
-        """H."""
+        """The size of the state: H."""
         return self.network.hidden
 
     def last_states(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class GRUPopulation(_GatedPopulation):
 
 
 class LSTMPopulation(_GatedPopulation):
-    """R networks of long short-term memory.
+    """R long short-term memory (LSTM) networks.
 
         i = s(W_i h + b_i + u_i x + c_i)
         f = s(W_f h + b_f + u_f x + c_f)
@@ -155,7 +155,7 @@ class LSTMPopulation(_GatedPopulation):
 
     @property
     def state_size(self) -> int:
-        """2 H: hidden state and cell state."""
+        """The size of the state: 2 H, for the hidden state and the cell state."""
         return 2 * self.network.hidden
 
     def last_states(self, inputs: Tensor, lengths: Sequence[int], initial: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from tsrnn.networks._stepped import SteppedPassage
 from tsrnn.networks.choice import Plan
 from tsrnn.networks.workspace import Workspace
 
-# Multiplications of a product that is over before another library could gain anything.
+# Products with fewer multiplications than this are too short for another library to gain anything.
 _SMALL = 1 << 18
-# Multiplications of a product up to which scipy's library, OpenBLAS, takes one thread, whatever there are.
+# Products with at most this many multiplications use one thread of scipy's library, OpenBLAS, however many there are.
 ONE_THREAD = 1 << 18
 # Time steps of a measurement.
 _TRIED = 3
@@ -92,8 +92,8 @@ def plan_for(
 
         return work
 
-    # Compiled, networks are computed one after the other. That comes first, so that it is kept where nothing is gained:
-    # a network's numbers are then the same in every stack.
+    # The compiled loop computes networks one after the other, so a network's numbers are the same in every stack. It is
+    # the first plan, and is therefore kept if no other plan is clearly faster.
     plans = [Plan(name, 1) for name in _compiled.LIBRARIES if name in names]
     plans += [Plan(name, count) for count in stacks for name in names if name not in _compiled.LIBRARIES]
     return choice.fastest(shape, plans, make)

@@ -21,10 +21,10 @@ T = TypeVar("T", bound=Reusable)
 
 
 class Workspace(Generic[T]):
-    """Reusable objects: fresh memory costs a page fault every 4 kB, and creating views takes time, too."""
+    """A store of reusable objects: fresh memory costs a page fault for every 4 kB, and creating views takes time."""
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
+        """Create an empty workspace."""
         self._free: defaultdict[Hashable, list[T]] = defaultdict(list)
 
     def take(self, kind: Hashable, room: int, make: Callable[[], T]) -> T:
@@ -33,7 +33,7 @@ class Workspace(Generic[T]):
         for i, one in enumerate(free):
             if one.room >= room:
                 return free.pop(i)
-        # One that is too small makes room: lengthening sequences pile up nothing.
+        # One that is too small is dropped, so that buffers do not accumulate as sequences become longer.
         del free[:1]
         return make()
 
