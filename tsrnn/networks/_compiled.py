@@ -88,6 +88,7 @@ class Storage:
     Attributes:
         kind: form and shape: what they can be used for again.
         room: steps of a segment that they have room for.
+        settings: of the kernels that use them.
         buffers: the arrays.
     """
 
@@ -95,9 +96,9 @@ class Storage:
         """Make them for states like a tensor [R, B, H]; S = room, and P is H padded to whole lines."""
         from tsrnn.networks._compiling import Buffers
 
-        self.kind, self.room = _kind(form, like), room
+        self.kind, self.room, self.settings = _kind(form, like), room, settings(form, like.dtype)
         r, batch, hidden = like.shape
-        inside, turned, gradient = form.self_interaction == "inside", form.library == SCIPYS, form.gradient
+        inside, turned, gradient = self.settings.inside, self.settings.turned, form.gradient
         lanes = _LINE // like.element_size()
         padded = -(-hidden // lanes) * lanes
         back = r if gradient else 0
@@ -158,7 +159,7 @@ class CompiledPassage(Passage):
         self._inputs = by_network(sequences.inputs)
         self._initial = initial.numpy()
         self._lengths = np.array(sequences.lengths)
-        self._settings = settings(form, initial.dtype)
+        self._settings = self._storage.settings
 
     def forward(self) -> Tensor:
         """Compute the forward pass; see `Passage`."""

@@ -59,7 +59,7 @@ def cross_entropy(
     found = Parameters(*(initial.new_empty(own.shape) for own in parameters))
 
     _kernels.differentiate(
-        _compiled.settings(form, initial.dtype), _compiled.arrays(parameters),
+        storage.settings, _compiled.arrays(parameters),
         _readout.arrays(questions.weight, questions.bias), 2 * np.array(questions.heads),
         _compiled.by_network(sequences.inputs), np.array(sequences.lengths), initial.contiguous().numpy(),
         np.array(questions.readout_steps), targets.numpy(), share.numpy(), storage.buffers, losses.numpy(),
