@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from cyclopts import App
 
-from analysis.commands import measuring, reading
+from analysis.commands import measuring, reading, recorded
 from tsrnn import command_line
 
 app = App(
@@ -30,6 +30,7 @@ for _command in (
     measuring.gradients,
     measuring.causes,
     measuring.time_steps,
+    recorded.spikes,
     reading.figures,
     reading.claims,
     reading.publish,

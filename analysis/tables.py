@@ -228,6 +228,56 @@ _MECHANISMS: Final = {
 }
 """The title of each table, and the meaning of its columns."""
 
+
+def print_spikes(
+    neurons: pd.DataFrame,
+    summary: pd.DataFrame,
+    networks: pd.DataFrame | None,
+    notes: Iterable[str],
+    console: Console | None = None,
+) -> None:
+    """Print the timescales of recorded neurons, and their median beside those of networks.
+
+    Args:
+        neurons: the result of `analysis.measure.spikes.measure`.
+        summary: the result of `analysis.measure.spikes.summary`.
+        networks: the cells of `analysis.figures.spikes.networks_of`, or None.
+        notes: lines.
+        console: where to print; standard output by default.
+    """
+    console = console or command_line.console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    shown = {
+        "neuron": neurons["neuron"],
+        "spikes": neurons["spikes"],
+        "rate (Hz)": neurons["rate_hz"],
+        "tau_net (bins)": neurons["tau_net"],
+        "tau_net (ms)": neurons["tau_net_ms"],
+        "95 % interval (ms)": list(map(_interval, neurons["tau_low_ms"], neurons["tau_high_ms"])),
+        "no timescale above a bin because": neurons["reason"],
+    }
+    print_frame(pd.DataFrame(shown), "Timescales of recorded neurons", console)
+    (row,) = summary.to_dict("records")
+    rows: list[list[object]] = [["recorded neurons", "-", row["neurons"], row["share"], row["median_ms"]]]
+    intervals = [_interval(row["low_ms"], row["high_ms"])]
+    for cell in [] if networks is None else networks.to_dict("records"):
+        rows.append([f"networks, {cell['curriculum']}", cell["n"], cell["networks"], cell["share"], cell["mean"]])
+        intervals.append(_interval(cell["low"], cell["high"]))
+    frame = pd.DataFrame(rows, columns=["", "N", "count", "share > 1", "median tau_net (ms)"])
+    print_frame(frame.assign(**{"95 % interval": intervals}), "Medians", console)
+    for line in [
+        "share > 1: share of neurons with tau_net above one bin, or one time step in networks; the median is that of "
+        "these neurons, and for networks the mean over networks of their medians.",
+        *notes,
+    ]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _interval(low: float, high: float) -> str:
+    if math.isnan(low) or math.isinf(low):
+        return "-"
+    return f"above {low:.3g}" if math.isinf(high) else f"{low:.3g} to {high:.3g}"
+
+
 _TIMESCALES: Final = {
     "fraction_above_1": "share > 1",
     "mean_above_1": "mean > 1",

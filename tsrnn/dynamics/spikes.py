@@ -27,6 +27,11 @@ from tsrnn.dynamics.timescales import Fits, robust
 _EXACT: Final = 1e-6
 
 
+def whole_bins(duration: SupportsFloat, width: SupportsFloat) -> int:
+    """Return how many whole bins of `width` seconds a trial of `duration` seconds has; 0 for a width of 0 or less."""
+    return int(max(float(duration) / float(width), 0.0) + _EXACT) if float(width) > 0 else 0
+
+
 def binned(
     trials: Sequence[Sequence[Any]], *, start: SupportsFloat, stop: SupportsFloat, width: SupportsFloat
 ) -> Tensor:
@@ -46,10 +51,10 @@ def binned(
         ValueError: there is no trial or no train, trials have different numbers of trains, a time is not finite, or
             there is no whole bin from `start` to `stop`.
     """
-    begin, bins = float(start), (float(stop) - float(start)) / float(width) if float(width) > 0 else 0.0
-    if not bins >= 1:
+    begin, bins = float(start), whole_bins(float(stop) - float(start), width)
+    if not bins:
         raise ValueError(f"width = {width}: allowed are widths above 0 and up to stop - start = {stop} - {start}")
-    edges = begin + np.arange(int(bins + _EXACT) + 1) * float(width)
+    edges = begin + np.arange(bins + 1) * float(width)
     trains = {len(trial) for trial in trials}
     if len(trains) != 1 or trains == {0}:
         raise ValueError(f"trials: with {sorted(trains)} spike trains; allowed is one number for all, and not 0")

@@ -133,6 +133,23 @@ class TestIntervals:
         found = intervals.mean(np.full(n, 3.0))
         assert math.isfinite(float(found.low)) == limited
 
+    @pytest.mark.parametrize("n", [6, 7, 20, 41])
+    def test_a_median_has_the_narrowest_interval_of_two_values_that_is_sure_enough(self, n):
+        values = np.exp(np.random.default_rng(n).standard_normal(n))
+        found = intervals.median(values)
+        low, high = (int(np.flatnonzero(np.sort(values) == end)[0]) for end in (float(found.low), float(found.high)))
+        # A true median is between two values unless at most `below` of n are on one side of it.
+        coverage = [1 - 2 * stats.binom.cdf(below, n, 0.5) for below in (low, low + 1)]
+        assert high == n - 1 - low
+        assert coverage[0] >= 0.95 > coverage[1]
+        assert float(found.estimate) == np.median(values)
+
+    @pytest.mark.parametrize("n", [0, 1, 5])
+    def test_a_median_of_few_values_has_no_limits(self, n):
+        found = intervals.median(np.arange(float(n)))
+        assert (float(found.low), float(found.high)) == (-math.inf, math.inf)
+        assert math.isnan(float(found.estimate)) == (n == 0)
+
     @given(st.integers(1, 40), st.data())
     @settings(max_examples=25)
     def test_a_share_has_the_exact_binomial_interval(self, n, data):
