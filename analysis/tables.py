@@ -253,8 +253,9 @@ def print_spikes(
         "tau_net (bins)": neurons["tau_net"],
         "tau_net (ms)": neurons["tau_net_ms"],
         "95 % interval (ms)": list(map(_interval, neurons["tau_low_ms"], neurons["tau_high_ms"])),
-        "no timescale above a bin because": neurons["reason"],
     }
+    if (neurons["reason"] != "").any():
+        shown["no timescale above a bin because"] = neurons["reason"]
     print_frame(pd.DataFrame(shown), "Timescales of recorded neurons", console)
     (row,) = summary.to_dict("records")
     rows: list[list[object]] = [["recorded neurons", "-", row["neurons"], row["share"], row["median_ms"]]]

@@ -4,22 +4,28 @@ Every block of code is executed here or by the test that `EXECUTED` names; every
 that it calls, or listed in `NOT_PARSED` with the reason.
 """
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from analysis.__main__ import main as analysis
 from analysis.claims.catalogue import CLAIMS
+from analysis.data.spikes import read
 from tests.handmade import HandMade, config, solved
+from tsrnn.io.files import location
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGES: Final = {
@@ -38,6 +44,7 @@ EXECUTED: Final = {
     "docs/library.md": "here",
     "docs/mechanisms.md": "here",
     "docs/timescales.md": "here",
+    "docs/spikes.md": "here",
     "docs/interventions.md": "here",
     "docs/study/remember.md": "here",
     "docs/extending.md": "tests/test_extension.py",
@@ -213,17 +220,61 @@ class TestPython:
         assert capsys.readouterr().out.startswith("epoch 1: N = 2, accuracy 0.")
         exec(population_of_four, {})
         assert len(capsys.readouterr().out.splitlines()) == 8
-        measured, spikes = python("docs/timescales.md")
+        (measured,) = python("docs/timescales.md")
         exec(shorter(measured, steps=("10_000", "500")), names := {})
         assert len(names["paper"](names["moments"].autocorrelation[0]).tau_net) == 65
-        exec(spikes, names := {})
-        assert names["fits"].tau_low[0] * 0.01 < 0.1 < names["fits"].tau_high[0] * 0.01
         (removed,) = python("docs/interventions.md")
         exec(removed, names := {})
         assert names["copies"].replicates == 20
         (remembered,) = python("docs/mechanisms.md")
         exec(shorter(remembered, steps=("1000", "600")), names := {})
         assert names["memory"].capacity().shape == (1, 39)
+
+    def test_recorded_spikes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+        monkeypatch.chdir(tmp_path)
+        Path("docs").symlink_to(ROOT / "docs")
+        simulated, of_nwb, library = python("docs/spikes.md")
+        exec(simulated, {})
+        command, *_ = commands("docs/spikes.md")
+        assert analysis(shlex.split(command)[3:]) == 0
+        printed = capsys.readouterr().out
+        (shown,) = (token.content for token in TOKENS["docs/spikes.md"] if token.info == "text")
+        assert [line.split() for line in shown.splitlines()] == [
+            line.split() for line in printed[printed.index("Medians") :].splitlines()[2 : 2 + len(shown.splitlines())]
+        ]
+        caption = " ".join(Path("recorded/spikes.txt").read_text().split())
+        assert f"*{caption}*" in " ".join(PAGES["docs/spikes.md"].split())
+        drawings = [path.read_text() for path in (Path("recorded/spikes.svg"), ROOT / "docs" / "images" / "spikes.svg")]
+        assert len({tuple(re.findall(r"<text.*?>(.*?)</text>", drawing)) for drawing in drawings}) == 1
+        neurons = pd.read_parquet("recorded/spikes.parquet")
+        described = re.findall(
+            r"`(\w+)`", PAGES["docs/spikes.md"].partition("\n| column | meaning |\n")[2].partition("\n\n")[0]
+        )
+        assert set(neurons) == set(described)
+        monkeypatch.setitem(sys.modules, "pynwb", stand_in_for_pynwb())
+        exec(of_nwb, {})
+        found = read(location("spikes.parquet"), location("trials.parquet"), None, None)
+        assert found.neurons.tolist() == [4, 7]
+        assert [[train.tolist() for train in trial] for trial in found.trains(range(2))] == [
+            [[0.5], []],
+            [[], [0.25, 0.5]],
+        ]
+        exec(library, names := {})
+        assert names["fits"].tau_low[0] * 0.01 < 0.1 < names["fits"].tau_high[0] * 0.01
+
+
+def stand_in_for_pynwb() -> types.ModuleType:
+    """Return a module that has, of a file with three units and two trials, what the documentation reads."""
+    times = [np.array([10.5, 30.0]), np.array([20.25, 20.5]), np.array([])]
+    units = pd.DataFrame({"spike_times": times, "quality": "good"}, index=pd.Index([4, 7, 9], name="id"))
+    trials = pd.DataFrame({"start_time": [10.0, 20.0], "stop_time": [11.0, 21.0], "correct": True})
+    tables = {
+        name: types.SimpleNamespace(to_dataframe=frame.copy) for name, frame in (("units", units), ("trials", trials))
+    }
+    module = types.ModuleType("pynwb")
+    file = types.SimpleNamespace(read=lambda: types.SimpleNamespace(**tables))
+    module.NWBHDF5IO = lambda path, mode: contextlib.nullcontext(file)  # type: ignore[attr-defined]
+    return module
 
 
 @pytest.mark.parametrize("notebook", sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)

@@ -1,1 +1,1 @@
-"""The commands of `python -m analysis`: those that measure, and those that print or draw what is there."""
+"""The commands of `python -m analysis`: to measure networks or recordings, and to print or draw what is there."""

@@ -44,8 +44,7 @@ def spikes(
     """Estimate the timescales of recorded neurons from their spikes, and compare them with networks.
 
     Spikes are counted in bins, and the robust estimator, which is also used for networks, separates the timescale of a
-    neuron's rate from the randomness of the counts. See docs/timescales.md for the tables, and for how much data is
-    needed.
+    neuron's rate from the randomness of the counts. See docs/spikes.md for the tables, and for how much data is needed.
 
     Args:
         spikes: A table (.csv or .parquet) with a row for each spike: neuron, time_s (in seconds), and perhaps trial.

@@ -156,6 +156,7 @@ def _draw(above: pd.DataFrame, summary: "pd.Series[Any]", binning: Binning, netw
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(0, axes.get_ylim()[1] * 1.3)
         axes.set_ylabel("density")
+    drawing.align_ylabels(grid[:, 0])
     last = grid[-1, 0]
     style.plain_log(last.xaxis)
     step = "" if networks is None else f"; a time step is {1000 * networks.step:g} ms"

@@ -17,33 +17,13 @@ from analysis.data.spikes import Binning, recording
 from analysis.data.study import Study
 from analysis.figures.spikes import figure, networks_of
 from analysis.measure.spikes import FASTER, measure, notes, summary
+from benchmarks.spikes_truth import telegraph
 from tests.analysis.figures.test_figures import timescale
 from tests.handmade import HandMade, config, solved
 from tsrnn.command_line import console
 from tsrnn.io.schemas import TIMESCALES
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def telegraph(
-    tau: float, *, neurons: int, trials: int, duration: float, rate: float = 60.0, seed: int = 0
-) -> pd.DataFrame:
-    """Return spikes of neurons whose rate switches at random between 0 and `rate` (in 1 / s).
-
-    The states of a random telegraph process that stays in each state for 2 tau on average have the autocorrelation
-    exp(-t / tau), exactly and in continuous time. Spikes of a Poisson process are kept while the state is 1.
-    """
-    draws = np.random.default_rng(seed)
-    rows = []
-    for neuron in range(neurons):
-        for trial in range(trials):
-            stays = draws.exponential(2 * tau, size=int(2 * duration / tau) + 50)
-            switches = np.cumsum(stays)
-            assert switches[-1] > duration
-            times = np.sort(draws.uniform(0, duration, draws.poisson(rate * duration)))
-            on = (np.searchsorted(switches, times) + draws.integers(2)) % 2 == 1
-            rows.append(pd.DataFrame({"neuron": neuron, "trial": trial, "time_s": times[on]}))
-    return pd.concat(rows, ignore_index=True)
 
 
 def in_trials(count: int, duration: float) -> pd.DataFrame:
@@ -53,7 +33,7 @@ def in_trials(count: int, duration: float) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def few() -> pd.DataFrame:
     """Spikes of three neurons with a timescale of 0.1 s, in 10 trials of 10 s."""
-    return telegraph(0.1, neurons=3, trials=10, duration=10.0, seed=5)
+    return telegraph(0.1, neurons=3, trials=10, seconds=10.0, seed=5)
 
 
 @pytest.fixture
@@ -82,7 +62,7 @@ def results(tmp_path: Path) -> Path:
 class TestTimescales:
     @pytest.mark.parametrize(("tau", "width"), [(0.1, 0.02), (0.2, 0.05)])
     def test_the_true_timescale_is_found_and_lies_in_the_intervals(self, tau: float, width: float):
-        spikes = telegraph(tau, neurons=100, trials=20, duration=10.0)
+        spikes = telegraph(tau, neurons=100, trials=20, seconds=10.0)
         neurons = measure(recording(spikes, in_trials(20, 10.0)), width, 31, console())
         assert (neurons["status"] == "double").mean() >= 0.95
         inside = (neurons["tau_low_ms"] < 1000 * tau) & (1000 * tau < neurons["tau_high_ms"])
@@ -91,7 +71,6 @@ class TestTimescales:
         (row,) = summary(neurons).to_dict("records")
         assert row["median_ms"] == pytest.approx(1000 * tau, rel=0.06)
         assert row["low_ms"] < row["median_ms"] < row["high_ms"]
-        # Each neuron is on for half of the time, with 60 spikes a second.
         assert neurons["rate_hz"].mean() == pytest.approx(30, rel=0.02)
         assert neurons["tau_net_ms"].to_numpy() == pytest.approx(1000 * width * neurons["tau_net"].to_numpy())
 
