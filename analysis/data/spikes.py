@@ -27,7 +27,7 @@ class SpikesError(Failure):
 
 @dataclass(frozen=True)
 class Recording:
-    """Spikes of P neurons in B trials.
+    """Spikes of P neurons in B trials, ordered by neuron and trial.
 
     Attributes:
         neurons: [P] labels, sorted.
@@ -51,12 +51,10 @@ class Recording:
 
     def trains(self, neurons: range) -> list[list[Floats]]:
         """Return the spike trains of some neurons: for each trial, an array of times for each neuron."""
-        order = np.lexsort((self.trial, self.neuron))
-        pair = (self.neuron * self.trials + self.trial)[order]
-        ends = np.searchsorted(pair, np.arange(neurons.start * self.trials, neurons.stop * self.trials + 1))
-        times = self.time[order]
+        pairs = np.arange(neurons.start * self.trials, neurons.stop * self.trials + 1)
+        ends = np.searchsorted(self.neuron * self.trials + self.trial, pairs)
         return [
-            [times[ends[i * self.trials + b] : ends[i * self.trials + b + 1]] for i in range(len(neurons))]
+            [self.time[ends[i * self.trials + b] : ends[i * self.trials + b + 1]] for i in range(len(neurons))]
             for b in range(self.trials)
         ]
 
@@ -155,15 +153,17 @@ def recording(
             f"trials from {starts.min():g} to {stops.max():g} s"
         )
     codes, neurons = pd.factorize(spikes["neuron"], sort=True)
+    order = np.flatnonzero(inside)
+    order = order[np.lexsort((which[order], codes[order]))]
     lengths = stops - starts
     return Recording(
         neurons=pd.Index(neurons),
         trials=len(trials),
         duration=float(lengths.min()),
         longest=float(lengths.max()),
-        neuron=codes[inside],
-        trial=which[inside],
-        time=(times - starts[which])[inside],
+        neuron=codes[order],
+        trial=which[order],
+        time=(times - starts[which])[order],
         outside=int((~inside).sum()),
     )
 

@@ -55,7 +55,8 @@ def networks_of(study: Study, ns: Sequence[int] | None, step: float) -> Networks
         step: how long a time step is taken to be, in seconds.
 
     Raises:
-        ResultsError: there is no such network, or none was measured by this method at these N.
+        ResultsError: there is no such network, none was measured by this method at these N, or none of their neurons
+            has a tau_net above one time step.
     """
     chosen = cohort(study, Cell(curriculum=None), "curriculum in ['single', 'multi']")
     known = chosen.networks[["network_id", "curriculum"]]
@@ -75,6 +76,8 @@ def networks_of(study: Study, ns: Sequence[int] | None, step: float) -> Networks
         )
     rows = study.load(TIMESCALES, ["n", "tau_net"], [*_ROBUST, ("n", "in", list(wanted))]).merge(known, on="network_id")
     rows = rows.assign(tau_net_ms=1000 * step * rows["tau_net"], above=rows["tau_net"] > 1)
+    if not rows["above"].any():
+        raise ResultsError("no neuron of these networks has a tau_net above one time step; choose other N with --n")
     neurons = rows[rows["above"]].sort_values([*_KEYS, "neuron"], ignore_index=True)
     networks = rows.groupby(_KEYS)["above"].mean().rename("share").reset_index()
     medians = neurons.groupby(_KEYS)["tau_net_ms"].median().rename("median_ms").reset_index()

@@ -17,6 +17,8 @@ _NUMBERS: Final = ("tau_net", "tau_low", "tau_high")
 
 # Neurons that are measured together, and the largest number of their counts.
 _TOGETHER, _COUNTS = 64, 2**24
+# Bins of one neuron: more would need gigabytes.
+_MOST: Final = 1e8
 
 _REASONS: Final = {
     "constant": "all counts are equal",
@@ -54,8 +56,10 @@ def measure(recording: Recording, width: float, lags: int, console: Console) -> 
         `tau_low_ms` and `tau_high_ms`; `weight_slow`; and `reason`, why it has no timescale above a bin, or "".
 
     Raises:
-        SpikesError: trials are not longer than the lags, or no neuron has a timescale.
+        SpikesError: there are too few or too many bins for the lags or the memory, or no neuron has a timescale.
     """
+    if recording.trials * recording.duration > _MOST * width:
+        raise SpikesError(f"too many bins: {recording.trials} trials of {recording.duration:g} s; use a larger --bin")
     bins = binning(recording, width).bins
     if bins <= lags:
         raise SpikesError(

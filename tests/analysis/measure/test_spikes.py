@@ -114,6 +114,15 @@ class TestTrials:
         assert [trial[0].tolist() for trial in found.trains(range(1))] == [[1.0], [0.0], [0.0, 1.5]]
         assert found.outside == 3
 
+    @pytest.mark.parametrize("kind", ["str", "category", "string[pyarrow]"])
+    def test_labels_are_of_any_kind(self, few: pd.DataFrame, kind: str):
+        labels = {name: few[name].map("n{}".format).astype(kind) for name in ("neuron", "trial")}
+        trials = in_trials(10, 10.0)
+        found = recording(few.assign(**labels), trials.assign(trial=trials["trial"].map("n{}".format).astype(kind)))
+        assert found.neurons.tolist() == ["n0", "n1", "n2"]
+        for first, second in zip(found.trains(range(3)), recording(few, trials).trains(range(3)), strict=True):
+            assert [train.tolist() for train in first] == [train.tolist() for train in second]
+
     def test_both_ways_give_the_same(self, few: pd.DataFrame):
         labelled = recording(few, in_trials(10, 10.0))
         one_clock = few.assign(time_s=few["time_s"] + 12.0 * few["trial"]).drop(columns="trial")
@@ -282,6 +291,7 @@ class TestBadInput:
             (["spikes.csv", *WINDOW, "--bin", "some"], 2, "--bin"),
             (["spikes.csv", *WINDOW, "--lags", "4"], 2, "at least 5"),
             (["spikes.csv", *WINDOW, "--bin", "0.5"], 1, "too few bins: the shortest of the trials has 20 of 0.5 s"),
+            (["spikes.csv", *WINDOW, "--bin", "1e-320"], 1, "too many bins: 10 trials of 10 s; use a larger --bin"),
             (["spikes.csv", "--start", "20", "--stop", "30"], 1, "no spike lies in a trial; spikes are from"),
             (["spikes.csv", *WINDOW, "--step", "0.1"], 1, "give their results with --compare"),
             (["spikes.csv", *WINDOW, "--n", "5"], 1, "give their results with --compare"),
@@ -346,6 +356,11 @@ class TestBadInput:
     def test_results_without_what_is_needed(self, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         words = ["spikes.csv", *WINDOW, "--compare"]
         self.fails([*words, str(results), "--n", "7"], 1, "no network was measured at N = 7; there are 5, 10", capsys)
+        fast = HandMade(tmp_path / "fast" / "curricula")
+        for curriculum in ("single", "multi"):
+            rows = [timescale(5, neuron, 0.5, "robust") for neuron in (-1, 0)]
+            fast.write(TIMESCALES, fast.add(config(curriculum), [solved(5, 1)]), rows)
+        self.fails([*words, str(fast.folder)], 1, "no neuron of these networks has a tau_net above one", capsys)
         bare = HandMade(tmp_path / "bare" / "curricula")
         bare.add(config("single"), [solved(5, 1)])
         says = "have not been measured. To measure them: python -m analysis timescales"
