@@ -7,15 +7,8 @@ from typing import Any
 # a busy machine spin, and small networks take thirty times as long.
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
-import hypothesis
-import numpy as np
 import pytest
-import torch
 from xdist.scheduler import LoadScopeScheduling
-
-# How long an example takes says how busy the machine is, not whether the code is right.
-hypothesis.settings.register_profile("tsrnn", deadline=None)
-hypothesis.settings.load_profile("tsrnn")
 
 REFERENCE = Path(__file__).resolve().parents[1] / ".." / "shared" / "reference"
 
@@ -32,6 +25,19 @@ class _Files(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         path, _, _ = nodeid.partition("::")
         return "ray" if Path(path).name in RAY else path
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set hypothesis up before tests are imported, but not where `pytest -n` only waits for those that run them.
+
+    That one also does without torch: the others start when it has imported what it needs.
+    """
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses"):
+        import hypothesis
+
+        # How long an example takes says how busy the machine is, not whether the code is right.
+        hypothesis.settings.register_profile("tsrnn", deadline=None)
+        hypothesis.settings.load_profile("tsrnn")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Files:
@@ -55,6 +61,9 @@ def reference() -> Path:
 @pytest.fixture(autouse=True)
 def global_state() -> Iterator[None]:
     """Give every test torch's global settings as they were, and fail it if global randomness was used."""
+    import numpy as np
+    import torch
+
     torch.set_flush_denormal(False)
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()
