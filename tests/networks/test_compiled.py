@@ -187,7 +187,35 @@ def test_what_it_does_without(code: str):
     assert run.returncode == 0, run.stderr
 
 
-TOGETHER = """
+FORWARD = """
+import torch
+from tsrnn.config import LeakyReLU
+from tsrnn.networks._passage import Form, Parameters, Sequences
+from tsrnn.networks.planning import passage
+from tsrnn.networks.workspace import Workspace
+form = Form(LeakyReLU(), "inside", torch.float32, "compiled", gradient=False)
+parameters = Parameters(torch.eye(16).repeat(2, 1, 1), *(torch.full((2, 16), 0.5) for _ in range(3)))
+sequences = Sequences(torch.ones(9, 2, 8), torch.ones(2, 8, 16), (9, 4), every=False)
+print(float(passage(form, 1, sequences, parameters, Workspace()).forward().sum()))
+"""
+
+
+@needs_compiler
+def test_processes_may_compile_at_once(tmp_path):
+    """Of the loops two that compile fast: all are kept on the disk in the same way."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    runs = [
+        subprocess.Popen([sys.executable, "-c", FORWARD], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    told = [run.communicate()[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0]
+    assert len(set(told)) == 1
+    assert np.isfinite(float(told[0]))
+    assert list(tmp_path.rglob("*.nbc"))
+
+
+TRAINING = """
 from tsrnn.config import Leaky, RunConfig, Training
 from tsrnn.io.checkpoint import new
 from tsrnn.training.loop import Trainer
@@ -198,24 +226,10 @@ print(trainer.train_steps(2)[0][1])
 
 
 @needs_compiler
-def test_processes_may_compile_at_once(tmp_path):
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    runs = [
-        subprocess.Popen([sys.executable, "-c", TOGETHER], env=environment, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    told = [run.communicate()[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0]
-    assert len(set(told)) == 1
-    assert np.isfinite(float(told[0]))
-    assert list(tmp_path.rglob("*.nbc"))
-
-
-@needs_compiler
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
 def test_where_the_code_cannot_be_kept_it_runs_nevertheless(tmp_path):
     """A limit of 0 on the size of files stands for a full disk: every write to a file is an OSError."""
-    limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n" + TOGETHER
+    limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n" + TRAINING
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", limited], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
