@@ -9,7 +9,19 @@ import pytest
 from sweeps.engine.runner import main
 from sweeps.fixed_tau import SWEEP as SWEEP_OF_TAUS
 from tests.processes import kill_everything
-from tests.sweeps.commands import GRID, NICENESS, ROOT, STARTED, TABLES, TRACKERS, command, niceness_of_trials, start
+from tests.sweeps.commands import (
+    GRID,
+    NICENESS,
+    ROOT,
+    SHORT,
+    STARTED,
+    TABLES,
+    TRACKERS,
+    command,
+    niceness_of_trials,
+    start,
+    sweep,
+)
 
 
 @pytest.fixture
@@ -44,7 +56,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Path, str, 
     storage = tmp_path_factory.mktemp("finished")
     offline = {"WANDB_MODE": "offline", "MLFLOW_TRACKING_URI": f"sqlite:///{storage}/mlflow.db"}
     options = ["--niceness", NICENESS, *(["--log", *TRACKERS] if TRACKERS else [])]
-    process = start(*GRID, "--storage", storage, *options, PYTHONPATH=str(ROOT), **offline)
+    process = start(*SHORT, "--storage", storage, *options, PYTHONPATH=str(ROOT), **offline)
     reads, niceness = 0, set()
     while process.poll() is None:
         folder = storage / "fixed_tau"
@@ -56,7 +68,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Path, str, 
                     for _, own in frame.groupby("network_id"):
                         assert sorted(own["epoch"]) == list(range(1, len(own) + 1))
             niceness |= niceness_of_trials(process)
-        time.sleep(0.5)
+        time.sleep(0.1)
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     return (storage, output, errors, reads), niceness
@@ -66,3 +78,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Path, str, 
 def finished(watched) -> tuple[Path, str, str, int]:
     """A sweep that ran undisturbed while its tables were read: its storage, output, errors and reads."""
     return watched[0]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The storage of the grid's sweep with the whole budget of its scale: what one that was disturbed ends as."""
+    storage = tmp_path_factory.mktemp("undisturbed")
+    done = sweep(*GRID, "--storage", storage)
+    assert done.returncode == 0, done.stderr
+    return storage

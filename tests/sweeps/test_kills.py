@@ -26,14 +26,14 @@ from tests.sweeps.commands import (
 
 @pytest.mark.slow
 class TestKills:
-    def test_everything_killed_then_resumed_is_the_undisturbed_sweep(self, finished, tmp_path):
+    def test_everything_killed_then_resumed_is_the_undisturbed_sweep(self, undisturbed, tmp_path):
         start_and_kill_half_way(tmp_path)
         assert not (tmp_path / "fixed_tau" / "outcomes").exists() or len(tables(tmp_path / "fixed_tau")["outcomes"]) < 4
         result = sweep("--resume", "--storage", tmp_path)
         assert result.returncode == 0, result.stderr
-        assert_same_tables(tmp_path / "fixed_tau", finished[0] / "fixed_tau")
+        assert_same_tables(tmp_path / "fixed_tau", undisturbed / "fixed_tau")
 
-    def test_a_damaged_checkpoint_costs_an_epoch_and_is_reported(self, finished, tmp_path):
+    def test_a_damaged_checkpoint_costs_an_epoch_and_is_reported(self, undisturbed, tmp_path):
         start_and_kill_half_way(tmp_path)
         newest = max((tmp_path / "fixed_tau" / "checkpoints").glob("*/epoch-*"), key=lambda path: path.name)
         content = bytearray(newest.read_bytes())
@@ -43,9 +43,9 @@ class TestKills:
         assert result.returncode == 0, result.stderr
         assert result.stderr.count("warning: ") == 1
         assert "damaged (its contents do not match its checksum); continuing from epoch" in result.stderr
-        assert_same_tables(tmp_path / "fixed_tau", finished[0] / "fixed_tau")
+        assert_same_tables(tmp_path / "fixed_tau", undisturbed / "fixed_tau")
 
-    def test_a_killed_worker_is_replaced(self, finished, tmp_path):
+    def test_a_killed_worker_is_replaced(self, undisturbed, tmp_path):
         process = start(*GRID, "--storage", tmp_path)
         wait_for(tmp_path / "fixed_tau", 10)
         workers = trials(process.pid)
@@ -54,7 +54,7 @@ class TestKills:
         kill(workers[:1])
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-        assert_same_tables(tmp_path / "fixed_tau", finished[0] / "fixed_tau")
+        assert_same_tables(tmp_path / "fixed_tau", undisturbed / "fixed_tau")
 
     def test_auto_does_not_join_the_private_ray_of_another_program(self, tmp_path):
         other = start(*GRID, "--storage", tmp_path / "other")
@@ -66,8 +66,8 @@ class TestKills:
         assert mine.returncode == 0, errors
         assert "local Ray: " in errors
 
-    def test_an_extension_leaves_the_files_of_others_alone(self, finished, tmp_path):
-        shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    def test_an_extension_leaves_the_files_of_others_alone(self, undisturbed, tmp_path):
+        shutil.copytree(undisturbed, tmp_path, dirs_exist_ok=True)
         before = contents(tmp_path)
         assert sweep(*TINY, "--taus", "1", "3", "--replicates", "3", "--storage", tmp_path).returncode == 0
         after = contents(tmp_path)
@@ -75,9 +75,9 @@ class TestKills:
         assert changed == {"fixed_tau/sweep.json", "fixed_tau/_lock"}  # the lock names its last holder
         assert len(pd.read_parquet(tmp_path / "fixed_tau" / "outcomes")) == 4 + 1 + 3
 
-    def test_a_failure_is_told_of_the_networks_that_failed(self, finished, tmp_path):
+    def test_a_failure_is_told_of_the_networks_that_failed(self, undisturbed, tmp_path):
         """Of a trial that never reported, Tune knows no config, or that of another trial."""
-        shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+        shutil.copytree(undisturbed, tmp_path, dirs_exist_ok=True)
         folder = tmp_path / "fixed_tau"
         runs = pd.read_parquet(folder / "runs").set_index("network_id")
         for network_id in runs.index:

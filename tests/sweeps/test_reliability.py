@@ -102,7 +102,7 @@ class TestLock:
             assert folder.read() is None
 
     @pytest.mark.slow
-    def test_the_same_sweep_twice_at_once(self, finished, tmp_path):
+    def test_the_same_sweep_twice_at_once(self, undisturbed, tmp_path):
         first = start(*GRID, "--storage", tmp_path)
         wait_for(tmp_path / "fixed_tau", 4)
         second = sweep(*GRID, "--storage", tmp_path)
@@ -110,7 +110,7 @@ class TestLock:
         assert f"running in it already (process {first.pid} on " in one_line(second.stderr)
         _, errors = first.communicate(timeout=300)
         assert first.returncode == 0, errors
-        assert_same_tables(tmp_path / "fixed_tau", finished[0] / "fixed_tau")
+        assert_same_tables(tmp_path / "fixed_tau", undisturbed / "fixed_tau")
 
     @pytest.mark.slow
     def test_two_sweeps_begun_in_one_moment(self, tmp_path):
@@ -122,7 +122,7 @@ class TestLock:
         assert len(pd.read_parquet(tmp_path / "fixed_tau" / "epochs")) == 40
 
     @pytest.mark.slow
-    def test_two_sweeps_of_one_storage(self, finished, tmp_path):
+    def test_two_sweeps_of_one_storage(self, undisturbed, tmp_path):
         options = ["--scale", "quick", "--hidden", "8", "--tasks", "parity", "--replicates", "1", "--address", "local"]
         command = [sys.executable, "sweeps/curricula.py", *options, "--storage"]
         alone = subprocess.run([*command, tmp_path / "alone"], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -133,7 +133,7 @@ class TestLock:
         _, errors = other.communicate(timeout=600)
         assert other.returncode == 0, errors
         assert_same_tables(tmp_path / "both" / "curricula", tmp_path / "alone" / "curricula")
-        assert_same_tables(tmp_path / "both" / "fixed_tau", finished[0] / "fixed_tau")
+        assert_same_tables(tmp_path / "both" / "fixed_tau", undisturbed / "fixed_tau")
 
 
 class TestWriters:
@@ -342,7 +342,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_full_disk(finished, small_disk):
+def test_a_full_disk(undisturbed, small_disk):
     process = start(*GRID, "--storage", small_disk)
     wait_for(small_disk / "fixed_tau", 10)
     with suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
@@ -360,7 +360,7 @@ def test_a_full_disk(finished, small_disk):
     (small_disk / "ballast").unlink()
     result = sweep("--resume", "--storage", small_disk)
     assert result.returncode == 0, result.stderr
-    assert_same_tables(small_disk / "fixed_tau", finished[0] / "fixed_tau")
+    assert_same_tables(small_disk / "fixed_tau", undisturbed / "fixed_tau")
     assert verify(["verify", str(small_disk / "fixed_tau")]) == 0
 
 

@@ -12,7 +12,7 @@ from sweeps.engine import cluster as _cluster
 from sweeps.engine.folder import Record, SweepFolder
 from sweeps.engine.reuse import finished_elsewhere, take_over
 from sweeps.engine.runner import run
-from tests.sweeps.commands import tables
+from tests.sweeps.commands import BUDGET, TINY, tables
 from tsrnn.config import RunConfig
 from tsrnn.io.schemas import EPOCHS, OUTCOMES
 from tsrnn.io.store import Store
@@ -21,7 +21,7 @@ from tsrnn.io.store import Store
 class TestTrainedOnce:
     """What a sweep asks for that another sweep of the same storage has finished."""
 
-    CURRICULA = ("--scale", "quick", "--hidden", "8", "--tasks", "parity", "--curricula", "multi", "--replicates", "2")
+    CURRICULA = (*TINY, "--replicates", "2", "--epochs", str(BUDGET))
 
     @pytest.fixture
     def storage(self, finished, tmp_path) -> Path:

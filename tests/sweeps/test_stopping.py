@@ -103,7 +103,7 @@ def to_all(storage: Path) -> tuple[subprocess.Popen[str], Callable[[], None]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("started", [to_the_group, by_timeout, to_all])
-def test_a_signal_to_all_processes_is_a_calm_stop(tmp_path, finished, started):
+def test_a_signal_to_all_processes_is_a_calm_stop(tmp_path, undisturbed, started):
     process, terminate = started(tmp_path)
     STARTED.append(process)
     wait_for(tmp_path / "fixed_tau", 10)
@@ -121,4 +121,4 @@ def test_a_signal_to_all_processes_is_a_calm_stop(tmp_path, finished, started):
     result = sweep("--resume", "--storage", tmp_path)
     assert result.returncode == 0, result.stderr
     assert "failed" not in result.stderr
-    assert_same_tables(tmp_path / "fixed_tau", finished[0] / "fixed_tau")
+    assert_same_tables(tmp_path / "fixed_tau", undisturbed / "fixed_tau")

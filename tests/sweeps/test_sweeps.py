@@ -12,7 +12,7 @@ from sweeps.engine.errors import UsageError
 from sweeps.engine.folder import Record, SweepFolder
 from sweeps.engine.options import Options
 from sweeps.engine.plan import storage_of
-from tests.sweeps.commands import GRID, NICENESS, QUICK, ROOT, TABLES, TINY, contents, one_line, sweep
+from tests.sweeps.commands import BUDGET, GRID, NICENESS, QUICK, ROOT, SHORT, TABLES, TINY, contents, one_line, sweep
 from tsrnn.config import (
     RunConfig,
 )
@@ -40,7 +40,7 @@ class TestRun:
         ]  # fmt: skip
         assert set(found["outcomes"]["network_id"]) == set(found["runs"]["network_id"])
         assert set(found["outcomes"]["status"]) == {"epochs"}
-        assert len(found["epochs"]) == 4 * 40
+        assert len(found["epochs"]) == 4 * BUDGET
         assert not found["epochs"].duplicated(["network_id", "epoch"]).any()
         assert not found["heads"].duplicated(["network_id", "epoch", "n"]).any()
         for text, key in zip(found["runs"]["config"], found["runs"]["network_id"], strict=True):
@@ -49,7 +49,7 @@ class TestRun:
             assert (finished[0] / "fixed_tau" / path).is_file()
 
     def test_the_same_command_again_says_that_all_is_done(self, finished, here):
-        status, output, errors = here(*GRID, "--storage", finished[0], "--json")
+        status, output, errors = here(*SHORT, "--storage", finished[0], "--json")
         assert status == 0
         assert "all 4 networks have ended already" in " ".join(errors.split())
         assert "Ray" not in errors

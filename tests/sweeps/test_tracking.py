@@ -15,7 +15,7 @@ from analysis.verify.verification import verify
 from sweeps.engine.errors import UsageError
 from sweeps.engine.options import require_installed
 from sweeps.engine.tracking import Tracked, callbacks, measured, settings
-from tests.sweeps.commands import TRACKERS
+from tests.sweeps.commands import BUDGET, TRACKERS
 from tsrnn.config import Leaky, RunConfig
 from tsrnn.io.files import location
 
@@ -67,7 +67,7 @@ def test_tensorboard(logged: Path, trial: str):
     (file,) = (logged / "fixed_tau" / "tensorboard" / trial).iterdir()
     curves = scalars(file)
     for name, values in expected(logged, trial).items():
-        assert [step for step, _ in curves[name]] == list(range(1, 41))
+        assert [step for step, _ in curves[name]] == list(range(1, BUDGET + 1))
         assert [value for _, value in curves[name]] == pytest.approx(values, rel=1e-6)
 
 
@@ -76,7 +76,7 @@ def test_tensorboard(logged: Path, trial: str):
 def test_wandb(logged: Path, trial: str):
     (file,) = (logged / "fixed_tau" / "wandb" / trial / "wandb").glob("offline-run-*/*.wandb")
     for name in expected(logged, trial):
-        assert file.read_bytes().count(name.encode()) >= 40
+        assert file.read_bytes().count(name.encode()) >= BUDGET
 
 
 @needs("mlflow")
@@ -90,7 +90,7 @@ def test_mlflow(logged: Path, trial: str):
     assert (run.data.params["tau"], run.data.params["seeds"]) == (trial.rpartition("_")[2], "0 1")
     for name, values in expected(logged, trial).items():
         history = client.get_metric_history(run.info.run_id, name)
-        assert [metric.step for metric in history] == list(range(1, 41))
+        assert [metric.step for metric in history] == list(range(1, BUDGET + 1))
         assert [metric.value for metric in history] == values
 
 

@@ -163,14 +163,14 @@ def test_a_repair_ends_what_a_trial_that_comes_back_may_do(storage):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rounds", [1, 10], ids=["once", "often"])
-def test_two_drivers(storage, rounds, finished, capsys):
+def test_two_drivers(storage, rounds, undisturbed, capsys):
     """The first is stopped, whole or its driver alone, or its driver is killed; it goes on at any moment of the second.
 
     The lock of a folder is taken away, as a file system would do that forgets it; that of a bucket expires.
     """
     seed = random.SystemRandom().randrange(10**6)
     chance, ends = random.Random(seed), []
-    expected = tables(location(finished[0]) / "fixed_tau")
+    expected = tables(location(undisturbed) / "fixed_tau")
     for i in range(rounds):
         place = storage / f"round-{i}"
         folder = place / "fixed_tau"
