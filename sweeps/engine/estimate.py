@@ -20,7 +20,7 @@ from tsrnn.io.checkpoint import new
 from tsrnn.networks.choice import bfloat16_is_faster
 from tsrnn.training.loop import Trainer
 from tsrnn.training.optimizers import step_operations
-from tsrnn.training.sampling import TaskBatch, batches
+from tsrnn.training.sampling import TaskBatch, batches, untrained_steps
 
 # Seconds for starting Ray and the processes of the trials, and for the table at the end.
 _STARTUP: Final = 15.0
@@ -63,11 +63,13 @@ def operations(config: RunConfig, typical_n: int) -> float:
             (config.task, training.sequences_tested),
         )
     )
-    tests = training.screening_batches or training.test_batches
-    updates = training.steps_per_epoch * step_operations(training.optimizer, networks.shapes(config.network, (), 1))
-    return config.end.max_epochs * (
-        networks.operations(config.network, training.steps_per_epoch * trained, tests * tested) + updates
-    )
+    tests, steps = training.screening_batches or training.test_batches, training.steps_per_epoch
+    run = tests * tested
+    if training.truncation is not None:
+        trained = training.batch_size * training.truncation
+        run += training.batch_size * untrained_steps(n, steps, training.truncation)
+    updates = steps * step_operations(training.optimizer, networks.shapes(config.network, (), 1))
+    return config.end.max_epochs * (networks.operations(config.network, steps * trained, run) + updates)
 
 
 def _largest_n(config: RunConfig, typical_n: int) -> int:

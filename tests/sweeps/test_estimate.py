@@ -8,12 +8,13 @@ import torch
 
 from sweeps.engine.errors import SweepError
 from sweeps.engine.estimate import estimate, operations
-from sweeps.engine.grid import with_curriculum, with_network, with_tau, with_time
+from sweeps.engine.grid import with_curriculum, with_network, with_tau, with_time, with_training
 from sweeps.engine.scales import base_config
 from tsrnn.config import (
     GRU,
     LSTM,
     Adam,
+    EndRules,
     Leaky,
     RunConfig,
     Time,
@@ -30,6 +31,13 @@ class TestEstimate:
             config = with_curriculum(RunConfig(), name)
             assert operations(config, 5) == operations(RunConfig(), n)
             assert operations(config, 5) > 0
+
+    def test_truncated_steps_are_estimated_as_they_are_counted(self):
+        config = with_curriculum(base_config("paper", "tuned"), "all-30")
+        config = with_training(config.with_hidden(8), truncation=6, screening_batches=None, confirm=None)
+        (report,) = Trainer([new(replace(config, end=EndRules(max_epochs=1)))]).run_epoch()
+        expected = operations(replace(config, end=EndRules(max_epochs=1)), 5)
+        assert report.checkpoint.progress.operations == expected
 
     def test_networks_too_large_for_this_machine(self, monkeypatch):
         def allocate(config: RunConfig) -> None:

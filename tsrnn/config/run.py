@@ -92,6 +92,16 @@ class RunConfig:
         return self
 
     @model_validator(mode="after")
+    def _reads_out_every_step_of_a_stream(self) -> Self:
+        truncation, readout_steps = self.training.truncation, self.task_in_training.readout_steps
+        if truncation is not None and readout_steps != "all":
+            raise ValueError(
+                f"training.truncation = {truncation}: the heads of the task in training are read out at "
+                f"{readout_steps} of a sequence's last steps; allowed is None, or readout_steps = 'all'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _trains_its_architecture(self) -> Self:
         kind, training = self.network.kind, self.training
         if isinstance(self.network, Leaky):

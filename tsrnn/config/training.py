@@ -88,6 +88,13 @@ class Training:
     them is not tested further. This makes frequent tests cheap, while solved N are still judged on `test_batches`. With
     `confirm`, an N that a test finds solved counts as solved only after fresh sequences confirm it.
 
+    With `truncation`, backpropagation through time is truncated to this number of time steps. The batches of an epoch
+    are then consecutive parts, of `truncation` steps each, of the same long sequences: every optimiser step continues
+    from the states in which the last one ended. Each epoch begins with new sequences, on which the networks first run
+    without training until they have seen the bits of the largest N. The heads of the task in training must be read out
+    at all steps (`readout_steps="all"`), and its sequence lengths are not used. A step costs the same at every N. This
+    suits multi-head networks, because each of their heads needs to reach back little further than another one.
+
     `precision` is the dtype of parameters, states and products. "bfloat16" is float32 with products of the recurrence
     and of its gradient in bfloat16, which is faster on processors that support it.
     """
@@ -102,6 +109,7 @@ class Training:
     clip: GradientClip | None = GradientClip()
     solved_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
     solved_accuracy: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    truncation: Count | None = None
     precision: Precision = "float32"
     confirm: Confirmation | None = None
 

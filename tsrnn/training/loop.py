@@ -26,7 +26,7 @@ from tsrnn.training.optimizers import (
     step_operations,
 )
 from tsrnn.training.reports import EpochReport, diverged, ended
-from tsrnn.training.sampling import TaskBatch, batches
+from tsrnn.training.sampling import TaskBatch, batches, parts, untrained_steps
 from tsrnn.training.testing import EpochTest, Tested
 
 
@@ -154,8 +154,13 @@ class Trainer:
         loss_sum = torch.zeros(networks.replicates, dtype=torch.float64, device=networks.device)
         norm_sum = torch.zeros_like(loss_sum)
         time_steps = [0] * networks.replicates
-        task, batch_size = config.task_in_training, config.training.batch_size
-        for batch, initial in batches(task, networks, addresses, steps, batch_size, config.time, config.generator):
+        task, size, truncation = config.task_in_training, config.training.batch_size, config.training.truncation
+        shown = (
+            batches(task, networks, addresses, steps, size, config.time, config.generator)
+            if truncation is None
+            else parts(task, networks, addresses, steps, size, truncation, config.generator)
+        )
+        for batch, initial in shown:
             loss, norm = self.step(batch, initial)
             loss_sum += loss
             norm_sum += norm
@@ -231,10 +236,14 @@ class Trainer:
         training = self._configs[0].training
         shapes = {name: tuple(tensor.shape[1:]) for name, tensor in self._population.parameters.items()}
         updates = training.steps_per_epoch * step_operations(training.optimizer, shapes)
-        return [
-            operations(config.network, training.batch_size * steps, training.sequences_tested * test.steps) + updates
-            for config, steps, test in zip(self._configs, train_steps, tested, strict=True)
-        ]
+        found = []
+        for config, heads, steps, test in zip(self._configs, self._population.heads, train_steps, tested, strict=True):
+            run = training.sequences_tested * test.steps
+            if training.truncation is not None:
+                more = untrained_steps(max(heads), training.steps_per_epoch, training.truncation)
+                run += training.batch_size * more
+            found.append(operations(config.network, training.batch_size * steps, run) + updates)
+        return found
 
     def _conclude(self, loss: list[float], norm: list[float], tested: Sequence[Tested]) -> list[EpochReport]:
         """Judge the epoch: solved or not, ended or not; then restack the networks that continue."""

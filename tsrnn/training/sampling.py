@@ -184,6 +184,53 @@ def batches(
         yield held(shown, k, [time.step(steps) for steps in k]), initial_states(population, states, batch)
 
 
+def parts(
+    task: Task,
+    population: Population,
+    addresses: Sequence[Address],
+    count: int,
+    batch: int,
+    steps: int,
+    generator: Generator = "pcg64",
+) -> Iterator[tuple[TaskBatch, Tensor]]:
+    """Draw long sequences for every network, and go through them in `count` parts of `steps` time steps each.
+
+    Each network first runs on the N - 1 steps before the first part, where N is the largest of its heads, so that
+    every step of every part has N bits. The state before a part is computed when the part is asked for, with the
+    networks as they are then.
+
+    Args:
+        task: what networks are trained on.
+        population: the networks whose heads give targets, and whose states are carried from part to part.
+        addresses: [R] one for each network.
+        count: parts.
+        batch: sequences a network, B.
+        steps: time steps of a part.
+        generator: draws on a CPU; see `RunConfig`.
+
+    Yields:
+        the part as a batch that is read out at every step, and the states before it, [R, B, S].
+    """
+    device = population.device
+    before = [max(heads) - 1 for heads in population.heads]
+    bits = Streams.named([(*address, "bits") for address in addresses], device, generator)
+    states = Streams.named([(*address, "state") for address in addresses], device, generator)
+    inputs = task.draw_inputs([own + count * steps for own in before], batch, bits)
+    whole = (steps,) * population.replicates
+    state, run = initial_states(population, states, batch), (inputs[: max(before)], before)
+    for start in range(max(before), len(inputs), steps):
+        state = population.last_states(*run, state)
+        own = inputs[start : start + steps]
+        targets = task.targets(inputs[: start + steps], population.head_table, range(start, start + steps))
+        yield TaskBatch(inputs=own, lengths=whole, targets=targets, readout_steps=whole), state
+        run = (own, whole)
+
+
+def untrained_steps(n: int, count: int, steps: int) -> int:
+    """Return the time steps that `parts` runs a network on without training it, for its largest N `n`."""
+    return n - 1 + (count - 1) * steps
+
+
 def initial_states(population: Population, streams: Streams, batch: int) -> Tensor:
     """Draw initial states [R, B, S], each network's from its own stream.
 
