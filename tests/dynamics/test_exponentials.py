@@ -46,6 +46,11 @@ def squares(model, y: np.ndarray, start: list[float], high: list[float]) -> floa
     return float(((y - model(k, *found)) ** 2).sum())
 
 
+PLATEAU = 1e-8
+"""Where two timescales nearly agree, the sum of squares is so flat that fits end at up to this, for curves of up to 1
+at 31 lags; the processor decides where on it. It is a root mean square of 2e-5."""
+
+
 class TestAgainstCurveFit:
     @pytest.mark.parametrize("noise", [0.0, 0.003, 0.03])
     def test_residuals_are_as_small_as_from_the_truth(self, noise: float):
@@ -53,8 +58,8 @@ class TestAgainstCurveFit:
         ones, twos = fit_single(torch.tensor(y)), fit_double(torch.tensor(y))
         for i, (a, tau1, tau2, c) in enumerate(truth):
             slower = max(tau1, tau2)
-            assert ones.residual[i] <= 1.002 * squares(single, y[i], [a, slower], [1, 100]) + 1e-9
-            assert twos.residual[i] <= 1.002 * squares(double, y[i], [a, tau1, tau2, c], [1, 100, 100, 1]) + 1e-9
+            assert ones.residual[i] <= 1.002 * squares(single, y[i], [a, slower], [1, 100]) + PLATEAU
+            assert twos.residual[i] <= 1.002 * squares(double, y[i], [a, tau1, tau2, c], [1, 100, 100, 1]) + PLATEAU
 
     def test_whitened_residuals_are_as_small(self):
         y, truth = series(np.random.default_rng(2), 30, 0.01)
