@@ -212,7 +212,7 @@ def parts(
         the part as a batch that is read out at every step, and the states before it, [R, B, S].
     """
     device = population.device
-    before = [max(heads) - 1 for heads in population.heads]
+    before = tuple(max(heads) - 1 for heads in population.heads)
     bits = Streams.named([(*address, "bits") for address in addresses], device, generator)
     states = Streams.named([(*address, "state") for address in addresses], device, generator)
     inputs = task.draw_inputs([own + count * steps for own in before], batch, bits)
