@@ -7,6 +7,7 @@ from optuna import Trial
 
 from tsrnn.config import (
     SGD,
+    SOAP,
     Adam,
     AdamW,
     Confirmation,
@@ -39,7 +40,7 @@ _SHORTEST_READOUTS: Final = 17
 _PROBABILITIES: Final[dict[str, Any]] = {"uniform": "uniform", "half": 0.5}
 
 CurriculumName = Literal["multi", "single"]
-OPTIMIZERS: Final = ("sgd", "adam", "adamw", "muon")
+OPTIMIZERS: Final = ("sgd", "adam", "adamw", "muon", "soap")
 
 KNOWN: Final[tuple[Parameters, ...]] = (
     # The paper's training, tested three times as often.
@@ -60,6 +61,13 @@ KNOWN: Final[tuple[Parameters, ...]] = (
         "rate_decay": False, "clip": 2.0, "input_probability": "half", "asked_all": False, "asked": 16,
         "longest_factor": 2, "slope": 0.1, "tau_high": 2.0, "ahead": 4, "solved_weight": 1.0,
     },
+    # The next one with SOAP instead of Muon.
+    {
+        "batch_size": 32, "steps_per_epoch": 20, "optimizer": "soap", "adam_learning_rate": 4e-3, "soap_rate": 2e-3,
+        "beta1": 0.9, "beta2": 0.999, "recurrent_beta2": 0.95, "rate_decay": True, "rate_decay_n": 20,
+        "rate_decay_power": 2.0, "clip": 2.0, "input_probability": "half", "asked_all": True, "longest_factor": 2,
+        "slope": 0.1, "tau_high": 2.0, "ahead": 5, "solved_weight": 1.0,
+    },
     # The preset "tuned", with heads trained ahead: docs/hyperparameters.md.
     {
         "batch_size": 32, "steps_per_epoch": 20, "optimizer": "muon", "adam_learning_rate": 4e-3,
@@ -78,6 +86,7 @@ _OF_OPTIMIZER: Final[dict[str, tuple[str, ...]]] = {
     "adam": ("adam_learning_rate", "beta2"),
     "adamw": ("adam_learning_rate", "beta2", "weight_decay"),
     "muon": ("adam_learning_rate", "beta2", "recurrent_rate", "beta1"),
+    "soap": ("adam_learning_rate", "beta2", "soap_rate", "beta1", "recurrent_beta2"),
 }
 _OF_MULTI_HEAD: Final = ("ahead", "solved_weight")
 
@@ -120,6 +129,10 @@ def suggest(trial: Trial, optimizers: Sequence[str], curriculum_name: Curriculum
         if trial.params["optimizer"] == "muon":
             trial.suggest_float("recurrent_rate", 3e-3, 0.3, log=True)
             trial.suggest_float("beta1", 0.8, 0.98)
+        if trial.params["optimizer"] == "soap":
+            trial.suggest_float("soap_rate", 2e-4, 2e-2, log=True)
+            trial.suggest_float("beta1", 0.8, 0.98)
+            trial.suggest_categorical("recurrent_beta2", [0.9, 0.95, 0.99])
         if trial.params["optimizer"] == "adamw":
             trial.suggest_float("weight_decay", 1e-4, 0.3, log=True)
     if trial.suggest_categorical("rate_decay", [False, True]):
@@ -220,6 +233,14 @@ def _optimizer_of(parameters: Parameters) -> Optimizer:
                 recurrent_rate=parameters["recurrent_rate"],
                 beta1=parameters["beta1"],
                 beta2=parameters["beta2"],
+            )
+        case "soap":
+            return SOAP(
+                learning_rate=parameters["adam_learning_rate"],
+                recurrent_rate=parameters["soap_rate"],
+                beta1=parameters["beta1"],
+                beta2=parameters["beta2"],
+                recurrent_beta2=parameters["recurrent_beta2"],
             )
         case _:
             return AdamW(

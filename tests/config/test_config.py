@@ -13,6 +13,7 @@ from tsrnn.config import (
     GRU,
     LSTM,
     SGD,
+    SOAP,
     Adam,
     AdamW,
     AllHeads,
@@ -87,6 +88,15 @@ optimizers = (
     | st.builds(Adam, **moments, **decays)
     | st.builds(AdamW, **moments, **decays)
     | st.builds(Muon, recurrent_rate=floats(1e-9, 1e9), **moments, **decays)
+    | st.builds(
+        SOAP,
+        recurrent_rate=floats(1e-9, 1e9),
+        recurrent_beta2=floats(0, 0.999),
+        shampoo_beta=floats(0, 0.999),
+        frequency=st.integers(1, 10_000),
+        **moments,
+        **decays,
+    )
 )
 
 
@@ -422,6 +432,8 @@ class TestNetworkId:
             training(optimizer=Adam(weight_decay=1e-5)),
             training(optimizer=Muon()),
             training(optimizer=Muon(recurrent_rate=0.01)),
+            training(optimizer=SOAP()),
+            training(optimizer=SOAP(frequency=5)),
             training(rate_decay=RateDecay()),
             training(rate_decay=RateDecay(n=30)),
             training(rate_decay=RateDecay(power=1)),

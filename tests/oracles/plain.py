@@ -11,7 +11,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsrnn.config import GRU, LSTM, SGD, Adam, AdamW, Leaky, LeakyReLU, Muon, Network, Optimizer, ReLU, RunConfig, Tanh
+from tsrnn.config import (
+    GRU,
+    LSTM,
+    SGD,
+    SOAP,
+    Adam,
+    AdamW,
+    Leaky,
+    LeakyReLU,
+    Muon,
+    Network,
+    Optimizer,
+    ReLU,
+    RunConfig,
+    Tanh,
+)
 from tsrnn.tasks import DMS, Parity, Sines, Task
 
 
@@ -163,13 +178,60 @@ class ExactMuon(torch.optim.Optimizer):
         self.parameter -= group["lr"] * by_singular_values(direction)
 
 
+class ExactSOAP(torch.optim.Optimizer):
+    """SOAP as in algorithms 3 and 4 of Vyas et al. (2024), for each square matrix of a parameter [k H, H].
+
+    The mean is that of the gradient in its own coordinates. As in the authors' code, the first gradient only sets the
+    eigenvectors; they are sorted by their Rayleigh quotients before the QR decomposition, and squares with them.
+    """
+
+    def __init__(self, parameters: list[torch.nn.Parameter], config: SOAP) -> None:
+        super().__init__(parameters, {})
+        (self.parameter,) = parameters
+        self.config, self.count = config, -1
+        self.matrices = [{} for _ in range(len(self.parameter) // self.parameter.shape[1])]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        self.count += 1
+        self.parameter *= 1 - self.config.recurrent_rate * self.config.weight_decay
+        size = self.parameter.shape[1]
+        for i, kept in enumerate(self.matrices):
+            rows = slice(i * size, (i + 1) * size)
+            self.parameter[rows] -= self.config.recurrent_rate * self.direction(kept, self.parameter.grad[rows])
+
+    def direction(self, kept: dict[str, Tensor], g: Tensor) -> Tensor:
+        beta1, beta2, beta = self.config.beta1, self.config.recurrent_beta2, self.config.shampoo_beta
+        if self.count == 0:
+            kept |= {"m": torch.zeros_like(g), "v": torch.zeros_like(g)}
+            kept |= {"l": (1 - beta) * g @ g.T, "r": (1 - beta) * g.T @ g}
+            kept |= {"ql": torch.linalg.eigh(kept["l"])[1].flip(1), "qr": torch.linalg.eigh(kept["r"])[1].flip(1)}
+            return torch.zeros_like(g)
+        ql, qr = kept["ql"], kept["qr"]
+        kept["m"] = beta1 * kept["m"] + (1 - beta1) * g
+        kept["v"] = beta2 * kept["v"] + (1 - beta2) * (ql.T @ g @ qr) ** 2
+        mean, square = kept["m"] / (1 - beta1**self.count), kept["v"] / (1 - beta2**self.count)
+        step = ql @ ((ql.T @ mean @ qr) / (square.sqrt() + self.config.epsilon)) @ qr.T
+        kept["l"] = beta * kept["l"] + (1 - beta) * g @ g.T
+        kept["r"] = beta * kept["r"] + (1 - beta) * g.T @ g
+        if self.count % self.config.frequency == 0:
+            first = torch.argsort(torch.diag(ql.T @ kept["l"] @ ql), descending=True)
+            second = torch.argsort(torch.diag(qr.T @ kept["r"] @ qr), descending=True)
+            kept["v"] = kept["v"][first][:, second]
+            kept["ql"] = torch.linalg.qr(kept["l"] @ ql[:, first])[0]
+            kept["qr"] = torch.linalg.qr(kept["r"] @ qr[:, second])[0]
+        return step
+
+
 def optimizers_of(config: Optimizer, parameters: Mapping[str, Tensor]) -> list[torch.optim.Optimizer]:
     """Return torch's optimisers; weights decay, biases and tau do not."""
-    if isinstance(config, Muon):
+    if isinstance(config, Muon | SOAP):
         rest = {name: tensor for name, tensor in parameters.items() if name != "recurrent.weight"}
         weight, momentum, decay = parameters["recurrent.weight"], config.beta1, config.weight_decay
         fields = {name: getattr(config, name) for name in ("learning_rate", "beta1", "beta2", "epsilon")}
         adam = optimizers_of(AdamW(**fields, weight_decay=decay), rest)
+        if isinstance(config, SOAP):
+            return [ExactSOAP([weight], config), *adam]
         return [ExactMuon([weight], config.recurrent_rate, momentum, decay), *adam]
     groups = []
     for name, parameter in parameters.items():

@@ -64,7 +64,7 @@ class TestSpace:
             assert trial.params == own
             for name, distribution in trial.distributions.items():
                 assert distribution._contains(distribution.to_internal_repr(own[name])), name
-        assert len(found) == {"sgd": 2, "adam": 1, "adamw": 0, "muon": 1}[optimizer]
+        assert len(found) == {"sgd": 2, "adam": 1, "adamw": 0, "muon": 1, "soap": 1}[optimizer]
 
     def test_each_optimiser_has_a_search_of_its_own(self):
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))

@@ -29,6 +29,7 @@ from tsrnn.config import (
     DMS,
     GRU,
     LSTM,
+    SOAP,
     Curriculum,
     FixedTau,
     GradientClip,
@@ -101,6 +102,10 @@ class TestPopulations:
     @staticmethod
     def same_alone(network: Network, curriculum: Curriculum, optimizer: Optimizer) -> None:
         training = dataclasses.replace(TINY.training, optimizer=optimizer)
+        usual = TOLERANCES[torch.float64].training
+        # SOAP's eigenvectors amplify rounding: by the ratio of the largest eigenvalue to the gap between two. This
+        # matters much less for the steps that are taken in them.
+        network_tolerance, state_tolerance = (1e-8, 1e-5) if isinstance(optimizer, SOAP) else (usual, usual)
         alike = starts(dataclasses.replace(TINY, curriculum=curriculum, network=network, training=training))
         together = uninterrupted(alike[0].config)
         assert len({report.n for report in together}) > 3
@@ -110,10 +115,10 @@ class TestPopulations:
             for a, b in zip(of(together, one.config), own, strict=True):
                 assert (a.epoch, a.accuracies, a.outcome) == (b.epoch, b.accuracies, b.outcome)
                 assert a.loss == pytest.approx(b.loss, rel=TOLERANCES[torch.float64].training)
-                assert_close(a.checkpoint.network, b.checkpoint.network)
+                assert_close(a.checkpoint.network, b.checkpoint.network, network_tolerance)
                 assert a.checkpoint.optimizer.keys() == b.checkpoint.optimizer.keys()
                 for part, state in a.checkpoint.optimizer.items():
-                    assert_close(state, b.checkpoint.optimizer[part])
+                    assert_close(state, b.checkpoint.optimizer[part], state_tolerance)
 
     def test_fixed_taus_may_differ(self):
         configs = [

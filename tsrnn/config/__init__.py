@@ -22,7 +22,7 @@ from tsrnn.config.network import (
     TrainedTau,
     register_network,
 )
-from tsrnn.config.optimizer import SGD, Adam, AdamW, Muon, Optimizer
+from tsrnn.config.optimizer import SGD, SOAP, Adam, AdamW, Muon, Optimizer
 from tsrnn.config.run import RunConfig, explain, stacking_key
 from tsrnn.config.time import Time
 from tsrnn.config.training import Confirmation, GradientClip, Library, Precision, RateDecay, Training
@@ -35,6 +35,7 @@ __all__ = [
     "LSTM",
     "NETWORKS",
     "SGD",
+    "SOAP",
     "Adam",
     "AdamW",
     "AllHeads",

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tsrnn.kinds import STRICT, Positive
+from tsrnn.kinds import STRICT, Count, Positive
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -73,4 +73,30 @@ class Muon:
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
-Optimizer = Annotated[SGD | Adam | AdamW | Muon, Field(discriminator="kind")]
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SOAP:
+    """SOAP (Vyas et al. 2024, arXiv:2409.11321) for the recurrent weights, and AdamW for everything else.
+
+    SOAP is Adam in the basis of Shampoo's eigenvectors. L and R are running means of G G^T and G^T G, where G is the
+    gradient of the recurrent weights, and their decay rate is `shampoo_beta`. QL and QR are their eigenvectors. Adam
+    with `recurrent_rate`, `beta1` and `recurrent_beta2` gets the gradient QL^T G QR, and its step is turned back. Every
+    `frequency` steps, the eigenvectors are updated by one step of the power iteration. The first gradient only sets L,
+    R and their eigenvectors. The recurrent weights of a gated network are one matrix for each gate.
+
+    All other parameters are updated as in `AdamW` with `learning_rate`, `beta1` and `beta2`. Weights decay as there;
+    the recurrent weights decay by `recurrent_rate` times `weight_decay`.
+    """
+
+    kind: Literal["soap"] = "soap"
+    learning_rate: Positive = 4e-3
+    recurrent_rate: Positive = 2e-3
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    recurrent_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    shampoo_beta: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    frequency: Count = 10
+    epsilon: Positive = 1e-8
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+Optimizer = Annotated[SGD | Adam | AdamW | Muon | SOAP, Field(discriminator="kind")]

@@ -78,7 +78,7 @@ RUNS = Table(
         Column("slope", "float64", "", "slope of the leaky ReLU for negative inputs; empty for other nonlinearities"),
         Column("k", "string", "time steps", "time steps for which a bit is held; one of several is drawn per batch"),
         Column("dt", "string", "", "length of a time step: 1, or 1/k of the duration of a bit"),
-        Column("optimizer", "string", "", "the optimiser: sgd, adam, adamw or muon"),
+        Column("optimizer", "string", "", "the optimiser: sgd, adam, adamw, muon or soap"),
         Column("learning_rate", "float64", "", "learning rate"),
         Column("momentum", "float64", "", "momentum; empty for optimisers without momentum"),
         Column("weight_decay", "float64", "", "weight decay"),

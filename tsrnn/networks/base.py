@@ -37,7 +37,7 @@ def stack(states: Sequence[Mapping[str, Tensor]], heads: Sequence[Sequence[int]]
 
     Returns:
         Tensors [R, ...]; all heads in "readout.weight" [R, K, C, H] and "readout.bias" [R, K, C], in the order
-        of `heads`, zero where a network has fewer than K. C is the task's `head_width`.
+        of `heads`, zero where a network has fewer than K. C is the task's `head_width`. Neither of the two if K = 0.
 
     Raises:
         KeyError: if a network lacks a tensor or a head.
@@ -45,6 +45,8 @@ def stack(states: Sequence[Mapping[str, Tensor]], heads: Sequence[Sequence[int]]
     shared = [name for name in states[0] if not name.startswith("heads.")]
     result = {name: torch.stack([state[name] for state in states]) for name in shared}
     most = max(len(ns) for ns in heads)
+    if most == 0:
+        return result
     for name, part in ((READOUT_WEIGHT, "weight"), (READOUT_BIAS, "bias")):
         one = states[0][f"heads.{heads[0][0]}.{part}"]
         result[name] = one.new_zeros(len(states), most, *one.shape)

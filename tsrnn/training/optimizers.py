@@ -1,7 +1,8 @@
 """Optimisers for the stacked tensors of a population: R independent optimisers in one update.
 
 torch.optim has one step count and one set of moments for a whole tensor. Here, a head that is created later, or a
-network that leaves, must not affect the others. The update rules are torch's, and tests compare them with torch.
+network that leaves, must not affect the others. The update rules are torch's, and tests compare them with torch; SOAP,
+which torch lacks, is compared with the algorithm of its paper.
 """
 
 from abc import ABC, abstractmethod
@@ -11,11 +12,14 @@ from typing import Final, assert_never
 import torch
 from torch import Tensor
 
-from tsrnn.config import SGD, Adam, AdamW, GradientClip, Muon, Optimizer
+from tsrnn.config import SGD, SOAP, Adam, AdamW, GradientClip, Muon, Optimizer
 from tsrnn.networks.base import NetworkState, Stack, stack, unstack
 
-ORTHOGONALIZED: Final = "recurrent.weight"
-"""The parameter whose steps Muon orthogonalises: [R, H, H], or the gates' matrices on top of each other."""
+MATRIX: Final = "recurrent.weight"
+"""What Muon and SOAP update as a matrix: [R, H, H], or the gates' matrices on top of each other."""
+
+_OF_MATRIX: Final = ("left", "right", "left_basis", "right_basis")
+"""What SOAP keeps of this parameter alone; see `initial_state`."""
 
 _NEWTON_SCHULZ: Final = (3.4445, -4.7750, 2.0315)
 _ITERATIONS: Final = 5
@@ -52,16 +56,24 @@ def initial_state(config: Optimizer, network: Mapping[str, Tensor]) -> Optimizer
     Returns:
         SGD: "momentum", shaped as each tensor. Adam and AdamW: "mean" and "square" of the gradient, shaped as each
         tensor, and "steps", how often it was updated: int64 without dimensions. Muon: of the recurrent weights the
-        mean alone.
+        mean alone. SOAP: mean and square of the recurrent weights are those of the rotated gradient; of the recurrent
+        weights alone, "left" and "right" are the running means L and R, and "left_basis" and "right_basis" their
+        eigenvectors, [gates, H, H] each, where a network without gates has one.
     """
     zeros = {name: torch.zeros_like(tensor) for name, tensor in network.items()}
     match config:
         case SGD():
             return {"momentum": zeros}
-        case Adam() | AdamW() | Muon():
-            adaptive = {n: t for n, t in zeros.items() if not (isinstance(config, Muon) and n == ORTHOGONALIZED)}
+        case Adam() | AdamW() | Muon() | SOAP():
+            adaptive = {n: t for n, t in zeros.items() if not (isinstance(config, Muon) and n == MATRIX)}
             steps = {name: torch.zeros((), dtype=torch.int64, device=t.device) for name, t in adaptive.items()}
-            return {"mean": zeros, "square": {name: t.clone() for name, t in adaptive.items()}, "steps": steps}
+            state = {"mean": zeros, "square": {name: t.clone() for name, t in adaptive.items()}, "steps": steps}
+            if isinstance(config, SOAP):
+                matrix = {MATRIX: zeros[MATRIX]} if MATRIX in zeros else {}
+                for part in _OF_MATRIX:
+                    side = part.removesuffix("_basis")
+                    state[part] = {n: t.new_zeros(_sides(t.shape)[side]) for n, t in matrix.items()}
+            return state
         case _:
             assert_never(config)
 
@@ -86,7 +98,7 @@ class StackedOptimizer(ABC):
 
     def states(self, heads: Sequence[Sequence[int]]) -> list[OptimizerState]:
         """Return copies of the optimiser states of the R networks, with heads by their N."""
-        by_part = {part: unstack(tensors, heads) for part, tensors in self.moments.items()}
+        by_part = {part: unstack(tensors, _heads_in(part, heads)) for part, tensors in self.moments.items()}
         return [{part: states[r] for part, states in by_part.items()} for r in range(len(heads))]
 
     @abstractmethod
@@ -131,10 +143,10 @@ class StackedSGD(StackedOptimizer):
 class StackedAdam(StackedOptimizer):
     """Adam and AdamW, as in torch; every head has its own step count, so that its bias correction is right."""
 
-    def __init__(self, config: Adam | AdamW | Muon, moments: Mapping[str, Stack]) -> None:
+    def __init__(self, config: Adam | AdamW | Muon | SOAP, moments: Mapping[str, Stack]) -> None:
         """Take means, squares and step counts without a copy."""
         super().__init__(moments)
-        self.config: Adam | AdamW | Muon = config
+        self.config: Adam | AdamW | Muon | SOAP = config
 
     @torch.no_grad()
     def update_(self, parameters: Stack, gradients: Mapping[str, Tensor], scale: Tensor) -> None:
@@ -142,21 +154,26 @@ class StackedAdam(StackedOptimizer):
         config, weight_decay = self.config, self.config.weight_decay
         for name, gradient in gradients.items():
             parameter = parameters[name]
-            mean, square, steps = (self.moments[part][name] for part in ("mean", "square", "steps"))
             gradient, own = gradient * _each(scale, gradient), self._factors(gradient)
             if weight_decay and decays(name):
                 if isinstance(config, Adam):
                     gradient.add_(parameter, alpha=weight_decay)
                 else:
                     parameter.mul_(1.0 - config.learning_rate * weight_decay * own)
-            mean.lerp_(gradient, 1.0 - config.beta1)
-            square.mul_(config.beta2).addcmul_(gradient, gradient, value=1.0 - config.beta2)
-            steps.add_(1)
-            # [R], or [R, K] for the heads: in float64, where the powers are exact enough at every count.
-            count = steps.double().view(*steps.shape, *[1] * (parameter.ndim - steps.ndim))
-            step_size = (-config.learning_rate * own / (1.0 - config.beta1**count)).to(parameter.dtype)
-            root = (1.0 - config.beta2**count).sqrt().to(parameter.dtype)
-            parameter.addcmul_(mean / square.sqrt().div_(root).add_(config.epsilon), step_size)
+            parameter.addcmul_(*self._step(name, gradient, config.learning_rate * own, config.beta2))
+
+    def _step(self, name: str, gradient: Tensor, rate: Tensor | float, beta2: float) -> tuple[Tensor, Tensor]:
+        """Update the mean and square of a gradient; return two factors of Adam's step, the second one per network."""
+        config = self.config
+        mean, square, steps = (self.moments[part][name] for part in ("mean", "square", "steps"))
+        mean.lerp_(gradient, 1.0 - config.beta1)
+        square.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
+        steps.add_(1)
+        # [R], or [R, K] for the heads: in float64, where the powers are exact enough at every count.
+        count = steps.double().view(*steps.shape, *[1] * (gradient.ndim - steps.ndim))
+        step_size = (-rate / (1.0 - config.beta1**count)).to(gradient.dtype)
+        root = (1.0 - beta2**count).sqrt().to(gradient.dtype)
+        return mean / square.sqrt().div_(root).add_(config.epsilon), step_size
 
 
 class StackedMuon(StackedAdam):
@@ -172,17 +189,137 @@ class StackedMuon(StackedAdam):
     @torch.no_grad()
     def update_(self, parameters: Stack, gradients: Mapping[str, Tensor], scale: Tensor) -> None:
         """Take one step; see `StackedOptimizer.update_`."""
-        super().update_(parameters, {n: g for n, g in gradients.items() if n != ORTHOGONALIZED}, scale)
-        if ORTHOGONALIZED not in gradients:
+        super().update_(parameters, {n: g for n, g in gradients.items() if n != MATRIX}, scale)
+        if MATRIX not in gradients:
             return
-        config, parameter, mean = self.config, parameters[ORTHOGONALIZED], self.moments["mean"][ORTHOGONALIZED]
-        gradient, own = gradients[ORTHOGONALIZED] * _each(scale, parameter), self._factors(parameter)
+        config, parameter, mean = self.config, parameters[MATRIX], self.moments["mean"][MATRIX]
+        gradient, own = gradients[MATRIX] * _each(scale, parameter), self._factors(parameter)
         mean.lerp_(gradient, 1.0 - config.beta1)
         direction = orthogonalized(gradient.lerp(mean, config.beta1), self.products)
         if config.weight_decay:
             parameter.mul_(1.0 - config.recurrent_rate * config.weight_decay * own)
         tall = max(1.0, parameter.shape[1] / parameter.shape[2]) ** 0.5
         parameter.sub_(direction * (config.recurrent_rate * tall * own))
+
+
+class StackedSOAP(StackedAdam):
+    """SOAP for the recurrent weights; AdamW for the other parameters.
+
+    As in the authors' code, the first gradient of a network only sets its bases. In them it is diagonal but for
+    rounding errors, and a step of Adam would be as large for these.
+
+    All products, and the QR decompositions, have the dtype of the parameters. Lower precision is not sound: the step is
+    of equal size in all rotated directions, so that rounding errors of the strongest would fill the weakest. The first
+    eigenvectors are computed in float64.
+    """
+
+    config: SOAP
+
+    @torch.no_grad()
+    def update_(self, parameters: Stack, gradients: Mapping[str, Tensor], scale: Tensor) -> None:
+        """Take one step; see `StackedOptimizer.update_`."""
+        super().update_(parameters, {n: g for n, g in gradients.items() if n != MATRIX}, scale)
+        if MATRIX not in gradients:
+            return
+        config, parameter = self.config, parameters[MATRIX]
+        left, right, left_basis, right_basis = (self.moments[part][MATRIX] for part in _OF_MATRIX)
+        gates, own = left.shape[1], self._factors(parameter)
+        new = ~left_basis.flatten(1).any(1)
+        # [R, gates, n, m], as all products below.
+        gradient = _by_gate(gradients[MATRIX] * _each(scale, parameter), gates)
+        # While a network has no bases, all of this is 0, and its step is not counted.
+        rotated = (left_basis.mT @ gradient @ right_basis).flatten(1, 2)
+        direction, step_size = self._step(MATRIX, rotated, config.recurrent_rate * own, config.recurrent_beta2)
+        self.moments["steps"][MATRIX].sub_(new.long())
+        if config.weight_decay:
+            parameter.mul_(1.0 - config.recurrent_rate * config.weight_decay * own)
+        step = left_basis @ _by_gate(direction.mul_(step_size), gates) @ right_basis.mT
+        parameter.add_(step.flatten(1, 2))
+        left.lerp_(gradient @ gradient.mT, 1.0 - config.shampoo_beta)
+        right.lerp_(gradient.mT @ gradient, 1.0 - config.shampoo_beta)
+        for r in new.nonzero().flatten():
+            left_basis[r], right_basis[r] = _eigenvectors(left[r]), _eigenvectors(right[r])
+        self._turn_bases()
+
+    def _turn_bases(self) -> None:
+        """Update the bases of the networks whose own count of steps is a multiple of the frequency.
+
+        The mean is turned into the new bases. The squares stay with their eigenvectors, as in the authors' code.
+        """
+        steps = self.moments["steps"][MATRIX]
+        due = ((steps > 0) & (steps % self.config.frequency == 0)).nonzero().flatten()
+        if not len(due):
+            return
+        gates = self.moments["left"][MATRIX].shape[1]
+        mean, square = (_by_gate(self.moments[part][MATRIX], gates) for part in ("mean", "square"))
+        turned, sorted_square = mean[due], square[due]
+        for side in ("left", "right"):
+            moment, basis = self.moments[side][MATRIX][due], self.moments[f"{side}_basis"][MATRIX]
+            new, order = _power_iteration(moment, basis[due])
+            turn = new.mT @ basis[due]
+            if side == "left":
+                turned = turn @ turned
+                sorted_square = sorted_square.gather(-2, order[..., :, None].expand_as(sorted_square))
+            else:
+                turned = turned @ turn.mT
+                sorted_square = sorted_square.gather(-1, order[..., None, :].expand_as(sorted_square))
+            basis[due] = new
+        mean[due], square[due] = turned, sorted_square
+
+
+def _eigenvectors(gram: Tensor) -> Tensor:
+    """Return the eigenvectors of symmetric matrices [..., n, n] in columns, those of the largest eigenvalues first.
+
+    The sum of each column is not negative, so that signs do not depend on rounding. Where an entry is not finite, the
+    eigenvectors are those of the zero matrix: a network that diverges must not stop the others.
+    """
+    finite = gram.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+    vectors: Tensor = torch.linalg.eigh(gram.double().where(finite, 0.0))[1].flip(-1)
+    return (vectors * _signs(vectors.sum(-2))[..., None, :]).to(gram.dtype)
+
+
+def _signs(values: Tensor) -> Tensor:
+    """Return -1 for negative numbers, else 1."""
+    return torch.where(values < 0, -1.0, 1.0).to(values.dtype)
+
+
+def _power_iteration(moment: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    """Take one step of the power iteration towards the eigenvectors of symmetric matrices.
+
+    Args:
+        moment: [..., n, n].
+        basis: [..., n, n] orthonormal columns.
+
+    Returns:
+        The orthonormal basis of `moment` times the basis, whose columns are taken in descending order of their
+        Rayleigh quotients, and this order [..., n]. Of the two signs of each column, it has the one that keeps the
+        column in its place.
+    """
+    image = moment @ basis
+    order = (basis * image).sum(-2).argsort(dim=-1, descending=True, stable=True)
+    new, triangle = torch.linalg.qr(image.gather(-1, order[..., None, :].expand_as(image)))
+    return new * _signs(triangle.diagonal(dim1=-2, dim2=-1))[..., None, :], order
+
+
+def _by_gate(matrices: Tensor, gates: int) -> Tensor:
+    """Return the gates' matrices, [R, gates, n, m], of those on top of each other: a view."""
+    return matrices.view(len(matrices), gates, -1, matrices.shape[2])
+
+
+def _heads_in(part: str, heads: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
+    """Return the heads of which an optimiser keeps a part of its state: all, or none."""
+    return [()] * len(heads) if part in _OF_MATRIX else heads
+
+
+def _sides(shape: Sequence[int]) -> dict[str, tuple[int, int, int]]:
+    """Return the shapes of SOAP's L ("left") and R ("right") of the matrix of one network, [n, m].
+
+    A matrix whose rows are a multiple of its columns has the square matrices of gates on top of each other, and each of
+    them has an L and R of its own.
+    """
+    n, m = shape
+    gates = n // m if n % m == 0 else 1
+    return {"left": (gates, n // gates, n // gates), "right": (gates, m, m)}
 
 
 def _each(factors: Tensor, like: Tensor) -> Tensor:
@@ -213,11 +350,29 @@ def orthogonalized(matrices: Tensor, products: torch.dtype | None = None) -> Ten
 
 
 def step_operations(config: Optimizer, shapes: Mapping[str, tuple[int, ...]]) -> float:
-    """Return the floating-point operations of the matrix products of one network's step, from its tensors' shapes."""
-    if not isinstance(config, Muon):
-        return 0.0
-    small, large = sorted(shapes[ORTHOGONALIZED])
-    return _ITERATIONS * 2.0 * (2 * small**2 * large + small**3)
+    """Return the floating-point operations of the matrix products of one network's step, from its tensors' shapes.
+
+    Muon: each iteration has three products, 2 (2 n^2 m + n^3) for a matrix of n times m, n the smaller.
+
+    SOAP, for each gate's matrix of n times m: G is turned into the bases, the step is turned back, and G G^T and G^T G
+    are taken, 2 (n^2 m + n m^2) each. Every `frequency` steps, there are for the left side the product L Q (2 n^3), its
+    QR decomposition (4/3 n^3 for R and as many for Q), the product of the new with the old basis (2 n^3), and that with
+    the mean (2 n^2 m); and as many for the right side, with n and m exchanged. For a square matrix this is
+    (12 + 52 / (3 `frequency`)) n^3. The first eigenvectors, once for each network, are not counted.
+    """
+    match config:
+        case SGD() | Adam() | AdamW():
+            return 0.0
+        case Muon():
+            small, large = sorted(shapes[MATRIX])
+            return _ITERATIONS * 2.0 * (2 * small**2 * large + small**3)
+        case SOAP():
+            sides = _sides(shapes[MATRIX])
+            (gates, n, _), (_, m, _) = sides["left"], sides["right"]
+            turning = 20 / 3 * (n**3 + m**3) + 2 * n * m * (n + m)
+            return gates * (6.0 * n * m * (n + m) + turning / config.frequency)
+        case _:
+            assert_never(config)
 
 
 def decays(name: str) -> bool:
@@ -239,13 +394,13 @@ def stacked_optimizer(
         states: R networks' optimiser states, or empty ones.
         networks: their tensors.
         heads: their N.
-        products: the dtype that an optimiser's matrix products are taken in; the tensors' if left out.
+        products: the dtype that Muon's matrix products are taken in; the tensors' if left out.
 
     Raises:
         KeyError: if a state lacks a tensor of its network.
     """
     whole = [state or initial_state(config, network) for state, network in zip(states, networks, strict=True)]
-    moments = {part: stack([state[part] for state in whole], heads) for part in whole[0]}
+    moments = {part: stack([state[part] for state in whole], _heads_in(part, heads)) for part in whole[0]}
     match config:
         case SGD():
             return StackedSGD(config, moments)
@@ -253,5 +408,7 @@ def stacked_optimizer(
             return StackedAdam(config, moments)
         case Muon():
             return StackedMuon(config, moments, products)
+        case SOAP():
+            return StackedSOAP(config, moments)
         case _:
             assert_never(config)
