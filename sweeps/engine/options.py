@@ -158,6 +158,10 @@ class Options(Execution):
     """The dtype of the matrix products of the recurrence; bfloat16 is faster on processors that support it.
     [default: float32]"""
 
+    truncation: Annotated[int | None, Whole] = None
+    """Truncate backpropagation through time to this number of time steps: each optimiser step takes that many further
+    steps of long sequences. Heads must be read out at all steps, as with the preset tuned. [default: not truncated]"""
+
     epochs: Annotated[int | None, Whole] = None
     """The largest number of epochs of each network. If a sweep gives some networks a smaller budget than others,
     theirs changes in proportion. [default: paper 1000, overnight 225, laptop 150, quick 40]"""

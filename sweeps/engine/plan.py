@@ -138,8 +138,9 @@ def _base(options: Options, recorded: Record | None) -> RunConfig:
     scale, preset = options.scale or recorded.scale, options.preset or recorded.preset
     base = recorded.base
     if (scale, preset) != (recorded.scale, recorded.preset):
+        given = {"precision": base.training.precision, "truncation": base.training.truncation}
         base = with_end(
-            with_training(base_config(scale, preset, base.network.hidden), precision=base.training.precision),
+            with_training(base_config(scale, preset, base.network.hidden), **given),
             max_steps_without_solving=base.end.max_steps_without_solving,
         )
     return _with_options(base, options)
@@ -157,8 +158,8 @@ def _with_options(base: RunConfig, options: Options) -> RunConfig:
         "max_steps_without_solving": options.stall,
     }
     base = with_end(base, **{name: value for name, value in end.items() if value is not None})
-    if options.precision is not None:
-        base = with_training(base, precision=options.precision)
+    training = {"precision": options.precision, "truncation": options.truncation}
+    base = with_training(base, **{name: value for name, value in training.items() if value is not None})
     return base if options.hidden is None else base.with_hidden(options.hidden)
 
 

@@ -160,6 +160,19 @@ class TestParts:
             with pytest.raises(ValidationError, match=field):
                 planned(scale="quick", **{option: value})
 
+    def test_the_truncation_is_the_bases_and_is_resumed(self, tmp_path):
+        sweep = Sweep("one", "One network.", Axes(), lambda base, axes: [base])
+        folder = SweepFolder(str(tmp_path), "one")
+
+        def planned(**options):
+            return plan_of(sweep, Options(replicates=1, storage=str(tmp_path), **options), folder)
+
+        plan = planned(scale="quick", preset="tuned", truncation=16)
+        assert [network.training.truncation for network in plan.networks] == [16]
+        folder.store.create()
+        folder.write(plan.record)
+        assert planned(resume=True).networks == plan.networks
+
     def test_a_stall_rule_is_the_bases_and_is_resumed(self, tmp_path):
         sweep = Sweep("one", "One network.", Axes(), lambda base, axes: [base])
         folder = SweepFolder(str(tmp_path), "one")

@@ -147,6 +147,8 @@ def test_help_explains_every_option():
         (["--replicates", "0"], 2, "replicates = 0"),
         (["--hidden", "0"], 2, "hidden = 0"),
         (["--precision", "float16"], 2, '"float32", "bfloat16"'),
+        (["--truncation", "16"], 2, "training.truncation = 16: the heads of the task in training are read out at 1"),
+        (["--preset", "tuned", "--truncation", "0"], 2, "truncation = 0"),
         (["--products", "mkl"], 2, '"blas", "onednn"'),
         (["--seed", "-1"], 2, "seed = -1"),
         (["--cpus-per-trial", "0"], 2, "cpus-per-trial = 0"),
