@@ -4,16 +4,15 @@ import dataclasses
 import math
 from typing import Final, Literal, assert_never
 
-from tsrnn.config import SGD, Adam, Confirmation, Leaky, LeakyReLU, Muon, RateDecay, RunConfig, TrainedTau
+from tsrnn.config import SGD, SOAP, Adam, Confirmation, Leaky, LeakyReLU, Muon, RateDecay, RunConfig, TrainedTau
 from tsrnn.tasks import BitTask, Lengths
 
-# Of the tuned preset: sequences a batch, steps an epoch, sequences a batch of a test and a whole test at most.
-_BATCH: Final = 32
+# Of the presets tuned and soap: steps an epoch, sequences a batch of a test and a whole test at most.
 _STEPS: Final = 20
 _TEST_BATCH: Final = 256
 _TESTED: Final = 2560
 
-PresetName = Literal["paper", "authors", "momentum", "tuned"]
+PresetName = Literal["paper", "authors", "momentum", "tuned", "soap"]
 
 
 def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
@@ -31,6 +30,9 @@ def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
     solved N are confirmed. For tasks about bits, training uses its own sequences: short ones with p = 0.5, whose heads
     are read out at all steps that have N bits. The budget is the same number of steps as before. Multi-head networks
     train even faster with `MultiHead(ahead=5)`, which no preset sets. See docs/hyperparameters.md.
+
+    "soap" is "tuned" with SOAP instead of Muon, at rates that fall from N = 16 on, and with batches of 64. It is meant
+    for multi-head networks whose training is truncated, with `Training(truncation=16)`, which no preset sets either.
     """
     match name:
         case "paper":
@@ -54,7 +56,7 @@ def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
         case "momentum":
             optimizer = SGD(learning_rate=0.02, momentum=0.9, weight_decay=config.training.optimizer.weight_decay)
             return dataclasses.replace(config, training=dataclasses.replace(config.training, optimizer=optimizer))
-        case "tuned":
+        case "tuned" | "soap":
             training, other = config.training, config.training_task
             if isinstance(config.task, BitTask):
                 lengths = Lengths(shortest_beyond=16, longest_factor=2, longest_beyond=14)
@@ -65,24 +67,27 @@ def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
                     readout_steps="all" if config.time.k == (1,) else 1,
                 )
             decay = training.optimizer.weight_decay
+            optimizer: Optimizer = Muon(learning_rate=4e-3, recurrent_rate=0.04, weight_decay=decay)
+            batch_size, falling = 32, RateDecay(n=20, power=2.0)
+            if name == "soap":
+                optimizer = SOAP(learning_rate=4e-3, recurrent_rate=4e-3, weight_decay=decay)
+                batch_size, falling = 64, RateDecay(n=16, power=2.0)
+            if not isinstance(config.network, Leaky):
+                optimizer = Adam(learning_rate=5e-4, weight_decay=decay)
             tested = min(training.sequences_tested * training.test_batches, _TESTED)
             return dataclasses.replace(
                 config,
                 training_task=other,
                 training=dataclasses.replace(
                     training,
-                    batch_size=_BATCH,
+                    batch_size=batch_size,
                     steps_per_epoch=_STEPS,
                     test_batch_size=min(tested, _TEST_BATCH),
                     test_batches=math.ceil(tested / _TEST_BATCH),
                     screening_batches=1,
                     confirm=training.confirm or Confirmation(),
-                    optimizer=(
-                        Muon(learning_rate=4e-3, recurrent_rate=0.04, weight_decay=decay)
-                        if isinstance(config.network, Leaky)
-                        else Adam(learning_rate=5e-4, weight_decay=decay)
-                    ),
-                    rate_decay=RateDecay(n=20, power=2.0),
+                    optimizer=optimizer,
+                    rate_decay=falling,
                 ),
                 end=dataclasses.replace(
                     config.end, max_epochs=math.ceil(config.end.max_epochs * training.steps_per_epoch / _STEPS)
