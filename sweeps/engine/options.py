@@ -127,7 +127,8 @@ class Options(Execution):
     """How networks are trained. paper: as the paper says, by SGD with the batch size of the scale. authors: as the
     authors' code does where it differs from the paper (sequences up to 4 N + 1, slope 0.01, tau clamped in the forward
     pass). tuned: by Muon with learning rates that fall with N, batches of 32 and a test every 20 steps; what counts as
-    solved is the same. momentum: like paper, with a learning rate of 0.02 and a momentum of 0.9. [default: paper]"""
+    solved is the same. soap: like tuned, by SOAP with batches of 64; it is meant for --truncation 16. momentum: like
+    paper, with a learning rate of 0.02 and a momentum of 0.9. [default: paper]"""
 
     tasks: Annotated[list[str] | None, Many, Parameter(help=_listed("Tasks to train", TASKS))] = None
 

@@ -481,15 +481,18 @@ class TestPresets:
         lengths = {"lengths": Lengths(longest_beyond=1)} if isinstance(config.task, BitTask) else {}
         assert found == dataclasses.replace(config, task=dataclasses.replace(config.task, **lengths))
 
-    @given(configs)
-    def test_tuned_changes_training_and_leaves_what_is_judged(self, config: RunConfig):
-        found = with_preset(config, "tuned")
+    @pytest.mark.parametrize(("preset", "optimizer", "tested"), [("tuned", "muon", 2560), ("soap", "soap", 256)])
+    @given(config=configs)
+    def test_tuned_and_soap_change_training_and_leave_what_is_judged(
+        self, preset, optimizer, tested, config: RunConfig
+    ):
+        found = with_preset(config, preset)
         assert found.task_in_training.lengths_for(40)[0] == (
             56 if isinstance(config.task, BitTask) else config.task.steps
         )
         old, new = config.training, found.training
-        assert new.sequences_tested * new.test_batches >= min(old.sequences_tested * old.test_batches, 2560)
-        assert new.optimizer.kind == ("muon" if isinstance(config.network, Leaky) else "adam")
+        assert new.sequences_tested * new.test_batches >= min(old.sequences_tested * old.test_batches, tested)
+        assert new.optimizer.kind == (optimizer if isinstance(config.network, Leaky) else "adam")
         assert new.optimizer.weight_decay == old.optimizer.weight_decay
         assert found.end.max_epochs * 20 >= config.end.max_epochs * old.steps_per_epoch
         changed = {"training": old, "end": config.end, "training_task": config.training_task}

@@ -255,7 +255,7 @@ def main_cells() -> list[RunConfig]:
     return [config for config in grid("fixed_tau") if config.task.kind == "parity"]
 
 
-@pytest.mark.parametrize("preset", ["paper", "momentum", "tuned"])
+@pytest.mark.parametrize("preset", ["paper", "momentum", "tuned", "soap"])
 def test_the_scale_overnight_trains_what_its_budgets_say(preset: str):
     def steps(config: RunConfig) -> int:
         return config.end.max_epochs * config.training.steps_per_epoch

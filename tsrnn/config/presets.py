@@ -4,10 +4,22 @@ import dataclasses
 import math
 from typing import Final, Literal, assert_never
 
-from tsrnn.config import SGD, SOAP, Adam, Confirmation, Leaky, LeakyReLU, Muon, RateDecay, RunConfig, TrainedTau
+from tsrnn.config import (
+    SGD,
+    SOAP,
+    Adam,
+    Confirmation,
+    Leaky,
+    LeakyReLU,
+    Muon,
+    Optimizer,
+    RateDecay,
+    RunConfig,
+    TrainedTau,
+)
 from tsrnn.tasks import BitTask, Lengths
 
-# Of the presets tuned and soap: steps an epoch, sequences a batch of a test and a whole test at most.
+# Of the presets tuned and soap: steps an epoch, sequences a batch of a test and (tuned) a whole test at most.
 _STEPS: Final = 20
 _TEST_BATCH: Final = 256
 _TESTED: Final = 2560
@@ -31,8 +43,8 @@ def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
     are read out at all steps that have N bits. The budget is the same number of steps as before. Multi-head networks
     train even faster with `MultiHead(ahead=5)`, which no preset sets. See docs/hyperparameters.md.
 
-    "soap" is "tuned" with SOAP instead of Muon, at rates that fall from N = 16 on, and with batches of 64. It is meant
-    for multi-head networks whose training is truncated, with `Training(truncation=16)`, which no preset sets either.
+    "soap" is "tuned" with SOAP instead of Muon, at rates that fall from N = 16 on, and with batches of 64. Tests have at
+    most 256 sequences, because solved N are confirmed on others. It is meant for multi-head networks whose training is truncated, with `Training(truncation=16)`, which no preset sets either.
     """
     match name:
         case "paper":
@@ -57,41 +69,46 @@ def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
             optimizer = SGD(learning_rate=0.02, momentum=0.9, weight_decay=config.training.optimizer.weight_decay)
             return dataclasses.replace(config, training=dataclasses.replace(config.training, optimizer=optimizer))
         case "tuned" | "soap":
-            training, other = config.training, config.training_task
-            if isinstance(config.task, BitTask):
-                lengths = Lengths(shortest_beyond=16, longest_factor=2, longest_beyond=14)
-                other = dataclasses.replace(
-                    config.task,
-                    input_probability=0.5,
-                    lengths=lengths,
-                    readout_steps="all" if config.time.k == (1,) else 1,
-                )
-            decay = training.optimizer.weight_decay
-            optimizer: Optimizer = Muon(learning_rate=4e-3, recurrent_rate=0.04, weight_decay=decay)
-            batch_size, falling = 32, RateDecay(n=20, power=2.0)
-            if name == "soap":
-                optimizer = SOAP(learning_rate=4e-3, recurrent_rate=4e-3, weight_decay=decay)
-                batch_size, falling = 64, RateDecay(n=16, power=2.0)
-            if not isinstance(config.network, Leaky):
-                optimizer = Adam(learning_rate=5e-4, weight_decay=decay)
-            tested = min(training.sequences_tested * training.test_batches, _TESTED)
-            return dataclasses.replace(
-                config,
-                training_task=other,
-                training=dataclasses.replace(
-                    training,
-                    batch_size=batch_size,
-                    steps_per_epoch=_STEPS,
-                    test_batch_size=min(tested, _TEST_BATCH),
-                    test_batches=math.ceil(tested / _TEST_BATCH),
-                    screening_batches=1,
-                    confirm=training.confirm or Confirmation(),
-                    optimizer=optimizer,
-                    rate_decay=falling,
-                ),
-                end=dataclasses.replace(
-                    config.end, max_epochs=math.ceil(config.end.max_epochs * training.steps_per_epoch / _STEPS)
-                ),
-            )
+            return _tuned(config, name)
         case _:
             assert_never(name)
+
+
+def _tuned(config: RunConfig, name: Literal["tuned", "soap"]) -> RunConfig:
+    """Return a configuration with the settings of one of the two presets that train faster."""
+    training, other = config.training, config.training_task
+    if isinstance(config.task, BitTask):
+        other = dataclasses.replace(
+            config.task,
+            input_probability=0.5,
+            lengths=Lengths(shortest_beyond=16, longest_factor=2, longest_beyond=14),
+            readout_steps="all" if config.time.k == (1,) else 1,
+        )
+    decay, tested = training.optimizer.weight_decay, training.sequences_tested * training.test_batches
+    optimizer: Optimizer
+    if name == "tuned":
+        optimizer = Muon(learning_rate=4e-3, recurrent_rate=0.04, weight_decay=decay)
+        batch_size, falls_from, tested, screening = 32, 20, min(tested, _TESTED), 1
+    else:
+        optimizer = SOAP(learning_rate=4e-3, recurrent_rate=4e-3, weight_decay=decay)
+        batch_size, falls_from, tested, screening = 64, 16, min(tested, _TEST_BATCH), None
+    if not isinstance(config.network, Leaky):
+        optimizer = Adam(learning_rate=5e-4, weight_decay=decay)
+    return dataclasses.replace(
+        config,
+        training_task=other,
+        training=dataclasses.replace(
+            training,
+            batch_size=batch_size,
+            steps_per_epoch=_STEPS,
+            test_batch_size=min(tested, _TEST_BATCH),
+            test_batches=math.ceil(tested / _TEST_BATCH),
+            screening_batches=screening,
+            confirm=training.confirm or Confirmation(),
+            optimizer=optimizer,
+            rate_decay=RateDecay(n=falls_from, power=2.0),
+        ),
+        end=dataclasses.replace(
+            config.end, max_epochs=math.ceil(config.end.max_epochs * training.steps_per_epoch / _STEPS)
+        ),
+    )
