@@ -46,7 +46,7 @@ def title(config: RunConfig) -> str:
 
 
 def with_task(config: RunConfig, name: str) -> RunConfig:
-    """Set the task by its kind; if both tasks are about bits, the rules for sequence lengths are kept.
+    """Set the task by its kind; if both are about bits, rules for lengths and all settings of training sequences stay.
 
     Raises:
         ValueError: if no task of this kind is registered.
@@ -56,7 +56,9 @@ def with_task(config: RunConfig, name: str) -> RunConfig:
     kind = TASKS[name]
     if issubclass(kind, BitTask) and isinstance(config.task, BitTask):
         other = config.training_task
-        other = kind(lengths=other.lengths) if isinstance(other, BitTask) else None
+        if isinstance(other, BitTask):
+            kept = {name: getattr(other, name) for name in ("lengths", "readout_steps", "input_probability")}
+            other = kind(**kept)
         return dataclasses.replace(config, task=kind(lengths=config.task.lengths), training_task=other)
     return dataclasses.replace(config, task=kind(), training_task=None)
 
@@ -124,9 +126,9 @@ def with_time(config: RunConfig, time: Time) -> RunConfig:
     if isinstance(network, Leaky) and isinstance(network.tau, TrainedTau):
         tau = dataclasses.replace(network.tau, least=min(1.0, time.longest_step))
         network = dataclasses.replace(network, tau=tau)
-    # With held bits, there is one readout per sequence.
     other = config.training_task
-    other = dataclasses.replace(other, readout_steps=1) if isinstance(other, BitTask) else other
+    if time.k != (1,) and isinstance(other, BitTask):
+        other = dataclasses.replace(other, readout_steps=1)  # with held bits, there is one readout per sequence
     return dataclasses.replace(config, time=time, network=network, training_task=other)
 
 

@@ -21,7 +21,8 @@ from sweeps.engine.runner import main
 from sweeps.engine.scales import SCALES, base_config
 from tests.processes import descendants, is_running
 from tsrnn.command_line import run_resumable
-from tsrnn.config import GRU, LSTM, Leaky, RunConfig, Sines, Time
+from tsrnn.config import GRU, LSTM, BitTask, Leaky, RunConfig, Sines, Time
+from tsrnn.config.presets import with_preset
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,8 +69,15 @@ def test_every_sweep_can_be_tuned(name: str):
     assert [(run.task, run.curriculum, run.network, run.time) for run in tuned] == [
         (run.task, run.curriculum, run.network, run.time) for run in paper
     ]
+    preset = with_preset(RunConfig(), "tuned").training_task
     for run in tuned:
-        assert (run.training_task is not None) == hasattr(run.task, "input_probability")
+        other = run.training_task
+        if isinstance(run.task, BitTask):
+            readout_steps = preset.readout_steps if run.time.k == (1,) else 1
+            assert (other.kind, other.lengths, other.readout_steps) == (run.task.kind, preset.lengths, readout_steps)
+            assert other.input_probability == preset.input_probability
+        else:
+            assert other is None
         assert RunConfig.from_json(run.to_json()) == run
 
 

@@ -43,8 +43,9 @@ def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
     are read out at all steps that have N bits. The budget is the same number of steps as before. Multi-head networks
     train even faster with `MultiHead(ahead=5)`, which no preset sets. See docs/hyperparameters.md.
 
-    "soap" is "tuned" with SOAP instead of Muon, at rates that fall from N = 16 on, and with batches of 64. Tests have at
-    most 256 sequences, because solved N are confirmed on others. It is meant for multi-head networks whose training is truncated, with `Training(truncation=16)`, which no preset sets either.
+    "soap" is "tuned" with SOAP instead of Muon, at rates that fall from N = 16 on, and with batches of 64. Its tests
+    have at most 256 sequences, because solved N are confirmed on others. It is meant for multi-head networks whose
+    training is truncated, with `Training(truncation=16)`, which no preset sets either.
     """
     match name:
         case "paper":
