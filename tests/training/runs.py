@@ -54,7 +54,7 @@ OPTIMIZERS = {
     "adam": Adam(learning_rate=0.02),
     "muon": Muon(learning_rate=0.02, recurrent_rate=0.1),
     # With this epsilon, steps are small in the weakest directions, where eigenvectors depend on rounding.
-    "soap": SOAP(learning_rate=0.02, recurrent_rate=0.02, frequency=3, epsilon=1e-3),
+    "soap": SOAP(learning_rate=0.02, recurrent_rate=0.02, frequency=3, epsilon=1e-2),
     "adam with decay": Adam(learning_rate=0.02, beta1=0.5, beta2=0.9, weight_decay=0.1),
     "adamw": AdamW(learning_rate=0.02, beta1=0.5, beta2=0.9, weight_decay=0.5),
 }
