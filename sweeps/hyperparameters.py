@@ -103,7 +103,7 @@ class Settings(Execution):
     search on fresh seeds. ablation: train the preset tuned without each of its parts in turn."""
 
     optimizers: Annotated[list[OptimizerName] | None, Many] = None
-    """The optimisers to search (or to confirm), one after the other. [default: all five]"""
+    """The optimisers to search (or to confirm), one after the other. [default: all]"""
 
     candidates: Annotated[int | None, Whole] = None
     """How many candidates each optimiser is to have in all, including those that were tried before.

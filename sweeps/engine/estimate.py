@@ -64,10 +64,9 @@ def operations(config: RunConfig, typical_n: int) -> float:
         )
     )
     tests, steps = training.screening_batches or training.test_batches, training.steps_per_epoch
-    run = tests * tested
+    run = tests * tested + training.batch_size * untrained_steps(training, n)
     if training.truncation is not None:
         trained = training.batch_size * training.truncation
-        run += training.batch_size * untrained_steps(n, steps, training.truncation)
     updates = steps * step_operations(training.optimizer, networks.shapes(config.network, (), 1))
     return config.end.max_epochs * (networks.operations(config.network, steps * trained, run) + updates)
 

@@ -57,8 +57,9 @@ def with_task(config: RunConfig, name: str) -> RunConfig:
     if issubclass(kind, BitTask) and isinstance(config.task, BitTask):
         other = config.training_task
         if isinstance(other, BitTask):
-            kept = {name: getattr(other, name) for name in ("lengths", "readout_steps", "input_probability")}
-            other = kind(**kept)
+            other = kind(
+                lengths=other.lengths, readout_steps=other.readout_steps, input_probability=other.input_probability
+            )
         return dataclasses.replace(config, task=kind(lengths=config.task.lengths), training_task=other)
     return dataclasses.replace(config, task=kind(), training_task=None)
 

@@ -128,11 +128,11 @@ def suggest(trial: Trial, optimizers: Sequence[str], curriculum_name: Curriculum
         trial.suggest_categorical("beta2", [0.95, 0.99, 0.999])
         if trial.params["optimizer"] == "muon":
             trial.suggest_float("recurrent_rate", 3e-3, 0.3, log=True)
-            trial.suggest_float("beta1", 0.8, 0.98)
         if trial.params["optimizer"] == "soap":
             trial.suggest_float("soap_rate", 2e-4, 2e-2, log=True)
-            trial.suggest_float("beta1", 0.8, 0.98)
             trial.suggest_categorical("recurrent_beta2", [0.9, 0.95, 0.99])
+        if trial.params["optimizer"] in ("muon", "soap"):
+            trial.suggest_float("beta1", 0.8, 0.98)
         if trial.params["optimizer"] == "adamw":
             trial.suggest_float("weight_decay", 1e-4, 0.3, log=True)
     if trial.suggest_categorical("rate_decay", [False, True]):

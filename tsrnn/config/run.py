@@ -92,7 +92,7 @@ class RunConfig:
         return self
 
     @model_validator(mode="after")
-    def _reads_out_every_step_of_a_stream(self) -> Self:
+    def _reads_out_every_step_if_truncated(self) -> Self:
         truncation, readout_steps = self.training.truncation, self.task_in_training.readout_steps
         if truncation is not None and readout_steps != "all":
             raise ValueError(

@@ -236,14 +236,14 @@ class Trainer:
         training = self._configs[0].training
         shapes = {name: tuple(tensor.shape[1:]) for name, tensor in self._population.parameters.items()}
         updates = training.steps_per_epoch * step_operations(training.optimizer, shapes)
-        found = []
-        for config, heads, steps, test in zip(self._configs, self._population.heads, train_steps, tested, strict=True):
-            run = training.sequences_tested * test.steps
-            if training.truncation is not None:
-                more = untrained_steps(max(heads), training.steps_per_epoch, training.truncation)
-                run += training.batch_size * more
-            found.append(operations(config.network, training.batch_size * steps, run) + updates)
-        return found
+        run_of = [
+            training.sequences_tested * test.steps + training.batch_size * untrained_steps(training, max(heads))
+            for heads, test in zip(self._population.heads, tested, strict=True)
+        ]
+        return [
+            operations(config.network, training.batch_size * steps, run) + updates
+            for config, steps, run in zip(self._configs, train_steps, run_of, strict=True)
+        ]
 
     def _conclude(self, loss: list[float], norm: list[float], tested: Sequence[Tested]) -> list[EpochReport]:
         """Judge the epoch: solved or not, ended or not; then restack the networks that continue."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsrnn.config import Time
+from tsrnn.config import Time, Training
 from tsrnn.kinds import Generator
 from tsrnn.networks import Population
 from tsrnn.randomness import Streams, host_stream
@@ -226,9 +226,16 @@ def parts(
         run = (own, whole)
 
 
-def untrained_steps(n: int, count: int, steps: int) -> int:
-    """Return the time steps that `parts` runs a network on without training it, for its largest N `n`."""
-    return n - 1 + (count - 1) * steps
+def untrained_steps(training: Training, n: int) -> int:
+    """Return the time steps of an epoch that a network runs on without training, in `parts`; 0 if not truncated.
+
+    Args:
+        training: the settings of the epoch.
+        n: the largest N in training.
+    """
+    if training.truncation is None:
+        return 0
+    return n - 1 + (training.steps_per_epoch - 1) * training.truncation
 
 
 def initial_states(population: Population, streams: Streams, batch: int) -> Tensor:
