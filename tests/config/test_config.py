@@ -494,7 +494,7 @@ class TestPresets:
         assert new.sequences_tested * new.test_batches >= min(old.sequences_tested * old.test_batches, tested)
         assert new.optimizer.kind == (optimizer if isinstance(config.network, Leaky) else "adam")
         assert new.optimizer.weight_decay == old.optimizer.weight_decay
-        assert found.end.max_epochs * 20 >= config.end.max_epochs * old.steps_per_epoch
+        assert found.end.max_epochs * new.steps_per_epoch >= config.end.max_epochs * old.steps_per_epoch
         changed = {"training": old, "end": config.end, "training_task": config.training_task}
         assert dataclasses.replace(found, **changed) == config
         kept = ("clip", "solved_weight", "solved_accuracy", "precision")

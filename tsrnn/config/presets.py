@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Final, Literal, assert_never
+from typing import Literal, assert_never
 
 from tsrnn.config import (
     SGD,
@@ -18,11 +18,6 @@ from tsrnn.config import (
     TrainedTau,
 )
 from tsrnn.tasks import BitTask, Lengths
-
-# Of the presets tuned and soap: steps an epoch, sequences a batch of a test and (tuned) a whole test at most.
-_STEPS: Final = 20
-_TEST_BATCH: Final = 256
-_TESTED: Final = 2560
 
 PresetName = Literal["paper", "authors", "momentum", "tuned", "soap"]
 
@@ -43,9 +38,10 @@ def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
     are read out at all steps that have N bits. The budget is the same number of steps as before. Multi-head networks
     train even faster with `MultiHead(ahead=5)`, which no preset sets. See docs/hyperparameters.md.
 
-    "soap" is "tuned" with SOAP instead of Muon, at rates that fall from N = 16 on, and with batches of 64. Its tests
-    have at most 256 sequences, because solved N are confirmed on others. It is meant for multi-head networks whose
-    training is truncated, with `Training(truncation=16)`, which no preset sets either.
+    "soap" is "tuned" with SOAP instead of Muon, at rates that fall from N = 16 on, more slowly, with batches of 64, and
+    with a test every 40 steps. Its tests have at most 256 sequences, and most of them 64, because solved N are
+    confirmed on others. It is meant for multi-head networks whose training is truncated, with
+    `Training(truncation=16)`, which no preset sets either.
     """
     match name:
         case "paper":
@@ -89,10 +85,12 @@ def _tuned(config: RunConfig, name: Literal["tuned", "soap"]) -> RunConfig:
     optimizer: Optimizer
     if name == "tuned":
         optimizer = Muon(learning_rate=4e-3, recurrent_rate=0.04, weight_decay=decay)
-        batch_size, falls_from, tested, screening = 32, 20, min(tested, _TESTED), 1
+        rate_decay = RateDecay(n=20, power=2.0)
+        batch_size, steps, test_batch, tested = 32, 20, 256, min(tested, 2560)
     else:
         optimizer = SOAP(learning_rate=4e-3, recurrent_rate=4e-3, weight_decay=decay)
-        batch_size, falls_from, tested, screening = 64, 16, min(tested, _TEST_BATCH), None
+        rate_decay = RateDecay(n=16, power=1.25)
+        batch_size, steps, test_batch, tested = 64, 40, 64, min(tested, 256)
     if not isinstance(config.network, Leaky):
         optimizer = Adam(learning_rate=5e-4, weight_decay=decay)
     return dataclasses.replace(
@@ -101,15 +99,15 @@ def _tuned(config: RunConfig, name: Literal["tuned", "soap"]) -> RunConfig:
         training=dataclasses.replace(
             training,
             batch_size=batch_size,
-            steps_per_epoch=_STEPS,
-            test_batch_size=min(tested, _TEST_BATCH),
-            test_batches=math.ceil(tested / _TEST_BATCH),
-            screening_batches=screening,
+            steps_per_epoch=steps,
+            test_batch_size=min(tested, test_batch),
+            test_batches=math.ceil(tested / test_batch),
+            screening_batches=1,
             confirm=training.confirm or Confirmation(),
             optimizer=optimizer,
-            rate_decay=RateDecay(n=falls_from, power=2.0),
+            rate_decay=rate_decay,
         ),
         end=dataclasses.replace(
-            config.end, max_epochs=math.ceil(config.end.max_epochs * training.steps_per_epoch / _STEPS)
+            config.end, max_epochs=math.ceil(config.end.max_epochs * training.steps_per_epoch / steps)
         ),
     )
