@@ -269,7 +269,9 @@ def laid_out(figure: Figure) -> Figure:
     """Fix the layout of a figure, so that writing it to several files takes less time."""
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
-        figure.set_layout_engine("none")
+        # With an engine, even "none", matplotlib draws a figure twice to save it.
+        with mpl.rc_context({"figure.constrained_layout.use": False}):
+            figure.set_layout_engine(None)
     return figure
 
 
