@@ -77,8 +77,7 @@ class Evidence:
         # The same run with two end rules is one network; the one that trained longest includes the other.
         longest = found.sort_values("epochs", ascending=False, kind="stable").drop_duplicates("replicate")
         self.networks = found.loc[found.index.isin(longest.index)]
-        self._cells: dict[Cell, pd.DataFrame] = {}
-        self._rows: dict[tuple[object, ...], pd.DataFrame] = {}
+        self._kept: dict[object, pd.DataFrame] = {}
 
     def parts(self) -> Iterator["Evidence"]:
         """Yield the results of each training separately, with the largest networks first, then the most networks."""
@@ -104,18 +103,28 @@ class Evidence:
 
     def cell(self, cell: Cell) -> pd.DataFrame:
         """Return the networks of a cell."""
-        if cell not in self._cells:
-            self._cells[cell] = cell.select(self.networks)
-        return self._cells[cell]
+        return self.kept(cell, lambda: cell.select(self.networks))
 
     def rows(self, quantity: Quantity, networks: pd.DataFrame) -> pd.DataFrame:
         """Return a quantity's rows for these networks."""
-        key = (quantity.call, repr(quantity.where))
-        if key not in self._rows:
+
+        def compute() -> pd.DataFrame:
             rows = quantity.rows(self.tables)
-            self._rows[key] = rows[rows["network_id"].isin(self.networks["network_id"])]
-        frame = self._rows[key]
+            return rows[rows["network_id"].isin(self.networks["network_id"])]
+
+        frame = self.kept((quantity.call, repr(quantity.where)), compute)
         return frame[frame["network_id"].isin(networks["network_id"])]
+
+    def kept(self, key: object, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """Return a frame that is computed when it is first asked for; many claims are about the same values.
+
+        Args:
+            key: identifies the frame.
+            compute: computes the frame.
+        """
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return self._kept[key]
 
 
 def ended(networks: pd.DataFrame) -> pd.DataFrame:

@@ -23,9 +23,11 @@ KNEE: Final = 20
 PAPER_HIDDEN: Final = 500
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """A curve: a quantity of each network at each N, and how its rows are reduced to one value.
+
+    Two curves are equal if they are the same object, since functions cannot be compared.
 
     Attributes:
         quantity: the quantity.
@@ -42,9 +44,13 @@ class Curve:
         """Return the curve of a quantity that has one value for each network and N."""
         return cls(quantity, quantity.words)
 
-    def rows(self, evidence: Evidence, networks: pd.DataFrame) -> pd.DataFrame:
-        """Return the known values of some networks, as rows with network_id, n and value."""
-        return self.reduce(evidence.rows(self.quantity, networks)).dropna(subset="value")
+    def rows(self, evidence: Evidence, cell: Cell) -> pd.DataFrame:
+        """Return the known values of a cell's networks, as rows with network_id, n and value; do not change them."""
+
+        def compute() -> pd.DataFrame:
+            return self.reduce(evidence.rows(self.quantity, evidence.cell(cell))).dropna(subset="value")
+
+        return evidence.kept((self, cell), compute)
 
 
 def _mean(rows: pd.DataFrame) -> pd.DataFrame:
@@ -170,13 +176,13 @@ def at_n(
     """
 
     def take(evidence: Evidence) -> Sample:
-        rows = curve.rows(evidence, evidence.cell(cell))
+        rows = curve.rows(evidence, cell)
         if rows.empty:
             return Sample()
         sets = [
             set(own["n"])
             for c in dict.fromkeys((cell, *others))
-            for _, own in curve.rows(evidence, evidence.cell(c)).groupby("network_id")
+            for _, own in curve.rows(evidence, c).groupby("network_id")
         ]
         shared = {int(m) for m in set.intersection(*sets) if n is None or m <= n}
         if not shared:
@@ -323,7 +329,7 @@ def _over_n(
     points: int,
 ) -> Measure:
     def take(evidence: Evidence) -> Sample:
-        rows = curve.rows(evidence, evidence.cell(cell)).sort_values("n")
+        rows = curve.rows(evidence, cell).sort_values("n")
         return _sample(rows, by_network(rows, value), least, paper, points, curve)
 
     return Measure(f"{curve.words}: {words}, {cell.words}", _needs(curve, needs), take, cell.task or "")

@@ -75,20 +75,21 @@ class TestEveryQuantity:
 def test_figures_claims_and_quantities_agree(study: Study):
     """Every figure with a column of a quantity's name has its values, and so has the curve that claims are made of."""
     seen = set()
+    evidence, everyone = Evidence(study), Cell(**dict.fromkeys(COLUMNS))
+    values = [(own, own.rows(study).rename(columns={"value": own.name})) for own in ALL]
     for id in FIGURES:
         (figure,) = build(study, [id])
         main = next(iter(figure.data.values()))
-        for own in ALL:
+        for own, rows in values:
             if own.name not in main or figure.missing:
                 continue
             shown = keyed(main, own.name)
-            expected = keyed(own.rows(study).rename(columns={"value": own.name}), own.name)
+            expected = keyed(rows, own.name)
             assert list(shown.index.names) == list(expected.index.names), id
             pd.testing.assert_series_equal(shown, expected[expected.index.isin(shown.index)], check_names=False)
             seen.add(own.name)
             if {"network_id", "n"} == set(shown.index.names):
-                networks = study.networks[study.networks["network_id"].isin(main["network_id"])]
-                claimed = Curve.of(own).rows(Evidence(study), networks)
+                claimed = Curve.of(own).rows(evidence, everyone)
                 again = keyed(claimed.rename(columns={"value": own.name}), own.name)
                 pd.testing.assert_series_equal(again[again.index.isin(shown.index)], shown, check_names=False)
     assert {
