@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from analysis.__main__ import main
-from analysis.claims.catalogue import judge_all
+from analysis.claims.catalogue import CLAIMS, judge_all
 from analysis.claims.course import compare, course, turns
 from analysis.data.study import Study
 from analysis.figures import build
@@ -72,11 +72,11 @@ def study(tmp_path) -> HandMade:
 
 class TestCourse:
     def test_at_the_common_n_it_is_what_the_claim_is_judged_by(self, study):
-        frame = course(Study(study.folder))
-        rows = frame[frame["id"] == "3c-parity"]
+        claims = [claim for claim in CLAIMS if claim.id == "3c-parity"]
+        rows = course(Study(study.folder), claims)
         assert list(rows["n"]) == [2, 3, 4, 5, 6]
         assert turns(rows) == [(5, 6)]
-        verdict = judge_all(Study(study.folder)).set_index("id").loc["3c-parity"]
+        verdict = judge_all(Study(study.folder), claims).iloc[0]
         last = rows.iloc[-1]
         assert verdict["at"] == "N = 6"
         assert (verdict["estimate"], verdict["low"], verdict["high"]) == pytest.approx(
