@@ -2,8 +2,6 @@ import io
 import json
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -285,17 +283,16 @@ class TestCommandLine:
         assert message in output.err
         assert output.err.count("\n") == 1
 
-    def test_as_a_program(self, sweep, tmp_path):
+    def test_as_a_program(self, sweep):
         sweep.add(tau="trained", solved=[2, 3], epochs=4, status="epochs")
-        commands = [
-            [sys.executable, "-m", "analysis", "max-n", str(folder)]
-            for folder in (sweep.store.folder, tmp_path / "nowhere")
-        ]
-        with ThreadPoolExecutor() as pool:
-            good, bad = pool.map(partial(subprocess.run, capture_output=True, text=True, timeout=60), commands)
+        # The mistake is one that is found before anything slow is imported.
+        good, bad = (
+            subprocess.run([sys.executable, "-m", "analysis", *words], capture_output=True, text=True, timeout=60)
+            for words in (["max-n", str(sweep.store.folder)], ["timescales", str(sweep.store.folder), "--every", "0"])
+        )
         assert (good.returncode, good.stderr) == (0, "")
         assert "\x1b" not in good.stdout
         assert "trained" in good.stdout
-        assert (bad.returncode, bad.stdout) == (1, "")
+        assert (bad.returncode, bad.stdout) == (2, "")
         assert bad.stderr.startswith("error: ")
         assert bad.stderr.count("\n") == 1

@@ -215,25 +215,28 @@ def test_processes_may_compile_at_once(tmp_path):
     assert list(tmp_path.rglob("*.nbc"))
 
 
-TRAINING = """
-from tsrnn.config import Leaky, RunConfig, Training
-from tsrnn.io.checkpoint import new
-from tsrnn.training.loop import Trainer
-config = RunConfig(network=Leaky(hidden=16), training=Training(batch_size=8))
-trainer = Trainer([new(run) for run in config.replicates(2)], products="compiled")
-print(trainer.train_steps(2)[0][1])
-"""
-
-
 @needs_compiler
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
 def test_where_the_code_cannot_be_kept_it_runs_nevertheless(tmp_path):
-    """A limit of 0 on the size of files stands for a full disk: every write to a file is an OSError."""
-    limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n" + TRAINING
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    run = subprocess.run([sys.executable, "-c", limited], env=environment, capture_output=True, text=True)
+    """A limit of 0 on the size of files stands for a full disk: every write to a file is an OSError.
+
+    A loop that compiles fast runs, and small functions that call each other, as many as there are loops.
+    """
+    from tsrnn.networks import _kernels
+
+    calls = range(sum(hasattr(value, "inner") for value in vars(_kernels).values()))
+    functions = [f"@compiled\ndef part{i}(x):\n    return x + {i}\n" for i in calls]
+    functions += [f"inner{i} = part{i}.inner\n" for i in calls]
+    functions.append(f"@compiled\ndef whole(x):\n    return {' + '.join(f'inner{i}(x)' for i in calls)}\n")
+    (tmp_path / "nested.py").write_text("\n".join(["from tsrnn.networks._compiling import compiled", *functions]))
+    code = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n" + FORWARD
+    code += f"import sys\nsys.path.append({str(tmp_path)!r})\nimport nested\nprint(nested.whole(0.0))\n"
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert np.isfinite(float(run.stdout))
+    forward, whole = map(float, run.stdout.split())
+    assert np.isfinite(forward)
+    assert whole == sum(calls)
     assert not list(tmp_path.rglob("*.nbc"))
 
 
