@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar, Literal
 
 import pandas as pd
@@ -416,9 +417,10 @@ class TestPlugins:
             with pytest.raises(RuntimeError, match="broken"):
                 import_file(path)
 
-    def test_a_class_typed_into_a_session_is_refused(self):
-        code = PAGE.split("# majority.py\n")[1].split("```")[0]
-        code += "from tsrnn.plugins import files_of\nfiles_of([tsrnn.RunConfig(task=Majority())])\n"
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-        assert "PluginError: Majority: defined in no file; put it into one" in done.stderr
+    def test_a_class_typed_into_a_session_is_refused(self, monkeypatch: pytest.MonkeyPatch):
+        """As in `__main__` of an interactive session, the module of the class has no file."""
+        session = ModuleType("session")
+        monkeypatch.setitem(sys.modules, "session", session)
+        exec(PAGE.split("# majority.py\n")[1].split("```")[0], vars(session))
+        with pytest.raises(PluginError, match="Majority: defined in no file; put it into one"):
+            files_of([RunConfig(task=session.Majority())])
