@@ -77,19 +77,18 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> dict[Table
         )
     torch.set_flush_denormal(True)
     hidden = checkpoint.config.network.hidden
-    # Stored, since both measures use the same steps.
-    slopes = list(
-        driven_slopes(
-            population,
-            [(checkpoint.config.seed, "spectra", n)],
-            steps=_SETTLE + protocol.steps,
-            burn_in=protocol.burn_in,
-            inputs=0.5 if isinstance(task, BitTask) else task,
-        )
+    # Simulated twice, which takes less memory than to store the slopes of all steps.
+    slopes = partial(
+        driven_slopes,
+        population,
+        [(checkpoint.config.seed, "spectra", n)],
+        steps=_SETTLE + protocol.steps,
+        burn_in=protocol.burn_in,
+        inputs=0.5 if isinstance(task, BitTask) else task,
     )
     start = torch.eye(hidden)[None, :, :_DIRECTIONS]
-    exponents = lyapunov_exponents(tangents(population, slopes), start, _SETTLE)
-    mean = mean_slopes(slopes)
+    exponents = lyapunov_exponents(tangents(population, slopes()), start, _SETTLE)
+    mean = mean_slopes(slopes())
     jacobian = population.tangent(mean, torch.eye(hidden, dtype=torch.float64)[None])[0]
     gain = population.input_gain(mean)[0].detach().double().numpy()
     if not jacobian.isfinite().all():
