@@ -194,7 +194,7 @@ def print_mechanism(
     print_frame(summary, title, console)
     print_frame(changes, "Change from the smallest to the largest N of each network", console)
     print_frame(tests[[column for column in tests if column not in _UNPRINTED]], "Curricula compared", console)
-    lines = [meaning]
+    lines = [meaning, FEW]
     if len(changes):
         lines.append("change: the mean over networks, and its 95 % interval by Student's t (low to high).")
     if len(tests):

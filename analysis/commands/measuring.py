@@ -170,7 +170,7 @@ def memory(
         trials: Sequences for each network, two or more.
         longest: The longest delay of a single bit, and the largest number of bits of a parity.
         where: See `Where`.
-        as_json: Print {"summary": [...], "tests": [...], "changes": [...], "failed": [...]}.
+        as_json: Print {"summary": [...], "tests": [...], "changes": [...], "notes": [...], "failed": [...]}.
     """
     command_line.import_plugins(where.plugin)
     from analysis.measure.memory import Protocol, analysis
@@ -200,7 +200,7 @@ def spectra(
             solved N; 1 measures every solved N.
         steps: Time steps that are recorded, after the burn-in.
         where: See `Where`.
-        as_json: Print {"summary": [...], "tests": [...], "changes": [...], "failed": [...]}.
+        as_json: Print {"summary": [...], "tests": [...], "changes": [...], "notes": [...], "failed": [...]}.
     """
     command_line.import_plugins(where.plugin)
     from analysis.measure.spectra import Protocol, analysis
@@ -233,7 +233,7 @@ def gradients(
         batches: Batches of 64 sequences that losses and gradients are averaged over.
         delays: The longest delay of the gradients at past states, in time steps. [default: N]
         where: See `Where`.
-        as_json: Print {"summary": [...], "tests": [...], "changes": [...], "failed": [...]}.
+        as_json: Print {"summary": [...], "tests": [...], "changes": [...], "notes": [...], "failed": [...]}.
     """
     command_line.import_plugins(where.plugin)
     from analysis.measure.gradients import Protocol, analysis
@@ -321,10 +321,10 @@ def _mechanism(
     )
     if as_json:
         listed = {name: tables.json_rows(getattr(found, name)) for name in ("summary", "tests", "changes")}
-        print(json.dumps(listed | {"failed": found.failed}, indent=2))
+        print(json.dumps(listed | {"notes": found.notes, "failed": found.failed}, indent=2))
     else:
-        failed = [f"failed: {line}" for line in found.failed]
-        tables.print_mechanism(analysis.name, found.summary, found.changes, found.tests, failed)
+        notes = [*found.notes, *(f"failed: {line}" for line in found.failed)]
+        tables.print_mechanism(analysis.name, found.summary, found.changes, found.tests, notes)
     return 1 if found.failed else 0
 
 

@@ -33,12 +33,14 @@ class Results:
             `high`, the 95 % interval of the first.
         tests: the curricula compared in each value at each N; see `analysis.stats.comparison.compare_quantities`.
         changes: how each value changes with N; see `analysis.stats.comparison.changes_over_n`.
+        notes: one line for each network whose measurement gave no finite value.
         failed: one line for each checkpoint that could not be measured.
     """
 
     summary: pd.DataFrame
     tests: pd.DataFrame
     changes: pd.DataFrame
+    notes: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
 
@@ -66,7 +68,8 @@ def run(
         yes: begin without asking; see `analysis.measure.jobs.run_all`.
 
     Raises:
-        ResultsError: if no network has solved an N, or one of the requested N.
+        ResultsError: if no network has solved an N, or one of the requested N, or if none of their checkpoints has been
+            published with the folder.
         StoreError: if the folder cannot be written.
     """
     study = Study(results)
@@ -84,7 +87,16 @@ def run(
     for value in values:
         rows = rows.merge(value.rows(measured).rename(columns={"value": value.name}), "left", ["network_id", "n"])
     groups = study.networks[["network_id", "curriculum"]].assign(group=in_words(study.networks))
-    rows = rows.merge(groups, on="network_id").dropna(subset=values[0].name)
     names = [value.name for value in values]
+    rows = rows.merge(groups, on="network_id")
+    rows = rows.merge(measured.load(analysis.name)[["network_id", "n"]].drop_duplicates(), on=["network_id", "n"])
+    if rows.empty and not failed:
+        raise ResultsError(f"{results}: nothing was measured: the checkpoints of these N were not published with it")
+    notes = [
+        f"{row.network_id} N = {row.n}: left out, because {names[0]} is not finite; the network's activity may grow "
+        "without limit"
+        for row in rows[rows[names[0]].isna()].itertuples()
+    ]
+    rows = rows.dropna(subset=names[0])
     summed = summarise(rows, [], names).sort_values(["group", "curriculum", "n"], ignore_index=True)
-    return Results(summed, compare_quantities(rows, names), changes_over_n(rows, names), failed)
+    return Results(summed, compare_quantities(rows, names), changes_over_n(rows, names), notes, failed)

@@ -1,6 +1,7 @@
 """From checkpoints to memory capacities, and what the command makes of a folder."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from analysis.data.frames import load
 from analysis.measure.memory import Protocol, measure
 from tests.trained import trained_sweep
 from tsrnn import Sines, Time
-from tsrnn.io.checkpoint import Checkpoint
+from tsrnn.io.checkpoint import Checkpoint, save
 from tsrnn.io.checkpoint import load as load_checkpoint
+from tsrnn.io.files import RECORD, location
+from tsrnn.io.published import publish
 from tsrnn.io.schemas import MEMORY, SOLVED
 
 SHORT = Protocol(steps=1500, trials=4, burn_in=50, longest=10, pairs=5)
@@ -73,3 +76,28 @@ def test_the_command_measures_once_and_sums_up(results: Path, capsys: pytest.Cap
     assert main(command) == 0
     assert "Memory capacity" in capsys.readouterr().out
     pd.testing.assert_frame_equal(load(results, MEMORY), table)
+
+
+def test_a_network_that_explodes_is_left_out_by_name(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "sweep"
+    shutil.copytree(results, folder, ignore=shutil.ignore_patterns("memory", "analyses"))
+    row = load(folder, SOLVED).query("n == 2").iloc[0]
+    checkpoint = load_checkpoint(folder / row["checkpoint"])
+    weights = torch.full_like(checkpoint.network["recurrent.weight"], 5.0).fill_diagonal_(0)
+    save(replace(checkpoint, network=checkpoint.network | {"recurrent.weight": weights}), folder / row["checkpoint"])
+    command = ["memory", str(folder), "--every", "1", "--steps", "400", "--trials", "2", "--longest", "8"]
+    assert main([*command, "--address", "local", "--workers", "1"]) == 0
+    told = capsys.readouterr().out
+    assert f"{row['network_id']} N = 2: left out, because memory_of_bits is not finite" in " ".join(told.split())
+    assert told.count("left out") == 1
+
+
+def test_a_published_folder_without_checkpoints_is_an_error(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    source = tmp_path / "sweep"
+    shutil.copytree(results, source, ignore=shutil.ignore_patterns("memory", "analyses"))
+    (source / RECORD).touch()
+    publish(location(source), location(tmp_path / "published"), set())
+    assert main(["memory", str(tmp_path / "published"), "--address", "local"]) == 1
+    assert "nothing was measured: the checkpoints of these N were not published with it" in capsys.readouterr().err
