@@ -197,16 +197,20 @@ class TestPython:
         assert names["solved"].groupby("sweep").size().to_dict() == {"curricula": 2, "fixed_tau": 5}
         assert Path("mine.pdf").read_bytes().startswith(b"%PDF")
 
-    def test_a_query_of_the_study(self, monkeypatch: pytest.MonkeyPatch):
+    def test_queries_of_the_study(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.chdir(ROOT)
-        (code,) = python("docs/study/remember.md")
-        exec(code, names := {})
+        capacities, timescales = python("docs/study/remember.md")
+        exec(capacities, names := {})
         at_10 = names["parities"].round(2)
         assert (at_10.loc[10, "single"], at_10.loc[2, "single"]) == (0.86, 0.89)
         assert at_10.loc[5:8, "single"].max() <= 0.13
         assert at_10.loc[2:10, "multi"].min() >= 0.94
         means = names["pairs"].groupby(["curriculum", "n"]).mean().round(1)
         assert (means["single", 10], means["multi", 10], means["multi", 31]) == (26.1, 14.0, 3.2)
+        exec(timescales, names := {})
+        means = names["both"].groupby(["curriculum", "n"])[["tau_net", "timescale_slowest", "decay"]].mean().round(1)
+        assert means.loc["single", 10].tolist() == [3.0, 3.3, 4.0]
+        assert means.loc["multi", 31].tolist() == [6.3, 1.1, 5.2]
 
     def test_the_library(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
         """In one folder, since two examples load the network that the first one saves."""
