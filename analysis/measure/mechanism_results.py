@@ -83,20 +83,35 @@ def run(
     summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console, yes=yes)
     failed = [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]
     measured = Study(results)
-    rows, values = chosen, VALUES[analysis.name]
+    done = measured.load(analysis.tables[0].name)[["network_id", "n"]].drop_duplicates()
+    rows, values = chosen.merge(done, on=["network_id", "n"]), VALUES[analysis.name]
+    if rows.empty and not failed:
+        raise ResultsError(f"{results}: nothing was measured: the checkpoints of these N were not published with it")
     for value in values:
         rows = rows.merge(value.rows(measured).rename(columns={"value": value.name}), "left", ["network_id", "n"])
     groups = study.networks[["network_id", "curriculum"]].assign(group=in_words(study.networks))
-    names = [value.name for value in values]
     rows = rows.merge(groups, on="network_id")
-    rows = rows.merge(measured.load(analysis.name)[["network_id", "n"]].drop_duplicates(), on=["network_id", "n"])
-    if rows.empty and not failed:
-        raise ResultsError(f"{results}: nothing was measured: the checkpoints of these N were not published with it")
-    notes = [
-        f"{row.network_id} N = {row.n}: left out, because {names[0]} is not finite; the network's activity may grow "
-        "without limit"
-        for row in rows[rows[names[0]].isna()].itertuples()
-    ]
+    names = [value.name for value in values]
+    notes = _not_finite(rows, names)
     rows = rows.dropna(subset=names[0])
     summed = summarise(rows, [], names).sort_values(["group", "curriculum", "n"], ignore_index=True)
     return Results(summed, compare_quantities(rows, names), changes_over_n(rows, names), notes, failed)
+
+
+def _not_finite(rows: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Return one line for each network and N without a value that others of its curriculum have at this N.
+
+    Args:
+        rows: one row for each network and N, with `curriculum` and the values.
+        names: of the values; a row without the first is left out of summaries.
+    """
+    known = rows.groupby(["curriculum", "n"])[list(names)].transform("count") > 0
+    known[names[0]] = True
+    missing = rows[list(names)].isna() & known
+    lines = []
+    for i in missing.index[missing.any(axis=1)]:
+        place = f"{rows.loc[i, 'network_id']} N = {rows.loc[i, 'n']}"
+        without = ", ".join(name for name in names if missing.loc[i, name])
+        left_out = "it is left out" if missing.loc[i, names[0]] else "its other values count"
+        lines.append(f"{place}: {without} not finite, as where activity grows without limit; {left_out}")
+    return lines

@@ -279,10 +279,8 @@ class TestTraining:
         assert kept
         assert claimed
 
-    @pytest.mark.parametrize(
-        ("curriculum", "screening"),
-        [(SingleHead(), None), (MultiHead(), 2), (MultiHead(ahead=3), 2), (AllHeads(n=5), 2)],
-    )
+    @pytest.mark.parametrize("curriculum", [SingleHead(), MultiHead(), MultiHead(ahead=3), AllHeads(n=5)])
+    @pytest.mark.parametrize("screening", [None, 2])
     def test_a_run_in_two_parts_is_the_run_bit_for_bit(self, curriculum, screening, tmp_path):
         training = dataclasses.replace(CONFIRMING.training, screening_batches=screening)
         configs = dataclasses.replace(CONFIRMING, curriculum=curriculum, training=training).replicates(4)

@@ -88,8 +88,15 @@ def test_a_network_that_explodes_is_left_out_by_name(results: Path, tmp_path: Pa
     command = ["memory", str(folder), "--every", "1", "--steps", "400", "--trials", "2", "--longest", "8"]
     assert main([*command, "--address", "local", "--workers", "1"]) == 0
     told = capsys.readouterr().out
-    assert f"{row['network_id']} N = 2: left out, because memory_of_bits is not finite" in " ".join(told.split())
+    line = (
+        f"{row['network_id']} N = 2: memory_of_bits, memory_of_parities, memory_of_trained_parity not finite, as where"
+    )
+    assert line in " ".join(told.split())
     assert told.count("left out") == 1
+    assert main(["spectra", str(folder), "--every", "1", "--steps", "400", "--address", "local", "--workers", "1"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"{row['network_id']} N = 2: " in told
+    assert told.count("not finite, as where activity grows without limit; its other values count") == 1
 
 
 def test_a_published_folder_without_checkpoints_is_an_error(
