@@ -1,18 +1,21 @@
 """What a training step follows: by hand where code is compiled, against autograd through the whole graph."""
 
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.tolerances import TOLERANCES, distance
-from tsrnn.config import DMS, FixedTau, Leaky, Network, Parity, RunConfig, Sines, Tanh, TrainedTau
+from tests.training.runs import OPTIMIZERS, TINY
+from tsrnn.config import DMS, GRU, LSTM, FixedTau, Leaky, Network, Parity, RunConfig, Sines, Tanh, TrainedTau
 from tsrnn.networks import _compiled, _losses, _memory, initial_network, population
 from tsrnn.networks.base import unstack
 from tsrnn.networks.choice import Plan
 from tsrnn.randomness import Streams
 from tsrnn.tasks import BitTask, Task
 from tsrnn.training.gradients import losses_and_gradients
+from tsrnn.training.loop import train
 from tsrnn.training.sampling import TaskBatch, draw_batch, initial_states, over_steps
 
 HEADS = ((2, 3, 5), (4,), (3, 2))
@@ -133,3 +136,14 @@ def test_a_task_with_a_loss_of_its_own_has_its_gradient():
     assert torch.equal(loss, Squared().loss(outputs, targets))
     torch.testing.assert_close(found[..., 1], 2 * outputs[..., 1] / 5)
     assert not found[..., 0].any()
+
+
+@pytest.mark.parametrize("task", [Parity(), Sines()])
+@pytest.mark.parametrize("network", [Leaky(hidden=9), GRU(hidden=9), LSTM(hidden=9)])
+def test_no_process_that_trains_waits_for_sympy(network: Network, task: Task, monkeypatch):
+    """Torch imports it where autograd is handed the gradient of anything but a number, which takes 0.7 s."""
+    for name in ("sympy", "torch.fx.experimental.symbolic_shapes"):
+        monkeypatch.setitem(sys.modules, name, None)  # whoever imports it now is told that there is none
+    for optimizer in OPTIMIZERS.values() if network.kind == "leaky" else [OPTIMIZERS["adam"]]:
+        training = replace(TINY.training, steps_per_epoch=1, optimizer=optimizer)
+        next(train(replace(TINY, network=network, task=task, training=training)))

@@ -50,5 +50,9 @@ def losses_and_gradients(
     with torch.enable_grad():
         answers = same.answers(*sequences)
     losses, loss_back = task.loss_with_gradient(answers.detach(), batch.targets)
-    gradients = torch.autograd.grad(answers, list(leaves.values()), loss_back(to_steps(counted, batch.readout_steps)))
+    # Gradients of a sum: if autograd is handed the gradient at the answers, torch imports sympy, which takes long.
+    gradient = loss_back(to_steps(counted, batch.readout_steps))
+    with torch.enable_grad():
+        weighted = (answers * gradient).sum()
+    gradients = torch.autograd.grad(weighted, list(leaves.values()))
     return over_steps(losses, batch.readout_steps) * networks.head_mask, dict(zip(leaves, gradients, strict=True))
