@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -37,40 +39,74 @@ with stopping.ending_with_ray(Console(stderr=True)):
 """
 
 
-def run(dies: float, signalled_after: float | None, sigint: str = "handled") -> tuple[int, str, str]:
-    """Run a run, with a signal after so many seconds; return exit status, output and errors."""
+class Settings(NamedTuple):
+    """After how many seconds a run's Ray dies, and a signal comes, if one does; and what Ctrl-C does in it."""
+
+    dies: float
+    signalled_after: float | None
+    sigint: str = "handled"
+
+
+class Ended(NamedTuple):
+    """How a run ended."""
+
+    status: int
+    output: str
+    errors: str
+    seconds: float
+
+
+def run(settings: Settings) -> Ended:
+    began = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN, str(dies), sigint],
+        [sys.executable, "-c", RUN, str(settings.dies), settings.sigint],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    STARTED.append(process)
-    assert process.stdout.readline() == "running\n"
-    if signalled_after is not None:
-        time.sleep(signalled_after)
-        process.terminate()
-    output, errors = process.communicate(timeout=30)
-    return process.returncode, output, errors
+    try:
+        assert process.stdout.readline() == "running\n"
+        if settings.signalled_after is not None:
+            time.sleep(settings.signalled_after)
+            process.terminate()
+        output, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    return Ended(process.returncode, output, errors, time.monotonic() - began)
 
 
-def test_a_ray_that_dies_is_an_error():
-    assert run(dies=0.5, signalled_after=None) == (1, "", f"{DIED}\n")
+DIES = Settings(dies=0.5, signalled_after=None)
+DIES_AFTER_A_SIGNAL = Settings(dies=0.5, signalled_after=0.0)
+DIES_BEFORE_A_SIGNAL = Settings(dies=0.5, signalled_after=3.0)
+LIVES = Settings(dies=1000, signalled_after=0.0)
+IGNORES_CTRL_C = Settings(dies=1000, signalled_after=0.0, sigint="ignored")
+RUNS = (DIES, DIES_AFTER_A_SIGNAL, DIES_BEFORE_A_SIGNAL, LIVES, IGNORES_CTRL_C)
 
 
-@pytest.mark.parametrize("signalled_after", [0.0, 3.0])
-def test_a_ray_that_dies_with_a_signal_to_all_is_none(signalled_after):
+@pytest.fixture(scope="module")
+def ended() -> Iterator[Callable[[Settings], Ended]]:
+    """How runs end, which are begun at once: nearly all that they do is wait."""
+    with ThreadPoolExecutor(len(RUNS)) as pool:
+        runs = {settings: pool.submit(run, settings) for settings in RUNS}
+        yield lambda settings: runs[settings].result()
+
+
+def test_a_ray_that_dies_is_an_error(ended):
+    assert ended(DIES)[:3] == (1, "", f"{DIED}\n")
+
+
+@pytest.mark.parametrize("settings", [DIES_AFTER_A_SIGNAL, DIES_BEFORE_A_SIGNAL])
+def test_a_ray_that_dies_with_a_signal_to_all_is_none(ended, settings):
     """This program may learn of the signal only after Ray has ended."""
-    assert run(dies=0.5, signalled_after=signalled_after) == (1, "told to stop\n", f"{STOPPED}\n")
+    assert ended(settings)[:3] == (1, "told to stop\n", f"{STOPPED}\n")
 
 
-def test_a_ray_that_neither_dies_nor_lets_trials_end_is_not_waited_for():
+def test_a_ray_that_neither_dies_nor_lets_trials_end_is_not_waited_for(ended):
     """As where the driver of a cluster is told to stop together with the cluster."""
-    began = time.monotonic()
-    assert run(dies=1000, signalled_after=0) == (1, "told to stop\n", f"{STOPPED}\n")
-    assert time.monotonic() - began > 2
+    assert ended(LIVES)[:3] == (1, "told to stop\n", f"{STOPPED}\n")
+    assert ended(LIVES).seconds > 2
 
 
-def test_a_signal_is_taken_where_ctrl_c_is_ignored():
-    assert run(dies=1000, signalled_after=0, sigint="ignored") == (-signal.SIGINT, "", f"{INTERRUPTED}\n")
+def test_a_signal_is_taken_where_ctrl_c_is_ignored(ended):
+    assert ended(IGNORES_CTRL_C)[:3] == (-signal.SIGINT, "", f"{INTERRUPTED}\n")
 
 
 def to_the_group(storage: Path) -> tuple[subprocess.Popen[str], Callable[[], None]]:
