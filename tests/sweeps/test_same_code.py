@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,66 +22,13 @@ from sweeps.engine.folder import Record, SweepFolder
 from sweeps.engine.same_code import require_same_code
 from sweeps.engine.trainable import PopulationTrainable
 from tests.processes import kill_everything
+from tests.sweeps import invocations
 from tests.sweeps.commands import GRID, ROOT, STARTED, one_line, sweep, wait_for
 from tests.sweeps.test_reliability import SMALL, trial
 from tsrnn import provenance
 from tsrnn.config import RunConfig
 from tsrnn.io.store import Store
 from tsrnn.provenance import Code, code
-
-# Invocations of a sweep without Ray, each in a fresh fork of a process that has imported what they need.
-SERVER = """
-import json, os, sys, traceback
-from dataclasses import asdict, replace
-from rich.console import Console
-from sweeps.engine.errors import SweepError
-from sweeps.engine.folder import Record, SweepFolder
-from sweeps.engine.same_code import code_of, require_same_code
-from sweeps.engine.trainable import PopulationTrainable
-from tests.sweeps.test_reliability import SMALL, trial
-from tsrnn.plugins import files_of, import_file
-from tsrnn.tasks import TASKS
-
-
-def invoke(storage, epochs, switch, *plugins):
-    for plugin in plugins:
-        import_file(plugin)
-    network = replace(SMALL, task=TASKS["ours"]()) if plugins else SMALL
-    folder = SweepFolder(storage, "small")
-    console = Console(width=10_000)
-    try:
-        code = require_same_code(folder, folder.unfinished([network]), console, allowed=switch == "allowed")
-    except SweepError as error:
-        print(f"error: {error}")
-        return 1
-    folder.write(Record("small", "quick", "paper", network, (network,)), code)
-    settings = trial(folder.path, [network])
-    settings["trial"] |= {"plugins": files_of([network]), "code": asdict(code_of([network]))}
-    trainable = PopulationTrainable(settings)
-    for _ in range(int(epochs)):
-        if trainable.step()["done"]:
-            break
-    return 0
-
-
-for line in sys.stdin:
-    storage, *words = json.loads(line)
-    if not os.fork():
-        status = 1
-        try:
-            os.chdir(storage)
-            with open("said", "w") as said:
-                os.dup2(said.fileno(), 1)
-                os.dup2(said.fileno(), 2)
-            status = invoke(storage, *words)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
-"""
 
 OURS = """
 from typing import Literal
@@ -95,34 +41,45 @@ class Ours(Parity):
 """
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second copy of the project, in which one file is edited."""
+    folder = tmp_path_factory.mktemp("copy")
     for name in ("tsrnn", "sweeps", "analysis"):
-        shutil.copytree(ROOT / name, tmp_path / "copy" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    edited = tmp_path / "copy" / "tsrnn" / "tasks" / "parity.py"
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    edited = folder / "tsrnn" / "tasks" / "parity.py"
     edited.write_text("# Edited.\n" + edited.read_text())
-    return tmp_path / "copy"
+    return folder
 
 
 Invoke = Callable[..., tuple[int, str]]
 
 
-@contextmanager
-def invoking(path: Path) -> Iterator[Invoke]:
-    """A process with the code in a folder trains as many epochs as asked; returned are the status and what was said."""
-    environment = os.environ | {"PYTHONPATH": f"{path}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
+@pytest.fixture
+def invoke(capsys: pytest.CaptureFixture[str]) -> Invoke:
+    """This process trains as many epochs as asked; returned are the status and what was said."""
+
+    def invoke(storage: Path, epochs: int, switch: str) -> tuple[int, str]:
+        return invocations.invoke(storage, epochs, switch), "".join(capsys.readouterr())
+
+    return invoke
+
+
+@pytest.fixture(scope="module")
+def invoke_copy(copy: Path) -> Iterator[Invoke]:
+    """The code of the copy does, with plugins, in a process without what others have imported."""
+    environment = os.environ | {"PYTHONPATH": f"{copy}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER],
-        cwd=path,
+        [sys.executable, "-m", "tests.sweeps.invocations"],
+        cwd=copy,
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
 
-    def invoke(storage: Path, epochs: int, *words: str | Path) -> tuple[int, str]:
-        server.stdin.write(json.dumps([str(storage), epochs, *map(str, words)]) + "\n")
+    def invoke(storage: Path, epochs: int, switch: str, *plugins: Path) -> tuple[int, str]:
+        server.stdin.write(json.dumps([str(storage), epochs, switch, *map(str, plugins)]) + "\n")
         server.stdin.flush()
         status = int(server.stdout.readline())
         said = (storage / "said").read_text()
@@ -131,18 +88,6 @@ def invoking(path: Path) -> Iterator[Invoke]:
 
     yield invoke
     server.communicate()
-
-
-@pytest.fixture(scope="module")
-def invoke() -> Iterator[Invoke]:
-    with invoking(ROOT) as ours:
-        yield ours
-
-
-@pytest.fixture
-def invoke_copy(copy: Path) -> Iterator[Invoke]:
-    with invoking(copy) as theirs:
-        yield theirs
 
 
 def codes(storage: Path, table: str) -> list[str]:
@@ -177,23 +122,23 @@ class TestResume:
         # What has ended is never refused.
         assert invoke_copy(tmp_path, 9, "refused") == (0, "")
 
-    def test_a_plugin_that_changed_is_other_code(self, tmp_path, invoke):
+    def test_a_plugin_that_changed_is_other_code(self, tmp_path, invoke_copy):
         plugin = tmp_path / "ours.py"
         plugin.write_text(OURS)
-        assert invoke(tmp_path, 2, "refused", plugin) == (0, "")
+        assert invoke_copy(tmp_path, 2, "refused", plugin) == (0, "")
         before = pd.read_parquet(tmp_path / "small" / "runs")["plugins"].tolist()
         plugin.write_text(f"{OURS}    easier = 1\n")
-        status, said = invoke(tmp_path, 9, "refused", plugin)
+        status, said = invoke_copy(tmp_path, 9, "refused", plugin)
         assert (status, said.count("\n")) == (1, 1)
         assert "ours.py" in said
         assert "would continue with" in said
-        assert invoke(tmp_path, 9, "allowed", plugin)[0] == 0
+        assert invoke_copy(tmp_path, 9, "allowed", plugin)[0] == 0
         after = pd.read_parquet(tmp_path / "small" / "outcomes")["plugins"].tolist()
         assert before[0].startswith('{"ours.py": "')
         assert before != after
         plugin.write_text(OURS)
         # The same file elsewhere is the same plugin.
-        assert invoke(tmp_path, 9, "refused", plugin) == (0, "")
+        assert invoke_copy(tmp_path, 9, "refused", plugin) == (0, "")
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ TINY = RunConfig(
     network=Leaky(hidden=9),
     # With an accuracy of about one half, the curriculum steps in some epochs and in others not.
     training=Training(batch_size=6, steps_per_epoch=4, test_batches=3, solved_accuracy=0.5, precision="float64"),
-    end=EndRules(max_epochs=8),
+    end=EndRules(max_epochs=6),
 )
 SOLVES_ALWAYS = dataclasses.replace(TINY, training=dataclasses.replace(TINY.training, solved_accuracy=1e-9))
 SOLVES_NEVER = dataclasses.replace(TINY, training=dataclasses.replace(TINY.training, solved_accuracy=1 - 1e-9))
