@@ -1,9 +1,10 @@
 """The compiled recurrence: its bits in every stack, what it calls and what it does where that is not to be had."""
 
-import os
+import json
 import platform
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -162,6 +163,58 @@ class TestRoutines:
         assert not any(_compiled.available(library, torch.bfloat16) for library in _compiled.LIBRARIES)
 
 
+# Runs programs each in a fork of a process that has imported what they begin with: all but numba and what is compiled.
+SERVER = """
+import json, os, sys, traceback
+import numpy, torch
+from tsrnn.networks import choice, planning
+
+
+def begin(program, environment):
+    ends = [os.pipe() for _ in range(2)]
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            os.environ |= environment
+            for file, (_, end) in enumerate(ends, 1):
+                os.dup2(end, file)
+            exec(program, {"__name__": "__main__"})
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    for _, end in ends:
+        os.close(end)
+    return child, [open(end) for end, _ in ends]
+
+
+for line in sys.stdin:
+    assert "numba" not in sys.modules
+    programs, environment = json.loads(line)
+    told = [(child, [file.read() for file in files]) for child, files in [begin(one, environment) for one in programs]]
+    print(json.dumps([(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), *said) for child, said in told]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Callable[..., list[tuple[int, str, str]]]]:
+    """Runs programs at once, in an environment with these changes; returns exit statuses, outputs and errors."""
+    command = [sys.executable, "-c", SERVER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+
+        def run(*programs: str, **environment: str) -> list[tuple[int, str, str]]:
+            server.stdin.write(json.dumps([programs, environment]) + "\n")
+            server.stdin.flush()
+            return [tuple(one) for one in json.loads(server.stdout.readline())]
+
+        yield run
+        server.communicate()
+
+
 WITHOUT_NUMBA = """
 import sys
 sys.modules["numba"] = None  # what an absent package looks like to an import
@@ -181,10 +234,10 @@ assert _kernels.forward.inner.stats.cache_path is None
 
 
 @pytest.mark.parametrize("code", [WITHOUT_NUMBA, WITHOUT_A_FOLDER], ids=["no numba", "no folder for its code"])
-def test_what_it_does_without(code: str):
+def test_what_it_does_without(code: str, run):
     pytest.importorskip("numba")
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    ((status, _, errors),) = run(code)
+    assert status == 0, errors
 
 
 FORWARD = """
@@ -201,23 +254,18 @@ print(float(passage(form, 1, sequences, parameters, Workspace()).forward().sum()
 
 
 @needs_compiler
-def test_processes_may_compile_at_once(tmp_path):
+def test_processes_may_compile_at_once(run, tmp_path):
     """Of the loops two that compile fast: all are kept on the disk in the same way."""
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    runs = [
-        subprocess.Popen([sys.executable, "-c", FORWARD], env=environment, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    told = [run.communicate()[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0]
-    assert len(set(told)) == 1
-    assert np.isfinite(float(told[0]))
+    told = run(FORWARD, FORWARD, NUMBA_CACHE_DIR=str(tmp_path))
+    assert [status for status, _, _ in told] == [0, 0], told
+    assert len({output for _, output, _ in told}) == 1
+    assert np.isfinite(float(told[0][1]))
     assert list(tmp_path.rglob("*.nbc"))
 
 
 @needs_compiler
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
-def test_where_the_code_cannot_be_kept_it_runs_nevertheless(tmp_path):
+def test_where_the_code_cannot_be_kept_it_runs_nevertheless(run, tmp_path):
     """A limit of 0 on the size of files stands for a full disk: every write to a file is an OSError.
 
     A loop that compiles fast runs, and small functions that call each other, as many as there are loops.
@@ -231,10 +279,9 @@ def test_where_the_code_cannot_be_kept_it_runs_nevertheless(tmp_path):
     (tmp_path / "nested.py").write_text("\n".join(["from tsrnn.networks._compiling import compiled", *functions]))
     code = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n" + FORWARD
     code += f"import sys\nsys.path.append({str(tmp_path)!r})\nimport nested\nprint(nested.whole(0.0))\n"
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    forward, whole = map(float, run.stdout.split())
+    ((status, output, errors),) = run(code, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert status == 0, errors
+    forward, whole = map(float, output.split())
     assert np.isfinite(forward)
     assert whole == sum(calls)
     assert not list(tmp_path.rglob("*.nbc"))
