@@ -97,7 +97,7 @@ class TestEnds:
     @pytest.mark.parametrize("patience", [5, 8])
     def test_a_network_stalls_by_its_own_steps(self, curriculum, patience: int):
         """Held against a run without the rule, whose epochs of 4 steps say what each network should have ended with."""
-        free = dataclasses.replace(TINY, curriculum=curriculum)
+        free = dataclasses.replace(TINY, curriculum=curriculum, end=EndRules(max_epochs=8))
         config = dataclasses.replace(free, end=dataclasses.replace(free.end, max_steps_without_solving=patience))
         reports, stalled = list(train(config.replicates(6))), 0
         others = list(train(free.replicates(6)))
@@ -168,7 +168,7 @@ class TestOneStep:
 
     def test_no_curriculum_ends_out_of_epochs(self):
         reports = list(train(dataclasses.replace(SOLVES_NEVER, curriculum=NoCurriculum(n=6))))
-        assert [report.n for report in reports] == [6] * 8
+        assert [report.n for report in reports] == [6] * 6
         assert reports[-1].outcome.status == "epochs"
         assert reports[-1].checkpoint.progress.max_n == 0
 
