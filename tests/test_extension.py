@@ -21,6 +21,7 @@ from torch import nn
 from analysis.__main__ import main as analysis
 from analysis.figures import style
 from sweeps.engine.estimate import estimate
+from tests.sweeps.commands import ONE_AT_A_TIME
 from tests.tolerances import TOLERANCES, distance
 from tsrnn.__main__ import main
 from tsrnn.config import (
@@ -193,7 +194,7 @@ def swept(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
     place = tmp_path_factory.mktemp("swept")
     options = ["--scale", "quick", "--hidden", "16", "--curricula", "multi", "doubling", "--replicates", "2"]
     # Networks that no longer get further end before the budget does.
-    options += ["--stall", "500", "--epochs", "8"]
+    options += ["--stall", "500", "--epochs", "8", *ONE_AT_A_TIME]
     plugins = [folder / f"{name}.py" for name in ("majority", "vanilla", "doubling")]
     command = [folder / "majority_sweep.py", *options, "--storage", "results", "--address", "local"]
     command += ["--plugin", plugins[-1]]

@@ -160,5 +160,5 @@ def test_sharpness_is_the_largest_eigenvalue_of_the_hessian_that_autograd_finds(
             return sum(plain_loss(people, r, tensors, *one, HEADS)[0] for one in asked) / len(few)
 
         at = torch.cat([state[name].flatten() for name in names])
-        hessian = torch.autograd.functional.hessian(loss, at).numpy()
+        hessian = torch.autograd.functional.hessian(loss, at, vectorize=True).numpy()
         assert found[r] == pytest.approx(scipy.linalg.eigh(hessian, eigvals_only=True)[-1], rel=2e-3)

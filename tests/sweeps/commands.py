@@ -21,6 +21,8 @@ BUDGET = 12
 SHORT = [*GRID, "--epochs", str(BUDGET)]
 """The grid with time to solve N = 2 (3 to 6 epochs), for tests that neither kill nor interrupt its sweep."""
 TABLES = ("runs", "outcomes", "epochs", "solved", "heads")
+ONE_AT_A_TIME = ("--cpus-per-trial", str(min(1.5, os.cpu_count() or 1)))
+"""One trial at a time on two cores: for tests whose trials end before a second process has started."""
 STARTED: list[subprocess.Popen[str]] = []
 CLOCKS = ("wall_s", "device", "products", "versions", "commit")
 NICENESS = "3"

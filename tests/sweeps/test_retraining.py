@@ -13,6 +13,7 @@ import torch
 from analysis.data.frames import load
 from sweeps.engine.folder import Record, SweepFolder
 from sweeps.retraining import app, retrained
+from tests.sweeps.commands import ONE_AT_A_TIME
 from tests.trained import trained_sweep
 from tsrnn.command_line import run as run_command
 from tsrnn.config import Leaky, NoCurriculum, RunConfig, Time, stacking_key
@@ -78,7 +79,7 @@ def here(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
 
 
 def test_the_sweep_and_again(results: Path, here):
-    options = ("--higher", "2", "--epochs", "2", "--trials", "2", "--address", "local", "--json")
+    options = ("--higher", "2", "--epochs", "2", "--trials", "2", *ONE_AT_A_TIME, "--address", "local", "--json")
     words = [sys.executable, "sweeps/retraining.py", *map(str, (results, *options))]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
