@@ -381,7 +381,7 @@ class TestSines:
     def test_small_networks_learn_three_waves(self, curriculum):
         config = RunConfig(
             task=Sines(),
-            network=Leaky(hidden=64),
+            network=Leaky(hidden=32),
             curriculum=curriculum,
             training=Training(
                 batch_size=16, steps_per_epoch=100, test_batches=2, optimizer=SGD(learning_rate=0.05, momentum=0.9)
