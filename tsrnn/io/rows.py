@@ -4,15 +4,16 @@ import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any, Final
-
-import torch
+from typing import TYPE_CHECKING, Any, Final
 
 from tsrnn.config import SGD, FixedTau, Leaky, LeakyReLU, RunConfig
-from tsrnn.io.checkpoint import Progress
 from tsrnn.io.schemas import Row
 from tsrnn.provenance import UNKNOWN, Code
-from tsrnn.training.reports import EpochReport, Outcome
+
+if TYPE_CHECKING:
+    # These import torch, without which results are read.
+    from tsrnn.io.checkpoint import Progress
+    from tsrnn.training.reports import EpochReport, Outcome
 
 
 def runs_row(config: RunConfig, sweep: str, scale: str, preset: str | None = None, code: Code = UNKNOWN) -> Row:
@@ -69,13 +70,15 @@ def run_columns(config: RunConfig) -> Row:
 
 def outcomes_row(
     config: RunConfig,
-    outcome: Outcome,
-    progress: Progress | None = None,
+    outcome: "Outcome",
+    progress: "Progress | None" = None,
     device: str | None = None,
     products: str | None = None,
     code: Code = UNKNOWN,
 ) -> Row:
     """Return a network's row of `outcomes`; without `progress`, its columns for progress are empty."""
+    import torch
+
     return {
         "network_id": config.network_id,
         "status": outcome.status,
@@ -94,7 +97,7 @@ def outcomes_row(
     } | code_columns(code)
 
 
-def epochs_row(report: EpochReport) -> Row:
+def epochs_row(report: "EpochReport") -> Row:
     """Return an epoch's row of `epochs`."""
     progress = report.checkpoint.progress
     return {
@@ -115,13 +118,13 @@ def epochs_row(report: EpochReport) -> Row:
     }
 
 
-def heads_rows(report: EpochReport) -> list[Row]:
+def heads_rows(report: "EpochReport") -> list[Row]:
     """Return an epoch's rows of `heads`, one for each N in training."""
     key = {"network_id": report.config.network_id, "epoch": report.epoch}
     return [key | {"n": n, "accuracy": accuracy} for n, accuracy in report.accuracies.items()]
 
 
-def solved_rows(report: EpochReport, checkpoints: Mapping[int, str]) -> list[Row]:
+def solved_rows(report: "EpochReport", checkpoints: Mapping[int, str]) -> list[Row]:
     """Return an epoch's rows of `solved`, one for each N solved in it; `checkpoints` has the paths of its weights."""
     return [
         solved_row(
