@@ -15,7 +15,7 @@ from analysis.claims import pace
 from analysis.claims.catalogue import CLAIMS
 from analysis.claims.criteria import Exceeds
 from analysis.claims.evidence import Evidence
-from analysis.claims.rules import Ratio, group_of
+from analysis.claims.rules import Group, Ratio
 from analysis.claims.verdicts import Claim
 from analysis.quantities.base import Tables
 from analysis.quantities.pace import sequences_until
@@ -68,10 +68,12 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, rows: pd.DataFrame) -> pd
         counts with its whole training as a lower bound.
     """
     rows = rows[rows["network_id"].isin([*first["network_id"], *second["network_id"]])]
+    ns = sorted(int(n) for n in rows["n"].unique())
+    cells = [[frame.to_numpy().T for frame in pace.until_each(networks, rows, ns)] for networks in (first, second)]
     found = []
-    for n in sorted(rows["n"].unique()):
-        samples = [pace.until(networks, rows, int(n)) for networks in (first, second)]
-        groups = [group_of(sample.values, sample.censored) for sample in samples]
+    for i, n in enumerate(ns):
+        # Networks that have not trained yet are left out.
+        groups = [Group(values[i][values[i] > 0], bounds[i][values[i] > 0]) for values, bounds in cells]
         solved = [int((~group.bounds).sum()) for group in groups]
         if min(group.size for group in groups) == 0:
             continue
@@ -79,7 +81,7 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, rows: pd.DataFrame) -> pd
         effect: Effect = _RULE.effect(*groups)
         ratio = math.exp(effect.estimate) if enough else math.nan
         low, high = float(np.exp(effect.low)), float(np.exp(effect.high))
-        found.append((int(n), *solved, ratio, low, high, _RULE.p_value(0.0, *groups)))
+        found.append((n, *solved, ratio, low, high, _RULE.p_value(0.0, *groups)))
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 

@@ -6,7 +6,7 @@ Each function returns a `Measure`; see `analysis.claims.measures` for values tha
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -185,13 +185,28 @@ def until(networks: pd.DataFrame, rows: pd.DataFrame, n: int) -> Sample:
         rows: `analysis.quantities.pace.sequences_until` of these networks, and possibly of others.
         n: the N.
     """
-    solved = rows[rows["n"] == n].set_index("network_id")["value"]
-    trained = networks.set_index("network_id")["sequences"].astype(float)
-    values = solved.reindex(trained.index).fillna(trained)
-    # Networks that have not trained yet are left out.
-    bounds = ~pd.Series(trained.index.isin(solved.index), index=trained.index)
+    values, bounds = (frame[n] for frame in until_each(networks, rows, [n]))
     kept = values > 0
     return Sample(values[kept], bounds[kept], f"N = {n}")
+
+
+def until_each(networks: pd.DataFrame, rows: pd.DataFrame, ns: Sequence[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the training until each N was solved, in the paper's epochs.
+
+    Args:
+        networks: rows of `analysis.data.study.Study.networks`.
+        rows: `analysis.quantities.pace.sequences_until` of these networks, and possibly of others.
+        ns: the N.
+
+    Returns:
+        Two frames with a row for each network and a column for each N: the values, and whether each is a lower bound,
+        the whole training of a network that has not solved N. It is 0 for a network that has not trained yet.
+    """
+    own = rows[rows["network_id"].isin(networks["network_id"]) & rows["n"].isin(ns)]
+    solved = own.pivot(index="network_id", columns="n", values="value")
+    solved = solved.reindex(index=networks["network_id"], columns=list(ns)).astype(float)
+    trained = networks.set_index("network_id")["sequences"].astype(float)
+    return solved.apply(lambda values: values.fillna(trained)), solved.isna()
 
 
 def _until(evidence: Evidence, networks: pd.DataFrame, n: int) -> Sample:

@@ -199,10 +199,10 @@ class Ratio(Rule):
         """Return the logarithm of the ratio."""
         first, second = groups
         bounded = np.asarray(first.bounds.any(-1) | second.bounds.any(-1))
-        found = permutation.difference(np.log(first.values), np.log(second.values))
-        if not bounded.any():
-            return found
-        ends = [np.array(end) for end in found]
+        if bounded.all():
+            ends = [np.empty(bounded.shape) for _ in Effect._fields]
+        else:
+            ends = [np.array(end) for end in permutation.difference(np.log(first.values), np.log(second.values))]
         for i in np.ndindex(bounded.shape):
             if bounded[i]:
                 one = censoring.log_ratio(first.values[i], first.bounds[i], second.values[i], second.bounds[i])

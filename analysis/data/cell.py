@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
 TRAINING: Final = (
@@ -65,9 +66,9 @@ class Cell:
         Args:
             networks: rows of `analysis.data.study.Study.networks`.
         """
-        kept = pd.Series(True, index=networks.index)
+        kept = np.ones(len(networks), dtype=bool)
         for name, value in self._values():
-            kept &= networks[name] == value
+            kept &= (networks[name] == value).to_numpy(dtype=bool)
         return networks[kept]
 
     def conditions(self, preset: str = "paper") -> list[str]:

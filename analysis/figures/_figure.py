@@ -270,12 +270,12 @@ def per_cell(rows: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
         over networks (see `analysis.stats.intervals.bootstrap`).
     """
     known = rows[rows[value].notna()]
-    cells, groups = [], []
-    for cell, group in known.groupby(list(by), sort=True, dropna=False):
-        cells.append(cell)
-        groups.append(group[value].to_numpy(dtype=float))
+    which = known.groupby(list(by), sort=True, dropna=False).ngroup().to_numpy()
+    order = np.argsort(which, kind="stable")
+    begins = np.searchsorted(which[order], np.arange(which.max(initial=-1) + 1))
+    groups = np.split(known[value].to_numpy(dtype=float)[order], begins[1:])[: len(begins)]
     low, high = bootstraps(groups)
-    frame = pd.DataFrame(cells, columns=list(by))
+    frame = known[list(by)].iloc[order[begins]].reset_index(drop=True)
     return frame.assign(
         networks=[len(group) for group in groups],
         mean=[float(np.mean(group)) for group in groups],

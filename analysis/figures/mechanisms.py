@@ -137,16 +137,18 @@ def draw_causes(found: Causes) -> Drawing:
     figure, grid = style.panels(1, len(parts), height=1.4, width=style.WIDTH, sharex="col", sharey="col")
     curricula = style.ordered(found.cells["curriculum"])
     offsets = dict(zip(curricula, style.spread(len(curricula), 0.4), strict=True))
+    keys = ["retrained", "change", "share", "curriculum"]
+    means = found.cells.set_index(keys)[["mean", "low", "high"]].T.to_dict("list")
+    own = {key: group.to_numpy() for key, group in found.networks.groupby(keys)["relative_accuracy"]}
     for part, (axes,) in zip(parts, grid, strict=True):
         for at, (change, share) in enumerate(kinds):
             for curriculum, offset in offsets.items():
-                same = f"curriculum == {curriculum!r} and change == {change!r} and retrained == {part!r}"
-                cells, own = (frame.query(f"{same} and share == {share}") for frame in (found.cells, found.networks))
-                shade = style.colour(curriculum)
-                for row in cells.to_dict("records"):
-                    style.mean(axes, at + offset, row["mean"], row["low"], row["high"], shade, 0.36)
-                values = own["relative_accuracy"]
-                style.dots(axes, at + offset + style.spread(len(values), 0.2), values, shade, s=5, alpha=0.5)
+                key, shade = (part, change, share, curriculum), style.colour(curriculum)
+                if key in means:
+                    mean, low, high = means[key]
+                    style.mean(axes, at + offset, mean, low, high, shade, 0.36)
+                    values = own[key]
+                    style.dots(axes, at + offset + style.spread(len(values), 0.2), values, shade, s=5, alpha=0.5)
         for y in (0, 1):
             axes.axhline(y, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         axes.set_title(_RETRAINED[part])

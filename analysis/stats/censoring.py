@@ -50,9 +50,7 @@ def log_ratio(a: Values, a_censored: Flags, b: Values, b_censored: Flags) -> Eff
     middles = (edges[1:] + edges[:-1]) / 2
     # At a difference, two values are tied. One point beyond the last difference stands for all points there.
     shifts = np.sort(np.concatenate([edges, middles, [edges[0] - 1, edges[-1] + 1]]))
-    more, less = (
-        np.array(sides) for sides in zip(*(_sides(x, a_censored, y, b_censored, d) for d in shifts), strict=True)
-    )
+    more, less = as_extreme(x + shifts[:, None], a_censored, y, b_censored)
     most = rejected(len(a), len(b))
     kept = shifts[(more > most) & (less > most)]
     balance = shifts[np.abs(more - less) == np.abs(more - less).min()]
@@ -69,20 +67,15 @@ def log_ratio(a: Values, a_censored: Flags, b: Values, b_censored: Flags) -> Eff
 
 def p_value(a: Values, a_censored: Flags, b: Values, b_censored: Flags, ratio: float = 1.0) -> float:
     """Return the two-sided p of the hypothesis that b is a times `ratio`; see `log_ratio`."""
-    more, less = _sides(np.log(a), a_censored, np.log(b), b_censored, float(np.log(ratio)))
-    return min(1.0, 2 * (min(more, less) + 1) / (len(splits(len(a), len(b))) + 1))
-
-
-def _sides(x: Values, x_censored: Flags, y: Values, y_censored: Flags, shift: float) -> tuple[int, int]:
-    more, less = as_extreme(x[None] + shift, x_censored[None], y[None], y_censored[None])
-    return int(more[0]), int(less[0])
+    more, less = as_extreme(np.log(a) + np.log([[ratio]]), a_censored, np.log(b), b_censored)
+    return min(1.0, 2 * (float(min(more[0], less[0])) + 1) / (len(splits(len(a), len(b))) + 1))
 
 
 def as_extreme(a: Values, a_censored: Flags, b: Values, b_censored: Flags) -> tuple[Values, Values]:
     """Return how many splits favour the second group at least as much as the real groups, and at most as much.
 
     Args:
-        a: [studies, n_a].
+        a: [studies, n_a]; this and the others may also be one row, [n], that all studies share.
         a_censored: [studies, n_a].
         b: [studies, n_b].
         b_censored: [studies, n_b].
@@ -90,15 +83,20 @@ def as_extreme(a: Values, a_censored: Flags, b: Values, b_censored: Flags) -> tu
     Returns:
         The two counts, [studies] each; a direction is significant if its count is at most `permutation.rejected`.
     """
-    values, censored = np.concatenate([a, b], -1).round(_DIGITS), np.concatenate([a_censored, b_censored], -1)
-    scores = gehan_scores(values, censored)
-    n_a, flags = a.shape[-1], splits(a.shape[-1], b.shape[-1]).astype(float)
-    more, less = np.empty(len(a)), np.empty(len(a))
-    for start in range(0, len(a), _AT_ONCE):
+    n_a, n_b = a.shape[-1], b.shape[-1]
+    studies = np.broadcast_shapes(*(part.shape[:-1] for part in (a, a_censored, b, b_censored)))
+    values, censored = (
+        np.concatenate([np.broadcast_to(x, (*studies, n_a)), np.broadcast_to(y, (*studies, n_b))], -1)
+        for x, y in ((a, b), (a_censored, b_censored))
+    )
+    # Whole numbers, whose sums are exact.
+    scores = gehan_scores(values.round(_DIGITS), censored)
+    flags = splits(n_a, n_b).astype(float)
+    more, less = np.empty(studies), np.empty(studies)
+    for start in range(0, len(scores), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        own = scores[part, n_a:].sum(-1).round(_DIGITS)[:, None]
-        others = (scores[part] @ flags.T).round(_DIGITS)
-        more[part], less[part] = (others >= own).sum(1), (others <= own).sum(1)
+        own, others = scores[part, n_a:].sum(-1)[:, None], scores[part] @ flags.T
+        more[part], less[part] = np.count_nonzero(others >= own, axis=1), np.count_nonzero(others <= own, axis=1)
     return more, less
 
 

@@ -113,15 +113,21 @@ def p_value(a: Values, b: Values, shift: float = 0.0) -> float:
 
 def _thresholds(a: Values, b: Values) -> Values:
     """Return, for each split, the shift of b at which its difference of means equals the real one: [studies, S]."""
-    n_a, n_b = a.shape[-1], b.shape[-1]
-    flags = splits(n_a, n_b)
-    moved = flags / n_b - ~flags / n_a
+    moved, change = _moved(a.shape[-1], b.shape[-1])
     both = np.concatenate([a, b], axis=-1)
-    # The real difference changes with the shift by 1, and that of a split by its share of the values of b minus a.
     own = b.mean(-1) - a.mean(-1)
-    found = (own[:, None] - both @ moved.T) / (1 - moved[:, n_a:].sum(1))
+    found = (own[:, None] - both @ moved.T) / change
     # Splits that differ only by the rounding of their sums are ties.
     scale = np.abs(both).max(-1, keepdims=True)
     scale[scale == 0] = 1.0
     result: Values = (found / scale).round(_DIGITS) * scale
     return result
+
+
+@cache
+def _moved(n_a: int, n_b: int) -> tuple[Values, Values]:
+    """Return the weight of each network in the difference of means of each split, and its change with the shift."""
+    flags = splits(n_a, n_b)
+    moved: Values = flags / n_b - ~flags / n_a
+    # The real difference changes with the shift by 1, and that of a split by its share of the values of b minus a.
+    return moved, 1 - moved[:, n_a:].sum(1)

@@ -8,6 +8,7 @@ the old results, and a recorded configuration without it is read with that value
 
 import dataclasses
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 FORMER_NAMES: Final[Mapping[str, str]] = {"training_task": "shown", "readout_steps": "asked"}
@@ -33,20 +34,28 @@ def identity(config: Any) -> dict[str, Any]:
     return _tree(config, FORMER_NAMES, FORMER_DEFAULTS)
 
 
-def _tree(config: Any, names: Mapping[str, str], defaults: Mapping[tuple[str, str], Any]) -> dict[str, Any]:
+def _tree(config: object, names: Mapping[str, str], defaults: Mapping[tuple[str, str], Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        name, place = names.get(field.name, field.name), (type(config).__name__, field.name)
-        value, default = getattr(config, field.name), field.default
-        if field.name == "kind":
+    for field, default in _settings(type(config)) or ():  # type: ignore[arg-type]  # classes are hashable
+        name = names.get(field, field)
+        value: object = getattr(config, field)
+        if field == "kind":
             found[name] = value
-        elif dataclasses.is_dataclass(value):
+        elif _settings(type(value)) is not None:  # type: ignore[arg-type]
             own = _tree(value, names, defaults)
             if type(value) is not type(default) or own != _tree(default, names, {}):
                 found[name] = own
-        elif value != defaults.get(place, default):
+        elif value != defaults.get((type(config).__name__, field), default):
             found[name] = int(value) if isinstance(value, float) and value.is_integer() else value
     return found
+
+
+@cache
+def _settings(kind: type) -> tuple[tuple[str, Any], ...] | None:
+    """Return the names of a class's settings with their defaults; None if it is not a class of settings."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    return tuple((field.name, field.default) for field in dataclasses.fields(kind))
 
 
 def upgraded(recorded: Mapping[str, Any]) -> dict[str, Any]:
