@@ -68,7 +68,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Path, str, 
                     for _, own in frame.groupby("network_id"):
                         assert sorted(own["epoch"]) == list(range(1, len(own) + 1))
             niceness |= niceness_of_trials(process)
-        time.sleep(0.1)
+        time.sleep(0.3)
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     return (storage, output, errors, reads), niceness
