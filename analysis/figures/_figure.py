@@ -123,7 +123,7 @@ def cohort(study: Study, cell: Cell, *conditions: str) -> Cohort:
     """
     found = cell.select(study.networks)
     for condition in conditions:
-        found = found.query(condition)
+        found = _holding(found, condition)
     if found.empty:
         return Cohort(found, (*cell.conditions(), *conditions))
     groups = [group for _, group in found.groupby(list(TRAINING), sort=False, dropna=False)]
@@ -140,7 +140,14 @@ def cohort(study: Study, cell: Cell, *conditions: str) -> Cohort:
 
 def among(cohort: Cohort, condition: str) -> Cohort:
     """Return the networks that are the subject of a figure, to report which of their results are missing."""
-    return Cohort(cohort.networks.query(condition) if len(cohort) else cohort.networks)
+    return Cohort(_holding(cohort.networks, condition) if len(cohort) else cohort.networks)
+
+
+def _holding(networks: pd.DataFrame, condition: str) -> pd.DataFrame:
+    """Return the networks for which a condition of `pandas.DataFrame.query` holds."""
+    # pandas first makes a series of every column, of which a condition names one or two.
+    named = networks[[name for name in networks if str(name) in condition]]
+    return networks.loc[named.query(condition).index]
 
 
 Step = Callable[[pd.DataFrame], pd.DataFrame]

@@ -6,6 +6,7 @@ The page is `page.html.jinja`, which extends `page.base.jinja` and uses `page.ma
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -72,29 +73,47 @@ def render(contents: Contents) -> str:
 
 
 def _file(out: Path) -> Path:
-    return out if out.suffix == ".html" else out / "index.html"
+    """Return the file of a page, whose folder is made before minutes are spent on what would not be written."""
+    path = out if out.suffix == ".html" else out / "index.html"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    return path
 
 
 def _write(path: Path, text: str) -> None:
     try:
         write_atomically(path, text.encode())
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"cannot write {path}: {error.strerror}; choose a folder that can be written")
 
 
 def _page(template: str, report: Contents | Comparison, signs: Mapping[str, str]) -> str:
-    environment = Environment(
-        loader=PackageLoader("analysis.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     here = resources.files("analysis.report")
-    return environment.get_template(template).render(
-        report=report,
-        signs=signs,
-        css=Markup((here / "page.css").read_text()),
-        js=Markup("\n".join((here / name).read_text() for name in ("page.js", "page.networks.js"))),
-        data=embedded(report.data),
-        deviations=Markup(deviations()) if isinstance(report, Contents) else "",
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            report=report,
+            signs=signs,
+            css=Markup((here / "page.css").read_text()),
+            js=Markup("\n".join((here / name).read_text() for name in ("page.js", "page.networks.js"))),
+            data=embedded(report.data),
+            deviations=Markup(deviations()) if isinstance(report, Contents) else "",
+        )
     )
+
+
+@cache
+def _environment() -> Environment:
+    """Return what makes pages of templates, and keeps the compiled ones."""
+    loader = PackageLoader("analysis.report", "")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 
 
 def embedded(data: object) -> Markup:
