@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -55,6 +56,8 @@ def name_of(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
 
 
+distributions = cache(packages_distributions)
+
 OWN = {"tsrnn", "sweeps", "analysis", "benchmarks", "tests"}
 
 
@@ -65,7 +68,7 @@ def test_what_is_imported_is_declared(package: str):
     declared = {name_of(text) for text in project["dependencies"]}
     if package in ("tests", "benchmarks"):
         declared |= {name_of(text) for texts in project["optional-dependencies"].values() for text in texts}
-    providers = packages_distributions()
+    providers = distributions()
     modules = {module.split(".")[0] for path in (ROOT / package).rglob("*.py") for module in imported(path)}
     others = modules - OWN - sys.stdlib_module_names
     undeclared = {module for module in others if not {name_of(name) for name in providers.get(module, ())} & declared}

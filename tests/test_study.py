@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,12 @@ DRAWN = sorted(path.name for path in (FOLDER / "figures").iterdir())
 SEEDS = {"repeat": range(8, 16)}
 """The seeds of arms that are trained with others than 0 to 7."""
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
+
+
+@cache
+def study(arm: str) -> Study:
+    """Return an arm's results, read once."""
+    return Study(FOLDER / "tables" / arm)
 
 
 def same_numbers(found: str, expected: str, within: float) -> bool:
@@ -43,7 +50,7 @@ class TestArm:
             assert verify(sweep).problems == []
 
     def test_its_networks_have_ended_and_are_of_the_plan(self, arm: str):
-        networks = Study(FOLDER / "tables" / arm).networks
+        networks = study(arm).networks
         assert set(networks["scale"]) == {"overnight"}
         assert set(networks["hidden"]) == {128}
         assert not set(networks["status"]) & {"running", "failed"}
@@ -52,7 +59,7 @@ class TestArm:
     @pytest.mark.parametrize(("name", "made"), [("claims", judge_all), ("pace", course)])
     def test_its_verdicts_are_those_of_its_tables(self, arm: str, name: str, made):
         published = json.loads((FOLDER / name / f"{arm}.json").read_text())
-        rows = tables.json_rows(made(Study(FOLDER / "tables" / arm)))
+        rows = tables.json_rows(made(study(arm)))
         assert len(published["rows"]) == len(rows)
         for row, expected in zip(rows, published["rows"], strict=True):
             assert row.keys() == expected.keys()
@@ -65,9 +72,8 @@ class TestArm:
 
 @pytest.mark.parametrize("arm", DRAWN)
 def test_the_figures_are_those_of_the_tables(arm: str):
-    study = Study(FOLDER / "tables" / arm)
     published = {path.stem: path.read_text() for path in (FOLDER / "figures" / arm).glob("*.svg")}
-    drawn = {figure.id: figure for figure in figures.build(study) if not figure.missing}
+    drawn = {figure.id: figure for figure in figures.build(study(arm)) if not figure.missing}
     assert set(published) == {id for id in drawn if not id.startswith("table")}
     for id, text in published.items():
         found = style.render(drawn[id].draw(), "svg").decode()
