@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_quick_start import SLOW
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -27,15 +29,26 @@ def modules(package: str, without: str) -> list[str]:
     return [name for name in names if not without or not name.startswith(without)]
 
 
-def test_a_package_does_not_load_what_uses_it():
+# All names of the package are there, also those that are imported when they are first used.
+NAMES = """
+assert {*tsrnn.__all__} <= {*dir(tsrnn)}
+assert not hasattr(tsrnn, "nothing")
+for name in tsrnn.__all__:
+    getattr(tsrnn, name)
+from tsrnn import *
+assert train is tsrnn.training.loop.train
+"""
+
+
+def test_a_package_does_not_load_what_uses_it_nor_what_is_slow():
     """All in one process: each part is imported after those that it may use."""
     parts = [
-        (["tsrnn"], {"ray", "pandas", "torch", "sweeps", "analysis"}),
+        (["tsrnn"], SLOW | {"sweeps", "analysis"}),
         (modules("tsrnn", without="tsrnn.distributed"), {"ray", "pandas", "sweeps", "analysis"}),
         (modules("analysis", without=""), {"sweeps"}),
     ]
-    lines = [f"import {', '.join(loaded)}\nprint({forbidden} & sys.modules.keys())" for loaded, forbidden in parts]
-    check = "\n".join(["import sys", *lines])
+    first, *others = (f"import {', '.join(loaded)}\nprint({bad} & sys.modules.keys())" for loaded, bad in parts)
+    check = "\n".join(["import sys", first, NAMES, *others])
     done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["set()"] * len(parts)
 

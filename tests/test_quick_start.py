@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,52 +41,49 @@ for program, *words in json.loads(sys.argv[1]):
 """
 
 
-def run(commands: list[list[str]], folder: Path) -> list[dict[str, object]]:
+HELP = {
+    "sweeps": [[f"sweeps/{name}", "--help"] for name in SWEEPS],
+    **{
+        package: [[package, "--help"], *([package, name, "--help"] for name in names)]
+        for package, names in SUBCOMMANDS.items()
+    },
+}
+MISTAKES = [
+    ["sweeps/fixed_tau.py", "--taus", "0.5"],
+    ["sweeps/fixed_tau.py", "--scale", "huge"],
+    ["sweeps/curricula.py", "--taus", "1"],
+    ["sweeps/fixed_tau.py", "--cpus-per-trial", "0"],
+    ["sweeps/hyperparameters.py", "--stage", "13"],
+    ["sweeps/retraining.py", "results", "--n", "1"],
+    ["analysis", "timescales", "results", "--every", "0"],
+    ["tsrnn", "evaluate", "file", "--seed", "-1"],
+]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], dict[str, Any]]:
+    """What each command printed, its status, and the modules that were loaded by then, all in one process."""
+    commands = [*(command for of_one in HELP.values() for command in of_one), *MISTAKES]
     words = [sys.executable, "-c", RUN, json.dumps(commands)]
-    environment = os.environ | {"TSRNN_STORAGE": str(folder / "none"), "PYTHONPATH": str(ROOT)}
+    storage = tmp_path_factory.mktemp("storage") / "none"
+    environment = os.environ | {"TSRNN_STORAGE": str(storage), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    lines = done.stdout.splitlines()
+    return {tuple(command): json.loads(line) for command, line in zip(commands, lines, strict=True)}
 
 
-@pytest.mark.parametrize("package", ["sweeps", *SUBCOMMANDS])
-def test_help_loads_nothing_slow(package: str, tmp_path: Path):
-    if package == "sweeps":
-        commands = [[f"sweeps/{name}", "--help"] for name in SWEEPS]
-    else:
-        commands = [[package, "--help"], *([package, name, "--help"] for name in SUBCOMMANDS[package])]
-    found = run(commands, tmp_path)
-    assert len(found) == len(commands)
-    for command, told in zip(commands, found, strict=True):
-        assert (command, told["status"], SLOW & {*told["modules"]}) == (command, 0, set())
-        assert len(told["output"]) > 100
+@pytest.mark.parametrize("package", HELP)
+def test_help_loads_nothing_slow(told, package: str):
+    assert len(HELP[package]) > 1
+    for command in HELP[package]:
+        found = told[tuple(command)]
+        assert (command, found["status"], SLOW & {*found["modules"]}) == (command, 0, set())
+        assert len(found["output"]) > 100
 
 
-def test_a_mistake_loads_nothing_slow(tmp_path: Path):
-    commands = [
-        ["sweeps/fixed_tau.py", "--taus", "0.5"],
-        ["sweeps/fixed_tau.py", "--scale", "huge"],
-        ["sweeps/curricula.py", "--taus", "1"],
-        ["sweeps/fixed_tau.py", "--cpus-per-trial", "0"],
-        ["sweeps/hyperparameters.py", "--stage", "13"],
-        ["sweeps/retraining.py", "results", "--n", "1"],
-        ["analysis", "timescales", "results", "--every", "0"],
-        ["tsrnn", "evaluate", "file", "--seed", "-1"],
-    ]
-    for command, told in zip(commands, run(commands, tmp_path), strict=True):
-        assert (command, told["status"], SLOW & {*told["modules"]}) == (command, 2, set())
-        assert told["output"].startswith("error: ")
-        assert told["output"].count("\n") == 1
-
-
-def test_importing_tsrnn_loads_nothing_slow_and_names_everything():
-    check = f"""
-import sys, tsrnn
-assert not {SLOW} & sys.modules.keys(), {SLOW} & sys.modules.keys()
-assert {{*tsrnn.__all__}} <= {{*dir(tsrnn)}}
-assert not hasattr(tsrnn, "nothing")
-for name in tsrnn.__all__:
-    getattr(tsrnn, name)
-from tsrnn import *
-assert train is tsrnn.training.loop.train
-"""
-    subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True)
+@pytest.mark.parametrize("command", MISTAKES, ids=" ".join)
+def test_a_mistake_loads_nothing_slow(told, command: list[str]):
+    found = told[tuple(command)]
+    assert (found["status"], SLOW & {*found["modules"]}) == (2, set())
+    assert found["output"].startswith("error: ")
+    assert found["output"].count("\n") == 1

@@ -1,7 +1,9 @@
 import io
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from tsrnn.config import EndState
 from tsrnn.io.schemas import EPOCHS, OUTCOMES, RUNS, SOLVED, TABLES
 from tsrnn.io.store import Store
 
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = {"string": "text", "int64": 3, "float64": 0.25}
 
 
@@ -283,11 +286,16 @@ class TestCommandLine:
         assert message in output.err
         assert output.err.count("\n") == 1
 
-    def test_as_a_program(self, sweep):
+    def test_as_a_program(self, sweep, tmp_path):
+        """Results are read without torch, which takes longer to import than all else: there is none here."""
+        (tmp_path / "torch.py").write_text("raise ImportError('torch was imported')")
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
         sweep.add(tau="trained", solved=[2, 3], epochs=4, status="epochs")
         # The mistake is one that is found before anything slow is imported.
         good, bad = (
-            subprocess.run([sys.executable, "-m", "analysis", *words], capture_output=True, text=True, timeout=60)
+            subprocess.run(
+                [sys.executable, "-m", "analysis", *words], env=environment, capture_output=True, text=True, timeout=60
+            )
             for words in (["max-n", str(sweep.store.folder)], ["timescales", str(sweep.store.folder), "--every", "0"])
         )
         assert (good.returncode, good.stderr) == (0, "")
