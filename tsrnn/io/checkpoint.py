@@ -191,11 +191,12 @@ def load(path: AnyLocation, n: int | None = None) -> Checkpoint:
         parts[part][rest] = tensor
     dtype = parameter_dtype(config.training)
     described = shapes(config.network, progress.heads, config.task.head_width)
-    network = {name: torch.empty(shape, dtype=dtype, device="meta") for name, shape in described.items()}
+    # Memory that nobody touches costs less than the device "meta", whose operations are computed in Python.
+    network = {name: torch.empty(shape, dtype=dtype) for name, shape in described.items()}
     _check(path, parts["network"], network, "network")
-    state = initial_state(config.training.optimizer, network)
-    flat = {f"{part}/{name}": tensor for part, tensors in state.items() for name, tensor in tensors.items()}
     if parts["optimizer"]:
+        state = initial_state(config.training.optimizer, network)
+        flat = {f"{part}/{name}": tensor for part, tensors in state.items() for name, tensor in tensors.items()}
         _check(path, parts["optimizer"], flat, "optimizer")
         optimizer = {part: {name: parts["optimizer"][f"{part}/{name}"] for name in state[part]} for part in state}
     else:
