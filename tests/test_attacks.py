@@ -36,7 +36,7 @@ from tests.handmade import HandMade, config, solved
 from tests.sweeps.test_reliability import SMALL, trained
 from tsrnn import command_line
 from tsrnn.__main__ import main as tsrnn
-from tsrnn.config import RunConfig
+from tsrnn.config import Leaky, RunConfig
 from tsrnn.io.checkpoint import CheckpointError, CheckpointFolder, load, new, save
 from tsrnn.io.files import location, open_sealed_json, sealed_json
 from tsrnn.io.lock import FolderLock, LockedError
@@ -380,6 +380,22 @@ class TestSize:
         (tmp_path / "deep.safetensors").write_bytes(safetensors.torch.save(tensors, metadata))
         with pytest.raises(CheckpointError):
             load(tmp_path / "deep.safetensors")
+
+    @pytest.mark.parametrize("hidden", [10**5, 10**7, 10**10])
+    def test_a_checkpoint_of_more_neurons_than_there_is_memory_for(self, tmp_path, hidden: int):
+        import safetensors.torch
+
+        from tsrnn.io.checkpoint import _digest
+
+        save(new(RunConfig(network=Leaky(hidden=3))), tmp_path / "small.safetensors")
+        with safetensors.safe_open(tmp_path / "small.safetensors", "pt") as file:
+            about = file.metadata()["tsrnn"].replace('"hidden": 3', f'"hidden": {hidden}')
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        assert str(hidden) in about
+        metadata = {"tsrnn": about, "sha256": _digest(about, tensors)}
+        (tmp_path / "huge.safetensors").write_bytes(safetensors.torch.save(tensors, metadata))
+        with pytest.raises(CheckpointError, match=f"its configuration needs .*{hidden}"):
+            load(tmp_path / "huge.safetensors")
 
     def test_a_record_that_is_deep(self, tmp_path):
         (tmp_path / "sweep.json").write_text(DEEP)

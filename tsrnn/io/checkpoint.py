@@ -191,12 +191,14 @@ def load(path: AnyLocation, n: int | None = None) -> Checkpoint:
         parts[part][rest] = tensor
     dtype = parameter_dtype(config.training)
     described = shapes(config.network, progress.heads, config.task.head_width)
-    # Memory that nobody touches costs less than the device "meta", whose operations are computed in Python.
-    network = {name: torch.empty(shape, dtype=dtype) for name, shape in described.items()}
-    _check(path, parts["network"], network, "network")
+    _check(path, parts["network"], {name: (tuple(shape), dtype) for name, shape in described.items()}, "network")
     if parts["optimizer"]:
-        state = initial_state(config.training.optimizer, network)
-        flat = {f"{part}/{name}": tensor for part, tensors in state.items() for name, tensor in tensors.items()}
+        state = initial_state(config.training.optimizer, parts["network"])
+        flat = {
+            f"{part}/{name}": (tuple(tensor.shape), tensor.dtype)
+            for part, tensors in state.items()
+            for name, tensor in tensors.items()
+        }
         _check(path, parts["optimizer"], flat, "optimizer")
         optimizer = {part: {name: parts["optimizer"][f"{part}/{name}"] for name in state[part]} for part in state}
     else:
@@ -235,17 +237,22 @@ def _about(path: Location, text: str) -> tuple[RunConfig, Progress, Computed | N
         raise CheckpointError(f"{path}: its header is not JSON ({error})") from None
 
 
-def _check(path: Location, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], part: str) -> None:
-    """Hold the tensors against what the configuration says they are."""
+def _check(
+    path: Location, found: Mapping[str, Tensor], expected: Mapping[str, tuple[tuple[int, ...], torch.dtype]], part: str
+) -> None:
+    """Hold the tensors against the shapes and dtypes that they have by the configuration.
+
+    Nothing of these shapes is allocated: a configuration may ask for more than there is memory.
+    """
     if expected.keys() != found.keys():
         wrong = sorted(expected.keys() ^ found.keys())
         raise CheckpointError(f"{path}: {part}: missing or unknown tensors: {', '.join(wrong)}")
-    for name, right in expected.items():
+    for name, (shape, dtype) in expected.items():
         tensor = found[name]
-        if tensor.shape != right.shape or tensor.dtype != right.dtype:
+        if tensor.shape != shape or tensor.dtype != dtype:
             raise CheckpointError(
                 f"{path}: {part}/{name} is {tensor.dtype} {list(tensor.shape)}; "
-                f"its configuration needs {right.dtype} {list(right.shape)}"
+                f"its configuration needs {dtype} {list(shape)}"
             )
 
 
