@@ -12,7 +12,7 @@ import io
 import os
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -59,13 +59,13 @@ def schema(table: Table) -> pa.Schema:
     )
 
 
-def to_bytes(rows: pa.Table, metadata: Mapping[str, str] | None = None, compression: str = "snappy") -> bytes:
+def to_bytes(rows: pa.Table, metadata: Mapping[str, str] | None = None, *, small: bool = False) -> bytes:
     """Return the Parquet file of some rows, with its checksum.
 
     Args:
         rows: The rows; metadata that their schema has is written too.
         metadata: Entries of the footer's metadata, which only `pyarrow.parquet.read_metadata` and its like show.
-        compression: Of the pages, as `pyarrow.parquet.ParquetWriter` names it.
+        small: Make the file as small as possible, which takes longer: for tables that are written once.
     """
     buffer = io.BytesIO()
     # Most files are small. For each column of each file zstd would take longer to set up than to read it, and
@@ -75,7 +75,11 @@ def to_bytes(rows: pa.Table, metadata: Mapping[str, str] | None = None, compress
         bare = pa.schema([field.remove_metadata() for field in rows.schema], rows.schema.metadata)
         rows = pa.Table.from_arrays(rows.columns, schema=bare)
     texts = [field.name for field in rows.schema if pa.types.is_string(field.type) and rows.num_rows > 1]
-    form = {"compression": compression, "use_dictionary": texts, "write_page_checksum": True}
+    form: dict[str, Any] = {"compression": "snappy", "use_dictionary": texts, "write_page_checksum": True}
+    if small:
+        # Of floats whose last digits are noise, only the first bytes can be compressed: all first bytes together.
+        floats = {field.name: "BYTE_STREAM_SPLIT" for field in rows.schema if pa.types.is_floating(field.type)}
+        form |= {"compression": "zstd", "compression_level": 19, "column_encoding": floats}
     with pq.ParquetWriter(buffer, rows.schema, **form) as writer:
         writer.write_table(rows)
         writer.add_key_value_metadata({**(metadata or {}), _ENTRY.decode(): (_PREFIX + _ZEROS).decode()})

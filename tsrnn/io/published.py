@@ -48,7 +48,7 @@ def publish(
             table = BY_NAME[name]
             rows = read_folder(folder / name).sort_by([(column, "ascending") for column in table.key])
             written.append(out / name / PUBLISHED)
-            write_atomically(written[-1], to_bytes(rows, compression="zstd"))
+            write_atomically(written[-1], to_bytes(rows, small=True))
         for path in sorted({RECORD, *checkpoints}):
             written.append(_within(out, path))
             write_atomically(written[-1], _within(folder, path).read_bytes())
