@@ -69,11 +69,11 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, rows: pd.DataFrame) -> pd
     """
     rows = rows[rows["network_id"].isin([*first["network_id"], *second["network_id"]])]
     ns = sorted(int(n) for n in rows["n"].unique())
-    cells = [[frame.to_numpy().T for frame in pace.until_each(networks, rows, ns)] for networks in (first, second)]
+    cells = [pace.until_each(networks, rows, ns) for networks in (first, second)]
     found = []
     for i, n in enumerate(ns):
         # Networks that have not trained yet are left out.
-        groups = [Group(values[i][values[i] > 0], bounds[i][values[i] > 0]) for values, bounds in cells]
+        groups = [Group(values[own, i], bounds[own, i]) for values, bounds in cells for own in [values[:, i] > 0]]
         solved = [int((~group.bounds).sum()) for group in groups]
         if min(group.size for group in groups) == 0:
             continue

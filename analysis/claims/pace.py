@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from analysis.claims.evidence import (
@@ -26,6 +27,7 @@ from analysis.claims.evidence import (
 from analysis.claims.measures import by_network, spearman
 from analysis.data.cell import Cell
 from analysis.quantities import pace
+from analysis.stats.permutation import Flags, Values
 
 ENOUGH: Final = 0.75
 """The common N is the largest N that this share of the networks of each compared cell has solved."""
@@ -185,28 +187,32 @@ def until(networks: pd.DataFrame, rows: pd.DataFrame, n: int) -> Sample:
         rows: `analysis.quantities.pace.sequences_until` of these networks, and possibly of others.
         n: the N.
     """
-    values, bounds = (frame[n] for frame in until_each(networks, rows, [n]))
+    values, bounds = (
+        pd.Series(each[:, 0], index=networks["network_id"]) for each in until_each(networks, rows[rows["n"] == n], [n])
+    )
     kept = values > 0
     return Sample(values[kept], bounds[kept], f"N = {n}")
 
 
-def until_each(networks: pd.DataFrame, rows: pd.DataFrame, ns: Sequence[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def until_each(networks: pd.DataFrame, rows: pd.DataFrame, ns: Sequence[int]) -> tuple[Values, Flags]:
     """Return the training until each N was solved, in the paper's epochs.
 
     Args:
         networks: rows of `analysis.data.study.Study.networks`.
-        rows: `analysis.quantities.pace.sequences_until` of these networks, and possibly of others.
+        rows: `analysis.quantities.pace.sequences_until` of these networks, and possibly of others, at these N.
         ns: the N.
 
     Returns:
-        Two frames with a row for each network and a column for each N: the values, and whether each is a lower bound,
-        the whole training of a network that has not solved N. It is 0 for a network that has not trained yet.
+        The values, [networks, N], and whether each is a lower bound: the whole training of a network that has not
+        solved N, which is 0 if it has not trained yet.
     """
-    own = rows[rows["network_id"].isin(networks["network_id"]) & rows["n"].isin(ns)]
-    solved = own.pivot(index="network_id", columns="n", values="value")
-    solved = solved.reindex(index=networks["network_id"], columns=list(ns)).astype(float)
-    trained = networks.set_index("network_id")["sequences"].astype(float)
-    return solved.apply(lambda values: values.fillna(trained)), solved.isna()
+    trained = networks["sequences"].to_numpy(dtype=float)
+    values, bounds = np.tile(trained[:, None], len(ns)), np.ones((len(trained), len(ns)), dtype=bool)
+    network = pd.Index(networks["network_id"]).get_indexer(pd.Index(rows["network_id"]))
+    known = network >= 0
+    at = network[known], pd.Index(ns).get_indexer(pd.Index(rows["n"]))[known]
+    values[at], bounds[at] = rows["value"].to_numpy(dtype=float)[known], False
+    return values, bounds
 
 
 def _until(evidence: Evidence, networks: pd.DataFrame, n: int) -> Sample:
