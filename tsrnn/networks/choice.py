@@ -23,7 +23,7 @@ LIBRARIES: Final[tuple[Library, ...]] = get_args(Library)
 
 # How many times as fast as the first plan another one must be. A smaller difference may be chance, and would make
 # two processes choose differently.
-_GAIN: Final = 1.1
+_GAIN: Final = 1.03
 # Seconds after which no further round of measurements begins, and how many there are at most.
 _LIMIT: Final = 0.1
 _ROUNDS: Final = 4
