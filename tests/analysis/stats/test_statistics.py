@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.duration.survfunc import SurvfuncRight, survdiff
@@ -71,6 +71,7 @@ def censored_groups(seed, n_a=6, n_b=7):
 
 class TestCensoring:
     @given(seeds)
+    @example(142)
     @settings(max_examples=30)
     def test_scores_sum_to_the_numerator_of_gehans_test(self, seed):
         x, x_open, y, y_open = censored_groups(seed)
@@ -84,7 +85,7 @@ class TestCensoring:
             events = (values == time) & ~opened
             numerator += risk.sum() * (events[second].sum() - events.sum() * risk[second].sum() / risk.sum())
         assert scores[len(x) :].sum() == pytest.approx(-numerator)
-        if numerator:
+        if abs(numerator) > 1e-9:  # of seed 142 it is 0, but for rounding
             statistic, _ = survdiff(values, (~opened).astype(int), second.astype(int), weight_type="gb")
             assert statistic > 0
 
