@@ -5,7 +5,9 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterable
+import sys
+import traceback
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,6 +38,22 @@ def is_running(pid: int) -> bool:
     """Whether a process has not ended; one that nobody has waited for has."""
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def fork(work: Callable[[], int]) -> int:
+    """Start a fork of this process; it ends with the status that `work` returns, or 1 if it fails. Return its pid."""
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            status = work()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    return child
 
 
 def kill(pids: Iterable[int]) -> None:

@@ -165,28 +165,23 @@ class TestRoutines:
 
 # Runs programs each in a fork of a process that has imported what they begin with: all but numba and what is compiled.
 SERVER = """
-import json, os, sys, traceback
+import json, os, sys
 import numpy, torch
+from tests.processes import fork
 from tsrnn.networks import choice, planning
 
 
 def begin(program, environment):
     ends = [os.pipe() for _ in range(2)]
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            os.environ |= environment
-            for file, (_, end) in enumerate(ends, 1):
-                os.dup2(end, file)
-            exec(program, {"__name__": "__main__"})
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+
+    def work():
+        os.environ |= environment
+        for file, (_, end) in enumerate(ends, 1):
+            os.dup2(end, file)
+        exec(program, {"__name__": "__main__"})
+        return 0
+
+    child = fork(work)
     for _, end in ends:
         os.close(end)
     return child, [open(end) for end, _ in ends]

@@ -8,9 +8,9 @@ in the file `said` in the storage.
 import json
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numba  # noqa: F401
@@ -20,6 +20,7 @@ from sweeps.engine.errors import SweepError
 from sweeps.engine.folder import Record, SweepFolder
 from sweeps.engine.same_code import code_of, require_same_code
 from sweeps.engine.trainable import PopulationTrainable
+from tests.processes import fork
 from tests.sweeps.test_reliability import SMALL, trial
 from tsrnn.plugins import files_of, import_file
 from tsrnn.tasks import TASKS
@@ -50,24 +51,18 @@ def invoke(storage: str | Path, epochs: int, switch: str, plugins: Sequence[str 
     return 0
 
 
+def _answer(storage: str, epochs: int, switch: str, *plugins: str) -> int:
+    os.chdir(storage)
+    with open("said", "w") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+    return invoke(storage, epochs, switch, plugins)
+
+
 def main() -> None:
     """Answer the lines of standard input."""
     for line in sys.stdin:
-        storage, epochs, switch, *plugins = json.loads(line)
-        if not os.fork():
-            status = 1
-            try:
-                os.chdir(storage)
-                with open("said", "w") as said:
-                    os.dup2(said.fileno(), 1)
-                    os.dup2(said.fileno(), 2)
-                status = invoke(storage, epochs, switch, plugins)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
+        fork(partial(_answer, *json.loads(line)))
         print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 
 
