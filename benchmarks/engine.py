@@ -106,6 +106,13 @@ def bare_products(replicates: int, hidden: int, batch: int, dtype: torch.dtype) 
         found[name] = {"blas, stacked": partial(torch.bmm, left, right, out=result)}
         ones = list(zip(left, right, result, strict=True))
         found[name]["blas, one by one"] = partial(_one_by_one, torch.mm, ones)
+        if name == "forward":
+            # A matrix that is used at every step can be transposed beforehand, as in the compiled loop.
+            kept = right.contiguous()
+            found[name]["blas, stacked, transposed"] = partial(torch.bmm, left, kept, out=result)
+            found[name]["blas, one by one, transposed"] = partial(
+                _one_by_one, torch.mm, list(zip(left, kept, result, strict=True))
+            )
         if "onednn" in choice.libraries(dtype, state.device):
             # A matrix that is used at every step is converted to oneDNN's own layout beforehand.
             matrices = [onednn.pack(one.T) if name == "forward" else one.T for one in right]

@@ -59,14 +59,12 @@ def settings(form: Form, dtype: torch.dtype) -> "Settings":
     """Return what all networks share, as kernels take it."""
     from tsrnn.networks._compiling import Settings
 
-    scipys = form.library == SCIPYS
     phi, slope = _phi(form.nonlinearity)
-    address = _gemm.address(dtype, scipys=scipys)
+    address = _gemm.address(dtype, scipys=form.library == SCIPYS)
     if address is None:
         raise ValueError(f"products = {form.library!r}: not for {dtype}")
     real = np.float32 if dtype == torch.float32 else np.float64
-    # scipy's library multiplies faster by a matrix that is not transposed.
-    return Settings(address, form.self_interaction == "inside", phi, real(slope), scipys)
+    return Settings(address, form.self_interaction == "inside", phi, real(slope))
 
 
 def arrays(parameters: Parameters) -> "Arrays":
@@ -98,7 +96,7 @@ class Storage:
 
         self.kind, self.room, self.settings = _kind(form, like), room, settings(form, like.dtype)
         r, batch, hidden = like.shape
-        inside, turned, gradient = self.settings.inside, self.settings.turned, form.gradient
+        inside, gradient = self.settings.inside, form.gradient
         lanes = _LINE // like.element_size()
         padded = -(-hidden // lanes) * lanes
         back = r if gradient else 0
@@ -107,10 +105,9 @@ class Storage:
             made: np.ndarray = like.new_zeros(shape).numpy()
             return made
 
-        matrix = zeros(r, hidden, padded)
         self.buffers = Buffers(
-            matrix=matrix,
-            back=matrix if inside and not turned else zeros(r, hidden, padded),
+            matrix=zeros(r, hidden, padded),
+            back=zeros(r, hidden, padded),
             vectors=zeros(r, 4, padded),
             states=zeros(r, room + 1 if gradient else 2, batch, padded),
             # phi(t) is kept for the gradient: its sign gives phi', its value the gradient of alpha.

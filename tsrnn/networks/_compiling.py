@@ -22,14 +22,12 @@ class Settings(NamedTuple):
         inside: whether the self-interaction is inside the nonlinearity (equation 1).
         phi: LEAKY (with a slope of 0, a ReLU) or TANH.
         slope: of the leaky ReLU.
-        turned: whether `Buffers.matrix` is stored transposed, which makes some libraries faster.
     """
 
     gemm: int
     inside: bool
     phi: int
     slope: Any
-    turned: bool
 
 
 class Parameters(NamedTuple):
@@ -64,9 +62,8 @@ class Buffers(NamedTuple):
     """The buffers of a forward and a backward pass.
 
     Attributes:
-        matrix: [R, H, P] multiplies states.
-        back: [R, H, P] its transpose multiplies gradients in the backward pass; the same array as `matrix` if the
-            self-interaction is inside and `turned` is false.
+        matrix: [R, H, P] multiplies states from the right: column i has the weights of neuron i.
+        back: [R, H, P] multiplies gradients from the right in the backward pass: row i has the weights of neuron i.
         vectors: [R, 4, P] bias and input weight as a step adds them, alpha, 1 - alpha.
         states: [R, S + 1, B, P] the states, the first of which is given; or [R, 2, B, P] if they may be overwritten.
         targets: [R, S, B, P] phi of each step, outside; or [R, 1, B, P].
