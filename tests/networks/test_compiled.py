@@ -37,9 +37,11 @@ def draw(*shape: int, dtype: torch.dtype) -> Tensor:
 class Networks:
     """R networks and sequences, of which any can be run in any stack."""
 
-    def __init__(self, hidden: int, batch: int, dtype: torch.dtype, form: Form) -> None:
-        r, t = len(LENGTHS), max(LENGTHS)
-        self.form = form
+    def __init__(
+        self, hidden: int, batch: int, dtype: torch.dtype, form: Form, lengths: tuple[int, ...] = LENGTHS
+    ) -> None:
+        r, t = len(lengths), max(lengths)
+        self.form, self.lengths = form, lengths
         self.parameters = Parameters(
             draw(r, hidden, hidden, dtype=dtype) / hidden**0.5,
             draw(r, hidden, dtype=dtype).sigmoid(),
@@ -50,7 +52,7 @@ class Networks:
 
     def run(self, *places: int) -> list[tuple[Tensor, ...]]:
         """Return each network's last state and gradients."""
-        at, lengths = list(places), tuple(LENGTHS[place] for place in places)
+        at, lengths = list(places), tuple(self.lengths[place] for place in places)
         sequences = Sequences(self.inputs[-max(lengths) :, at], self.initial[at], lengths, every=False)
         way = passage(self.form, 1, sequences, Parameters(*(own[at] for own in self.parameters)), Workspace())
         last = way.forward()
@@ -86,6 +88,38 @@ class TestStacks:
         monkeypatch.setattr(_memory, "KEPT", steps * buffers * len(LENGTHS) * 5 * 7 * 4)
         for found, expected in zip(networks.run(0, 1, 2, 3), whole, strict=True):
             assert all(map(torch.equal, found, expected))
+
+
+@needs_compiler
+@pytest.mark.parametrize("self_interaction", ["inside", "outside"])
+class TestGathered:
+    """The gradient of large weights is one product over several steps; here small ones count as large."""
+
+    LENGTHS = (49, 4, 33, 16)
+
+    def networks(self, batch: int, dtype: torch.dtype, self_interaction: str) -> Networks:
+        return Networks(7, batch, dtype, form(self_interaction, products=dtype), self.LENGTHS)
+
+    @pytest.mark.parametrize(("batch", "steps"), [(1, 16), (5, 16), (40, 4), (128, 2), (129, 1)])
+    def test_gradients_are_those_of_single_steps(self, self_interaction, batch, steps, monkeypatch):
+        networks = self.networks(batch, torch.float64, self_interaction)
+        expected = networks.run(0, 1, 2, 3)
+        monkeypatch.setattr(_memory, "CACHE", 1)
+        assert _memory.gathered(batch, 7, 8) == steps
+        for found, wanted in zip(networks.run(0, 1, 2, 3), expected, strict=True):
+            for own, single in zip(found, wanted, strict=True):
+                torch.testing.assert_close(own, single, rtol=1e-12, atol=1e-12)
+
+    @pytest.mark.parametrize("segment", [16, 20, 32, 47])
+    def test_neither_stacks_nor_segments_change_a_bit(self, self_interaction, segment, monkeypatch):
+        monkeypatch.setattr(_memory, "CACHE", 1)
+        networks = self.networks(5, torch.float32, self_interaction)
+        whole = networks.run(0, 1, 2, 3)
+        buffers = 1 if self_interaction == "inside" else 2
+        monkeypatch.setattr(_memory, "KEPT", segment * buffers * 5 * 7 * 4)
+        for places in ((0,), (2, 0), (0, 1, 2, 3)):
+            for place, found in zip(places, networks.run(*places), strict=True):
+                assert all(map(torch.equal, found, whole[place]))
 
 
 @needs_compiler

@@ -112,7 +112,7 @@ class Storage:
             states=zeros(r, room + 1 if gradient else 2, batch, padded),
             # phi(t) is kept for the gradient: its sign gives phi', its value the gradient of alpha.
             targets=zeros(0 if inside else r, room if gradient else 1, batch, padded),
-            carry=zeros(back, 2, batch, padded),
+            carry=zeros(back, 2 * _memory.gathered(batch, hidden, like.element_size()), batch, padded),
             weight_sum=zeros(back, hidden, padded),
             sums=zeros(back, 3, padded),
         )

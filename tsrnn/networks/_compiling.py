@@ -67,8 +67,9 @@ class Buffers(NamedTuple):
         vectors: [R, 4, P] bias and input weight as a step adds them, alpha, 1 - alpha.
         states: [R, S + 1, B, P] the states, the first of which is given; or [R, 2, B, P] if they may be overwritten.
         targets: [R, S, B, P] phi of each step, outside; or [R, 1, B, P].
-        carry: [R, 2, B, P] gradients at the states after even and after odd steps; each is turned into delta,
-            the gradient at phi's argument (outside, without the factor alpha).
+        carry: [R, 2 G, B, P] gradients at the states after the steps, that of step t in place t % 2 G; each is turned
+            into delta, the gradient at phi's argument (outside, without the factor alpha). The products for
+            `weight_sum` are taken over G steps at a time.
         weight_sum: [R, H, P] delta . before^T.
         sums: [R, 3, P] delta; delta * input; outside, the gradient at the state * (phi - before).
     """

@@ -229,13 +229,17 @@ def backward(settings, start, inputs, lengths, buffers, grads):
     zero, one = matrix.dtype.type(0), matrix.dtype.type(1)
     networks, hidden, padded = matrix.shape
     batch, span, kept = states.shape[2], states.shape[1] - 1, grads.shape[0]
+    places = carry.shape[1]
+    gathered = places // 2
     parts = np.empty((3, padded), matrix.dtype)
     for r in range(networks):
         length = lengths[r]
         at, total, leak = back[r].ctypes.data, weight_sum[r].ctypes.data, vectors[r, 3]
         shown = inputs[r, inputs.shape[1] - length + start :]
-        for t in range(min(length - start, span) - 1, -1, -1):
-            own, following = carry[r, (start + t) % 2], carry[r, (start + t + 1) % 2]
+        last = min(length - start, span) - 1
+        added = zero if start + last == length - 1 else one
+        for t in range(last, -1, -1):
+            own, following = carry[r, (start + t) % places], carry[r, (start + t - 1) % places]
             place = kept - length + start + t
             newest = start + t == length - 1
             if newest:
@@ -258,11 +262,14 @@ def backward(settings, start, inputs, lengths, buffers, grads):
             for i in range(3):
                 for j in range(padded):
                     sums[r, i, j] += parts[i, j]
-            # weight_sum += own^T . before; column by column, weight_sum^T += before^T . own. The first writes over.
-            _gemm(
-                settings.gemm, _PLAIN, _TRANSPOSED, hidden, hidden, batch, before.ctypes.data, padded, own.ctypes.data,
-                padded, zero if newest else one, total, padded,
-            )  # fmt: skip
+            if t == 0 or (start + t) % gathered == 0:
+                # The sum over the steps from t to the last one that is missing: weight_sum += own^T . before; column by
+                # column, weight_sum^T += before^T . own. A network's first product writes over.
+                _gemm(
+                    settings.gemm, _PLAIN, _TRANSPOSED, hidden, hidden, batch * (last - t + 1), before.ctypes.data,
+                    padded, own.ctypes.data, padded, added, total, padded,
+                )  # fmt: skip
+                added, last = one, t - 1
             if start + t > 0:
                 # following = own . back, added to the leak's part; column by column, following^T = back^T . own^T.
                 _gemm(

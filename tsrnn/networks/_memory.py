@@ -9,6 +9,8 @@ KEPT = 1 << 29
 PASSING = 1 << 24
 # Buffers are made for a multiple of this number of steps, so that slightly longer sequences can use them, too.
 ROOM = 16
+# Sequences of several steps, in all, whose products for the gradient of large weights are one product.
+_GATHERED = 256
 
 
 def fitting(hidden: int, itemsize: int) -> int:
@@ -16,6 +18,24 @@ def fitting(hidden: int, itemsize: int) -> int:
     return max(1, CACHE // (hidden**2 * itemsize))
 
 
+def gathered(batch: int, hidden: int, itemsize: int) -> int:
+    """Return over how many steps the weights' gradient is one product, a divisor of `ROOM`.
+
+    If the gradient does not fit in a core's cache, it is read and written less often. Small networks gain nothing.
+    """
+    if hidden**2 * itemsize <= CACHE:
+        return 1
+    steps = ROOM
+    while steps > 1 and steps * batch > _GATHERED:
+        steps //= 2
+    return steps
+
+
 def rounded(steps: int, most: int) -> tuple[int, int]:
-    """Return how many steps a buffer must have, and how many it is made for; neither is more than `most`."""
+    """Return how many steps a buffer must have, and how many it is made for; neither is more than `most`.
+
+    A buffer that `most` limits is made for a multiple of `ROOM`, unless that is too much: the steps that are `gathered`
+    are then the same for every limit.
+    """
+    most = most - most % ROOM or most
     return min(steps, most), min(most, -(-steps // ROOM) * ROOM)
