@@ -57,8 +57,14 @@ def by_autograd(networks, task: Task, batch: TaskBatch, initial, weights=None):
 @pytest.mark.skipif(not _compiled.available("compiled", DTYPE), reason="there is no compiler")
 @pytest.mark.parametrize("task", [Parity(), DMS(), Parity(readout_steps=2), Parity(readout_steps="all"), Sines()])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_losses_and_gradients_are_autograds(network: str, task: Task):
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_losses_and_gradients_are_autograds(in_blocks: bool, network: str, task: Task, monkeypatch):
     networks, batch, initial = drawn(NETWORKS[network], task)
+    if in_blocks:
+        # As if the weights did not fit in the cache, and 6 sequences were many.
+        monkeypatch.setattr(_memory, "CACHE", 1)
+        monkeypatch.setattr(_memory, "_BLOCK", 2)
+        assert _memory.block(6, networks.network.hidden, DTYPE.itemsize) == 2
     weights = torch.rand(3, 3, dtype=DTYPE, generator=torch.Generator().manual_seed(0))
     found = losses_and_gradients(networks, task, batch, initial, weights=weights)
     expected = by_autograd(networks, task, batch, initial, weights)

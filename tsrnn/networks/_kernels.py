@@ -149,7 +149,7 @@ def _transpose(given, out, size):
 
 @compiled
 def prepare(settings, parameters, buffers):
-    """Write the products' matrices and what a step adds, for every network: `matrix`, `back` and `vectors`."""
+    """Write the products' matrices and what a step adds, for every network, and begin the sums of `backward` with 0."""
     inside = settings.inside
     weight, alpha, input_weight, bias = parameters
     matrix, back, vectors = buffers.matrix, buffers.back, buffers.vectors
@@ -166,6 +166,8 @@ def prepare(settings, parameters, buffers):
             if inside:
                 back[r, i, i] += one - own
         _transpose(back[r] if inside else weight[r], matrix[r], hidden)
+    buffers.weight_sum[:] = 0
+    buffers.sums[:] = 0
 
 
 @compiled
@@ -221,7 +223,7 @@ def backward(settings, start, inputs, lengths, buffers, grads):
         start: see `forward`.
         inputs: see `forward`.
         lengths: see `forward`.
-        buffers: after `forward`; `carry`, `weight_sum` and `sums` are written.
+        buffers: after `forward`; `carry` is written, and `weight_sum` and `sums` are added to.
         grads: [K, R, B, H] gradients at the last K states.
     """
     inside, phi, slope = settings.inside, settings.phi, settings.slope
@@ -237,16 +239,11 @@ def backward(settings, start, inputs, lengths, buffers, grads):
         at, total, leak = back[r].ctypes.data, weight_sum[r].ctypes.data, vectors[r, 3]
         shown = inputs[r, inputs.shape[1] - length + start :]
         last = min(length - start, span) - 1
-        added = zero if start + last == length - 1 else one
         for t in range(last, -1, -1):
             own, following = carry[r, (start + t) % places], carry[r, (start + t - 1) % places]
             place = kept - length + start + t
-            newest = start + t == length - 1
-            if newest:
+            if start + t == length - 1:
                 own[:] = zero
-                for i in range(3):
-                    for j in range(padded):
-                        sums[r, i, j] = zero
             if place >= 0:
                 for b in range(batch):
                     for j in range(hidden):
@@ -264,12 +261,12 @@ def backward(settings, start, inputs, lengths, buffers, grads):
                     sums[r, i, j] += parts[i, j]
             if t == 0 or (start + t) % gathered == 0:
                 # The sum over the steps from t to the last one that is missing: weight_sum += own^T . before; column by
-                # column, weight_sum^T += before^T . own. A network's first product writes over.
+                # column, weight_sum^T += before^T . own.
                 _gemm(
                     settings.gemm, _PLAIN, _TRANSPOSED, hidden, hidden, batch * (last - t + 1), before.ctypes.data,
-                    padded, own.ctypes.data, padded, added, total, padded,
+                    padded, own.ctypes.data, padded, one, total, padded,
                 )  # fmt: skip
-                added, last = one, t - 1
+                last = t - 1
             if start + t > 0:
                 # following = own . back, added to the leak's part; column by column, following^T = back^T . own^T.
                 _gemm(
@@ -328,7 +325,7 @@ def read(gemm, states, heads, outputs, out):
 
 @compiled
 def read_back(gemm, grads, states, heads, outputs, state_grad, found):
-    """Write the gradients of what `read` reads, from that of what it wrote.
+    """Write the gradient of the states that `read` reads, from that of what it wrote; add the heads' gradients.
 
     Args:
         gemm: the address of the BLAS routine.
@@ -337,15 +334,14 @@ def read_back(gemm, grads, states, heads, outputs, state_grad, found):
         heads: see `Heads`.
         outputs: see `read`.
         state_grad: [R, B, H].
-        found: the gradients at the heads, of `Heads`.
+        found: the gradients at the heads, of `Heads`, are added to.
     """
     weight, (weight_grad, bias_grad) = heads.weight, found
-    zero = weight.dtype.type(0)
+    zero, one = weight.dtype.type(0), weight.dtype.type(1)
     networks, batch, hidden = states.shape
     most = grads.shape[2]
     for r in range(networks):
         own, given = outputs[r], grads[r].ctypes.data
-        bias_grad[r] = zero
         for b in range(batch):
             for m in range(own):
                 bias_grad[r, m] += grads[r, b, m]
@@ -354,27 +350,27 @@ def read_back(gemm, grads, states, heads, outputs, state_grad, found):
             gemm, _PLAIN, _PLAIN, hidden, batch, own, weight[r].ctypes.data, hidden, given, most, zero,
             state_grad[r].ctypes.data, hidden,
         )  # fmt: skip
-        # weight_grad = grads^T . states; column by column, weight_grad^T = states^T . grads.
-        weight_grad[r, own:] = zero
+        # weight_grad += grads^T . states; column by column, weight_grad^T += states^T . grads.
         _gemm(
-            gemm, _PLAIN, _TRANSPOSED, hidden, own, batch, states[r].ctypes.data, hidden, given, most, zero,
+            gemm, _PLAIN, _TRANSPOSED, hidden, own, batch, states[r].ctypes.data, hidden, given, most, one,
             weight_grad[r].ctypes.data, hidden,
         )  # fmt: skip
 
 
 @njit(error_model="numpy")
-def _cross_entropy(answers, right, share, losses, grads):
-    """Write each head's mean cross-entropy, and the gradient of its share of a sum.
+def _cross_entropy(answers, right, count, share, losses, grads):
+    """Add what some answers contribute to each head's mean cross-entropy, and write the gradient of its share of a sum.
 
     Args:
         answers: [S, B, K, 2] logits of "no" and "yes".
         right: [S, K, B] the probability of "yes" that is asked for.
+        count: how many answers of a head the mean is taken over.
         share: [K] the head's weight in the sum.
-        losses: [K].
+        losses: [K] are added to.
         grads: [S, B, K, 2].
     """
     steps, batch, places = answers.shape[:3]
-    one, count = answers.dtype.type(1), steps * batch
+    one = answers.dtype.type(1)
     for k in range(places):
         total, each = 0.0, share[k] / answers.dtype.type(count)
         for s in range(steps):
@@ -384,7 +380,7 @@ def _cross_entropy(answers, right, share, losses, grads):
                 total += (z if z > 0 else 0) - z * asked + math.log1p(small)
                 yes = ((one if z > 0 else small) / (one + small) - asked) * each
                 grads[s, b, k, 0], grads[s, b, k, 1] = -yes, yes
-        losses[k] = total / count
+        losses[k] += total / count
 
 
 _prepare, _forward, _backward, _finish, _read, _read_back = (
@@ -406,47 +402,51 @@ def differentiate(
 ):  # fmt: skip
     """Write the losses of every network and their gradient, all of one network's before the next one's.
 
-    The states of a network are then still in the core's cache when its backward pass reads them.
+    The states of a network are then still in the core's cache when its backward pass reads them. If there are many
+    sequences, C of them go forward and backward before the next C.
 
     Args:
         settings: see `Settings`.
         parameters: see `Parameters`.
         heads: see `Heads`.
         outputs: see `read`; a head has two.
-        inputs: see `forward`.
+        inputs: [R, B / C, T, C] aligned at their end.
         lengths: see `forward`.
         initial: [R, B, H] states before the first step.
         readout_steps: [R] the number of last steps at which the heads are read; S is the largest.
         right: [S, R, K, B] the probability of "yes" that is asked for.
         share: [R, K] each head's weight in the sum whose gradient is taken.
-        buffers: for one network, with room for the longest sequence.
+        buffers: for C sequences of one network, with room for the longest ones.
         losses: [R, K] zeros; the mean over sequences and steps is written for each head that there is.
         found: the gradients at `parameters`.
-        found_heads: the gradients at `heads`.
+        found_heads: the gradients at `heads`; zeros before.
     """
     replicates, batch, hidden = initial.shape
-    span, dtype = buffers.states.shape[1] - 1, initial.dtype
+    span, block, dtype = buffers.states.shape[1] - 1, buffers.states.shape[2], initial.dtype
     for r in range(replicates):
         one, own, steps = slice(r, r + 1), outputs[r], readout_steps[r]
-        rows = steps * batch
+        rows = steps * block
         weights, its_heads = _of(parameters, one), Heads(heads.weight[one], heads.bias[one])
         weights_grad, heads_grad = _of(found, one), Heads(found_heads.weight[one], found_heads.bias[one])
-        seen, answers = np.empty((steps, 1, batch, hidden), dtype), np.empty((1, rows, own), dtype)
+        seen, answers = np.empty((steps, 1, block, hidden), dtype), np.empty((1, rows, own), dtype)
         seen_grad, grads = np.empty_like(seen), np.empty_like(answers)
+        by_step = (steps, block, own // 2, 2)
 
         _prepare(settings, weights, buffers)
-        for b in range(batch):
-            for j in range(hidden):
-                buffers.states[0, 0, b, j] = initial[r, b, j]
-        _forward(settings, 0, span, 0, inputs[one], lengths[one], buffers, seen)
-        _read(settings.gemm, seen.reshape(1, rows, hidden), its_heads, outputs[one], answers)
-        by_step = (steps, batch, own // 2, 2)
-        _cross_entropy(
-            answers.reshape(by_step), right[len(right) - steps :, r], share[r], losses[r], grads.reshape(by_step)
-        )
-        _read_back(
-            settings.gemm, grads, seen.reshape(1, rows, hidden), its_heads, outputs[one],
-            seen_grad.reshape(1, rows, hidden), heads_grad,
-        )  # fmt: skip
-        _backward(settings, 0, inputs[one], lengths[one], buffers, seen_grad)
+        for place in range(batch // block):
+            first, shown = place * block, inputs[r][place : place + 1]
+            for b in range(block):
+                for j in range(hidden):
+                    buffers.states[0, 0, b, j] = initial[r, first + b, j]
+            _forward(settings, 0, span, 0, shown, lengths[one], buffers, seen)
+            _read(settings.gemm, seen.reshape(1, rows, hidden), its_heads, outputs[one], answers)
+            _cross_entropy(
+                answers.reshape(by_step), right[len(right) - steps :, r, :, first : first + block], steps * batch,
+                share[r], losses[r], grads.reshape(by_step),
+            )  # fmt: skip
+            _read_back(
+                settings.gemm, grads, seen.reshape(1, rows, hidden), its_heads, outputs[one],
+                seen_grad.reshape(1, rows, hidden), heads_grad,
+            )  # fmt: skip
+            _backward(settings, 0, shown, lengths[one], buffers, seen_grad)
         _finish(settings, weights, buffers, weights_grad)

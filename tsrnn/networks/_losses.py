@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from tsrnn.networks import _compiled, _readout
+from tsrnn.networks import _compiled, _memory, _readout
 from tsrnn.networks._passage import Form, Parameters, Sequences
 from tsrnn.networks.workspace import Workspace
 
@@ -38,8 +38,14 @@ class Questions:
 
 
 def fit(form: Form, sequences: Sequences) -> bool:
-    """Return whether a network's states at all steps fit in the memory that they may take."""
-    return len(sequences.inputs) <= _compiled.fitting(form, sequences.initial)
+    """Return whether the states of a block of sequences at all steps fit in the memory that they may take."""
+    return len(sequences.inputs) <= _compiled.fitting(form, _block(sequences.initial))
+
+
+def _block(initial: Tensor) -> Tensor:
+    """Return the initial states of the first network's sequences that go forward and backward together, [1, C, H]."""
+    _, batch, hidden = initial.shape
+    return initial[:1, : _memory.block(batch, hidden, initial.element_size())]
 
 
 def cross_entropy(
@@ -53,7 +59,9 @@ def cross_entropy(
     from tsrnn.networks import _kernels
 
     initial = sequences.initial
-    storage = _compiled.Storage.taken(form, len(sequences.inputs), initial[:1], workspace)
+    like = _block(initial)
+    storage = _compiled.Storage.taken(form, len(sequences.inputs), like, workspace)
+    inputs = sequences.inputs.view(*sequences.inputs.shape[:2], -1, like.shape[1]).permute(1, 2, 0, 3).contiguous()
     targets, share = questions.targets.to(initial.dtype).contiguous(), questions.share.contiguous()
     losses, weight, bias = (initial.new_zeros(own.shape) for own in (share, questions.weight, questions.bias))
     found = Parameters(*(initial.new_empty(own.shape) for own in parameters))
@@ -61,7 +69,7 @@ def cross_entropy(
     _kernels.differentiate(
         storage.settings, _compiled.arrays(parameters),
         _readout.arrays(questions.weight, questions.bias), 2 * np.array(questions.heads),
-        _compiled.by_network(sequences.inputs), np.array(sequences.lengths), initial.contiguous().numpy(),
+        inputs.numpy(), np.array(sequences.lengths), initial.contiguous().numpy(),
         np.array(questions.readout_steps), targets.numpy(), share.numpy(), storage.buffers, losses.numpy(),
         _compiled.arrays(found), _readout.arrays(weight, bias),
     )  # fmt: skip

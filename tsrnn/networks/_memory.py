@@ -12,6 +12,9 @@ ROOM = 16
 # Sequences of several steps, in all, whose products for the gradient of large weights are one product.
 _GATHERED = 256
 
+# Sequences that go forward and backward together, where this matters.
+_BLOCK = 128
+
 
 def fitting(hidden: int, itemsize: int) -> int:
     """Return how many networks' weights [H, H] fit in a core's cache, at least 1."""
@@ -29,6 +32,16 @@ def gathered(batch: int, hidden: int, itemsize: int) -> int:
     while steps > 1 and steps * batch > _GATHERED:
         steps //= 2
     return steps
+
+
+def block(batch: int, hidden: int, itemsize: int) -> int:
+    """Return how many sequences go forward and backward together, a divisor of the batch size.
+
+    If the weights do not fit in a core's cache, fewer states at a time leave more room for them.
+    """
+    if hidden**2 * itemsize <= CACHE:
+        return batch
+    return next((size for size in range(_BLOCK, _BLOCK // 2, -1) if batch % size == 0), batch)
 
 
 def rounded(steps: int, most: int) -> tuple[int, int]:

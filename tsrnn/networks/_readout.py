@@ -44,7 +44,8 @@ class _Reading(torch.autograd.Function):
         from tsrnn.networks import _kernels
 
         states, weight, bias = ctx.saved_tensors
-        state_grad, weight_grad, bias_grad = (grad.new_empty(own.shape) for own in (states, weight, bias))
+        state_grad = grad.new_empty(states.shape)
+        weight_grad, bias_grad = (grad.new_zeros(own.shape) for own in (weight, bias))
         _kernels.read_back(
             _gemm.address(grad.dtype), grad.contiguous().flatten(2).numpy(), states.contiguous().numpy(),
             arrays(weight, bias), ctx.outputs, state_grad.numpy(), arrays(weight_grad, bias_grad),
