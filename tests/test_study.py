@@ -2,11 +2,14 @@
 
 import json
 import re
+import runpy
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis import figures, tables
 from analysis.claims.catalogue import judge_all
@@ -14,6 +17,8 @@ from analysis.claims.course import course
 from analysis.data.study import Study
 from analysis.figures import style
 from analysis.verify.verification import sweeps_below, verify
+from sweeps.engine.scales import base_config
+from tsrnn.config.presets import with_preset
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "study"
@@ -68,6 +73,36 @@ class TestArm:
                     assert value == pytest.approx(expected[column], rel=1e-6, abs=1e-9), column
                 else:
                     assert same_numbers(str(value), str(expected[column]), 1e-2), column
+
+
+def test_the_page_has_the_components_of_the_variants_of_tuned():
+    rows = pd.read_parquet(FOLDER / "factors.parquet")
+    page = (FOLDER / "index.md").read_text()
+    means = rows[rows["n"].isin([10, 20])].groupby(["tau", "part", "n"])["components"].agg(["mean", "sem", "count"])
+    assert len(means) == 19
+    assert set(rows["seed"]) == set(range(100, 104))
+    for (tau, part, n), (mean, error, count) in means.iterrows():
+        half = stats.t.ppf(0.975, count - 1) * error
+        (line,) = re.findall(rf"\| {tau} \| {'none .`tuned`.' if part == 'tuned' else part} \| (.*)", page)
+        assert line.split(" | ")[n // 20].startswith(f"{mean:.2f} ({mean - half:.2f} to {mean + half:.2f})")
+
+
+def test_each_variant_of_tuned_has_one_part_of_the_papers_training():
+    paper = base_config("overnight", "paper")
+    tuned, *variants = runpy.run_path(str(FOLDER / "factors.py"))["without_a_part"](paper)
+    assert tuned == with_preset(paper, "tuned")
+    parts = [
+        {"training.optimizer", "training.rate_decay"},
+        {"training.batch_size"},
+        {"training_task.input_probability", "training_task.lengths"},
+        {"training_task.readout_steps"},
+    ]
+    for variant, changed in zip(variants, parts, strict=True):
+        for name in ("training", "training_task"):
+            own, before = vars(getattr(variant, name)), vars(getattr(tuned, name))
+            assert {f"{name}.{key}" for key in own if own[key] != before[key]} == {
+                key for key in changed if key.startswith(f"{name}.")
+            }
 
 
 @pytest.mark.parametrize("arm", DRAWN)
