@@ -95,8 +95,8 @@ def test_a_ray_that_dies_is_an_error(ended):
 
 @pytest.mark.parametrize("settings", [DIES_AFTER_A_SIGNAL, DIES_BEFORE_A_SIGNAL])
 def test_a_ray_that_dies_with_a_signal_to_all_is_none(ended, settings):
-    """This program may learn of the signal only after Ray has ended."""
-    assert ended(settings)[:3] == (1, "told to stop\n", f"{STOPPED}\n")
+    """This program may learn of the signal only after Ray has ended; it then ends, whatever Ctrl-C would still do."""
+    assert (ended(settings).status, ended(settings).errors) == (1, f"{STOPPED}\n")
 
 
 def test_a_ray_that_neither_dies_nor_lets_trials_end_is_not_waited_for(ended):
