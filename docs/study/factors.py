@@ -8,6 +8,7 @@ The paper found: one line through all N.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
 from sweeps.engine.grid import with_curriculum, with_task, with_tau
 from sweeps.engine.options import Axes
@@ -21,11 +22,8 @@ AXES = Axes(tasks=("parity",), curricula=("multi",), taus=("trained", "1"))
 
 def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     """Yield, for each tau constraint, the networks of `tuned`, and of `tuned` without each of its parts."""
-    for task in axes.tasks:
-        for curriculum in axes.curricula:
-            for tau in axes.taus:
-                paper = with_tau(with_task(with_curriculum(base, curriculum), task), tau)
-                yield from without_a_part(paper)
+    for task, curriculum, tau in product(axes.tasks, axes.curricula, axes.taus):
+        yield from without_a_part(with_tau(with_task(with_curriculum(base, curriculum), task), tau))
 
 
 def without_a_part(paper: RunConfig) -> Iterator[RunConfig]:
