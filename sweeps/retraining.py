@@ -182,6 +182,7 @@ def _sources(
     from analysis.data.study import Study
     from analysis.stats.comparison import choose
     from tsrnn.io import checkpoint
+    from tsrnn.io.published import is_published
     from tsrnn.untrusted import below
 
     study = Study(results)
@@ -192,16 +193,27 @@ def _sources(
         raise ResultsError(f"{results}: nothing to retrain: {notes or 'it has no networks'}")
     if settings.n is not None and (choice.checkpoints["n"] != settings.n).any():
         raise SweepError(f"n = {settings.n}: not all networks start from it: {notes}; leave --n out to take those N")
-    if notes:
-        console.print(f"retraining: {notes}", highlight=False, soft_wrap=True)
+    for note in choice.notes:
+        console.print(f"retraining: {note}", highlight=False, soft_wrap=True)
     chosen = choice.checkpoints.merge(solved, on=["network_id", "n"])
     try:
-        paths = [below(results, str(path)) for path in chosen["checkpoint"]]
+        paths = {
+            str(key): below(results, str(path)) for key, path in chosen.set_index("network_id")["checkpoint"].items()
+        }
     except ValueError as error:
         raise SweepError(f"{results / SOLVED.name}: {error}; it is not what a sweep wrote") from None
+    if is_published(results) and (absent := {key for key, path in paths.items() if not path.is_file()}):
+        if len(absent) == len(paths):
+            raise ResultsError(f"{results}: nothing to retrain: the checkpoints of these N were not published with it")
+        console.print(
+            f"retraining: {counted(len(absent), 'network')} left out: not published in {results}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        chosen = chosen[~chosen["network_id"].isin(absent)]
     sources = {
-        str(key): (checkpoint.load(path), int(n))
-        for key, path, n in zip(chosen["network_id"], paths, chosen["n"], strict=True)
+        str(key): (checkpoint.load(paths[str(key)]), int(n))
+        for key, n in zip(chosen["network_id"], chosen["n"], strict=True)
     }
     for source, _ in sources.values():
         if source.config.time.k != (1,):

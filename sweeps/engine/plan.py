@@ -182,8 +182,8 @@ def _expand(cells: Iterable[RunConfig], replicates: int) -> list[RunConfig]:
 
 
 def groups_of(networks: Sequence[RunConfig]) -> list[list[RunConfig]]:
-    """Return the networks in groups of replicates, one group for each trial."""
+    """Return the networks in groups, one for each trial: those that differ only in their seed and their source."""
     groups: dict[RunConfig, list[RunConfig]] = {}
     for network in networks:
-        groups.setdefault(dataclasses.replace(network, seed=0), []).append(network)
+        groups.setdefault(dataclasses.replace(network, seed=0, source=""), []).append(network)
     return list(groups.values())

@@ -101,6 +101,12 @@ class TestParts:
         runs = [*RunConfig().replicates(2), *config.replicates(2), with_tau(RunConfig(), "1")]
         assert [[run.seed for run in group] for group in groups_of(runs)] == [[0, 1], [0, 1], [0]]
 
+    def test_networks_retrained_on_the_same_n_are_one_trial(self):
+        """Stacked, whichever networks they start from; networks with other fixed taus are trials of their own."""
+        alike = [RunConfig(seed=seed, source=source) for source in ("n1/5", "n2/5") for seed in (0, 1)]
+        other = with_tau(alike[0], "2")
+        assert groups_of([*alike, other]) == [alike, [other]]
+
     @pytest.mark.parametrize("name", ["single", "multi", "sliding-5", "sliding-10-by-5-full", "none-12", "all-20"])
     def test_a_curriculum_by_its_name(self, name: str):
         config = with_curriculum(RunConfig(), name)

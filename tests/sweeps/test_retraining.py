@@ -12,6 +12,7 @@ import torch
 
 from analysis.data.frames import load
 from sweeps.engine.folder import Record, SweepFolder
+from sweeps.engine.plan import groups_of
 from sweeps.retraining import app, retrained
 from tests.sweeps.commands import ONE_AT_A_TIME
 from tests.trained import trained_sweep
@@ -19,6 +20,8 @@ from tsrnn.command_line import run as run_command
 from tsrnn.config import Leaky, NoCurriculum, RunConfig, Time, stacking_key
 from tsrnn.io.checkpoint import CheckpointError, CheckpointFolder, Progress, new
 from tsrnn.io.checkpoint import load as load_checkpoint
+from tsrnn.io.files import location
+from tsrnn.io.published import publish
 from tsrnn.io.rows import runs_row, solved_row
 from tsrnn.io.schemas import EPOCHS, RETRAINING, RUNS, SOLVED
 from tsrnn.io.store import Store
@@ -57,6 +60,7 @@ class TestStart:
         configs = [start.config for _, start in starts]
         assert len({config.network_id for config in configs}) == 4
         assert len({stacking_key(config) for config in configs}) == 1
+        assert groups_of(configs) == [configs]
         assert {config.curriculum for config in configs} == {NoCurriculum(n=5)}
         assert RunConfig.from_json(configs[0].to_json()) == configs[0]
 
@@ -138,6 +142,18 @@ class TestBeforeItRuns:
         assert (plan["sweep"], plan["scale"], plan["preset"], plan["networks"]) == ("retrained", "laptop", "tuned", 12)
         assert plan["operations"] > 0
         assert set(results.rglob("*")) == before
+
+    def test_published_networks_whose_checkpoint_is_absent_are_left_out(self, results: Path, tmp_path: Path, here):
+        rows = load(results, SOLVED).query("n == 2")
+        for name, paths in (("some", set(rows["checkpoint"].iloc[:1])), ("none", set())):
+            publish(location(results), location(tmp_path / name), paths)
+        options = ("--n", "2", "--higher", "3", "--dry-run", "--json")
+        status, output, errors = here(tmp_path / "some", *options)
+        assert (status, json.loads(output)["networks"]) == (0, 3)
+        assert f"retraining: 3 networks left out: not published in {tmp_path / 'some'}" in errors
+        status, output, errors = here(tmp_path / "none", *options)
+        assert (status, output) == (1, "")
+        assert errors.endswith("nothing to retrain: the checkpoints of these N were not published with it\n")
 
     @pytest.mark.parametrize(
         ("options", "says"),
