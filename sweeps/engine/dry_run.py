@@ -62,12 +62,12 @@ def dry_run(plan: Plan, *, as_json: bool, before: Sequence[Cost] = ()) -> Cost:
         table.add_column(name, justify="left" if name == "trial" else "right")
     for group in groups:
         one = group[0]
-        seeds = f"{group[0].seed}-{group[-1].seed}" if len(group) > 1 else str(one.seed)
+        seeds = sorted({network.seed for network in group})
         total = sum(operations(network, typical_n) for network in group)
         table.add_row(
             title(one),
             str(len(group)),
-            seeds,
+            f"{seeds[0]}-{seeds[-1]}" if len(seeds) > 1 else str(seeds[0]),
             str(one.network.hidden),
             str(one.end.max_epochs),
             f"{total:.1e}",

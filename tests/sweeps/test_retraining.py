@@ -1,6 +1,7 @@
 """Retraining from solved checkpoints: where a run starts, and the whole sweep on Ray."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -142,6 +143,8 @@ class TestBeforeItRuns:
         assert (plan["sweep"], plan["scale"], plan["preset"], plan["networks"]) == ("retrained", "laptop", "tuned", 12)
         assert plan["operations"] > 0
         assert set(results.rglob("*")) == before
+        _, table, _ = here(results, "--higher", "1", "--dry-run")
+        assert re.search(r"none-\d+ tau trained │ +4 │ +0-1 │", table)  # two curricula, two seeds
 
     def test_published_networks_whose_checkpoint_is_absent_are_left_out(self, results: Path, tmp_path: Path, here):
         rows = load(results, SOLVED).query("n == 2")
