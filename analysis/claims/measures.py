@@ -184,11 +184,16 @@ def at_n(
             for c in dict.fromkeys((cell, *others))
             for _, own in curve.rows(evidence, c).groupby("network_id")
         ]
-        shared = {int(m) for m in set.intersection(*sets) if n is None or m <= n}
-        if not shared:
-            values = rows.groupby("network_id")["value"].mean()
-            return Sample(values, blocked="the networks have no solved N in common", takes=_measure_at(curve, least))
-        chosen = max(shared)
+        shared = {int(m) for m in set.intersection(*sets)}
+        allowed = {m for m in shared if n is None or m <= n}
+        if not allowed:
+            low, high = int(rows["n"].min()), int(rows["n"].max())
+            at = f"N = {low} to {high}" if low < high else f"N = {low}"
+            blocked = f"measured at {at}; the claim is about N = {n}" if shared else "not measured at a common N"
+            return Sample(
+                rows.groupby("network_id")["value"].mean(), None, at, blocked, f"measurements at N = {n or least}"
+            )
+        chosen = max(allowed)
         values = rows[rows["n"] == chosen].set_index("network_id")["value"]
         blocked = f"measured at N = {chosen}; the claim is judged from N = {least} on" if chosen < least else ""
         hidden = int(evidence.networks["hidden"].max())

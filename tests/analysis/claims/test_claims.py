@@ -135,6 +135,24 @@ class TestClaims:
         assert frame.loc["6b-line-multi", ["verdict", "ours"]].tolist() == ["inconclusive", "unknown"]
         assert frame.loc["3b-order", "verdict"] == "reproduced"
 
+    @pytest.mark.parametrize(
+        ("at", "other", "why"),
+        [
+            (12, 12, "measured at N = 12; the claim is about N = 5"),
+            (12, 15, "not measured at a common N"),
+        ],
+    )
+    def test_a_value_says_at_which_n_it_was_measured(self, at, other, why):
+        """The accuracy at N = 12 once stood, without its N, as the evidence of a claim about N = 5."""
+        study = Simulated(True, cells=[Cell(), Cell(curriculum="multi")])
+        multi = set(study.networks.query("curriculum == 'multi'")["network_id"])
+        rows = study.rows["ablation"]
+        kept = [row | {"n": other if row["network_id"] in multi else at} for row in rows if row["n"] == 5]
+        study.rows["ablation"] = kept
+        row = judged(study, "7a-small-longest").loc["7a-small-longest"]
+        assert (row["verdict"], row["at"], row["why"]) == ("inconclusive", f"N = {at}", why)
+        assert row["takes"] == "measurements at N = 5"
+
     def test_each_size_is_judged_by_itself_and_none_hides_another(self):
         small, large = (
             Simulated(True, hidden=128),
