@@ -2,7 +2,8 @@
 
 Question: which N can be learned from scratch, with one head and no curriculum, and in how many epochs?
 Grid: N x task; taus trained; several seeds.
-Stop rule: N solved, or 50 epochs (fewer where the scale has fewer; overnight, as many sequences as in the paper's 50).
+Stop rule: N solved, or 50 epochs (or those of the scale, if it has fewer). At the scale overnight, networks get as many
+sequences as in 50 of the paper's epochs.
 The paper found: parity is learned slowly beyond N of about 10. DMS takes one or two epochs up to N = 10, and is not
 learned at all above N = 20. Taus and tau_net are like those of single-head networks.
 """

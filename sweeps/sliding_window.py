@@ -4,10 +4,10 @@ Question: a window of w heads moves to larger N, which is between single-head (w
 do networks solve?
 Grid: window x task, and single-head and multi-head for comparison; taus trained; several seeds. All w heads are trained
 from the start, as in appendix F; `--curricula sliding-5` is a window that grows from one head, N = 2, to 5 heads.
+The quick scale has no window of 10, which would be the same as multi-head, since N stays small.
 Stop rule: N = 101 solved, or the scale's budget.
 The paper found: networks with sliding windows solve a larger N than single-head networks and a smaller N than
-multi-head networks, and wider windows are better. At the quick scale N stays so small that a window of 10 is the same
-as multi-head.
+multi-head networks, and wider windows are better.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The ratio of the training of two cells at every N, and where their order changes (figures 3c, 4a, S10, S11, S16).
+"""The ratio of the training of two cells at every N, and where their order changes (such as in figures 3c and 4a).
 
 A claim about pace is judged at one N, which its rule determines. Which of two cells is faster may depend on N.
 Therefore the ratio is also shown at every N, with the same values and the same test.

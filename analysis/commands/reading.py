@@ -172,7 +172,7 @@ def publish(
 
 
 def pace(results: Place, /, *, plugin: command_line.Plugins = None, as_json: AsJson = False) -> None:
-    """Compare how much training two kinds of networks need, at every N, for each claim of pace (figures 3c, 4a).
+    """Compare how much training two kinds of networks need, at every N, for each claim of pace (3c, 4a and others).
 
     A claim of pace is judged at one N, fixed by its rule. This shows the ratio of training with its 95 % interval at
     every N, and between which N the order of the two cells changes. Networks that have not solved N count with their
