@@ -75,7 +75,7 @@ def connect(execution: Execution, console: Console) -> Resources:
 
     Raises:
         UsageError: if the address is invalid.
-        SweepError: if no cluster answers at the address, or a trial needs more than there is.
+        SweepError: if no cluster answers at the address, Ray does not start here, or a trial needs more than there is.
     """
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
@@ -136,14 +136,25 @@ def _choose_niceness(niceness: int | None) -> None:
 
 
 def _start_here(settings: dict[str, Any]) -> Any:
-    """Start Ray on this machine for this program only: it listens on the loopback interface, and requires a token."""
+    """Start Ray on this machine for this program only: it listens on the loopback interface, and requires a token.
+
+    Raises:
+        SweepError: Ray does not start, for example because the machine is too busy.
+    """
     ray_internals.listen_on_loopback_only()
     token = Path.home() / ".ray" / "auth_token"
     own = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
     if os.environ.get("RAY_AUTH_MODE", "token").lower() == "token" and not own:
         with suppress(OSError):  # if Ray needs the file, it reports the error
             _make_token(token)
-    return ray.init(address="local", **settings)
+    try:
+        return ray.init(address="local", **settings)
+    except Exception as error:  # Ray raises a plain Exception if its processes take too long to start
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SweepError(
+            f"Ray could not be started on this machine ({reason.rstrip('.')}); if other programs keep it busy, run the "
+            f"same command again later"
+        ) from None
 
 
 def _make_token(path: Path) -> None:

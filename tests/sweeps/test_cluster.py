@@ -49,6 +49,20 @@ class TestFinding:
         assert _ray.find("auto") is None
         assert _ray.find("local") is None
 
+    def test_a_ray_that_does_not_start_is_one_line(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+        """Seen on a machine that was too busy: Ray gave up after half a minute, with a traceback."""
+
+        def init(**_: object) -> None:
+            raise Exception("The current node timed out during startup. This could happen\n because of ...")
+
+        for name, value in (("HOME", str(tmp_path)), ("RAY_worker_niceness", "0")):
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(_cluster.ray_internals, "listen_on_loopback_only", lambda: None)
+        monkeypatch.setattr(_cluster.ray, "init", init)
+        with pytest.raises(SweepError, match=r"Ray could not be started .*timed out during startup.*same command") as e:
+            _cluster.connect(Execution(address="local"), Console(file=io.StringIO()))
+        assert "\n" not in str(e.value)
+
     @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:99999", ":1", "host:"])
     def test_no_address(self, address):
         with pytest.raises(ValueError, match=r"allowed are auto, local and HOST:PORT"):
