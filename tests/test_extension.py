@@ -415,8 +415,21 @@ class TestPlugins:
         path = tmp_path / "broken_files.py"
         path.write_text("raise RuntimeError('broken')\n")
         for _ in range(2):
-            with pytest.raises(RuntimeError, match="broken"):
+            with pytest.raises(PluginError, match=r"broken_files.py:1: RuntimeError: broken$"):
                 import_file(path)
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("x = 1\nraise ValueError('first\\nsecond')", ":2: ValueError: first second"),
+            ("x = 1\n\nx = = 2", ":3: SyntaxError: invalid syntax (faulty_file.py, line 3)"),
+            ("import no_such_package_at_all", ":1: ModuleNotFoundError: No module named 'no_such_package_at_all'"),
+        ],
+    )
+    def test_an_error_in_a_file_is_one_line(self, tmp_path: Path, text: str, says: str, capsys):
+        (path := tmp_path / "faulty_file.py").write_text(text)
+        assert main(["evaluate", "nothing", "--plugin", str(path)]) == 2
+        assert capsys.readouterr().err == f"error: plugin = {path}{says}\n"
 
     def test_a_class_typed_into_a_session_is_refused(self, monkeypatch: pytest.MonkeyPatch):
         """As in `__main__` of an interactive session, the module of the class has no file."""

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -26,8 +27,7 @@ def import_file(path: str | Path) -> None:
     its neighbours.
 
     Raises:
-        PluginError: if there is no such file.
-        Exception: whatever the file raises.
+        PluginError: if there is no such file, or it raises an error: the message has the line of the file.
     """
     path = Path(path).resolve()
     if path.suffix != ".py" or not path.is_file():
@@ -39,9 +39,19 @@ def import_file(path: str | Path) -> None:
         root, name = root.parent, f"{root.name}.{name}"
     if str(root) not in sys.path:
         sys.path.append(str(root))
-    if root != path.parent:
-        importlib.import_module(name)
-        return
+    try:
+        if root != path.parent:
+            importlib.import_module(name)
+        else:
+            _import_alone(name, path)
+    except PluginError:
+        raise
+    except Exception as error:  # the user's code may raise any
+        raise PluginError(f"plugin = {path}:{_line(error, path)} {type(error).__name__}: {error}") from error
+
+
+def _import_alone(name: str, path: Path) -> None:
+    """Import a file that is part of no package."""
     # The file is imported by its path and not by its name, because another module may have that name.
     if name in sys.modules:
         name = f"{name} at {path}"
@@ -55,6 +65,14 @@ def import_file(path: str | Path) -> None:
     except BaseException:
         del sys.modules[name]
         raise
+
+
+def _line(error: Exception, path: Path) -> str:
+    """Return the line of a file that an error comes from, such as "3:"; empty where it comes from elsewhere."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines.append(error.lineno)
+    return f"{lines[-1]}:" if lines else ""
 
 
 def _is_file_of(module: ModuleType, path: Path) -> bool:
