@@ -31,9 +31,9 @@ from cyclopts import App, Parameter
 
 from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.folder import SweepFolder
-from sweeps.engine.options import Execution, Flag, Many
+from sweeps.engine.options import Execution, Flag
 from tsrnn import command_line
-from tsrnn.command_line import Whole, ask, counted, duration, run_resumable
+from tsrnn.command_line import Several, Whole, ask, counted, duration, run_resumable
 from tsrnn.config import EndRules
 from tsrnn.help_text import HelpText
 from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, SOLVED
@@ -102,7 +102,7 @@ class Settings(Execution):
     """search: propose candidates, and stop the worse ones early. confirm: train the best candidates of the stage's
     search on fresh seeds. ablation: train the preset tuned without each of its parts in turn."""
 
-    optimizers: Annotated[list[OptimizerName] | None, Many] = None
+    optimizers: Annotated[list[OptimizerName] | None, Several] = None
     """The optimisers to search (or to confirm), one after the other. [default: all]"""
 
     candidates: Annotated[int | None, Whole] = None

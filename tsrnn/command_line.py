@@ -17,14 +17,10 @@ from tsrnn.io.files import Location, location
 from tsrnn.plugins import import_file
 from tsrnn.untrusted import printable
 
-Plugins = Annotated[
-    list[Path] | None,
-    Parameter(
-        name="--plugin",
-        consume_multiple=True,
-        negative=(),
-    ),
-]
+Several = Parameter(consume_multiple=1, negative=())
+"""The rule that an option has one value or more after its name; with none, it would do something else than it says."""
+
+Plugins = Annotated[list[Path] | None, Several, Parameter(name="--plugin")]
 
 
 def _location(_: type, tokens: Sequence[Token]) -> Location:
@@ -39,7 +35,7 @@ def _whole(_: type, tokens: Sequence[Token]) -> int:
     try:
         return int(tokens[0].value)
     except ValueError as error:
-        raise ValueError("allowed are whole numbers") from error
+        raise ValueError(f"{tokens[0].value!r}: allowed are whole numbers") from error
 
 
 Whole = Parameter(converter=_whole, n_tokens=1)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from analysis.commands.options import ANYWHERE, AsJson, Where
+from analysis.commands.options import ANYWHERE, AsJson, OptionError, Where
 from tsrnn import command_line
-from tsrnn.command_line import Place, at_least
+from tsrnn.command_line import Place, Several, at_least
 from tsrnn.io.files import Location
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ def interventions(
     results: Place,
     /,
     *,
-    kinds: Annotated[list[InterventionKind] | None, Parameter(consume_multiple=True, negative=())] = None,
+    kinds: Annotated[list[InterventionKind] | None, Several] = None,
     n: Annotated[int | None, at_least(2)] = None,
     trials: Annotated[int, at_least(1)] = 10,
     draws: Annotated[int, at_least(1)] = 10,
     common_directions: Annotated[bool, Parameter(negative=())] = False,
-    heads: Annotated[list[Annotated[int, at_least(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
+    heads: Annotated[list[Annotated[int, at_least(2)]] | None, Several] = None,
     where: Where = ANYWHERE,
     as_json: AsJson = False,
 ) -> int:
@@ -61,9 +61,16 @@ def interventions(
     from analysis.measure import intervention_results
     from analysis.measure.interventions import InTime
 
+    chosen = kinds or intervention_results.KINDS
+    if heads and "heads-retraining" not in chosen:
+        raise OptionError("heads: they are of heads-retraining, which is not among --kinds; leave --heads out")
+    if common_directions and not {"perturb-weights", "perturb-taus"} & set(chosen):
+        raise OptionError(
+            "common-directions: they are of perturb-weights and perturb-taus, which are not among --kinds; leave it out"
+        )
     found = intervention_results.run(
         results,
-        kinds or intervention_results.KINDS,
+        chosen,
         n=n,
         protocol=InTime(trials=trials),
         draws=draws,
@@ -100,7 +107,7 @@ def timescales(
     steps: Annotated[int, at_least(1)] = 100_000,
     trials: Annotated[int, at_least(1)] = 10,
     input_probability: Annotated[float | Literal["uniform"], Parameter(validator=_a_probability)] = 0.5,
-    method: Annotated[list[TimescaleMethod] | None, Parameter(consume_multiple=True, negative=())] = None,
+    method: Annotated[list[TimescaleMethod] | None, Several] = None,
     where: Where = ANYWHERE,
     as_json: AsJson = False,
 ) -> int:
@@ -127,10 +134,13 @@ def timescales(
     from analysis.measure import dynamics_results
     from analysis.measure.dynamics import METHODS, Protocol
 
+    protocol = Protocol(steps=steps, trials=trials, input_probability=input_probability)
+    if steps <= protocol.lags:
+        raise OptionError(f"steps = {steps}: allowed are numbers above {protocol.lags}, the lags of autocorrelations")
     found = dynamics_results.run(
         results,
         every=every,
-        protocol=Protocol(steps=steps, trials=trials, input_probability=input_probability),
+        protocol=protocol,
         methods=method or METHODS,
         workers=where.workers,
         address=where.address,
@@ -172,6 +182,8 @@ def memory(
         where: See `Where`.
         as_json: Print {"summary": [...], "tests": [...], "changes": [...], "notes": [...], "failed": [...]}.
     """
+    if steps <= longest:
+        raise OptionError(f"steps = {steps}: allowed are numbers above the longest delay, --longest {longest}")
     command_line.import_plugins(where.plugin)
     from analysis.measure.memory import Protocol, analysis
 
@@ -213,7 +225,7 @@ def gradients(
     /,
     *,
     every: Annotated[int, at_least(1)] = 5,
-    n: Annotated[list[Annotated[int, at_least(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
+    n: Annotated[list[Annotated[int, at_least(2)]] | None, Several] = None,
     batches: Annotated[int, at_least(1)] = 4,
     delays: Annotated[int | None, at_least(1)] = None,
     where: Where = ANYWHERE,
@@ -246,7 +258,7 @@ def causes(
     results: Place,
     /,
     *,
-    n: Annotated[list[Annotated[int, at_least(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
+    n: Annotated[list[Annotated[int, at_least(2)]] | None, Several] = None,
     steps: Annotated[int, at_least(1)] = 200,
     shuffles: Annotated[int, at_least(1)] = 3,
     trials: Annotated[int, at_least(1)] = 10,
@@ -332,7 +344,7 @@ def time_steps(
     results: Place,
     /,
     *,
-    ks: Annotated[list[Annotated[int, at_least(1)]] | None, Parameter(consume_multiple=True, negative=())] = None,
+    ks: Annotated[list[Annotated[int, at_least(1)]] | None, Several] = None,
     n: Annotated[int | None, at_least(2)] = None,
     as_trained: Annotated[bool, Parameter(negative=())] = False,
     where: Where = ANYWHERE,

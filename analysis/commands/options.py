@@ -1,13 +1,21 @@
 """Options that several commands have."""
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 from cyclopts import Parameter
 
 from tsrnn.command_line import Plugins, at_least
+from tsrnn.distributed.discovery import require_address
+from tsrnn.errors import Failure
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
+
+
+class OptionError(Failure):
+    """Options that are allowed alone and not together; the message names them."""
+
+    status: ClassVar[int] = 2
 
 
 @Parameter(name="*")
@@ -27,6 +35,12 @@ class Where:
 
     plugin: Plugins = None
     """Python files that define tasks, networks or curricula of your own."""
+
+    def __post_init__(self) -> None:
+        try:
+            require_address(self.address)
+        except ValueError as error:
+            raise OptionError(str(error)) from None
 
 
 ANYWHERE: Final = Where()

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from analysis.commands.options import AsJson
 from tsrnn import command_line
-from tsrnn.command_line import Place, at_least
+from tsrnn.command_line import Place, Several, at_least
 from tsrnn.untrusted import printable
 
 
@@ -76,7 +76,7 @@ def figures(
     results: Place,
     /,
     *,
-    only: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=(), validator=_known_figures)] = None,
+    only: Annotated[list[str] | None, Several, Parameter(validator=_known_figures)] = None,
     out: Path = Path("figures"),
     plugin: command_line.Plugins = None,
     as_json: AsJson = False,
@@ -145,9 +145,9 @@ def publish(
     out: Place,
     /,
     *,
-    n: Annotated[list[Annotated[int, at_least(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
+    n: Annotated[list[Annotated[int, at_least(2)]] | None, Several] = None,
     where: str = "",
-    without: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    without: Annotated[list[str] | None, Several] = None,
     plugin: command_line.Plugins = None,
 ) -> None:
     """Copy results for publication: each table as one file, and checkpoints if you ask for them.

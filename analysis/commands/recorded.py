@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from analysis.commands.options import AsJson
 from tsrnn import command_line
-from tsrnn.command_line import Place, at_least
+from tsrnn.command_line import Place, Several, at_least
 
 if TYPE_CHECKING:
     from analysis.figures import Figure
@@ -35,7 +35,7 @@ def spikes(
     bin: Annotated[float, Parameter(validator=_above_zero)] = 0.05,
     lags: Annotated[int, at_least(5)] = 31,
     compare: Place | None = None,
-    n: Annotated[list[Annotated[int, at_least(2)]] | None, Parameter(consume_multiple=True, negative=())] = None,
+    n: Annotated[list[Annotated[int, at_least(2)]] | None, Several] = None,
     step: Annotated[float | None, Parameter(validator=_above_zero)] = None,
     out: Path | None = None,
     plugin: command_line.Plugins = None,

@@ -4,7 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from tsrnn.config import FixedTau, Leaky, LeakyReLU, Network, RunConfig, Time, TrainedTau
+from pydantic import ValidationError
+
+from tsrnn.config import FixedTau, Leaky, LeakyReLU, Network, RunConfig, Time, TrainedTau, explain
 from tsrnn.curricula import named
 from tsrnn.tasks import TASKS, BitTask
 
@@ -68,9 +70,12 @@ def with_curriculum(config: RunConfig, name: str) -> RunConfig:
     """Set the curriculum by its name.
 
     Raises:
-        ValueError: see `tsrnn.curricula.named`.
+        ValueError: there is none of that name, or a number in it is not allowed.
     """
-    return dataclasses.replace(config, curriculum=named(name))
+    try:
+        return dataclasses.replace(config, curriculum=named(name))
+    except ValidationError as error:
+        raise ValueError(f"curricula = {name!r}: {explain(error)}") from None
 
 
 def with_input_probability(config: RunConfig, probability: float) -> RunConfig:

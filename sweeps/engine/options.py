@@ -10,13 +10,13 @@ from cyclopts import Parameter
 
 from sweeps.engine.errors import UsageError
 from sweeps.engine.scales import ScaleName
-from tsrnn.command_line import Plugins, Whole
+from tsrnn.command_line import Plugins, Several, Whole, at_least
 from tsrnn.config import Library
 from tsrnn.config.presets import PresetName
 from tsrnn.curricula import CURRICULA
+from tsrnn.distributed.discovery import require_address
 from tsrnn.tasks import TASKS
 
-Many = Parameter(consume_multiple=True, negative=())
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 Tracker = Literal["tensorboard", "wandb", "mlflow"]
@@ -98,6 +98,10 @@ class Execution:
 
     def __post_init__(self) -> None:
         cpus, gpus, niceness = self.cpus_per_trial, self.gpus_per_trial, self.niceness
+        try:
+            require_address(self.address)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
         if not cpus >= _SMALLEST_SHARE:
             raise UsageError(f"cpus-per-trial = {cpus:g}: allowed are numbers of at least {_SMALLEST_SHARE:g}")
         if gpus is not None and not (gpus == 0 or _SMALLEST_SHARE <= gpus <= 1 or (gpus > 1 and gpus % 1 == 0)):
@@ -130,18 +134,18 @@ class Options(Execution):
     solved is the same. soap: like tuned, by SOAP with batches of 64; it is meant for --truncation 16. momentum: like
     paper, with a learning rate of 0.02 and a momentum of 0.9. [default: paper]"""
 
-    tasks: Annotated[list[str] | None, Many, Parameter(help=_listed("Tasks to train", TASKS))] = None
+    tasks: Annotated[list[str] | None, Several, Parameter(help=_listed("Tasks to train", TASKS))] = None
 
     curricula: Annotated[
         list[str] | None,
-        Many,
+        Several,
         Parameter(help=_listed("Curricula to train under", (CURRICULA[kind].usage or kind for kind in CURRICULA))),
     ] = None
 
-    taus: Annotated[list[str] | None, Many] = None
+    taus: Annotated[list[str] | None, Several] = None
     """The taus of the neurons: fixed values in time steps (1 or more), or trained. [default: the sweep's]"""
 
-    self_interactions: Annotated[list[Literal["inside", "outside"]] | None, Many] = None
+    self_interactions: Annotated[list[Literal["inside", "outside"]] | None, Several] = None
     """Where the leak term is: inside the nonlinearity (equation 1), outside (equation 5), or both, one after the
     other. [default: the sweep's]"""
 
@@ -163,14 +167,14 @@ class Options(Execution):
     """Truncate backpropagation through time to this number of time steps: each optimiser step takes that many further
     steps of long sequences. Heads must be read out at all steps, as with the preset tuned. [default: not truncated]"""
 
-    epochs: Annotated[int | None, Whole] = None
+    epochs: Annotated[int | None, at_least(1)] = None
     """The largest number of epochs of each network. If a sweep gives some networks a smaller budget than others,
     theirs changes in proportion. [default: paper 1000, overnight 225, laptop 150, quick 40]"""
 
     max_n: Annotated[int | None, Whole] = None
     """The N at which training ends, once it is solved. [default: 101; overnight 31]"""
 
-    stall: Annotated[int | None, Whole] = None
+    stall: Annotated[int | None, at_least(1)] = None
     """End a network, as stalled, if it has not solved a new N for this many optimiser steps. [default: never]"""
 
     products: Library | None = None
@@ -192,7 +196,7 @@ class Options(Execution):
     """Print the grid, its floating-point operations and the time it would take on this machine, and run nothing. The
     time is estimated from short pieces of training, to within a factor of about 1.5."""
 
-    log: Annotated[list[Tracker] | None, Many] = None
+    log: Annotated[list[Tracker] | None, Several] = None
     """Also show the trials in tensorboard, wandb (Weights & Biases) or mlflow. The tables are always written.
     [default: none]"""
 
@@ -220,7 +224,7 @@ class Options(Execution):
             sweep: The name of the sweep.
 
         Raises:
-            UsageError: an option was given that the sweep does not vary, or was given without a value.
+            UsageError: an option was given that the sweep does not vary.
         """
         given = {name: values for name in AXES if (values := getattr(self, name)) is not None}
         for name, values in given.items():
@@ -231,7 +235,4 @@ class Options(Execution):
                     f"{option} = {' '.join(values)}: the sweep {sweep} does not vary this option; leave it out "
                     f"(allowed here: {varied})"
                 )
-            if not values:
-                allowed = ", ".join(axes.varied[name])
-                raise UsageError(f"{option}: an empty grid; give at least one of {allowed}")
         return dataclasses.replace(axes, **{name: tuple(values) for name, values in given.items()})

@@ -33,19 +33,34 @@ def find(address: str) -> str | None:
     return "auto" if started is not None and not _refused(started) else None
 
 
+def require_address(address: str) -> None:
+    """Check the form of an address, without looking for a cluster.
+
+    Raises:
+        ValueError: it is none of those that `find` takes.
+    """
+    if address not in ("auto", "local"):
+        _host_and_port(address)
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"address = {address!r}: allowed are auto, local and HOST:PORT")
+    return host, int(port)
+
+
 def _refused(address: str) -> str:
     """Return why no Ray answers at HOST:PORT; empty where one does.
 
     Raises:
         ValueError: that is not what the address is.
     """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError(f"address = {address!r}: allowed are auto, local and HOST:PORT")
+    host, port = _host_and_port(address)
     try:
-        socket.create_connection((host, int(port)), timeout=_PATIENCE / 2).close()
+        socket.create_connection((host, port), timeout=_PATIENCE / 2).close()
     except OSError as error:
         return str(error)
-    if answers_as_ray(host, int(port), _PATIENCE):
+    if answers_as_ray(host, port, _PATIENCE):
         return ""
     return f"something listens there, and did not answer as Ray does within {_PATIENCE:g} s"

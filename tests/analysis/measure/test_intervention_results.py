@@ -301,7 +301,15 @@ class TestCommand:
 
     @pytest.mark.parametrize(
         ("options", "says"),
-        [(["--n", "1"], "at least 2"), (["--trials", "0"], "at least 1"), (["--kinds", "tickle"], "tickle")],
+        [
+            (["--n", "1"], "at least 2"),
+            (["--n", "5.5"], "--n: '5.5': allowed are whole numbers"),
+            (["--trials", "0"], "at least 1"),
+            (["--kinds", "tickle"], "tickle"),
+            (["--address", "nowhere"], "address = 'nowhere': allowed are auto, local and HOST:PORT"),
+            (["--kinds", "ablation", "--heads", "5"], "heads: they are of heads-retraining"),
+            (["--kinds", "ablation", "inhibition", "--common-directions"], "common-directions: they are of perturb-"),
+        ],
     )
     def test_bad_options_are_one_line(self, results: Path, capsys: pytest.CaptureFixture[str], options, says):
         assert main(["interventions", str(results), *options]) == 2

@@ -99,6 +99,11 @@ def test_a_network_that_explodes_is_left_out_by_name(results: Path, tmp_path: Pa
     assert told.count("not finite, as where activity grows without limit; its other values count") == 1
 
 
+def test_too_few_steps_are_known_at_once(results: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["memory", str(results), "--steps", "64"]) == 2
+    assert capsys.readouterr().err == ("error: steps = 64: allowed are numbers above the longest delay, --longest 64\n")
+
+
 def test_a_published_folder_without_checkpoints_is_an_error(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -403,6 +403,7 @@ class TestCommand:
         ("options", "says"),
         [
             (["--steps", "0"], "at least 1"),
+            (["--steps", "31"], "steps = 31: allowed are numbers above 31, the lags of autocorrelations"),
             (["--every", "0"], "at least 1"),
             (["--input-probability", "1.5"], "from 0 to 1"),
             (["--method", "guess"], "guess"),
