@@ -24,34 +24,53 @@ def publish(
         results: A sweep's folder, or the storage folder of several; the copy has the same structure below `out`.
         out: The folder to write. It must not exist, be empty, or have been published before.
         ns: The solved N whose checkpoints are copied.
-        where: The networks whose checkpoints are copied, as for `pandas.DataFrame.query`; all by default.
+        where: The networks whose checkpoints are copied, as a condition for `pandas.DataFrame.query`; all by default.
         without: The names of tables of measurements to leave out.
 
     Returns:
         The files.
 
     Raises:
-        ResultsError: `where` is not valid, `without` names a table that does not exist or that every sweep needs, or
-            results cannot be read.
+        ResultsError: `where` is not valid or is given without `ns`, no checkpoint is selected by `ns` and `where`,
+            `without` names a table that does not exist or that every sweep needs, or results cannot be read.
         StoreError: `out` contains other files, or a file cannot be read or written.
     """
     allowed = sorted(BY_NAME.keys() - {table.name for table in TABLES})
     if wrong := sorted(set(without) - set(allowed)):
         raise ResultsError(f"without = {wrong[0]!r}: allowed are {', '.join(allowed)}")
     study = Study(results)
-    networks = study.networks
-    if where:
-        try:
-            networks = networks.query(where)
-        except Exception as error:  # pandas raises any error of the expression
-            said = " ".join(str(error).split())
-            raise ResultsError(
-                f"where = {where!r}: {said}; columns are {', '.join(map(str, study.networks.columns))}"
-            ) from None
-    written: list[Location] = []
+    if where and not ns:
+        raise ResultsError(f"where = {where!r}: it selects checkpoints, and none are copied without an N; give --n")
+    chosen = _chosen(study, where)
+    selected: dict[Location, set[str]] = {}
     for sweep in study.sweeps:
-        solved: pd.DataFrame = Study(sweep).load(SOLVED)
-        kept = solved[solved["n"].isin(list(ns)) & solved["network_id"].isin(networks["network_id"])]
+        solved = Study(sweep).load(SOLVED)
+        kept = solved[solved["n"].isin(list(ns)) & solved["network_id"].isin(chosen)]
+        selected[sweep] = set(kept["checkpoint"])
+    if ns and not any(selected.values()):
+        whose = f" where {where}" if where else ""
+        raise ResultsError(f"n = {', '.join(map(str, sorted(ns)))}: no network{whose} has solved it")
+    written: list[Location] = []
+    for sweep, checkpoints in selected.items():
         target = location(out) if study.sweeps == (study.folder,) else location(out) / sweep.name
-        written += publish_sweep(sweep, target, set(kept["checkpoint"]), without)
+        written += publish_sweep(sweep, target, checkpoints, without)
     return written
+
+
+def _chosen(study: Study, where: str) -> pd.Series:
+    """Return the network_id of the networks for which a condition holds.
+
+    Raises:
+        ResultsError: it is no condition on the columns of `Study.networks`.
+    """
+    networks = study.networks
+    if not where:
+        return networks["network_id"]
+    try:
+        holds = networks.eval(where)
+        said = "it is no condition, such as \"task == 'parity'\""
+    except Exception as error:  # pandas raises any error of the expression
+        holds, said = None, " ".join(str(error).split())
+    if not (isinstance(holds, pd.Series) and holds.dtype == bool):
+        raise ResultsError(f"where = {where!r}: {said}; columns are {', '.join(networks.columns)}")
+    return networks.loc[holds, "network_id"]

@@ -36,10 +36,16 @@ def publish(
         The files.
 
     Raises:
-        StoreError: `out` holds something else, or a file cannot be read or written.
+        StoreError: `out` holds something else or is the sweep's own folder, a checkpoint is absent, or a file cannot be
+            read or written.
     """
+    if _overlap(folder, out):
+        raise StoreError(f"{out} is in the folder of the results, {folder}: publish into a new folder")
     if out.is_dir() and not is_published(out) and any(True for _ in out.iterdir()):
         raise StoreError(f"{out} holds other files: publish into a new folder")
+    if absent := sorted(path for path in checkpoints if not _within(folder, path).is_file()):
+        also = f" and {len(absent) - 1} more" if absent[1:] else ""
+        raise StoreError(f"{folder} lacks the checkpoint {absent[0]}{also}: select with --n and --where what it has")
     written = []
     try:
         for name in sorted(BY_NAME):
@@ -55,6 +61,11 @@ def publish(
     except OSError as error:
         raise StoreError(f"{folder} cannot be published in {out}: {error}") from error
     return written
+
+
+def _overlap(folder: Location, out: Location) -> bool:
+    """Return whether `out` is the folder or lies below it."""
+    return f"{out.resolve()}/".startswith(f"{folder.resolve()}/")
 
 
 def _within(folder: Location, path: str) -> Location:

@@ -387,6 +387,37 @@ class TestPublished:
         assert "where = 'sort == 1'" in capsys.readouterr().err
         assert not (tmp_path / "new").exists()
 
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            (
+                ["--n", "2", "--where", "1"],
+                "where = '1': it is no condition, such as \"task == 'parity'\"; columns are",
+            ),
+            (["--n", "2", "--where", "task"], "where = 'task': "),
+            (["--where", "seed == 0"], "where = 'seed == 0': it selects checkpoints, and none are copied without an N"),
+            (["--n", "99"], "n = 99: no network has solved it"),
+            (["--n", "2", "--where", "seed == 99"], "n = 2: no network where seed == 99 has solved it"),
+        ],
+    )
+    def test_options_that_select_nothing_are_refused(self, whole: Path, tmp_path: Path, capsys, options, says: str):
+        assert main(["publish", str(whole), str(tmp_path / "new"), *options]) == 1
+        assert says in (printed := capsys.readouterr()).err
+        assert printed.err.count("\n") == 1
+        assert not (tmp_path / "new").exists()
+
+    def test_absent_checkpoints_are_known_before_anything_is_written(self, published: Path, tmp_path: Path, capsys):
+        assert main(["publish", str(published), str(tmp_path / "new"), "--n", "2"]) == 1
+        assert f"{published} lacks the checkpoint checkpoints/" in capsys.readouterr().err
+        assert not (tmp_path / "new").exists()
+
+    @pytest.mark.parametrize("place", ["", "inner"])
+    def test_not_into_the_folder_of_the_results(self, published: Path, capsys, place: str):
+        files = {path: path.read_bytes() for path in published.rglob("*") if path.is_file()}
+        assert main(["publish", str(published), str(published / place)]) == 1
+        assert f"is in the folder of the results, {published}: publish into a new folder" in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in published.rglob("*") if path.is_file()} == files
+
 
 def changed(rows: pa.Table, column: str, value: float) -> pa.Table:
     """Return rows with another value in the first."""
