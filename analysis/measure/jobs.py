@@ -103,12 +103,14 @@ class Summary:
         done: checkpoints measured now.
         skipped: checkpoints measured before, with the same settings.
         unpublished: checkpoints that are not in the folder, since they were not published with it.
+        otherwise: those of the unpublished ones that were measured before with other settings.
         failed: one line for each checkpoint that could not be measured.
     """
 
     done: int = 0
     skipped: int = 0
     unpublished: int = 0
+    otherwise: int = 0
     failed: dict[Job, str] = field(default_factory=dict)
 
 
@@ -178,8 +180,8 @@ def run_all(
         For each analysis how many checkpoints were measured, and which failed.
 
     Raises:
-        ResultsError: the folder is not a sweep's, one of the analyses is running in it already, or nothing answers
-            at the address.
+        ResultsError: the folder is not a sweep's, one of the analyses is running in it already, none of the selected
+            checkpoints was published with it, or nothing answers at the address.
         StoreError: the folder cannot be written, or a file in it is damaged.
         Failure: the user answered no.
         ClaimLostError: another process has begun one of the analyses, after locks failed or this process was stopped.
@@ -200,8 +202,13 @@ def run_all(
         planned, summaries = _plan(results, analyses)
         skipped = sum(summary.skipped for summary in summaries.values())
         if unpublished := sum(summary.unpublished for summary in summaries.values()):
-            left_out = command_line.counted(unpublished, "checkpoint")
-            console.print(f"{name}: {left_out} left out: not published in {results}", markup=False, highlight=False)
+            left_out = f"{command_line.counted(unpublished, 'checkpoint')} left out: not published in {results}"
+            console.print(f"{name}: {left_out}", markup=False, highlight=False, soft_wrap=True)
+            if not planned and not skipped and not any(summary.otherwise for summary in summaries.values()):
+                raise ResultsError(
+                    f"{results}: nothing was measured: the checkpoints of these N were not published with it; measure "
+                    f"in the sweep's own folder, or publish it with --n"
+                )
         place = begin(name, planned, skipped, workers, address, console, yes=yes)
         try:
             stores = {analysis.name: Store(results, take(results, analysis.name)) for analysis, _ in analyses}
@@ -255,14 +262,14 @@ def _plan(
     spread: list[tuple[float, _Planned]] = []
     summaries = {}
     for analysis, wanted in analyses:
-        todo, skipped, unpublished = _jobs(results, analysis, wanted)
+        todo, summary = _jobs(results, analysis, wanted)
         spread += [((i + 0.5) / len(todo), (analysis, job)) for i, job in enumerate(todo)]
-        summaries[analysis.name] = Summary(skipped=skipped, unpublished=unpublished)
+        summaries[analysis.name] = summary
     return [planned for _, planned in sorted(spread, key=lambda placed: placed[0])], summaries
 
 
-def _jobs(results: Location, analysis: Analysis, keep: Callable[[str, int], bool]) -> tuple[list[Job], int, int]:
-    """Return the checkpoints to be measured, in order; how many were measured before; how many were not published."""
+def _jobs(results: Location, analysis: Analysis, keep: Callable[[str, int], bool]) -> tuple[list[Job], Summary]:
+    """Return the checkpoints to be measured, in order, and how many of the others there are."""
     solved, published = load(results, SOLVED), is_published(results)
     done: set[tuple[str, int]] = set()
     others: dict[tuple[str, int], str] = {}
@@ -291,7 +298,8 @@ def _jobs(results: Location, analysis: Analysis, keep: Callable[[str, int], bool
             f"{results}: {analysis.name} was measured with other settings before these results were published: "
             f"{again[0]}; measure in the sweep's own folder, and publish that again"
         )
-    return there, len(jobs) - len(todo), len(todo) - len(there)
+    absent = {(job.network_id, job.n) for job in todo} - {(job.network_id, job.n) for job in there}
+    return there, Summary(skipped=len(jobs) - len(todo), unpublished=len(absent), otherwise=len(absent & others.keys()))
 
 
 def _plugins(results: Location) -> tuple[str, ...]:

@@ -139,6 +139,15 @@ def test_in_published_results_only_what_is_there_and_was_not_measured_is_measure
     assert len(load(tmp_path / "out", "measured")) == 4
 
 
+def test_published_results_without_the_checkpoints_are_an_error(results, tmp_path):
+    (results / RECORD).touch()
+    publish(location(results), location(tmp_path / "out"))
+    before = sorted(tmp_path.joinpath("out").iterdir())
+    with pytest.raises(ResultsError, match="nothing was measured: the checkpoints of these N were not published"):
+        run(tmp_path / "out", analysis())
+    assert [path for path in sorted(tmp_path.joinpath("out").iterdir()) if path.name[0] != "_"] == before
+
+
 def test_failures_are_rows_and_the_rest_is_measured(results, tmp_path):
     for name in ("raise-2", "die-3"):
         (tmp_path / name).touch()
