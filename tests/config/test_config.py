@@ -197,6 +197,11 @@ class TestFrozen:
 
 
 class TestRefusals:
+    @pytest.mark.parametrize("count", [0, -1])
+    def test_no_replicates(self, count: int):
+        with pytest.raises(ValueError, match=rf"^count = {count}: allowed are numbers of at least 1$"):
+            RunConfig().replicates(count)
+
     @pytest.mark.parametrize(
         ("text", "line"),
         [
@@ -471,6 +476,10 @@ class TestStackingKey:
 
 
 class TestPresets:
+    def test_an_unknown_name_is_refused(self):
+        with pytest.raises(ValueError, match=r"^name = 'fast': allowed are paper, authors, momentum, tuned, soap$"):
+            with_preset(RunConfig(), "fast")  # type: ignore[arg-type]
+
     @given(configs)
     def test_paper_changes_nothing(self, config: RunConfig):
         assert with_preset(config, "paper") == config

@@ -162,6 +162,11 @@ class TestRoundTrip:
 
 
 class TestRefusals:
+    def test_saving_what_is_no_checkpoint(self, tmp_path: Path, complete: Checkpoint):
+        with pytest.raises(TypeError, match=r"^checkpoint = RunConfig\(.*: allowed is a Checkpoint, such as"):
+            save(complete.config, tmp_path / "file")  # type: ignore[arg-type]
+        assert not any(tmp_path.iterdir())
+
     def test_no_file(self, tmp_path: Path):
         assert refusal(tmp_path / "none").endswith("no such checkpoint")
 

@@ -176,6 +176,12 @@ class TestRateDecay:
         assert factors == [1.0, 0.5, pytest.approx(1 / 3)]
 
 
+@pytest.mark.parametrize("configs", ["paper", None, [Leaky()]])
+def test_what_are_no_configurations_is_refused(configs):
+    with pytest.raises(TypeError, match=r"^configs = .*: allowed are a RunConfig and a sequence of them$"):
+        list(train(configs))
+
+
 def test_a_small_network_learns():
     config = RunConfig(
         task=Parity(input_probability=0.5),

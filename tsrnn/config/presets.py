@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Literal, assert_never
+from typing import Literal, assert_never, get_args
 
 from tsrnn.config import (
     SGD,
@@ -42,7 +42,12 @@ def with_preset(config: RunConfig, name: PresetName) -> RunConfig:
     with a test every 40 steps. Its tests have at most 256 sequences, and most of them 64, because solved N are
     confirmed on others. It is meant for multi-head networks whose training is truncated, with
     `Training(truncation=16)`, which no preset sets either.
+
+    Raises:
+        ValueError: there is no such preset.
     """
+    if name not in (known := get_args(PresetName)):
+        raise ValueError(f"name = {name!r}: allowed are {', '.join(known)}")
     match name:
         case "paper":
             return config

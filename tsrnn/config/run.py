@@ -128,7 +128,13 @@ class RunConfig:
         return "n" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def replicates(self, count: int) -> list["RunConfig"]:
-        """Return `count` copies of this run with seeds `seed`, `seed` + 1, ..."""
+        """Return `count` copies of this run with seeds `seed`, `seed` + 1, ...
+
+        Raises:
+            ValueError: if `count` is below 1.
+        """
+        if count < 1:
+            raise ValueError(f"count = {count}: allowed are numbers of at least 1")
         return [dataclasses.replace(self, seed=self.seed + i) for i in range(count)]
 
     def with_hidden(self, hidden: int) -> "RunConfig":

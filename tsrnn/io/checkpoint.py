@@ -131,7 +131,10 @@ def save(checkpoint: Checkpoint, path: AnyLocation) -> None:
 
     Raises:
         OSError: if the file cannot be written.
+        TypeError: if it is no checkpoint.
     """
+    if not isinstance(checkpoint, Checkpoint):
+        raise TypeError(f"checkpoint = {checkpoint!r:.100}: allowed is a Checkpoint, such as a report's `checkpoint`")
     write_atomically(path, to_bytes(checkpoint))
 
 

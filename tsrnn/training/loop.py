@@ -313,8 +313,12 @@ def train(
         EpochReport: for each epoch, one for each network still in training. A network's last has its `outcome`.
 
     Raises:
+        TypeError: if `configs` is something else.
         ValueError: if the networks cannot be stacked, or `products` is not available on the device.
     """
-    trainer = Trainer([new(c) for c in ([configs] if isinstance(configs, RunConfig) else configs)], device, products)
+    several = [configs] if isinstance(configs, RunConfig) else configs
+    if not isinstance(several, Sequence) or not all(isinstance(one, RunConfig) for one in several):
+        raise TypeError(f"configs = {configs!r:.100}: allowed are a RunConfig and a sequence of them")
+    trainer = Trainer([new(one) for one in several], device, products)
     while trainer.networks:
         yield from trainer.run_epoch()
