@@ -148,9 +148,9 @@ def main(results: Place, /, settings: Settings = Settings()) -> int:
             highlight=False,
             soft_wrap=True,
         )
-        then = _accuracy_seconds(sources, settings)
-        say_cost("retraining", waiting, plan().record.scale, settings, console, said_from=0.0, then=then)
         with folder:
+            then = _accuracy_seconds(sources, settings)
+            say_cost("retraining", waiting, plan().record.scale, settings, console, said_from=0.0, then=then)
             train(plan, folder, settings, console, prepare=lambda: _begin(folder, starts.values()))
     unfinished = folder.unfinished(networks)
     ended = {network.network_id for network in networks} - {network.network_id for network in unfinished}

@@ -71,6 +71,14 @@ class SweepFolder:
         self._ended: set[str] = set()
 
     def __enter__(self) -> Self:
+        """Check that the folder can be written, and lock it if it exists, before anything that takes seconds.
+
+        Raises:
+            SweepError: it cannot be written, or another sweep is running in it.
+        """
+        self.require_writable()
+        if self.path.exists():
+            self.acquire()
         return self
 
     def __exit__(

@@ -25,11 +25,11 @@ def train(
     trackers: Sequence[Tracker] = (),
     verbose: bool = False,
 ) -> tuple[Plan, dict[str, str]]:
-    """Train the networks of a plan that have not ended; `folder`, a context, stays locked until it ends.
+    """Train the networks of a plan that have not ended; `folder` stays locked until its context ends.
 
     Args:
         plan_now: returns the plan; it is called again once the folder is locked, since the folder may have changed.
-        folder: the folder of the networks' files.
+        folder: the folder of the networks' files, as a context that was entered.
         execution: where and with which resources they are trained.
         console: where to print.
         prepare: creates the checkpoints from which the networks start, after the record is written.
@@ -46,9 +46,6 @@ def train(
         ClaimLostError: another driver has taken the folder over: where locks failed, or this one was stopped for long.
         UsageError: an option is not allowed on this machine.
     """
-    folder.require_writable()
-    if folder.path.exists():
-        folder.acquire()  # refuse a folder in use before Ray is started, which takes seconds
     waiting = folder.unfinished(plan_now().networks)
     elsewhere = finished_elsewhere(folder, waiting)
     trained = [network for network in waiting if network.network_id not in elsewhere]

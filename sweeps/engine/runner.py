@@ -92,8 +92,8 @@ def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) ->
         costs.append(dry_run(plan, as_json=options.json, before=costs))
         return 0
     if waiting := folder.unfinished(plan.networks):
-        say_cost(sweep.name, waiting, plan.record.scale, options, console)
         with folder:
+            say_cost(sweep.name, waiting, plan.record.scale, options, console)
             plan, _ = train(
                 lambda: plan_of(sweep, options, folder),
                 folder,

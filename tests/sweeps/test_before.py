@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from sweeps.engine.before import say_cost, with_scale
-from sweeps.engine.errors import SweepError
+from sweeps.engine.errors import UsageError
 from sweeps.engine.folder import SweepFolder
 from sweeps.engine.options import Execution, Options
 from sweeps.engine.plan import plan_of, storage_of
-from sweeps.engine.runner import next_steps
+from sweeps.engine.runner import next_steps, run
 from sweeps.fixed_tau import SWEEP
 from tsrnn.command_line import ask, counted
 from tsrnn.errors import Failure
@@ -63,9 +63,22 @@ def test_scales_have_folders_of_their_own(tmp_path, monkeypatch):
     ]
 
 
-def test_a_wrong_address_is_one_line():
-    with pytest.raises(SweepError, match=r"address = 'nowhere': allowed are auto, local and HOST:PORT"):
-        with_scale(Options(address="nowhere"))
+@pytest.mark.parametrize("address", ["nowhere", "host:port", ":6379", ""])
+def test_a_wrong_address_is_known_at_once(address):
+    with pytest.raises(UsageError, match=rf"address = '{address}': allowed are auto, local and HOST:PORT"):
+        Options(address=address)
+
+
+def test_a_folder_that_cannot_be_used_is_refused_before_the_cost_is_estimated(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("sweeps.engine.runner.say_cost", lambda *_: pytest.fail("estimated"))
+    small = ["--scale", "quick", "--hidden", "8", "--taus", "1", "--tasks", "parity", "--replicates", "1"]
+    (tmp_path / "file").touch()
+    assert run(SWEEP, [*small, "--storage", str(tmp_path / "file")]) == 1
+    assert f"{tmp_path / 'file'} cannot be written; choose another --storage" in capsys.readouterr().err
+    with SweepFolder(str(tmp_path), SWEEP.name) as other:
+        other.acquire()
+        assert run(SWEEP, [*small, "--storage", str(tmp_path)]) == 1
+        assert "this sweep is running in it already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
