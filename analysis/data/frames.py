@@ -47,7 +47,9 @@ def load(
         wanted = None if where is None else filters_to_expression(list(where))
         frame: pd.DataFrame = read_folder(folder / name, columns, wanted).to_pandas()
         return frame
-    except (pa.ArrowException, OSError, StoreError) as error:
+    except StoreError as error:  # it names the file, and says what to do
+        raise ResultsError(str(error)) from error
+    except (pa.ArrowException, OSError) as error:
         raise ResultsError(f"{folder / name} cannot be read: {' '.join(str(error).split())}") from error
 
 
