@@ -73,4 +73,5 @@ def _chosen(study: Study, where: str) -> pd.Series:
         holds, said = None, " ".join(str(error).split())
     if not (isinstance(holds, pd.Series) and holds.dtype == bool):
         raise ResultsError(f"where = {where!r}: {said}; columns are {', '.join(networks.columns)}")
-    return networks.loc[holds, "network_id"]
+    chosen: pd.Series = networks.loc[holds, "network_id"]
+    return chosen
