@@ -26,9 +26,9 @@ _PIPED_WIDTH: Final = 200
 
 
 def json_rows(frame: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    """Return the rows of a frame as values for JSON, with None for NaN."""
+    """Return the rows of a frame as values for JSON, with None for what JSON has no number for: NaN and infinity."""
     return [
-        {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+        {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
         for row in frame.to_dict("records")
     ]
 

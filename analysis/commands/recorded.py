@@ -64,7 +64,6 @@ def spikes(
         as_json: Print {"neurons": [...], "summary": [...], "networks": [...], "notes": [...], "caption", "files"}.
     """
     command_line.import_plugins(plugin)
-    import numpy as np
     from pandas import DataFrame
 
     from analysis import tables
@@ -87,8 +86,7 @@ def spikes(
     cells = None if networks is None else networks.cells
     if as_json:
         frames = {"neurons": neurons, "summary": summary, "networks": DataFrame() if cells is None else cells}
-        # JSON has no number for an interval without an end.
-        listed = {name: tables.json_rows(frame.replace([np.inf, -np.inf], np.nan)) for name, frame in frames.items()}
+        listed = {name: tables.json_rows(frame) for name, frame in frames.items()}
         print(json.dumps(listed | {"notes": notes, "caption": figure.caption, "files": files}, indent=2))
     else:
         tables.print_spikes(neurons, summary, cells, [*notes, *([figure.caption] if files else []), *files])

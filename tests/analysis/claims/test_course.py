@@ -85,7 +85,7 @@ class TestCourse:
 
     def test_the_command_prints_the_same(self, study, capsys):
         assert main(["pace", str(study.folder), "--json"]) == 0
-        rows = json.loads(capsys.readouterr().out)["rows"]
+        rows = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["rows"]
         assert [row["n"] for row in rows if row["id"] == "3c-parity"] == [2, 3, 4, 5, 6]
         assert main(["pace", str(study.folder)]) == 0
         assert "The order changes between N = 5 and 6." in capsys.readouterr().out
