@@ -79,8 +79,10 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: no such file") from None
     except Exception as error:
         # torch.load raises whatever a damaged or hostile file makes it raise.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise CheckpointError(f"{path}: not readable as a checkpoint ({reason[0]})") from None
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if "weights_only" in reason:  # advice to load the file without this restriction, which would run what it names
+            reason = "it is damaged, or holds other things than tensors"
+        raise CheckpointError(f"{path}: not readable as a checkpoint ({reason})") from None
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
         raise CheckpointError(f"{path}: not an authors' checkpoint: it holds other things than named tensors")
     return found
