@@ -132,7 +132,7 @@ def _fixed_tau(figure: str, task: str, where: str, needs: str) -> list[Claim]:
             f"Single-head networks with tau = {tau} need more training than those with trained taus to reach the same "
             f"N ({name}).",
             _AS_PACE,
-            "fewer-epochs",
+            "fewer-epochs-dms" if task == "dms" else "fewer-epochs",
             cell("single", "trained"),
             cell("single", tau),
             needs,
@@ -302,7 +302,7 @@ def _claims() -> list[Claim]:
         _slower(
             "3c-dms", "3c",
             "In DMS, single-head networks need more training than multi-head networks to reach the same N.",
-            "multi-head networks need fewer epochs per N", "fewer-epochs", _DMS_MULTI, _DMS_SINGLE, _CURRICULA,
+            "multi-head networks need fewer epochs per N", "fewer-epochs-dms", _DMS_MULTI, _DMS_SINGLE, _CURRICULA,
         ),
         *_fixed_tau("4a", "parity", "inside", _FIXED),
         *_fixed_tau("S10", "dms", "inside", f"{_FIXED} --tasks dms"),
@@ -401,7 +401,8 @@ def _claims() -> list[Claim]:
         *(
             _claim(
                 f"S19-weight-tau-{name}", "S19", text, paper, interest, Correlation,
-                (of.across_networks(_WEIGHT, _TAU, cell, _CURRICULA, least=interests()[interest].least, paper=35),),
+                (of.across_networks(_WEIGHT, _TAU, cell, _CURRICULA, least=interests()[interest].least,
+                                    paper=interests()[interest].n),),
             )
             for name, cell, interest, paper, text in (
                 (

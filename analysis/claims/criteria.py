@@ -50,6 +50,14 @@ class Criterion(ABC):
     def gap(self) -> float:
         """The distance between the effects to be distinguished, which determines the required number of networks."""
 
+    @abstractmethod
+    def gap_at(self, estimate: float) -> float:
+        """Return this distance for results with some estimate."""
+
+    @abstractmethod
+    def reason(self, effect: Effect) -> str:
+        """Return in words why the effect of one study has its verdict."""
+
 
 @dataclass(frozen=True)
 class Exceeds(Criterion):
@@ -91,6 +99,26 @@ class Exceeds(Criterion):
         """The distance from no effect to the smallest effect of interest."""
         return abs(self.smallest - self.none)
 
+    def gap_at(self, estimate: float) -> float:
+        """Return the same distance, whatever the estimate is."""
+        return self.gap
+
+    def reason(self, effect: Effect) -> str:
+        """Return in words why this effect has its verdict."""
+        match int(self.decide(effect)):
+            case 1:
+                return "the 95 % interval excludes the opposite"
+            case 0:
+                return "the 95 % interval contains both a zero effect and effects of interest"
+        low, high = (float(end) - self.none for end in (effect.low, effect.high))
+        if self.smallest < self.none:
+            low, high = -high, -low
+        if high < 0:
+            return "the 95 % interval lies in the opposite direction"
+        if low > 0:
+            return "the direction is the claim's, but the 95 % interval excludes every effect of interest"
+        return "the 95 % interval excludes every effect of interest"
+
 
 @dataclass(frozen=True)
 class Lies(Criterion):
@@ -127,9 +155,24 @@ class Lies(Criterion):
     def hypothesis(self, effect: Effect) -> float:
         """Return the end of the range that is nearer to the estimate."""
         ends = [end for end in (self.low, self.high) if not math.isinf(end)]
+        if math.isinf(effect.estimate):
+            return max(ends) if effect.estimate > 0 else min(ends)
         return min(ends, key=lambda end: abs(end - float(effect.estimate)))
 
     @property
     def gap(self) -> float:
         """Half the width of the range; infinite if the range has only one end."""
         return (self.high - self.low) / 2
+
+    def gap_at(self, estimate: float) -> float:
+        """Return the distance from an estimate to the nearer end of the range, but at most half its width."""
+        return min(self.gap, abs(estimate - self.low), abs(estimate - self.high))
+
+    def reason(self, effect: Effect) -> str:
+        """Return in words why these effects have their verdict."""
+        match int(self.decide(effect)):
+            case 1:
+                return "the whole 95 % interval lies in the range"
+            case -1:
+                return "no part of the 95 % interval lies in the range"
+        return "the 95 % interval lies partly in the range"

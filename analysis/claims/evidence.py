@@ -151,7 +151,8 @@ def at_ceiling(networks: pd.DataFrame) -> "pd.Series[bool]":
 
 def joined(*reasons: str) -> str:
     """Return the distinct reasons as one text; "" if there are none."""
-    return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+    parts = [part for reason in reasons for part in reason.split("; ")]
+    return "; ".join(dict.fromkeys(part for part in parts if part))
 
 
 def counts(values: "Iterable[pd.Series[Any]]") -> str:

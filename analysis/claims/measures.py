@@ -6,13 +6,13 @@ claim, or the largest N that enough networks of all compared cells have solved.
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from analysis.claims.evidence import Evidence, Measure, Sample
+from analysis.claims.evidence import Evidence, Measure, Sample, joined
 from analysis.data.cell import Cell
 from analysis.quantities import connectivity, interventions, time_steps
 from analysis.quantities.base import TIMESCALES_COMMAND, Quantity
@@ -21,6 +21,19 @@ KNEE: Final = 20
 """The paper fits one line to the dimensionality up to this N, and another beyond it (figure S20)."""
 
 PAPER_HIDDEN: Final = 500
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Why a network has no value.
+
+    Attributes:
+        why: the reason, in words.
+        takes: what would give it one, in words.
+    """
+
+    why: str
+    takes: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,30 +203,43 @@ def at_n(
             low, high = int(rows["n"].min()), int(rows["n"].max())
             at = f"N = {low} to {high}" if low < high else f"N = {low}"
             blocked = f"measured at {at}; the claim is about N = {n}" if shared else "not measured at a common N"
-            return Sample(
-                rows.groupby("network_id")["value"].mean(), None, at, blocked, f"measurements at N = {n or least}"
-            )
+            of_size = f" in networks of {PAPER_HIDDEN} neurons" if _too_few_neurons(evidence, curve) else ""
+            takes = f"measurements at N = {n or least}{of_size}"
+            return Sample(rows.groupby("network_id")["value"].mean(), None, at, blocked, takes)
         chosen = max(allowed)
         values = rows[rows["n"] == chosen].set_index("network_id")["value"]
         blocked = f"measured at N = {chosen}; the claim is judged from N = {least} on" if chosen < least else ""
-        hidden = int(evidence.networks["hidden"].max())
+        takes = _measure_at(least) if blocked else ""
         below = f"the paper's is at N = {n}" if n is not None and chosen < n else ""
-        if curve.quantity.per_neuron and hidden < PAPER_HIDDEN:
-            blocked = blocked or f"one neuron of {hidden} matters more than one of {PAPER_HIDDEN}"
-        return Sample(
-            values, at=f"N = {chosen}", blocked=blocked, takes=_measure_at(curve, least) if blocked else "", below=below
-        )
+        if few := _too_few_neurons(evidence, curve):
+            blocked, takes = joined(blocked, few), joined(takes, f"networks of {PAPER_HIDDEN} neurons")
+        return Sample(values, at=f"N = {chosen}", blocked=blocked, takes=takes, below=below)
 
-    where = "at the largest common N" if n is None else f"at N = {n}"
+    where = "at the largest common N" if n is None else f"at the largest common N up to {n}"
     return Measure(f"{curve.words} {where}, {cell.words}", _needs(curve, needs), take, cell.task or "")
+
+
+def _too_few_neurons(evidence: Evidence, curve: Curve) -> str:
+    """Return why networks are too small for the effect of one neuron; "" if they are not."""
+    hidden = int(evidence.networks["hidden"].max())
+    if not curve.quantity.per_neuron or hidden >= PAPER_HIDDEN:
+        return ""
+    return f"one neuron of {hidden} matters more than one of {PAPER_HIDDEN}"
 
 
 def growth(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
     """The logarithm of the ratio between the values at the largest and the smallest N of each network."""
 
-    def value(own: pd.DataFrame) -> float:
+    def value(own: pd.DataFrame) -> float | Gap:
+        if len(own) < 2:
+            return _few("one measured N", own, 2, least, curve)
         first, last = own["value"].iloc[0], own["value"].iloc[-1]
-        return math.log(last / first) if len(own) > 1 and first > 0 and last > 0 else math.nan
+        if first > 0 and last > 0:
+            return math.log(last / first)
+        return Gap(
+            f"{curve.words}: 0 at the smallest or the largest N, where no ratio exists",
+            "a measure of growth that is defined at 0",
+        )
 
     return _over_n(
         curve,
@@ -223,20 +249,23 @@ def growth(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> M
         "ratio of the value at the largest N to that at the smallest N",
         least=least,
         paper=paper,
-        points=2,
     )
 
 
 def slope(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
     """The slope of the least-squares line through the value against N, per N."""
-    return _over_n(curve, cell, needs, _line, "change per N", least=least, paper=paper, points=3)
+
+    def value(own: pd.DataFrame) -> float | Gap:
+        if own["n"].nunique() < 3:
+            return _few("fewer than 3 measured N", own, 3, least, curve)
+        return _line(own)
+
+    return _over_n(curve, cell, needs, value, "change per N", least=least, paper=paper)
 
 
 def over_n(curve: Curve, cell: Cell, needs: str) -> Measure:
     """The mean over all measured N."""
-    return _over_n(
-        curve, cell, needs, lambda own: float(own["value"].mean()), "mean over N", least=2, paper=0, points=1
-    )
+    return _over_n(curve, cell, needs, lambda own: float(own["value"].mean()), "mean over N", least=2, paper=0)
 
 
 def across_networks(curve: Curve, other: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
@@ -249,7 +278,10 @@ def across_networks(curve: Curve, other: Curve, cell: Cell, needs: str, *, least
         blocked = first.blocked or second.blocked
         return Sample(pairs, None, first.at, blocked, first.takes or second.takes, first.below)
 
-    return Measure(f"{curve.words} and {other.words}, {cell.words}", _needs(curve, needs), take, cell.task or "")
+    where = f"at the largest common N up to {paper}"
+    return Measure(
+        f"{curve.words} and {other.words} {where}, {cell.words}", _needs(curve, needs), take, cell.task or ""
+    )
 
 
 def saturation(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
@@ -259,10 +291,14 @@ def saturation(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) 
     before, and -0.5 if the curve is flat there.
     """
 
-    def value(own: pd.DataFrame) -> float:
+    def value(own: pd.DataFrame) -> float | Gap:
         middle = (own["n"].min() + own["n"].max()) / 2
         early, late = _line(own[own["n"] <= middle]), _line(own[own["n"] > middle])
-        return late / early - 0.5 if early > 0 else math.nan
+        if math.isnan(early + late):
+            return _few("fewer than 3 measured N in one half of their range", own, 6, least, curve)
+        if early > 0:
+            return late / early - 0.5
+        return Gap(f"{curve.words}: no growth at small N", "a measure of saturation that is defined without growth")
 
     return _over_n(
         curve,
@@ -272,20 +308,21 @@ def saturation(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) 
         "ratio of the slope at large N to that at small N, minus 0.5",
         least=least,
         paper=paper,
-        points=6,
     )
 
 
 def bend(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
     """How much steeper the line beyond N = 20 is than the line up to 20, relative to one line through all N."""
 
-    def value(own: pd.DataFrame) -> float:
+    def value(own: pd.DataFrame) -> float | Gap:
         early, late = _line(own[own["n"] <= KNEE]), _line(own[own["n"] > KNEE])
-        return (late - early) / whole if (whole := _line(own)) > 0 else math.nan
+        if math.isnan(early + late):
+            return _few(f"fewer than 3 measured N up to {KNEE} or beyond", own, KNEE + 2, least, curve)
+        if (whole := _line(own)) > 0:
+            return (late - early) / whole
+        return Gap(f"{curve.words}: no growth with N", "a measure of the bend that is defined without growth")
 
-    return _over_n(
-        curve, cell, needs, value, f"relative change of slope at N = {KNEE}", least=least, paper=paper, points=6
-    )
+    return _over_n(curve, cell, needs, value, f"relative change of slope at N = {KNEE}", least=least, paper=paper)
 
 
 def before_balance(cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
@@ -293,8 +330,9 @@ def before_balance(cell: Cell, needs: str, *, least: int, paper: int) -> Measure
 
     Networks are measured at the largest N. The value is the change c of the negative weights at which activity first
     exceeds ten times its range, minus the change at which the mean incoming weight would be 0. A value above 0 means
-    that activity explodes while inhibition still outweighs excitation. Networks that do not explode count with the
-    weakest inhibition that was tried.
+    that activity explodes while inhibition still outweighs excitation. Networks that do not explode up to the balance
+    count with the weakest inhibition that was tried, a value of at most 0; if that is not as weak as the balance, their
+    value is unknown.
     """
 
     def take(evidence: Evidence) -> Sample:
@@ -312,9 +350,26 @@ def before_balance(cell: Cell, needs: str, *, least: int, paper: int) -> Measure
         frame = tried.to_frame().join(burst).reset_index().merge(positive, on=keys).merge(negative, on=keys)
         balanced = -frame["weight_positive"] / frame["weight_negative"] - 1
         frame = frame.assign(value=frame["burst"].fillna(frame["tried"]) - balanced)
-        last = frame.sort_values("n").groupby("network_id").last()
-        values = last["value"] if len(frame) else pd.Series(dtype="float64")
-        return _sample(frame, values.astype(float), least, paper, 1, EXPLOSION)
+        unknown = frame["burst"].isna() & (frame["value"] > 0)
+        farthest = -100 * balanced[unknown].min()
+
+        def value(own: pd.DataFrame) -> float | Gap:
+            last = own.index[-1]
+            if not unknown[last]:
+                return float(own["value"].iloc[-1])
+            return Gap(
+                "neither explosion nor balance with the weakest inhibition that was tried, "
+                f"{-100 * frame['tried'][last]:.0f} % weaker",
+                f"inhibition that is up to {farthest:.0f} % weaker",
+            )
+
+        sample = _sample(frame.sort_values("n"), value, least, paper)
+        lacking = len(set(tried.reset_index()["network_id"]) - set(frame["network_id"]))
+        if lacking and not sample.values.empty:
+            why = f"{lacking} of {tried.reset_index()['network_id'].nunique()} networks lack measured weights at this N"
+            takes = f"{TIMESCALES_COMMAND} --every 1"
+            sample = replace(sample, blocked=joined(sample.blocked, why), takes=joined(sample.takes, takes))
+        return sample
 
     words = f"inhibition left, beyond the balance with excitation, when activity explodes, {cell.words}"
     return Measure(
@@ -326,48 +381,64 @@ def _over_n(
     curve: Curve,
     cell: Cell,
     needs: str,
-    value: Callable[[pd.DataFrame], float],
+    value: Callable[[pd.DataFrame], float | Gap],
     words: str,
     *,
     least: int,
     paper: int,
-    points: int,
 ) -> Measure:
     def take(evidence: Evidence) -> Sample:
-        rows = curve.rows(evidence, cell).sort_values("n")
-        return _sample(rows, by_network(rows, value), least, paper, points, curve)
+        return _sample(curve.rows(evidence, cell).sort_values("n"), value, least, paper)
 
     return Measure(f"{curve.words}: {words}, {cell.words}", _needs(curve, needs), take, cell.task or "")
 
 
-def _sample(
-    rows: pd.DataFrame, values: "pd.Series[float]", least: int, paper: int, points: int, curve: Curve
-) -> Sample:
-    """Return the values of networks, and the reason if they cannot decide: too few N, or no N that is large enough."""
+def _sample(rows: pd.DataFrame, value: Callable[[pd.DataFrame], float | Gap], least: int, paper: int) -> Sample:
+    """Return the values of networks, and the reason if they cannot decide.
+
+    A network without a value is not left out, since whether it has one may depend on the effect itself.
+
+    Args:
+        rows: network_id, n and what `value` needs, by increasing n.
+        value: returns the value of one network from its rows, or why it has none.
+        least: the smallest N that decides.
+        paper: the N at which the paper shows the effect; 0 if it does not depend on N.
+    """
     if rows.empty:
         return Sample()
-    low, high = int(rows["n"].min()), int(rows.groupby("network_id")["n"].max().min())
-    at = f"N = {low} to {high}" if low < high else f"N = {low}"
-    below = f"the paper's networks reached N = {paper}" if high < paper else ""
-    if values.empty:
-        every = "; `--every 1` measures every solved N" if curve.quantity.needs == TIMESCALES_COMMAND else ""
-        ids = rows["network_id"].unique()
-        unknown = pd.Series(math.nan, index=pd.Index(ids), dtype="float64")
-        return Sample(
-            unknown,
-            None,
-            at,
-            f"fewer than {points} measured N per network{every}",
-            f"{points} measured N per network",
-            below,
-        )
-    blocked = (
-        f"one network has reached only N = {high}; the claim is judged from N = {least} on" if high < least else ""
-    )
-    return Sample(values, None, at, blocked, _measure_at(curve, least) if blocked else "", below)
+    found = {str(network_id): value(own) for network_id, own in rows.groupby("network_id")}
+    values = pd.Series({id: math.nan if isinstance(one, Gap) else one for id, one in found.items()}, dtype="float64")
+    first, last = (rows.groupby("network_id")["n"].agg(end) for end in ("min", "max"))
+    low, high = int(first.min()), int(last.min())
+    at = f"N = {low}" if low == last.max() else f"N = {low} to {high}"
+    if high < last.max():
+        at = f"N = {low} to the largest of each network, {high} to {last.max()}" if high > low else f"N = {low} or more"
+    below = f"the paper shows it at N = {paper}" if high < paper else ""
+    if high < least:
+        blocked = f"one network has reached only N = {high}; the claim is judged from N = {least} on"
+        return Sample(values, None, at, blocked, _measure_at(least), below)
+    gaps = [one for one in found.values() if isinstance(one, Gap)]
+    why = joined(*(gap.why for gap in gaps))
+    blocked = f"{len(gaps)} of {len(found)} networks have no value ({why})" if gaps else ""
+    return Sample(values, None, at, blocked, joined(*(gap.takes for gap in gaps)), below)
 
 
-def _measure_at(curve: Curve, least: int) -> str:
+def _few(why: str, own: pd.DataFrame, points: int, least: int, curve: Curve) -> Gap:
+    """Return why too few N of a network are measured.
+
+    Args:
+        why: the reason.
+        own: the rows of the network.
+        points: how many N from the smallest on are enough if each of them is measured.
+        least: the smallest N that decides.
+        curve: the curve.
+    """
+    if curve.quantity.needs == TIMESCALES_COMMAND and own["n"].max() - own["n"].min() + 1 >= points:
+        return Gap(f"{why}; `--every 1` measures every solved N", f"{TIMESCALES_COMMAND} --every 1")
+    return Gap(why, _measure_at(least))
+
+
+def _measure_at(least: int) -> str:
     return f"networks that have solved N = {least}"
 
 

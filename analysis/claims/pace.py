@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis.claims.evidence import (
     ALONE_BUDGET,
+    PAPER_BUDGET,
     PAPER_LIMIT,
     Evidence,
     Measure,
@@ -28,6 +29,7 @@ from analysis.claims.measures import by_network, spearman
 from analysis.data.cell import Cell
 from analysis.quantities import pace
 from analysis.stats.permutation import Flags, Values
+from tsrnn.config import EndState
 
 ENOUGH: Final = 0.75
 """The common N is the largest N that this share of the networks of each compared cell has solved."""
@@ -45,7 +47,7 @@ def furthest(cell: Cell, needs: str) -> Measure:
         own = ended(networks).set_index("network_id", drop=False)
         bounds = cut_short(own) | at_ceiling(own)
         values = own["max_n"].astype(float).clip(lower=1)
-        return Sample(values, bounds, blocked=_waiting(networks, own), below=_budget(own))
+        return Sample(values, bounds, blocked=_waiting(networks, own), below=_short_of_paper(own))
 
     return Measure(f"largest N solved by {cell.words}", needs, take, cell.task or "")
 
@@ -62,8 +64,7 @@ def furthest_within(cell: Cell, needs: str) -> Measure:
         own = ended(networks).set_index("network_id", drop=False)
         values = own["max_n"].astype(float)
         bounds = cut_short(own) | (at_ceiling(own) & (own["limit"] < PAPER_LIMIT))
-        below = joined(_budget(own), _ceiling(own))
-        return Sample(values, bounds, blocked=_waiting(networks, own), below=below)
+        return Sample(values, bounds, blocked=_waiting(networks, own), below=_short_of_paper(own))
 
     return Measure(f"largest N solved by {cell.words}", needs, take, cell.task or "")
 
@@ -88,7 +89,8 @@ def until_common(cell: Cell, others: Collection[Cell], needs: str, *, least: int
             values = every[0].set_index("network_id")["max_n"].astype(float).clip(lower=1)
             return Sample(values, blocked="no N has been solved by three quarters of the networks of each kind")
         found = _until(evidence, every[0], n)
-        below = f"the paper's networks reached N = {paper}" if n < paper else ""
+        found = replace(found, takes=_more_training(every[0], n))
+        below = f"the paper shows it at N = {paper}" if n < paper else ""
         if n < least:
             blocked = f"the largest common N is {n}; the claim is judged from N = {least} on"
             return replace(found, blocked=blocked, takes=f"networks that have solved N = {least}", below=below)
@@ -246,6 +248,26 @@ def _waiting(networks: pd.DataFrame, own: pd.DataFrame) -> str:
     """Return in words how many networks have not ended; "" if all have."""
     running = len(networks) - len(own)
     return f"{running} of {len(networks)} networks have not ended" if running and len(own) else ""
+
+
+def _more_training(networks: pd.DataFrame, n: int) -> str:
+    """Return in words how many networks might solve N = `n` with more training; "" if none might."""
+    might = (networks["status"] == EndState.RUNNING) | cut_short(networks)
+    count = int((might & (networks["max_n"] < n)).sum())
+    return f"more training for {count} of {len(networks)} networks, which have not solved N = {n}" if count else ""
+
+
+def _short_of_paper(own: pd.DataFrame) -> str:
+    """Return in words in which respects networks had less training than the paper's; "" if they had not."""
+    return joined(_budget(own), _ceiling(own), _failed(own))
+
+
+def _failed(own: pd.DataFrame) -> str:
+    """Return in words that networks stalled or diverged before the paper's budget; "" if none did."""
+    short = own[own["status"].isin([EndState.STALLED, EndState.DIVERGED]) & (own["sequences"] < PAPER_BUDGET)]
+    if short.empty:
+        return ""
+    return f"{len(short)} networks stalled or diverged in {short['sequences'].max():.3g} of the paper's 1000 epochs"
 
 
 def _budget(own: pd.DataFrame) -> str:

@@ -77,17 +77,21 @@ class Rule(ABC):
         """Return the verdicts, [...]; see `Criterion.decide`."""
         return self.criterion.decide(self.effect(*groups))
 
-    def networks_for(self, spread: float) -> int | None:
+    def networks_for(self, spread: float, estimate: float | None = None) -> int | None:
         """Return how many networks a group needs to decide four of five studies, in either direction.
 
         Args:
             spread: standard deviation over networks, in the estimate's unit.
+            estimate: the estimate of earlier networks; near the end of a range, more networks are needed. By default,
+                the effect is taken to be in the middle of a range.
 
         Returns:
             The number, by the normal approximation, but at least the minimum of the test; None if the spread or the gap
             is not finite and positive.
         """
-        gap = self.criterion.gap
+        gap = self.criterion.gap if estimate is None else self.criterion.gap_at(estimate)
+        if gap == 0:
+            return _MOST
         if not (math.isfinite(spread) and math.isfinite(gap)) or spread <= 0:
             return None
         beyond = POWER if isinstance(self.criterion, Exceeds) else (1 + POWER) / 2
@@ -268,7 +272,7 @@ class Share(Rule):
         """Return NaN, since the number of networks does not depend on a spread."""
         return math.nan
 
-    def networks_for(self, spread: float) -> int | None:
+    def networks_for(self, spread: float, estimate: float | None = None) -> int | None:
         """Return how many networks decide if all of them, or none of them, have the property."""
         for n in range(1, _MOST):
             for count in (0, n):

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from analysis.claims.effects import Interest, interests
 from analysis.claims.evidence import Evidence, Measure, Sample, counts, joined
@@ -106,6 +107,7 @@ MEANINGS: Final = (
 )
 """The meaning of the verdicts, in two paragraphs, for the console and the report."""
 
+_UNKNOWN: Final = "unknown"
 _OUTCOME: Final[dict[int, Outcome]] = {1: "reproduced", -1: "contradicted", 0: "inconclusive"}
 
 
@@ -124,7 +126,7 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
         part=evidence.part,
     )
     if any(bool(np.isnan(np.array(sample.values.tolist(), dtype=float)).any()) for sample in samples):
-        return replace(base, ours="unknown", why=blocked or "some values are missing", takes=joined(*_lifts(samples)))
+        return replace(base, ours=_UNKNOWN, why=blocked or "some values are missing", takes=joined(*_lifts(samples)))
     groups = [group_of(sample.values, sample.censored) for sample in samples]
     effect = claim.rule.effect(*groups)
     code = 0 if blocked else int(claim.rule.decide(*groups))
@@ -134,8 +136,8 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
         base,
         verdict=_OUTCOME[code],
         ours=_numbers(claim.rule, effect, samples),
-        why=blocked or _reason(claim.rule, code),
-        takes="" if code else (joined(*_lifts(samples)) if blocked else _needed(claim, groups, samples)),
+        why=blocked or _reason(claim.rule, effect, samples),
+        takes="" if code else (joined(*_lifts(samples)) if blocked else _needed(claim, groups, samples, effect)),
         estimate=_shown(claim.rule, float(effect.estimate)),
         low=_shown(claim.rule, float(effect.low)),
         high=_shown(claim.rule, float(effect.high)),
@@ -147,28 +149,45 @@ def _lifts(samples: Sequence[Sample]) -> list[str]:
     return [sample.takes for sample in samples]
 
 
-def _reason(rule: Rule, code: int) -> str:
-    if code > 0:
-        return "the 95 % interval excludes the opposite"
-    if code < 0:
-        return "the 95 % interval excludes every effect of interest"
-    return "the 95 % interval excludes neither"
+def _reason(rule: Rule, effect: Effect, samples: Sequence[Sample]) -> str:
+    """Return in words why an effect has its verdict."""
+    if rule.criterion.decide(effect) == 0:
+        if any(math.isinf(end) for end in (effect.low, effect.high)) and any(map(_has_bounds, samples)):
+            return "lower bounds leave the 95 % interval open"
+        if math.isinf(effect.low) and math.isinf(effect.high):
+            return "the networks are too few for a 95 % interval"
+    return rule.criterion.reason(effect)
 
 
-def _needed(claim: Claim, groups: Sequence[Group], samples: Sequence[Sample]) -> str:
+def _has_bounds(sample: Sample) -> bool:
+    return sample.censored is not None and bool(sample.censored.any())
+
+
+def _needed(claim: Claim, groups: Sequence[Group], samples: Sequence[Sample], effect: Effect) -> str:
     """Return in words what would decide a claim that these networks leave open."""
+    if lifts := joined(*_lifts(samples)):
+        return lifts
+    open_ended = any(math.isinf(end) for end in (effect.low, effect.high))
     bounds = [sample.censored for sample in samples if sample.censored is not None and bool(sample.censored.any())]
-    if bounds:
+    if bounds and open_ended:
         many, all_of = sum(int(bound.sum()) for bound in bounds), sum(len(sample.values) for sample in samples)
         below = joined(*(sample.below for sample in samples))
         budget = f" ({below})" if below else ""
         return f"more training for {many} of the {all_of} networks, which might have reached a larger N{budget}"
-    spread = claim.rule.spread(*groups)
-    number = claim.rule.networks_for(spread) or claim.planned
     have = min(len(sample.values) for sample in samples)
+    spread = claim.rule.spread(*groups)
+    if bounds:
+        # The standard error that the interval implies.
+        spread = float(effect.high - effect.low) / (2 * _NORMAL) * math.sqrt(have / claim.rule.groups)
+    number = claim.rule.networks_for(spread, float(effect.estimate)) or claim.planned
     if number is None:
         return ""
-    return f"about {max(number, have + 1)} networks of each kind"
+    words = f"more than {_MANY:,}" if number > _MANY else f"about {max(number, have + 1)}"
+    return f"{words} networks{' of each kind' if claim.rule.groups > 1 else ''}"
+
+
+_MANY: Final = 1000
+_NORMAL: Final = float(stats.norm.ppf(1 - LEVEL / 2))
 
 
 def _shown(rule: Rule, size: float) -> float:
@@ -177,12 +196,21 @@ def _shown(rule: Rule, size: float) -> float:
 
 
 def _numbers(rule: Rule, effect: Effect, samples: Sequence[Sample]) -> str:
-    estimate, low, high = (_shown(rule, float(end)) for end in effect)
-    interval = f"{_number(estimate)} (95 % {_number(low)} to {_number(high)})"
+    interval = _interval(rule, effect)
     if isinstance(rule, Correlation | Share) or len(samples) == 1:
-        return interval
+        return f"at least {interval}" if _has_bounds(samples[0]) else interval
     means = " against ".join(_middle(sample) for sample in reversed(samples))
     return f"{means}; {rule.unit} {interval}"
+
+
+def _interval(rule: Rule, effect: Effect) -> str:
+    """Return an estimate and its interval in words, or their limit if no estimate exists."""
+    estimate, low, high = (_number(_shown(rule, float(end))) for end in effect)
+    if math.isinf(effect.low) and math.isinf(effect.high):
+        return f"{estimate} (no 95 % interval)" if math.isfinite(effect.estimate) else "unknown"
+    if math.isinf(effect.estimate):
+        return f"above {low} (95 %)" if effect.estimate > 0 else f"below {high} (95 %)"
+    return f"{estimate} (95 % {low} to {high})"
 
 
 def _middle(sample: Sample) -> str:
@@ -235,5 +263,9 @@ def frame_of(rows: Sequence[tuple[Claim, Verdict]], correct: Callable[[Values], 
         [dict(zip(_ABOUT, _about(claim), strict=True)) | vars(verdict) for claim, verdict in rows],
         columns=[*_ABOUT, *Verdict.__dataclass_fields__],
     )
-    corrected = frame.groupby("part", sort=False)["p"].transform(lambda p: correct(p.to_numpy(dtype=float)))
+    # A claim whose values are unknown counts as one that rejects nothing, so that a value that does not exist does not
+    # make the others significant.
+    family = frame["p"].mask(frame["ours"] == _UNKNOWN, 1.0)
+    corrected = family.groupby(frame["part"], sort=False).transform(lambda p: correct(p.to_numpy(dtype=float)))
+    corrected = corrected.where(frame["p"].notna())
     return frame.assign(p_holm=corrected, survives=frame["verdict"].map(decided) & (corrected < LEVEL))

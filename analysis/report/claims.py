@@ -167,7 +167,7 @@ def _open(judged: pd.DataFrame) -> str:
 
 def _kind(takes: str) -> str:
     """Return in a few words what would decide a claim."""
-    if "networks of each kind" in takes:
+    if re.match(r"(about|more than) [\d,]+ networks", takes):
         return "more networks"
     if "networks that have solved" in takes:
         return "networks that have solved a larger N"

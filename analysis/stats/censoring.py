@@ -36,7 +36,8 @@ def log_ratio(a: Values, a_censored: Flags, b: Values, b_censored: Flags) -> Eff
     """Return log(b / a) with the 95 % interval of the exact log-rank test.
 
     The interval contains every factor on the values of a, in logarithms, for which the test does not reject equality.
-    It is unlimited on the side where censored values may lie.
+    It is unlimited on the side where censored values may lie. If all values of one group are lower bounds, so is the
+    estimate; if all values of both are, it is NaN.
 
     Args:
         a: [n_a], positive values, one for each network.
@@ -54,7 +55,15 @@ def log_ratio(a: Values, a_censored: Flags, b: Values, b_censored: Flags) -> Eff
     most = rejected(len(a), len(b))
     kept = shifts[(more > most) & (less > most)]
     balance = shifts[np.abs(more - less) == np.abs(more - less).min()]
-    estimate = float(np.median(balance))
+    match bool(a_censored.all()), bool(b_censored.all()):
+        case True, True:
+            estimate = np.nan
+        case True, False:
+            estimate = -np.inf
+        case False, True:
+            estimate = np.inf
+        case _:
+            estimate = float(np.median(balance))
     if most < 0 or not len(kept):
         return Effect(*(np.array(end) for end in (estimate, -np.inf, np.inf)))
     # A point between two differences stands for all points between them, but not for the differences themselves.

@@ -12,7 +12,7 @@ from analysis.__main__ import main
 from analysis.claims.catalogue import CLAIMS, judge_all
 from analysis.claims.criteria import Exceeds, Lies
 from analysis.claims.effects import Interest, interests
-from analysis.claims.evidence import Evidence, Measure, Sample
+from analysis.claims.evidence import Evidence, Measure, Sample, joined
 from analysis.claims.rules import Correlation, Difference, Group, Growth, Mean, Ratio, Share
 from analysis.claims.verdicts import MEANINGS, Claim, judge
 from analysis.data.cell import Cell
@@ -152,6 +152,113 @@ class TestClaims:
         row = judged(study, "7a-small-longest").loc["7a-small-longest"]
         assert (row["verdict"], row["at"], row["why"]) == ("inconclusive", f"N = {at}", why)
         assert row["takes"] == "measurements at N = 5"
+
+    @pytest.mark.parametrize("end", [5, 40])
+    def test_networks_whose_timescale_is_0_are_not_left_out(self, end):
+        """Networks whose tau_pop fell to 0 were once left out, and the growth in the others was "reproduced"."""
+        study = Simulated(True, cells=[Cell()])
+        ids = sorted(study.networks["network_id"])
+        for row in study.rows["timescales"]:
+            if row["neuron"] == -1 and row["network_id"] in ids[:2] and row["n"] == end:
+                row["tau_net"] = 0.0
+        row = judged(study, "S4-single").loc["S4-single"]
+        assert (row["verdict"], row["ours"], row["n"]) == ("inconclusive", "unknown", str(len(ids)))
+        assert row["why"] == (
+            f"2 of {len(ids)} networks have no value (tau_pop, the timescale of the summed activity: 0 at the "
+            "smallest or the largest N, where no ratio exists)"
+        )
+
+    def test_a_value_that_does_not_exist_makes_no_other_claim_significant(self):
+        ids = ("S4-single", "5b-single", "5c-single")
+        before = judged(Simulated(True, cells=[Cell()]), *ids)
+        study = Simulated(True, cells=[Cell()])
+        for row in study.rows["timescales"]:
+            if row["neuron"] == -1:
+                row["tau_net"] = 0.0
+        after = judged(study, *ids)
+        assert math.isnan(after.loc["S4-single", "p_holm"])
+        assert after.loc["5b-single", "p"] == before.loc["5b-single", "p"]
+        assert after["p_holm"].min() == pytest.approx(3 * after["p"].min())
+
+    def test_where_no_n_is_large_enough_more_measurements_do_not_help(self):
+        study = Simulated(True, cells=[Cell()])
+        study.rows["dimensionality"] = [row for row in study.rows["dimensionality"] if row["n"] <= 15]
+        row = judged(study, "6b-line-single").loc["6b-line-single"]
+        assert row["why"] == "one network has reached only N = 15; the claim is judged from N = 25 on"
+        assert row["takes"] == "networks that have solved N = 25"
+
+    def test_a_change_says_up_to_which_n_it_was_measured(self):
+        study = Simulated(True, cells=[Cell()], analysed=False)
+        first = study.networks["network_id"].min()
+        farthest = int(study.networks["max_n"].max())
+        rows = study.rows["solved"]
+        study.rows["solved"] = [row for row in rows if row["network_id"] != first or row["n"] <= 12]
+        row = judged(study, "4b-single-mean").loc["4b-single-mean"]
+        assert row["at"] == f"N = 2 to the largest of each network, 12 to {farthest}"
+        assert row["below"] == "the paper shows it at N = 35"
+
+    def test_small_networks_cannot_show_the_effect_of_one_neuron(self):
+        """Larger N would not help them, though the verdict once said so."""
+        study = Simulated(True, cells=[Cell(), Cell(curriculum="multi")], hidden=128)
+        row = judged(study, "7a-single-long").loc["7a-single-long"]
+        assert row["why"] == "one neuron of 128 matters more than one of 500"
+        assert row["takes"] == "networks of 500 neurons"
+        study.rows["ablation"] = [row for row in study.rows["ablation"] if row["n"] != 5]
+        row = judged(study, "7a-small-longest").loc["7a-small-longest"]
+        assert row["takes"] == "measurements at N = 5 in networks of 500 neurons"
+
+    def test_no_explosion_before_balance_was_tried_is_not_an_explosion(self):
+        """Networks that never exploded once counted as exploding with the weakest inhibition tried, before balance."""
+
+        def judged_with(negative):
+            study = Simulated(True, cells=[Cell()])
+            for row in study.rows["inhibition"]:
+                row["activity_high"], row["activity_low"], row["exploded"] = 1.0, -1.0, 0
+            for row in study.rows["connectivity"]:
+                row["weight_positive"], row["weight_negative"] = 0.03, negative
+            return judged(study, "S19-before").loc["S19-before"]
+
+        row = judged_with(-0.04)
+        assert (row["verdict"], row["ours"]) == ("inconclusive", "unknown")
+        assert "neither explosion nor balance with the weakest inhibition that was tried" in row["why"]
+        assert row["takes"] == "inhibition that is up to 25 % weaker"
+        assert judged_with(-0.031)["verdict"] == "contradicted"
+
+    def test_weights_that_were_not_measured_are_said(self):
+        study = Simulated(True, cells=[Cell()])
+        first = study.networks["network_id"].min()
+        study.rows["connectivity"] = [row for row in study.rows["connectivity"] if row["network_id"] != first]
+        row = judged(study, "S19-before").loc["S19-before"]
+        assert row["verdict"] == "inconclusive"
+        assert "1 of 6 networks lack measured weights at this N" in row["why"]
+
+    @pytest.mark.parametrize("status", ["diverged", "stalled"])
+    def test_networks_that_failed_early_are_below_the_papers_budget(self, tmp_path, status):
+        """The rule counts their largest N as final, which the paper's budget might not have confirmed."""
+        sweep = HandMade(tmp_path / "sweep", "overnight")
+        base = dataclasses.replace(config("multi"), end=EndRules(max_n=31))
+        for seed in range(4):
+            sweep.add(config("multi", seed=seed, base=base), [solved(31, 5)], status="solved_all")
+            sweep.add(config("single", seed=seed, base=base), [solved(9 + seed, 5)], status=status)
+        row = judged(Study(sweep.folder), "3b-order").loc["3b-order"]
+        assert row["verdict"] == "reproduced"
+        assert "4 networks stalled or diverged in " in row["below"]
+        assert "training ended at N = 31, the paper's at 101" in row["below"]
+
+    def test_a_reason_that_both_groups_have_stands_once(self):
+        assert joined("a budget; a limit", "", "a budget") == "a budget; a limit"
+
+    def test_networks_that_failed_need_others_and_not_more_training(self, tmp_path):
+        sweep = HandMade(tmp_path / "sweep", "overnight")
+        for seed in range(8):
+            epochs = 5 + 3 * (seed % 4)
+            sweep.add(config("multi", seed=seed), [solved(6, epochs)], status="stalled")
+            failed = seed == 0
+            own = [solved(2, 3) if failed else solved(6, 14 - epochs // 2 + 2 * (seed % 3))]
+            sweep.add(config("single", seed=seed), own, status="stalled")
+        row = judged(Study(sweep.folder), "3c-parity").loc["3c-parity"]
+        assert row["verdict"] == "inconclusive"
+        assert row["takes"].endswith(" networks of each kind")
 
     def test_each_size_is_judged_by_itself_and_none_hides_another(self):
         small, large = (
@@ -294,7 +401,7 @@ class TestCriteria:
         none_of_three = verdict_of(Share(Lies(high=0.1)), (0, 0, 0), interest="alone-fails")
         assert none_of_three.verdict == "inconclusive"
         assert none_of_three.high == pytest.approx(stats.binomtest(0, 3).proportion_ci().high)
-        assert none_of_three.takes == "about 36 networks of each kind"
+        assert none_of_three.takes == "about 36 networks"
         assert verdict_of(Share(Lies(high=0.1)), (0,) * 36, interest="alone-fails").verdict == "reproduced"
         assert verdict_of(Share(Lies(high=0.1)), (1,) * 3, interest="alone-fails").verdict == "contradicted"
 
@@ -305,7 +412,9 @@ class TestCriteria:
         alike = verdict_of(rule, (101,) * 4, (101,) * 4, censored=ceiling)
         assert (alike.verdict, alike.low, alike.high) == ("inconclusive", 0.0, math.inf)
         assert alike.takes.startswith("more training for 8 of the 8 networks")
-        assert alike.ours.startswith("median beyond 101 against median beyond 101; ratio ")
+        assert alike.ours == "median beyond 101 against median beyond 101; ratio unknown"
+        assert alike.why == "lower bounds leave the 95 % interval open"
+        assert math.isnan(alike.estimate)
         order = Ratio(Exceeds(0, math.log(1.5)))
         assert verdict_of(order, (101,) * 4, (101,) * 4, censored=ceiling).verdict == "inconclusive"
 
@@ -323,6 +432,58 @@ class TestCriteria:
         assert rule.decide(high, low) == -1
         assert math.exp(rule.effect(low, high).low) > 2.5
         assert math.isinf(rule.effect(low, high).high)
+
+    def test_a_ratio_without_an_upper_limit_has_no_estimate_below_it(self):
+        """It was once e times the largest ratio of two values, whatever they were."""
+        ends = [
+            Sample(pd.Series(values, index=list("abcd")), pd.Series([bound] * 4, index=list("abcd")))
+            for values, bound in (((10.0, 11, 12, 13), False), ((20.0,) * 4, True))
+        ]
+        measures = [Measure("the value", "a command", lambda evidence, one=one: one) for one in ends]
+        rule = Ratio(Exceeds(0, math.log(1.5)))
+        claim = Claim("id", "1", "It is so.", "much", "further", rule, tuple(measures))
+        found = judge(claim, NOTHING)
+        assert (found.verdict, found.estimate) == ("reproduced", math.inf)
+        assert found.ours == "median beyond 20 against 11.5; ratio above 1.54 (95 %)"
+        reverse = judge(dataclasses.replace(claim, measures=tuple(measures[::-1])), NOTHING)
+        assert (reverse.verdict, reverse.estimate) == ("contradicted", 0.0)
+        assert reverse.ours == "11.5 against median beyond 20; ratio below 0.65 (95 %)"
+        # Far above a range, the nearer end is the upper one.
+        assert (
+            Lies(-1, 1).hypothesis(rule.effect(*(Group(np.array(s.values), np.array(s.censored)) for s in ends))) == 1
+        )
+
+    @pytest.mark.parametrize(
+        ("criterion", "values", "why"),
+        [
+            (Exceeds(0, 1), (2.0, 2.1, 1.9), "the 95 % interval excludes the opposite"),
+            (Exceeds(0, 1), (-2.0, -2.1, -1.9), "the 95 % interval lies in the opposite direction"),
+            (Exceeds(0, -1), (2.0, 2.1, 1.9), "the 95 % interval lies in the opposite direction"),
+            (Exceeds(0, 1), (-0.01, 0, 0.01), "the 95 % interval excludes every effect of interest"),
+            (
+                Exceeds(0, 1),
+                (0.4, 0.41, 0.42),
+                "the direction is the claim's, but the 95 % interval excludes every effect of interest",
+            ),
+            (Exceeds(0, 1), (-1, 3, 2), "the 95 % interval contains both a zero effect and effects of interest"),
+            (Exceeds(0, 1), (2.0, 2.1), "the networks are too few for a 95 % interval"),
+            (Lies(5, 15), (9, 10, 11), "the whole 95 % interval lies in the range"),
+            (Lies(low=5), (3, 3.1, 3.2), "no part of the 95 % interval lies in the range"),
+            (Lies(5, 15), (4, 5, 6), "the 95 % interval lies partly in the range"),
+        ],
+    )
+    def test_the_reason_is_that_of_the_criterion(self, criterion, values, why):
+        assert verdict_of(Mean(criterion), values).why == why
+
+    def test_near_the_end_of_a_range_more_networks_are_needed(self):
+        """Ten networks were once said to decide whether 0.1 is at most 0.1."""
+        takes = [
+            verdict_of(Mean(Lies(-0.1, 0.1)), [centre + x for x in (-0.04, -0.02, 0, 0.02, 0.04)]).takes
+            for centre in (0.09, 0.1)
+        ]
+        assert takes == ["about 107 networks", "more than 1,000 networks"]
+        one_end = verdict_of(Mean(Lies(low=0.95)), (0.9, 0.95, 0.97), interest="near-perfect")
+        assert one_end.takes.startswith("about ")
 
     @pytest.mark.parametrize("seed", range(20))
     def test_verdicts_on_lower_bounds_are_those_of_the_interval(self, seed):
