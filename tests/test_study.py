@@ -75,9 +75,21 @@ class TestArm:
                     assert same_numbers(str(value), str(expected[column]), 1e-2), column
 
 
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_page_counts_the_verdicts(arm: str):
+    rows = pd.DataFrame(json.loads((FOLDER / "claims" / f"{arm}.json").read_text())["rows"])
+    judged = rows[rows["verdict"] != "not run"]
+    counts = [
+        len(judged),
+        *((judged["verdict"] == name).sum() for name in ("reproduced", "contradicted", "inconclusive")),
+    ]
+    (line,) = re.findall(rf"^\| `{arm}` \|.*", (FOLDER / "index.md").read_text(), re.MULTILINE)
+    assert [int(number) for number in re.findall(r"\| (\d+)", line)] == [*counts, judged["survives"].sum()]
+
+
 def test_the_page_has_the_components_of_the_variants_of_tuned():
     rows = pd.read_parquet(FOLDER / "factors.parquet")
-    page = (FOLDER / "index.md").read_text()
+    page = (FOLDER / "training.md").read_text()
     means = rows[rows["n"].isin([10, 20])].groupby(["tau", "part", "n"])["components"].agg(["mean", "sem", "count"])
     assert len(means) == 19
     assert set(rows["seed"]) == set(range(100, 104))
