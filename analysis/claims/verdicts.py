@@ -108,6 +108,8 @@ MEANINGS: Final = (
 """The meaning of the verdicts, in two paragraphs, for the console and the report."""
 
 _UNKNOWN: Final = "unknown"
+_MANY: Final = 1000
+_NORMAL: Final = float(stats.norm.ppf(1 - LEVEL / 2))
 _OUTCOME: Final[dict[int, Outcome]] = {1: "reproduced", -1: "contradicted", 0: "inconclusive"}
 
 
@@ -184,10 +186,6 @@ def _needed(claim: Claim, groups: Sequence[Group], samples: Sequence[Sample], ef
         return ""
     words = f"more than {_MANY:,}" if number > _MANY else f"about {max(number, have + 1)}"
     return f"{words} networks{' of each kind' if claim.rule.groups > 1 else ''}"
-
-
-_MANY: Final = 1000
-_NORMAL: Final = float(stats.norm.ppf(1 - LEVEL / 2))
 
 
 def _shown(rule: Rule, size: float) -> float:
