@@ -171,7 +171,7 @@ class TestCode:
         return [
             ["-m", "analysis", "max-n", str(results)],
             ["-m", "analysis", "verify", str(results)],
-            ["-m", "analysis", "timescales", str(results), "--steps", "20", "--trials", "1", "--address", "local"],
+            ["-m", "analysis", "timescales", str(results), "--steps", "40", "--trials", "1", "--address", "local"],
             ["-m", "analysis", "report", str(results), "--out", str(results.parent.parent / "report")],
             [str(ROOT / "sweeps" / "fixed_tau.py"), "--storage", str(results.parent), "--resume", "--address", "local"],
         ]

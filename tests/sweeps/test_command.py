@@ -82,7 +82,6 @@ def test_an_interrupted_sweep_says_how_it_goes_on(monkeypatch, capsys, words: li
         ["--scale", "quick", "--tasks", "parity", "dms", "--taus", "1", "2.5", "--json", "--yes"],
         ["--cpus-per-trial", "0.5", "--niceness", "0", "--self-interactions", "inside", "--storage", "two words"],
         ["--plugin", "a.py", "b.py", "--precision", "bfloat16", "--resume", "--verbose", "--seed", "3"],
-        ["--tasks"],
     ],
 )
 def test_options_become_the_words_that_gave_them(monkeypatch, words: list[str]):
