@@ -1,6 +1,7 @@
 """Publishes the results of a study; see `tsrnn.io.published`."""
 
 from collections.abc import Collection
+from typing import ClassVar
 
 import pandas as pd
 
@@ -9,6 +10,12 @@ from analysis.data.study import Study
 from tsrnn.io.files import Location, location
 from tsrnn.io.published import publish as publish_sweep
 from tsrnn.io.schemas import BY_NAME, SOLVED, TABLES
+
+
+class SelectionError(ResultsError):
+    """What is to be published does not exist; the message names the argument. The exit status is 2."""
+
+    status: ClassVar[int] = 2
 
 
 def publish(
@@ -31,16 +38,17 @@ def publish(
         The files.
 
     Raises:
-        ResultsError: `where` is not valid or is given without `ns`, no checkpoint is selected by `ns` and `where`,
-            `without` names a table that does not exist or that every sweep needs, or results cannot be read.
+        SelectionError: `where` is not valid or is given without `ns`, no checkpoint is selected by `ns` and `where`, or
+            `without` names a table that does not exist or that every sweep needs.
+        ResultsError: results cannot be read.
         StoreError: `out` contains other files, or a file cannot be read or written.
     """
     allowed = sorted(BY_NAME.keys() - {table.name for table in TABLES})
     if wrong := sorted(set(without) - set(allowed)):
-        raise ResultsError(f"without = {wrong[0]!r}: allowed are {', '.join(allowed)}")
+        raise SelectionError(f"without = {wrong[0]!r}: allowed are {', '.join(allowed)}")
     study = Study(results)
     if where and not ns:
-        raise ResultsError(f"where = {where!r}: it selects checkpoints, and none are copied without an N; give --n")
+        raise SelectionError(f"where = {where!r}: it selects checkpoints, and none are copied without an N; give --n")
     chosen = _chosen(study, where)
     selected: dict[Location, set[str]] = {}
     for sweep in study.sweeps:
@@ -49,7 +57,7 @@ def publish(
         selected[sweep] = set(kept["checkpoint"])
     if ns and not any(selected.values()):
         whose = f" where {where}" if where else ""
-        raise ResultsError(f"n = {', '.join(map(str, sorted(ns)))}: no network{whose} has solved it")
+        raise SelectionError(f"n = {', '.join(map(str, sorted(ns)))}: no network{whose} has solved it")
     written: list[Location] = []
     for sweep, checkpoints in selected.items():
         target = location(out) if study.sweeps == (study.folder,) else location(out) / sweep.name
@@ -61,7 +69,7 @@ def _chosen(study: Study, where: str) -> pd.Series:
     """Return the network_id of the networks for which a condition holds.
 
     Raises:
-        ResultsError: it is no condition on the columns of `Study.networks`.
+        SelectionError: it is no condition on the columns of `Study.networks`.
     """
     networks = study.networks
     if not where:
@@ -72,6 +80,6 @@ def _chosen(study: Study, where: str) -> pd.Series:
     except Exception as error:  # pandas raises any error of the expression
         holds, said = None, " ".join(str(error).split())
     if not (isinstance(holds, pd.Series) and holds.dtype == bool):
-        raise ResultsError(f"where = {where!r}: {said}; columns are {', '.join(networks.columns)}")
+        raise SelectionError(f"where = {where!r}: {said}; columns are {', '.join(networks.columns)}")
     chosen: pd.Series = networks.loc[holds, "network_id"]
     return chosen

@@ -2,7 +2,7 @@
 
 import io
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,12 @@ TRIALS: Final = ("start_s", "stop_s")
 
 class SpikesError(Failure):
     """Recorded spikes cannot be used; the message is one line that says what is wrong and what to do."""
+
+
+class TimesError(SpikesError):
+    """When trials begin and end is not given, or given twice. The exit status is 2."""
+
+    status: ClassVar[int] = 2
 
 
 @dataclass(frozen=True)
@@ -83,16 +89,17 @@ def read(spikes: Location, trials: Location | None, start: float | None, stop: f
         stop: of each trial.
 
     Raises:
+        TimesError: neither `trials`, nor `start` and `stop`, are given, or all are.
         SpikesError: a file or the times cannot be used.
     """
     table = _read(spikes)
     _require(table, SPIKES, str(spikes))
     if trials is not None:
         if start is not None or stop is not None:
-            raise SpikesError("give either --trials, or --start and --stop")
+            raise TimesError("give either --trials, or --start and --stop")
         return recording(table, _read(trials), str(spikes), str(trials))
     if start is None or stop is None:
-        raise SpikesError(
+        raise TimesError(
             "when trials begin and end is not known: give --trials TABLE, or --start and --stop in seconds"
         )
     windows = pd.DataFrame({"start_s": [start], "stop_s": [stop]})

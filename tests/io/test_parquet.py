@@ -121,6 +121,12 @@ class TestFolders:
         everything = others | {"n3", "n7", "empty"}
         assert read_folder(store.folder / "outcomes", ["status"], without=everything).to_pydict() == {"status": []}
 
+    def test_a_file_of_another_table_is_refused(self, store: Store):
+        folder = Path(str(store.folder))
+        (folder / "solved" / "n3.parquet").write_bytes((folder / "outcomes" / "n3.parquet").read_bytes())
+        with pytest.raises(StoreError, match=r"solved cannot be read: a file has no column 'n', which every row needs"):
+            read_folder(store.folder / "solved")
+
     def test_what_is_no_column_is_named(self, store: Store):
         with pytest.raises(StoreError, match="wrong_name"):
             read_folder(store.folder / "solved", ["wrong_name"])

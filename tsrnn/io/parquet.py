@@ -219,7 +219,7 @@ def read_folder(
         tasks = [paths[i : i + _FILES_A_TASK] for i in range(0, len(paths), _FILES_A_TASK)]
         with ThreadPoolExecutor((os.cpu_count() or 1) if folder.is_file_system else _REQUESTS) as pool:
             return _joined(list(pool.map(part, tasks)), None, None)
-    except (pa.ArrowException, KeyError, OSError) as error:
+    except (pa.ArrowException, KeyError, OSError, ValueError) as error:
         raise StoreError(f"{folder} cannot be read: {one_line(error)}") from error
 
 
@@ -239,6 +239,8 @@ def _conformed(rows: pa.Table, expected: pa.Schema) -> pa.Table:
         return rows
     for field in expected:
         if field.name not in rows.schema.names:
+            if not field.nullable:
+                raise ValueError(f"a file has no column {field.name!r}, which every row needs")
             rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
     return rows.select(expected.names).cast(expected)
 

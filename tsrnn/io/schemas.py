@@ -73,7 +73,7 @@ RUNS = Table(
         Column("tau", "string", "", "trained, or the fixed value in time steps; empty for networks without tau"),
         Column("hidden", "int64", "neurons", "H, the number of neurons"),
         Column("seed", "int64", "", "the network's seed"),
-        Column("preset", "string", "", "paper, authors, momentum or tuned; empty for other configurations"),
+        Column("preset", "string", "", "paper, authors, momentum, tuned or soap; empty for other configurations"),
         Column("precision", "string", "", "dtype of the matrix products: float32, bfloat16 or float64"),
         Column("slope", "float64", "", "slope of the leaky ReLU for negative inputs; empty for other nonlinearities"),
         Column("k", "string", "time steps", "time steps for which a bit is held; one of several is drawn per batch"),

@@ -376,14 +376,14 @@ class TestPublished:
         assert main(["publish", str(whole), str(tmp_path / "new"), "--without", "connectivity"]) == 0
         assert not (tmp_path / "new" / "connectivity").exists()
         assert verify(tmp_path / "new").problems == []
-        assert main(["publish", str(whole), str(tmp_path / "other"), "--without", "epochs"]) == 1
+        assert main(["publish", str(whole), str(tmp_path / "other"), "--without", "epochs"]) == 2
         assert "without = 'epochs': allowed are ablation" in capsys.readouterr().err
 
     def test_what_cannot_be_published_says_why(self, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         (tmp_path / "notes.txt").write_text("mine")
         assert main(["publish", str(whole), str(tmp_path)]) == 1
         assert "publish into a new folder" in capsys.readouterr().err
-        assert main(["publish", str(whole), str(tmp_path / "new"), "--n", "2", "--where", "sort == 1"]) == 1
+        assert main(["publish", str(whole), str(tmp_path / "new"), "--n", "2", "--where", "sort == 1"]) == 2
         assert "where = 'sort == 1'" in capsys.readouterr().err
         assert not (tmp_path / "new").exists()
 
@@ -401,7 +401,7 @@ class TestPublished:
         ],
     )
     def test_options_that_select_nothing_are_refused(self, whole: Path, tmp_path: Path, capsys, options, says: str):
-        assert main(["publish", str(whole), str(tmp_path / "new"), *options]) == 1
+        assert main(["publish", str(whole), str(tmp_path / "new"), *options]) == 2
         assert says in (printed := capsys.readouterr()).err
         assert printed.err.count("\n") == 1
         assert not (tmp_path / "new").exists()
