@@ -359,7 +359,7 @@ def time_steps(
         results: The sweep's folder, such as results/quick/time_discretisation.
         ks: The values of k to test: how many time steps each bit is held. [default: 1 to 10, 12, 15, 20, 30, 50, 100,
             200]
-        n: The solved N to measure at. [default: the largest that all networks trained with the same k have solved]
+        n: The solved N to measure at. [default: the largest that all networks compared have solved, whatever their k]
         as_trained: Test all heads on sequences as in training (for parity with p ~ U(0, 1)), as the authors' code does,
             instead of the newest head on bits with p = 0.5. The claims assume that chance is 0.5, which holds only for
             p = 0.5.

@@ -86,7 +86,8 @@ def run(
     Args:
         results: a sweep's folder.
         ks: time steps per bit.
-        n: the N to measure at; by default the largest that all networks trained with the same k have solved.
+        n: the N to measure at; by default the largest that all networks that differ only in seed, curriculum and k have
+            solved, so that networks trained with one k and with several can be compared.
         workers: processes; see `analysis.measure.jobs.run`.
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
         console: for progress.
@@ -102,7 +103,7 @@ def run(
     """
     study = Study(results)
     networks = study.networks[study.networks["dt"] == "1/k"]
-    choice = choose(networks, study.load(SOLVED), n)
+    choice = choose(networks, study.load(SOLVED), n, but=("curriculum", "k"))
     if choice.checkpoints.empty:
         why = "; ".join(choice.notes) or "sweeps/time_discretisation.py trains networks at dt = 1/k"
         raise ResultsError(f"{results}: nothing to measure: {why}")

@@ -31,20 +31,23 @@ class Choice:
     notes: tuple[str, ...]
 
 
-def choose(networks: pd.DataFrame, solved: pd.DataFrame, n: int | None = None) -> Choice:
+def choose(
+    networks: pd.DataFrame, solved: pd.DataFrame, n: int | None = None, but: tuple[str, ...] = ("curriculum",)
+) -> Choice:
     """Choose the N at which the networks of each group are compared.
 
     Args:
         networks: rows of `analysis.data.study.Study.networks`.
         solved: the table `solved`.
         n: the requested N; by default, and if a network has not solved `n`, the largest N that all have solved.
+        but: columns in which networks that are compared at the same N may differ, besides the seed.
     """
     ns = solved.groupby("network_id")["n"].agg(set).to_dict()
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
-    words_of = in_words(networks)
-    for _, group in alike(networks, but=("curriculum",)):
-        words = words_of[group.index[0]]
+    words_of, compared = in_words(networks), in_words(networks, but)
+    for _, group in alike(networks, but=but):
+        words = compared[group.index[0]]
         solvers = group[group["network_id"].isin(ns)]
         if len(solvers) < len(group):
             idle = group[~group["network_id"].isin(ns)]
@@ -68,19 +71,20 @@ def choose(networks: pd.DataFrame, solved: pd.DataFrame, n: int | None = None) -
         elif n is not None and chosen != n:
             notes.append(f"{words}: compared at N = {chosen}, the largest up to {n} that all have solved")
         rows += [
-            {"network_id": network_id, "group": words, "curriculum": curriculum, "n": chosen}
-            for network_id, curriculum in zip(solvers["network_id"], solvers["curriculum"], strict=True)
+            {"network_id": row.network_id, "group": words_of[row.Index], "curriculum": row.curriculum, "n": chosen}
+            for row in solvers.itertuples()
         ]
     return Choice(pd.DataFrame(rows, columns=["network_id", "group", "curriculum", "n"]), tuple(notes))
 
 
-def in_words(networks: pd.DataFrame) -> "pd.Series[str]":
+def in_words(networks: pd.DataFrame, but: tuple[str, ...] = ("curriculum",)) -> "pd.Series[str]":
     """Return the group of each network in words: task, tau, and other settings that differ between groups.
 
     Args:
         networks: rows of `analysis.data.study.Study.networks`.
+        but: columns that are left out.
     """
-    shown = [name for name in differing(networks, always=("task", "tau")) if name != "curriculum"]
+    shown = [name for name in differing(networks, always=("task", "tau")) if name not in but]
     words = [
         ", ".join(f"{name} {value}" for name, value in zip(shown, row, strict=True) if value != "" and value == value)
         for row in networks[shown].itertuples(index=False)

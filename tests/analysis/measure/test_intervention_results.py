@@ -230,6 +230,19 @@ class TestChoose:
         assert choice.checkpoints.empty
         assert "there is no N that all of its networks have solved" in choice.notes[-1]
 
+    def test_networks_of_several_k_at_one_n(self):
+        """At the N that each k has solved by itself, networks of different k have no N in common."""
+        frame, solved = networks(single_1=5, multi_1=9, single_2=4, multi_2=7)
+        frame = frame.assign(k=["10", "10", "7,8", "7,8"])
+        assert comparison.choose(frame, solved).checkpoints["n"].tolist() == [5, 5, 4, 4]
+        choice = comparison.choose(frame, solved, but=("curriculum", "k"))
+        assert choice.checkpoints["n"].tolist() == [4, 4, 4, 4]
+        assert choice.checkpoints["group"].nunique() == 2
+        assert choice.notes == (
+            "task parity, tau trained: compared at N = 4, the largest that all have solved; "
+            "limited by single single_2 (max N 4)",
+        )
+
     def test_many_names_are_cut(self):
         frame, solved = networks(**{f"multi_{i}": 0 for i in range(7)}, single_1=2)
         assert "and 3 more" in comparison.choose(frame, solved).notes[0]
