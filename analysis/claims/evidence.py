@@ -24,6 +24,9 @@ PAPER_LIMIT: Final = 101
 ALONE_BUDGET: Final = 50.0
 """The paper's budget without a curriculum, in its epochs."""
 
+RETRAINING_BUDGET: Final = 20.0
+"""The paper's budget for retraining on a larger N, in its epochs."""
+
 
 @dataclass(frozen=True)
 class Sample:

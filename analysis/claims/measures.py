@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from analysis.claims.evidence import Evidence, Measure, Sample, joined
+from analysis.claims.evidence import RETRAINING_BUDGET, Evidence, Measure, Sample, joined
 from analysis.data.cell import Cell
 from analysis.quantities import connectivity, interventions, time_steps
 from analysis.quantities.base import TIMESCALES_COMMAND, Quantity
@@ -46,11 +46,14 @@ class Curve:
         quantity: the quantity.
         words: a description of the value.
         reduce: turns the rows of the quantity into rows with network_id, n and value; by default it changes nothing.
+        short: returns in words in what the training for these values, rows with network_id and n, was less than the
+            paper's; "" if it was not.
     """
 
     quantity: Quantity
     words: str
     reduce: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows
+    short: Callable[[Evidence, pd.DataFrame], str] = lambda evidence, rows: ""
 
     @classmethod
     def of(cls, quantity: Quantity) -> "Curve":
@@ -125,9 +128,15 @@ def retrained(beyond: int) -> Curve:
         higher = rows["retrained_n"] - rows["n"]
         return _mean(rows[(higher > 0) & (higher <= beyond)])
 
-    return Curve(
-        interventions.retrained_accuracy, f"relative accuracy after retraining on N + 1 to N + {beyond}", reduce
-    )
+    def short(evidence: Evidence, rows: pd.DataFrame) -> str:
+        trained = evidence.rows(interventions.retrained_for, rows)
+        longest = float(trained.loc[trained["n"].isin(rows["n"]), "value"].max())
+        if longest >= RETRAINING_BUDGET:
+            return ""
+        return f"retrained for at most {longest:.3g} of the paper's {RETRAINING_BUDGET:g} epochs"
+
+    words = f"relative accuracy after retraining on N + 1 to N + {beyond}"
+    return Curve(interventions.retrained_accuracy, words, reduce, short)
 
 
 def readout(low: int, high: int, words: str) -> Curve:
@@ -207,16 +216,28 @@ def at_n(
             takes = f"measurements at N = {n or least}{of_size}"
             return Sample(rows.groupby("network_id")["value"].mean(), None, at, blocked, takes)
         chosen = max(allowed)
-        values = rows[rows["n"] == chosen].set_index("network_id")["value"]
+        own = rows[rows["n"] == chosen]
+        values = own.set_index("network_id")["value"]
         blocked = f"measured at N = {chosen}; the claim is judged from N = {least} on" if chosen < least else ""
         takes = _measure_at(least) if blocked else ""
         below = f"the paper's is at N = {n}" if n is not None and chosen < n else ""
+        below = joined(below, curve.short(evidence, own))
         if few := _too_few_neurons(evidence, curve):
             blocked, takes = joined(blocked, few), joined(takes, f"networks of {PAPER_HIDDEN} neurons")
-        return Sample(values, at=f"N = {chosen}", blocked=blocked, takes=takes, below=below)
+        return _with_idle(evidence, cell, Sample(values, at=f"N = {chosen}", blocked=blocked, takes=takes, below=below))
 
     where = "at the largest common N" if n is None else f"at the largest common N up to {n}"
     return Measure(f"{curve.words} {where}, {cell.words}", _needs(curve, needs), take, cell.task or "")
+
+
+def _with_idle(evidence: Evidence, cell: Cell, sample: Sample) -> Sample:
+    """Return a sample that decides nothing if networks of the cell have no value because they have solved no N."""
+    networks = evidence.cell(cell)
+    idle = int((networks["max_n"] == 0).sum())
+    if not idle or sample.values.empty:
+        return sample
+    blocked = joined(sample.blocked, f"{idle} of {len(networks)} networks have no value, since they have solved no N")
+    return replace(sample, blocked=blocked, takes=joined(sample.takes, "networks that have all solved an N"))
 
 
 def _too_few_neurons(evidence: Evidence, curve: Curve) -> str:
@@ -264,8 +285,13 @@ def slope(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Me
 
 
 def over_n(curve: Curve, cell: Cell, needs: str) -> Measure:
-    """The mean over all measured N."""
-    return _over_n(curve, cell, needs, lambda own: float(own["value"].mean()), "mean over N", least=2, paper=0)
+    """The mean over all measured N, of the networks that were measured."""
+
+    def take(evidence: Evidence) -> Sample:
+        rows = curve.rows(evidence, cell).sort_values("n")
+        return _sample(rows, lambda own: float(own["value"].mean()), least=2, paper=0)
+
+    return Measure(f"{curve.words}: mean over N, {cell.words}", _needs(curve, needs), take, cell.task or "")
 
 
 def across_networks(curve: Curve, other: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:
@@ -388,7 +414,7 @@ def _over_n(
     paper: int,
 ) -> Measure:
     def take(evidence: Evidence) -> Sample:
-        return _sample(curve.rows(evidence, cell).sort_values("n"), value, least, paper)
+        return _with_idle(evidence, cell, _sample(curve.rows(evidence, cell).sort_values("n"), value, least, paper))
 
     return Measure(f"{curve.words}: {words}, {cell.words}", _needs(curve, needs), take, cell.task or "")
 
@@ -446,12 +472,6 @@ def _needs(curve: Curve, sweep: str) -> str:
     return f"{sweep}, then {curve.quantity.needs}" if curve.quantity.needs else sweep
 
 
-def by_network(rows: pd.DataFrame, value: Callable[[pd.DataFrame], float]) -> "pd.Series[float]":
-    """Return a value for each network, computed from its rows; networks without a value are left out."""
-    found = {str(network_id): value(own) for network_id, own in rows.groupby("network_id")}
-    return pd.Series(found, dtype="float64").dropna()
-
-
 def _line(rows: pd.DataFrame) -> float:
     """Return the slope of the least-squares line through value against n; NaN with fewer than three N."""
     if rows["n"].nunique() < 3:
@@ -459,10 +479,3 @@ def _line(rows: pd.DataFrame) -> float:
     n = rows["n"].to_numpy(dtype=float)
     centred = n - n.mean()
     return float(centred @ rows["value"].to_numpy(dtype=float) / (centred @ centred))
-
-
-def spearman(a: "pd.Series[Any]", b: "pd.Series[Any]") -> float:
-    """Return Spearman's correlation; NaN for fewer than three values, or if one of the variables is constant."""
-    if a.nunique() < 3 or b.nunique() < 2:
-        return math.nan
-    return float(a.corr(b, method="spearman"))

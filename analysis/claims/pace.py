@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from analysis.claims.evidence import (
     ALONE_BUDGET,
@@ -25,7 +26,6 @@ from analysis.claims.evidence import (
     ended,
     joined,
 )
-from analysis.claims.measures import by_network, spearman
 from analysis.data.cell import Cell
 from analysis.quantities import pace
 from analysis.stats.permutation import Flags, Values
@@ -99,7 +99,7 @@ def until_common(cell: Cell, others: Collection[Cell], needs: str, *, least: int
     return Measure(f"training until a common N, {cell.words}", needs, take, cell.task or "")
 
 
-def until_alone(cell: Cell, needs: str) -> Measure:
+def until_alone(cell: Cell, needs: str, *, paper: int) -> Measure:
     """Training until one N, in the paper's epochs: the largest N trained alone that the curriculum also reached.
 
     Under a curriculum, all earlier training counts too. The value is a lower bound for networks that have not solved N.
@@ -107,19 +107,21 @@ def until_alone(cell: Cell, needs: str) -> Measure:
     Args:
         cell: the networks; the curriculum "none" stands for networks that were trained on that N alone.
         needs: the command that produces the results.
+        paper: the N at which the paper shows the effect.
     """
 
     def take(evidence: Evidence) -> Sample:
         alone = replace(cell, curriculum=None).select(evidence.networks)
         alone = alone[alone["curriculum"].str.startswith("none-")]
         reached = _reached_by_enough(evidence.cell(replace(cell, curriculum="multi")))
-        ns = sorted({int(str(name).split("-")[1]) for name in alone["curriculum"]})
+        ns = sorted({_only_n(name) for name in alone["curriculum"]})
         chosen = [n for n in ns if n <= reached] or ns[:1]
         if not chosen:
             return Sample()
         n = chosen[-1]
         name = f"none-{n}" if cell.curriculum == "none" else cell.curriculum
-        return _until(evidence, ended(evidence.cell(replace(cell, curriculum=name))), n)
+        found = _until(evidence, ended(evidence.cell(replace(cell, curriculum=name))), n)
+        return replace(found, below=f"the paper shows it at N = {paper}" if n < paper else "")
 
     words = "without a curriculum" if cell.curriculum == "none" else str(cell.curriculum)
     kind = "leaky RNN" if cell.architecture == "leaky" else str(cell.architecture).upper()
@@ -135,15 +137,30 @@ def until_n(cell: Cell, n: int, needs: str) -> Measure:
     return Measure(f"training until N = {n}, {cell.words}", needs, take, cell.task or "")
 
 
-def alone(task: str, ns: range, needs: str) -> Measure:
-    """Training of networks without a curriculum until they solved their N, pooled over N; otherwise a lower bound."""
+def alone(task: str, needs: str, *, n: int, least: int = 2) -> Measure:
+    """Training of networks without a curriculum until they solved their N, in the paper's epochs.
+
+    It is a lower bound for networks that have not solved it. Networks of different N are not alike, and are not pooled:
+    those of the largest N from `least` to `n` are measured.
+
+    Args:
+        task: the kind of task.
+        needs: the command that produces the results.
+        n: the N of the claim.
+        least: the smallest N that it is about.
+    """
 
     def take(evidence: Evidence) -> Sample:
-        networks = _alone(evidence, task, ns)
+        networks = _alone(evidence, task, range(least, n + 1))
+        trained = networks["curriculum"].map(_only_n)
+        networks = networks[trained == trained.max()]
         own = ended(networks).set_index("network_id", drop=False)
-        return Sample(own["sequences"].astype(float), own["max_n"] == 0, _ns(own), _waiting(networks, own))
+        values = own["sequences"].astype(float)
+        below = f"the paper's is at N = {n}" if len(own) and trained.max() < n else ""
+        return Sample(values, own["max_n"] == 0, _ns(own), _waiting(networks, own), below=below)
 
-    return Measure(f"training until N is solved without a curriculum, {task}, N {_span(ns)}", needs, take, task)
+    words = f"training until N is solved without a curriculum, {task}, at the largest N from {least} to {n}"
+    return Measure(words, needs, take, task)
 
 
 def solved_alone(task: str, ns: range, needs: str) -> Measure:
@@ -161,24 +178,46 @@ def solved_alone(task: str, ns: range, needs: str) -> Measure:
         takes = f"a budget of {ALONE_BUDGET:g} of the paper's epochs" if blocked else ""
         return Sample(solved.astype(float), None, _ns(own), blocked or _waiting(networks, own), takes)
 
-    return Measure(f"share of networks that solve N without a curriculum, {task}, N {_span(ns)}", needs, take, task)
+    return Measure(f"share of networks that solve N without a curriculum, {task}, N from {ns[0]} on", needs, take, task)
 
 
 def solving_order(needs: str) -> Measure:
-    """Spearman's correlation between N and the epoch in which it was solved, for networks trained on all N at once."""
+    """The rank correlation between N and the epoch in which it was solved, for networks trained on all N at once.
+
+    It is Somers' D of N given the epoch: of the pairs of N of which one is known to have been solved first, the share
+    in which this is the smaller N, minus the share in which it is the larger. An N that is not solved yet comes after
+    all that are. Networks that have solved no N, or all in the same epoch, have no value.
+
+    Source: Somers 1962.
+    """
 
     def take(evidence: Evidence) -> Sample:
         networks = Cell(curriculum=None).select(evidence.networks)
-        networks = networks[networks["curriculum"].str.startswith("all-")]
-        rows = evidence.rows(pace.epoch_solved, networks)
-        return Sample(by_network(rows, lambda own: spearman(own["n"], own["value"])))
+        networks = networks[networks["curriculum"].str.startswith("all-")].set_index("network_id")
+        rows = evidence.rows(pace.epoch_solved, networks.reset_index())
+        known = {str(key): own.set_index("n")["value"] for key, own in rows.groupby("network_id")}
+        orders = {str(key): _order(known.get(str(key)), limit) for key, limit in networks["limit"].items()}
+        values = pd.Series(orders, dtype="float64")
+        lacking = int(values.isna().sum())
+        blocked = f"{lacking} of {len(values)} networks have solved no N, or all in one epoch" if lacking else ""
+        return Sample(values, blocked=blocked, takes="networks that have solved several N" if lacking else "")
 
     return Measure(
-        "Spearman's correlation between N and the epoch in which it was solved, all heads at once",
+        "rank correlation (Somers' D) between N and the epoch in which it was solved, all heads at once",
         needs,
         take,
         "parity",
     )
+
+
+def _order(solved: "pd.Series[float] | None", limit: int) -> float:
+    """Return Somers' D of N = 2 to `limit` given the epochs in which they were solved; NaN without an order."""
+    if solved is None:
+        return math.nan
+    ns = np.arange(2, limit + 1)
+    # Somers' D depends on the order of epochs alone.
+    epochs = solved.reindex(ns).fillna(solved.max() + 1)
+    return float(stats.somersd(epochs, ns).statistic) if epochs.nunique() > 1 else math.nan
 
 
 def until(networks: pd.DataFrame, rows: pd.DataFrame, n: int) -> Sample:
@@ -235,13 +274,14 @@ def _alone(evidence: Evidence, task: str, ns: range) -> pd.DataFrame:
     return networks[networks["curriculum"].isin(names)]
 
 
+def _only_n(curriculum: object) -> int:
+    """Return the N of the name of a network that was trained on this N alone."""
+    return int(str(curriculum).split("-")[1])
+
+
 def _ns(networks: pd.DataFrame) -> str:
-    ns = sorted({int(str(name).split("-")[1]) for name in networks["curriculum"]})
+    ns = sorted({_only_n(name) for name in networks["curriculum"]})
     return f"N = {', '.join(map(str, ns))}" if ns else ""
-
-
-def _span(ns: range) -> str:
-    return f"up to {ns[-1]}" if ns[0] == 2 else f"from {ns[0]} on"
 
 
 def _waiting(networks: pd.DataFrame, own: pd.DataFrame) -> str:

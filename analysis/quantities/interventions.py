@@ -67,6 +67,17 @@ def retrained_accuracy(retraining: pd.DataFrame) -> pd.DataFrame:
     return retraining[keys].assign(value=retraining["relative_accuracy"].astype(float))
 
 
+@quantity("training on N', in the paper's epochs", "paper's epochs of retraining", needs=RETRAINING_COMMAND)
+def retrained_for(runs: pd.DataFrame, retraining: pd.DataFrame) -> pd.DataFrame:
+    """Return the number of sequences that networks were retrained with, in the paper's epochs (600 steps of 256).
+
+    Further column: `retrained_n`, N'.
+    """
+    epoch = (runs["steps_per_epoch"] * runs["batch_size"] / (600 * 256)).set_axis(runs["network_id"])
+    value = retraining["epochs"] * retraining["network_id"].map(epoch)
+    return retraining[["network_id", "n", "retrained_n"]].assign(value=value.astype(float))
+
+
 @quantity("accuracy of a retrained readout", "accuracy", needs=INTERVENTIONS_COMMAND)
 def readout_accuracy(heads_retraining: pd.DataFrame) -> pd.DataFrame:
     """Return the accuracy on N' after retraining only the readout (figure S17); further column: `head`, N'."""

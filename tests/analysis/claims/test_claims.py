@@ -17,9 +17,10 @@ from analysis.claims.rules import Correlation, Difference, Group, Growth, Mean, 
 from analysis.claims.verdicts import MEANINGS, Claim, judge
 from analysis.data.cell import Cell
 from analysis.data.study import Study
-from tests.handmade import HandMade, config, solved
+from tests.handmade import SMALL, HandMade, config, solved
 from tests.simulated import CELLS, Simulated
-from tsrnn.config import EndRules
+from tsrnn.config import EndRules, Tanh, Training
+from tsrnn.io.schemas import RETRAINING
 
 NOTHING = Evidence(Simulated(True, cells=[]))
 
@@ -93,7 +94,7 @@ class TestClaims:
     def test_one_network_of_each_kind_is_too_few(self, true):
         frame = judge_all(Simulated(true, replicates=1))
         # Some claims pool several kinds of networks.
-        pooled = {"3a-slow", "S13-easy", "S13-fails", "S18-order", "S1-parity", "S1-dms", "S2-parity", "S2-dms"}
+        pooled = {"S13-fails", "S18-order", "S1-parity", "S1-dms", "S2-parity", "S2-dms"}
         assert set(frame.loc[~frame["id"].isin(pooled), "verdict"]) == {"inconclusive"}
 
     def test_without_results_none_is_run_and_the_command_is_named(self):
@@ -301,6 +302,117 @@ class TestCeilings:
         row = judged(Study(sweep.folder), "3b-parity-multi").loc["3b-parity-multi"]
         assert row["verdict"] == verdict
         assert ("the paper's at 101" in row["below"]) == (limit < 101)
+
+
+PAPERS = dataclasses.replace(SMALL, training=Training(), end=EndRules())
+"""Small networks whose epochs are the paper's."""
+
+
+class TestWithoutCurriculum:
+    """Networks of different N are not alike: that N = 2 is easy says nothing of N = 10."""
+
+    @staticmethod
+    def trained(folder, task, epochs):
+        """The results of five networks for each N, with the epochs that the first took."""
+        sweep = HandMade(folder / "sweep", "overnight")
+        for n, first in epochs.items():
+            for seed in range(5):
+                own = first + seed % 2
+                run = config(f"none-{n}", seed=seed, task=task, base=PAPERS)
+                sweep.add(run, [solved(n, own)], epochs=own, status="solved_all")
+        return Study(sweep.folder)
+
+    def test_training_in_proportion_to_n_is_not_slow_beyond_10(self, tmp_path):
+        """The mean of N = 15 and 25 was once compared with that of N = 2, 5 and 10, which exceeds it for any growth."""
+        study = self.trained(tmp_path, "parity", {2: 8, 5: 20, 10: 40, 15: 60, 25: 100})
+        row = judged(study, "3a-slow").loc["3a-slow"]
+        assert (row["verdict"], row["n"], row["at"]) == ("contradicted", "5 and 5", "N = 10; N = 15")
+        assert row["estimate"] == pytest.approx(1.5, rel=0.01)
+        assert row["below"] == "the paper's is at N = 20"
+
+    def test_n_up_to_10_is_easy_if_10_is(self, tmp_path):
+        row = judged(self.trained(tmp_path, "dms", {2: 1, 5: 1, 10: 4}), "S13-easy").loc["S13-easy"]
+        assert (row["verdict"], row["n"], row["at"], row["below"]) == ("contradicted", "5", "N = 10", "")
+        assert row["estimate"] == pytest.approx(4.4)
+
+    def test_the_paper_trained_on_both_of_these_n(self, true_study):
+        assert set(true_study.loc[["S3-tau-5", "S3-net-5", "S3-tau-10"], "below"]) == {""}
+
+
+class TestAllHeads:
+    @staticmethod
+    def judged_by_order(folder, orders):
+        sweep = HandMade(folder / "sweep")
+        for seed, order in enumerate(orders):
+            rows = [solved(n, 5 * epoch) for epoch, n in enumerate(order, 1)]
+            sweep.add(config("all-20", seed=seed), rows, epochs=9)
+        return judged(Study(sweep.folder), "S18-order").loc["S18-order"]
+
+    def test_smaller_n_that_are_never_solved_are_not_solved_first(self, tmp_path):
+        """The order was once that of the solved N alone."""
+        row = self.judged_by_order(tmp_path, [(18, 19, 20), (17, 19, 20), (18, 20), (16, 19)])
+        assert row["verdict"] == "contradicted"
+        assert row["estimate"] < -0.8
+
+    def test_larger_n_that_are_not_solved_yet_come_later(self, tmp_path):
+        row = self.judged_by_order(tmp_path, [(3, 2, 4), (2, 4, 3), (3, 2), (2,)])
+        assert row["verdict"] == "reproduced"
+        # 19 N: of 3 pairs of solved N, 2 are in order, and so are all 48 pairs of one that is and one that is not.
+        one = self.judged_by_order(tmp_path / "one", [(3, 2, 4)])
+        assert one["estimate"] == pytest.approx((2 + 48 - 1) / 51)
+
+    @pytest.mark.parametrize("lacking", [(), None])
+    def test_networks_without_an_order_are_not_left_out(self, tmp_path, lacking):
+        sweep = HandMade(tmp_path / "sweep")
+        for seed in range(6):
+            sweep.add(config("all-10", seed=seed), [solved(n, n) for n in range(2, 8)], epochs=9)
+        same = [solved(n, 5) for n in range(2, 11)]
+        sweep.add(config("all-10", seed=6), same if lacking is None else [], epochs=9)
+        row = judged(Study(sweep.folder), "S18-order").loc["S18-order"]
+        assert (row["verdict"], row["ours"], row["n"]) == ("inconclusive", "unknown", "7")
+        assert row["why"] == "1 of 7 networks have solved no N, or all in one epoch"
+
+    def test_the_same_n_is_judged_in_the_same_way_with_more_heads(self, tmp_path):
+        """N = 10 is the newest of 2 to 10, and is solved only if the mean over all heads exceeds the threshold too."""
+        sweep = HandMade(tmp_path / "sweep")
+        for seed in range(6):
+            for m, newest in ((10, 60), (20, 21)):
+                rows = [solved(9, 20 + seed % 3), solved(10, newest + seed % 3)]
+                sweep.add(config(f"all-{m}", seed=seed), rows, epochs=70)
+        row = judged(Study(sweep.folder), "S18-more").loc["S18-more"]
+        assert (row["verdict"], row["at"]) == ("contradicted", "N = 9")
+        assert row["estimate"] == pytest.approx(1)
+
+
+def test_what_is_below_the_papers_n_or_budget_is_said(tmp_path, true_study):
+    assert true_study.loc["S15-gru", "below"] == "the paper shows it at N = 20"
+    assert true_study.loc["7e-retrain", "below"] == ""
+    sweep = HandMade(tmp_path / "sweep", "overnight")
+    base = dataclasses.replace(PAPERS, training=Training(batch_size=64, steps_per_epoch=200))
+    for curriculum, seed in product(("single", "multi"), range(4)):
+        key = sweep.add(config(curriculum, seed=seed, base=base), [solved(16, 5)])
+        better = 0.2 * (curriculum == "multi")
+        rows = [
+            {"n": 16, "retrained_n": n, "epochs": 20, "accuracy": 0.7, "relative_accuracy": 0.5 + better + 0.01 * seed}
+            for n in range(17, 33)
+        ]
+        sweep.write(RETRAINING, key, rows)
+    row = judged(Study(sweep.folder), "7e-retrain").loc["7e-retrain"]
+    assert (row["verdict"], row["at"]) == ("reproduced", "N = 16")
+    assert row["below"] == "retrained for at most 1.67 of the paper's 20 epochs"
+
+
+@pytest.mark.parametrize(("idle", "verdict"), [(0, "reproduced"), (2, "inconclusive")])
+def test_networks_that_solve_no_n_are_not_left_out(tmp_path, idle, verdict):
+    """A network that had reached N = 9 once left these claims open, and one that had solved nothing did not."""
+    sweep = HandMade(tmp_path / "sweep")
+    how = {"nonlinearity": Tanh(), "self_interaction": "outside"}
+    for seed in range(8):
+        rows = [] if seed < idle else [solved(2, 1), solved(12, 5, tau=2 + 0.1 * (seed % 3))]
+        sweep.add(config("single", seed=seed, **how), rows)
+    row = judged(Study(sweep.folder), "S8-tanh-single").loc["S8-tanh-single"]
+    assert row["verdict"] == verdict
+    assert row["why"].startswith("2 of 8 networks have no value, since they have solved no N") == (idle > 0)
 
 
 class Frames:
