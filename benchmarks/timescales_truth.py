@@ -18,7 +18,8 @@ import torch
 from cyclopts import App, Parameter
 from scipy.signal import lfilter
 
-from tsrnn.dynamics.timescales import LAGS, Fits, paper, robust
+from tsrnn.dynamics.autocorrelation import LAGS
+from tsrnn.dynamics.timescales import Fits, paper, robust
 
 app = App(help=__doc__, help_format="plaintext")
 

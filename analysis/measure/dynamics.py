@@ -52,6 +52,7 @@ _CONSTANT: Final = 8 * float(np.finfo(np.float32).eps)
 # Steps of the short simulations from which the cost is estimated.
 _PIECES: Final = (500, 3000)
 _FITTED: Final = tuple(field.name for field in dataclasses.fields(timescales.Fits))
+_NUMBERS: Final = tuple(name for name in _FITTED if name not in ("status", "lags"))
 
 
 @checked_dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -148,9 +149,10 @@ def _timescales(moments: Moments, method: Method) -> list[Row]:
     measurable = [place for place, status in enumerate(found) if not status]
     if measurable:
         fits = _fits(moments, method, measurable)
-        columns = {name: _known(getattr(fits, name)) for name in _FITTED if name != "status"}
+        columns = {name: _known(getattr(fits, name)) for name in _NUMBERS}
         for i, place in enumerate(measurable):
-            rows[place] |= {"status": str(fits.status[i])} | {name: values[i] for name, values in columns.items()}
+            rows[place] |= {"status": str(fits.status[i]), "lags": fits.lags}
+            rows[place] |= {name: values[i] for name, values in columns.items()}
     return rows
 
 

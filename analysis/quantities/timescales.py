@@ -4,6 +4,7 @@ Statistics of tau_net are over the neurons whose tau_net exceeds one time step, 
 the activity of the others decays within a step. `tau_net_share` is the share of the former.
 """
 
+import numpy as np
 import pandas as pd
 
 from analysis.quantities.base import TIMESCALES_COMMAND, Where, quantity
@@ -68,8 +69,11 @@ def agreement(timescales: pd.DataFrame) -> pd.DataFrame:
 
     The single exponential is chosen if its criterion is not larger. Neurons without both fits do not count.
     """
-    fits = timescales.dropna(subset=["aic_single", "aic_double", "bic_single", "bic_double"])
-    same = (fits["aic_single"] <= fits["aic_double"]) == (fits["bic_single"] <= fits["bic_double"])
+    fits = timescales.dropna(subset=["aic_single", "aic_double", "lags"])
+    aic = fits["aic_double"] - fits["aic_single"]
+    # For each parameter, of which two exponentials have two more, AIC adds 2 and BIC the logarithm of the lags.
+    bic = aic + 2 * (np.log(fits["lags"]) - 2)
+    same = (aic >= 0) == (bic >= 0)
     agreed = fits.assign(same=same.astype(float))
     return agreed.groupby(["network_id", "n"])["same"].mean().rename("value").reset_index()
 

@@ -32,7 +32,8 @@ from tsrnn.io.checkpoint import Checkpoint, CheckpointError, DamagedCheckpointEr
 from tsrnn.io.claims import CLAIMS
 from tsrnn.io.files import RECORD, Location, location, open_sealed_json
 from tsrnn.io.lock import FolderLock, LockedError
-from tsrnn.io.published import PUBLISHED, is_published
+from tsrnn.io.parquet import PUBLISHED
+from tsrnn.io.published import is_published
 from tsrnn.io.rows import runs_row
 from tsrnn.io.schemas import ANALYSES, BY_NAME, EPOCHS, HEADS, OUTCOMES, RUNS, SOLVED, TABLES, Row, Table
 from tsrnn.io.store import DamagedFileError, StoreError, read_rows, schema
@@ -162,6 +163,8 @@ class _Check:
         self._foreign: set[str] = set()
         self._sweep: dict[str, Any] = {}
         self._published = is_published(found.folder)
+        # Whether a published table could not be read, so that the tables cannot be compared with each other.
+        self._incomplete = False
 
     def run(self) -> None:
         """Check everything."""
@@ -215,6 +218,7 @@ class _Check:
             whole = read_rows(path, table)
         except StoreError as error:
             self._say(path, str(error))
+            self._incomplete = True
             return
         for network_id, rows in rules.by_network(whole):
             try:
@@ -281,6 +285,8 @@ class _Check:
 
     def _published_agree(self, network: RunConfig) -> None:
         """Compare the rows of a network with each other; some or all of its checkpoints may be absent."""
+        if self._incomplete:
+            return
         key = network.network_id
         epochs, heads, solved, outcomes = (self._table(table, key) for table in (EPOCHS, HEADS, SOLVED, OUTCOMES))
         last = epochs.num_rows

@@ -20,9 +20,6 @@ from tsrnn.dynamics.exponentials import Bounds, Fit, fit_double, fit_single
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Strings = np.ndarray[Any, np.dtype[np.str_]]
 
-LAGS: Final = 31
-"""Lags 0..30 are fitted, as in the authors' code."""
-
 _PAPER: Final = Bounds(tau=100.0, amplitude=1.0)
 # Parameters of each model: a and tau; a, c and two taus.
 _SINGLE, _DOUBLE = 2, 4
@@ -46,8 +43,7 @@ class Fits:
         r_squared: [P] of the chosen fit.
         aic_single: [P] Akaike's criterion of one exponential.
         aic_double: [P] of the sum of two.
-        bic_single: [P] the Bayesian criterion of one exponential.
-        bic_double: [P] of the sum of two.
+        lags: L, the number of lags of every series.
     """
 
     status: Strings
@@ -60,8 +56,7 @@ class Fits:
     r_squared: Floats
     aic_single: Floats
     aic_double: Floats
-    bic_single: Floats
-    bic_double: Floats
+    lags: int
 
     def __len__(self) -> int:
         return len(self.status)
@@ -97,7 +92,6 @@ def paper(autocorrelation: Tensor) -> Fits:
     for name, fit, parameters in (("single", single, _SINGLE), ("double", double, _DOUBLE)):
         likelihood = count * (torch.maximum(fit.residual, _EXACT * total) / count).log()
         criteria[f"aic_{name}"] = likelihood + 2 * parameters
-        criteria[f"bic_{name}"] = likelihood + np.log(count) * parameters
     result.set(result.rows, **criteria)
     return result.chosen(y, single, double, criteria["aic_double"] < criteria["aic_single"]).fits()
 
@@ -144,9 +138,9 @@ def robust(trials: Tensor, steps: int) -> Fits:
         steps: T, of each trial.
 
     Returns:
-        the fits. Criteria are chi^2 + 2 parameters, and chi^2 + ln(L) parameters. Statuses: "not_finite" and
-        "constant" where a series is, in any trial or in all; "too_short" with L < 5, T <= L, or trials of fewer than
-        10 timescales; "not_a_decay" where the chosen fit leaves more than half of the autocorrelation unexplained.
+        the fits. Criteria are chi^2 + 2 parameters. Statuses: "not_finite" and "constant" where a series is, in any
+        trial or in all; "too_short" with L < 5, T <= L, or trials of fewer than 10 timescales; "not_a_decay" where the
+        chosen fit leaves more than half of the autocorrelation unexplained.
 
     Raises:
         ValueError: if the trials are not [B, P, L] with B >= 1.
@@ -164,13 +158,7 @@ def robust(trials: Tensor, steps: int) -> Fits:
     data = _Trials.of(trials[:, result.rows], steps)
     single, double, error = data.compared()
     for name, fit, parameters in (("single", single, _SINGLE), ("double", double, _DOUBLE)):
-        result.set(
-            result.rows,
-            **{
-                f"aic_{name}": fit.residual + 2 * parameters,
-                f"bic_{name}": fit.residual + np.log(data.lags) * parameters,
-            },
-        )
+        result.set(result.rows, **{f"aic_{name}": fit.residual + 2 * parameters})
     share = double.weights[:, 0] / double.amplitude
     two = (single.residual - double.residual > _CHI2) & (share > _SHARE) & (share < 1 - _SHARE)
     low, high = data.interval(single, error)
@@ -311,13 +299,16 @@ def _shares(fit: Fit) -> Tensor:
 class _Result:
     """The columns of the result, initially NaN; `rows` are the rows that can be fitted."""
 
+    _NAMES: Final = [field.name for field in fields(Fits) if field.name not in ("status", "lags")]
+
     def __init__(self, y: Tensor) -> None:
         finite = torch.isfinite(y).all(1)
         constant = finite & (y == 0).all(1)
         self.rows = torch.nonzero(finite & ~constant)[:, 0]
         self.status = np.where(finite.numpy(), np.where(constant.numpy(), "constant", "failed"), "not_finite")
         self.status = self.status.astype("<U16")
-        self.columns = {field.name: np.full(len(y), np.nan) for field in fields(Fits) if field.name != "status"}
+        self.columns = {name: np.full(len(y), np.nan) for name in self._NAMES}
+        self.lags = y.shape[1]
 
     def ended(self, rows: Tensor, status: str) -> "_Result":
         self.status[rows.numpy()] = status
@@ -351,7 +342,7 @@ class _Result:
         return self
 
     def fits(self) -> Fits:
-        return Fits(status=self.status, **self.columns)
+        return Fits(status=self.status, lags=self.lags, **self.columns)
 
 
 def _matrix(values: Tensor) -> Tensor:

@@ -24,6 +24,9 @@ from tsrnn.io.schemas import BY_NAME, Table
 
 _ARROW_TYPES: Final = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
 
+PUBLISHED: Final = "published.parquet"
+"""The file of a published table, which holds the rows of all networks; see `tsrnn.io.published`."""
+
 # Both mark a file that has a checksum: a flipped bit leaves at least one of them, so that no damaged file passes for
 # one that never had any. A table that pyarrow reads and writes again keeps neither.
 _ENTRY: Final = b"tsrnn.checksum"
@@ -142,7 +145,8 @@ def decoded(path: Location, data: bytes, columns: Sequence[str] | None = None) -
 
 
 def _damaged(path: Location, error: Exception) -> DamagedFileError:
-    return DamagedFileError(f"{path} cannot be read ({one_line(error)}): {repair(path.parent.parent)}")
+    remedy = "get it from its source again" if path.name == PUBLISHED else repair(path.parent.parent)
+    return DamagedFileError(f"{path} cannot be read ({one_line(error)}): {remedy}")
 
 
 def read_rows(path: Location, table: Table) -> pa.Table:

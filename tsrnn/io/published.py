@@ -6,14 +6,10 @@ verified and queried like any other, and is never trained in.
 """
 
 from collections.abc import Collection
-from typing import Final
 
 from tsrnn.io.files import RECORD, Location, write_atomically
-from tsrnn.io.parquet import StoreError, read_folder, to_bytes
+from tsrnn.io.parquet import PUBLISHED, StoreError, read_folder, to_bytes
 from tsrnn.io.schemas import BY_NAME, RUNS
-
-PUBLISHED: Final = "published.parquet"
-"""The file of a table that holds the rows of all networks."""
 
 
 def is_published(folder: Location) -> bool:

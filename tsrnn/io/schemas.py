@@ -384,8 +384,7 @@ TIMESCALES = Table(
         Column("r_squared", "float64", "", "R^2 of the chosen fit"),
         Column("aic_single", "float64", "", "Akaike information criterion of the single exponential"),
         Column("aic_double", "float64", "", "Akaike information criterion of the sum of two exponentials"),
-        Column("bic_single", "float64", "", "Bayesian information criterion of the single exponential"),
-        Column("bic_double", "float64", "", "Bayesian information criterion of the sum of two exponentials"),
+        Column("lags", "int64", "", "the number of lags that were fitted; the Bayesian criterion follows from it"),
     ),
 )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.tools import eval_measures
 
 from analysis import quantities
 from analysis.claims.evidence import Evidence
@@ -147,3 +148,18 @@ class TestCell:
     def test_in_words(self, study: Study):
         words = {beyond_main(row) for row in study.networks.to_dict("records")}
         assert {"", "self-interaction outside", "GRU", "relu", "slope 0.01", "k = 3, dt = 1"} <= words
+
+
+def test_agreement_is_that_of_the_criteria_of_statsmodels():
+    lags, rng = np.arange(3, 103), np.random.default_rng(0)
+    single = rng.normal(size=100)
+    double = single + rng.uniform(0, 8, 100)
+    aic = [eval_measures.aic(single, lags, 2), eval_measures.aic(double, lags, 4)]
+    bic = [eval_measures.bic(single, lags, 2), eval_measures.bic(double, lags, 4)]
+    rows = pd.DataFrame(
+        {"network_id": lags.astype(str), "n": 2, "aic_single": aic[0], "aic_double": aic[1], "lags": lags}
+    )
+    found = timescales.agreement(rows).set_index("network_id")["value"]
+    expected = (aic[0] <= aic[1]) == (bic[0] <= bic[1])
+    assert 0.1 < expected.mean() < 0.9
+    assert found[lags.astype(str)].tolist() == expected.astype(float).tolist()

@@ -347,7 +347,9 @@ class TestPublished:
     @pytest.mark.parametrize("table", [*TABLES, CONNECTIVITY], ids=lambda table: table.name)
     def test_a_flipped_bit_is_found(self, published: Path, table: Table):
         flip(published / table.name / "published.parquet")
-        assert any(problem.path == f"{table.name}/published.parquet" for problem in verify(published).problems)
+        (problem,) = verify(published).problems
+        assert problem.path == f"{table.name}/published.parquet"
+        assert problem.says.endswith("get it from its source again")
 
     @pytest.mark.parametrize(
         ("table", "change", "says"),
