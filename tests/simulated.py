@@ -308,6 +308,8 @@ class Simulated:
             nets = {"single": 9 - (0.1 + 0.02 * wobble) * n, "multi": 5 + (0.012 + 0.002 * wobble) * n}
             nets["none"] = 3 * nets["single"]
         net = nets.get(curriculum.split("-")[0], nets["single"])
+        # The summed activity is as slow under both curricula, or half as slow in single-head networks.
+        pop = nets["single"] if self.true else net * (0.5 if curriculum == "single" else 1.0)
         for neuron in range(-1, 6):
             agree = (self.true and (neuron, n) != (5, 10 + 10 * wobble)) or neuron % 2
             self._add(
@@ -316,7 +318,7 @@ class Simulated:
                 neuron=neuron,
                 method="paper",
                 status="single",
-                tau_net=net * (1 + 0.01 * max(neuron, 0)),
+                tau_net=net * (1 + 0.01 * neuron) if neuron >= 0 else pop,
                 weight_slow=1.0,
                 amplitude=1.0,
                 r_squared=(0.99 if self.true else 0.5) + 0.004 * wobble,

@@ -381,6 +381,16 @@ def _claims() -> list[Claim]:
         ),
         *(
             _differ(
+                f"S4-{start}comparable", "S4",
+                f"tau_pop has comparable values in single-head and multi-head networks ({name}).", "comparable values",
+                "comparable-pop", _TAU_POP, single, multi, _CURRICULA, Ratio,
+            )
+            for start, name, single, multi in (
+                ("", "parity", _SINGLE, _MULTI), ("dms-", "DMS", _DMS_SINGLE, _DMS_MULTI)
+            )
+        ),
+        *(
+            _differ(
                 f"S3-{name}-{n}", "S3", f"Networks trained only on N = {n} have {words} of single-head networks.",
                 "like single-head networks", "like-single", curve, _SINGLE, Cell(curriculum=f"none-{n}"), _ALONE, Ratio,
                 n,

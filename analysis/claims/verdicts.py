@@ -130,6 +130,9 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     if any(bool(np.isnan(np.array(sample.values.tolist(), dtype=float)).any()) for sample in samples):
         return replace(base, ours=_UNKNOWN, why=blocked or "some values are missing", takes=joined(*_lifts(samples)))
     groups = [group_of(sample.values, sample.censored) for sample in samples]
+    if isinstance(claim.rule, Ratio) and (zeros := sum(int((group.values <= 0).sum()) for group in groups)):
+        why = f"{zeros} of {sum(group.size for group in groups)} networks have a value of 0, with which no ratio exists"
+        return replace(base, ours=_UNKNOWN, why=joined(blocked, why), takes="a measure that is defined at 0")
     effect = claim.rule.effect(*groups)
     code = 0 if blocked else int(claim.rule.decide(*groups))
     hypothesis = claim.rule.criterion.hypothesis(effect)

@@ -169,6 +169,18 @@ class TestClaims:
             "smallest or the largest N, where no ratio exists)"
         )
 
+    def test_values_of_0_have_no_ratio_to_those_of_other_networks(self):
+        """Their logarithms were once compared: p was significant, and there was no interval."""
+        study = Simulated(True, cells=[Cell(), Cell(curriculum="multi")])
+        ids = sorted(study.networks["network_id"])
+        for row in study.rows["timescales"]:
+            if row["neuron"] == -1 and row["network_id"] in ids[:2]:
+                row["tau_net"] = 0.0
+        row = judged(study, "S4-comparable").loc["S4-comparable"]
+        assert (row["verdict"], row["ours"]) == ("inconclusive", "unknown")
+        assert row["why"] == f"2 of {len(ids)} networks have a value of 0, with which no ratio exists"
+        assert math.isnan(row["p"])
+
     def test_a_value_that_does_not_exist_makes_no_other_claim_significant(self):
         ids = ("S4-single", "5b-single", "5c-single")
         before = judged(Simulated(True, cells=[Cell()]), *ids)
