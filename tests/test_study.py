@@ -88,6 +88,38 @@ def test_the_page_counts_the_verdicts(arm: str):
     assert [int(number) for number in re.findall(r"\| (\d+)", line)] == [*counts, judged["survives"].sum()]
 
 
+def test_the_page_has_the_cost_of_each_part():
+    """Networks, operations and hours of the parts of which the tables are published, and the sum of all parts."""
+    parts = {
+        "1": ["paper/fixed_tau"],
+        "1, repeated": ["repeat/fixed_tau"],
+        "2": ["momentum/fixed_tau"],
+        "3": ["paper/dms"],
+        "6": ["paper/outside"],
+        "7, begun": ["paper/no_curriculum"],
+        "8, begun": [f"paper/{name}" for name in ("sliding_window", "all_heads", "weight_decay", "temporal_patterns")],
+        "tuned": ["tuned/fixed_tau"],
+    }
+    folders = {str(path.relative_to(FOLDER / "tables")) for path in (FOLDER / "tables").glob("*/*")}
+    assert {folder for part in parts.values() for folder in part} == folders
+    page = (FOLDER / "index.md").read_text()
+    lines = re.findall(r"^\| (.*?) \| .* \| (\d+).*? \| (\S+e14) \| (\S+) \(.* \| (\S+) \| \[", page, re.MULTILINE)
+    rows = {part: cells for part, *cells in lines}
+    assert set(rows) == {*parts, "5", "factors"}
+    for part, names in parts.items():
+        outcomes = pd.concat(pd.read_parquet(FOLDER / "tables" / name / "outcomes") for name in names)
+        measured = [FOLDER / "tables" / name / "analyses" for name in names]
+        hours = sum(pd.read_parquet(path)["wall_s"].sum() for path in measured if path.is_dir()) / 3600
+        networks, operations, training, measuring = map(float, rows[part])
+        assert networks == len(outcomes)
+        assert operations == pytest.approx(outcomes["operations"].sum(), abs=0.051e14)
+        assert training == pytest.approx(outcomes["wall_s"].sum() / 3600, abs=0.051)
+        assert measuring == pytest.approx(hours, abs=0.051)
+    training = sum(float(cells[2]) for cells in rows.values())
+    measuring = sum(float(cells[3]) for cells in rows.values() if cells[3] != "-")
+    assert f"That is {training:.1f} hours of training and {measuring:.1f} of measurements in all." in page
+
+
 def test_the_page_has_the_components_of_the_variants_of_tuned():
     rows = pd.read_parquet(FOLDER / "factors.parquet")
     page = (FOLDER / "training.md").read_text()
