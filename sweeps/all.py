@@ -4,14 +4,16 @@ The order is such that results appear early. The options are passed on to every 
 take, such as --taus, ends the command there. Networks that have ended are not trained again, so that the same command
 continues after any stop. A network that several sweeps have in common is trained by the first of them. A dry run ends
 with the cost of all sweeps. If they take an hour or more, the command asks once whether to begin, if it runs in a
-terminal; --yes does not ask. Ctrl-C and SIGTERM stop the sweep that is running, and no other sweep begins. Exit status:
-0 if all is done; 1 if something failed or is unfinished (the remaining sweeps run nevertheless); 2 if an option is not
-allowed; 128 plus the signal's number after a signal.
+terminal; --yes does not ask. With --measure, the networks are then measured as the paper's claims need it (timescales,
+interventions, other time steps, retraining), and the report is written. Ctrl-C and SIGTERM stop what is running, and
+nothing else begins. Exit status: 0 if all is done; 1 if something failed or is unfinished (the rest runs nevertheless);
+2 if an option is not allowed; 128 plus the signal's number after a signal.
 """
 
 import importlib
 import io
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,12 +25,16 @@ from types import FrameType
 from cyclopts import App
 
 import tsrnn
+from sweeps.engine.before import with_scale
 from sweeps.engine.dry_run import Cost
-from sweeps.engine.options import Options
+from sweeps.engine.measurements import commands
+from sweeps.engine.options import Flag, Options
+from sweeps.engine.plan import storage_of
 from sweeps.engine.runner import run
 from tsrnn import command_line
 from tsrnn.command_line import ask, counted, duration, run_resumable
 from tsrnn.help_text import HelpText
+from tsrnn.io.files import location
 
 SWEEPS = (
     "fixed_tau",
@@ -93,11 +99,13 @@ class _Runner:
 
 
 @app.default
-def main(options: Options = Options()) -> int:  # noqa: B008
+def main(options: Options = Options(), *, measure: Flag = False) -> int:  # noqa: B008
     """Run every sweep with these options and return the exit status.
 
     Args:
         options: See `Options`.
+        measure: Then measure the networks as the paper's claims need it, and write the report to the folder report.
+            What has been measured already is not measured again.
     """
     arguments = options.words()
     if options.dry_run:
@@ -113,7 +121,25 @@ def main(options: Options = Options()) -> int:  # noqa: B008
         status = runner.run([sys.executable, script, *arguments, *further, *yes])
         return 128 + runner.stopped if runner.stopped else status
 
-    return _each(run_one)
+    status = _each(run_one)
+    return max(status, _measure(runner, options)) if measure and status in (0, 1) else status
+
+
+def _measure(runner: _Runner, options: Options) -> int:
+    """Measure the networks and write the report; return the exit status."""
+    results = location(storage_of(with_scale(options)[0], SWEEPS[0]))
+    plugins = [] if options.plugin is None else ["--plugin", *map(str, options.plugin)]
+    shared = ["--address", options.address, "--yes", *plugins, *(["--json"] if options.json else [])]
+    worst = 0
+    report = ["-m", "analysis", "report", str(results), *plugins]
+    for words in (*([*words, *shared] for words in commands(results)), report):
+        print("== python", shlex.join(words), file=sys.stderr, flush=True)
+        status = runner.run([sys.executable, *words])
+        if runner.stopped:
+            return 128 + runner.stopped
+        # A measurement that these networks do not allow ends with an error, and the others continue.
+        worst = max(worst, min(status, 1))
+    return worst
 
 
 def _each(run: Callable[[str, Sequence[str]], int]) -> int:

@@ -76,6 +76,10 @@ class Settings(Execution):
     trials: Annotated[int, Whole] = 10
     """The number of sequences over which accuracy is measured, each with 1000 answers."""
 
+    where: str = ""
+    """Retrain only the networks for which this condition holds, as in pandas.DataFrame.query, such as "task ==
+    'parity'"; the columns are those of the table runs. [default: all networks]"""
+
     plugin: Plugins = None
     """Python files that define the task or the networks, if they are not part of tsrnn."""
 
@@ -185,7 +189,7 @@ def _sources(
     from tsrnn.io.published import is_published
     from tsrnn.untrusted import below
 
-    study = Study(results)
+    study = Study(results, settings.where)
     solved = study.load(SOLVED)
     choice = choose(study.networks, solved, settings.n or _USUAL_N)
     notes = "; ".join(choice.notes)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from analysis.commands.options import ANYWHERE, AsJson, OptionError, Where
+from analysis.commands.options import DEFAULT, AsJson, Execution, OptionError
 from tsrnn import command_line
 from tsrnn.command_line import Place, Several, at_least
 from tsrnn.io.files import Location
@@ -33,7 +33,7 @@ def interventions(
     draws: Annotated[int, at_least(1)] = 10,
     common_directions: Annotated[bool, Parameter(negative=())] = False,
     heads: Annotated[list[Annotated[int, at_least(2)]] | None, Several] = None,
-    where: Where = ANYWHERE,
+    execution: Execution = DEFAULT,
     as_json: AsJson = False,
 ) -> int:
     """Ablate and perturb trained networks, and compare curricula (figures 7, S9, S17, S19; Tables 1, 2).
@@ -51,10 +51,10 @@ def interventions(
         draws: Random directions for each strength of a perturbation.
         common_directions: Use the same directions at every strength, instead of new ones.
         heads: The values N' that the readout is retrained on. [default: 2 to 20, or 2 to N + 5 if that is more]
-        where: See `Where`.
+        execution: See `Execution`.
         as_json: Print {"kinds": {KIND: {"summary": [...], "tests": [...]}}, "notes": [...], "failed": [...]}.
     """
-    command_line.import_plugins(where.plugin)
+    command_line.import_plugins(execution.plugin)
     from pandas import DataFrame
 
     from analysis import tables
@@ -76,9 +76,10 @@ def interventions(
         draws=draws,
         common=common_directions,
         heads=heads,
-        workers=where.workers,
-        address=where.address,
-        yes=where.yes,
+        where=execution.where,
+        workers=execution.workers,
+        address=execution.address,
+        yes=execution.yes,
         console=command_line.console(stderr=True),
     )
     if as_json:
@@ -108,7 +109,7 @@ def timescales(
     trials: Annotated[int, at_least(1)] = 10,
     input_probability: Annotated[float | Literal["uniform"], Parameter(validator=_a_probability)] = 0.5,
     method: Annotated[list[TimescaleMethod] | None, Several] = None,
-    where: Where = ANYWHERE,
+    execution: Execution = DEFAULT,
     as_json: AsJson = False,
 ) -> int:
     """Measure timescales, dimensionality and weights of the solved checkpoints (figures 5, 6, S1 to S4, S19, S20).
@@ -126,10 +127,10 @@ def timescales(
         input_probability: The probability that a bit is 1; "uniform" draws it from U(0, 1) for each sequence, as the
             authors' code does.
         method: How timescales are fitted; by both methods by default.
-        where: See `Where`.
+        execution: See `Execution`.
         as_json: Print {"networks": [...], "summary": [...], "failed": [...]}.
     """
-    command_line.import_plugins(where.plugin)
+    command_line.import_plugins(execution.plugin)
     from analysis import tables
     from analysis.measure import dynamics_results
     from analysis.measure.dynamics import METHODS, Protocol
@@ -142,9 +143,10 @@ def timescales(
         every=every,
         protocol=protocol,
         methods=method or METHODS,
-        workers=where.workers,
-        address=where.address,
-        yes=where.yes,
+        where=execution.where,
+        workers=execution.workers,
+        address=execution.address,
+        yes=execution.yes,
         console=command_line.console(stderr=True),
     )
     if as_json:
@@ -163,7 +165,7 @@ def memory(
     steps: Annotated[int, at_least(1)] = 20_000,
     trials: Annotated[int, at_least(2)] = 10,
     longest: Annotated[int, at_least(2)] = 64,
-    where: Where = ANYWHERE,
+    execution: Execution = DEFAULT,
     as_json: AsJson = False,
 ) -> int:
     """Measure what the solved checkpoints remember of their inputs: single bits, pairs and parities (figure M1).
@@ -179,16 +181,16 @@ def memory(
         steps: Time steps of a sequence that are recorded, after the burn-in.
         trials: Sequences for each network, two or more.
         longest: The longest delay of a single bit, and the largest number of bits of a parity.
-        where: See `Where`.
+        execution: See `Execution`.
         as_json: Print {"summary": [...], "tests": [...], "changes": [...], "notes": [...], "failed": [...]}.
     """
     if steps <= longest:
         raise OptionError(f"steps = {steps}: allowed are numbers above the longest delay, --longest {longest}")
-    command_line.import_plugins(where.plugin)
+    command_line.import_plugins(execution.plugin)
     from analysis.measure.memory import Protocol, analysis
 
     protocol = Protocol(steps=steps, trials=trials, longest=longest, pairs=min(16, longest))
-    return _mechanism(results, analysis(protocol), every, where, as_json)
+    return _mechanism(results, analysis(protocol), every, execution, as_json)
 
 
 def spectra(
@@ -197,7 +199,7 @@ def spectra(
     *,
     every: Annotated[int, at_least(1)] = 5,
     steps: Annotated[int, at_least(1)] = 5000,
-    where: Where = ANYWHERE,
+    execution: Execution = DEFAULT,
     as_json: AsJson = False,
 ) -> int:
     """Measure how the solved checkpoints forget a change of their state (figure M2).
@@ -211,13 +213,13 @@ def spectra(
         every: Measure each network at the solved N that are multiples of this number, and at its smallest and largest
             solved N; 1 measures every solved N.
         steps: Time steps that are recorded, after the burn-in.
-        where: See `Where`.
+        execution: See `Execution`.
         as_json: Print {"summary": [...], "tests": [...], "changes": [...], "notes": [...], "failed": [...]}.
     """
-    command_line.import_plugins(where.plugin)
+    command_line.import_plugins(execution.plugin)
     from analysis.measure.spectra import Protocol, analysis
 
-    return _mechanism(results, analysis(Protocol(steps=steps)), every, where, as_json)
+    return _mechanism(results, analysis(Protocol(steps=steps)), every, execution, as_json)
 
 
 def gradients(
@@ -228,7 +230,7 @@ def gradients(
     n: Annotated[list[Annotated[int, at_least(2)]] | None, Several] = None,
     batches: Annotated[int, at_least(1)] = 4,
     delays: Annotated[int | None, at_least(1)] = None,
-    where: Where = ANYWHERE,
+    execution: Execution = DEFAULT,
     as_json: AsJson = False,
 ) -> int:
     """Measure the gradients of the loss at the solved checkpoints, and its curvature (figure M3).
@@ -244,14 +246,14 @@ def gradients(
         n: The solved N to measure at, instead of those that --every selects.
         batches: Batches of 64 sequences that losses and gradients are averaged over.
         delays: The longest delay of the gradients at past states, in time steps. [default: N]
-        where: See `Where`.
+        execution: See `Execution`.
         as_json: Print {"summary": [...], "tests": [...], "changes": [...], "notes": [...], "failed": [...]}.
     """
-    command_line.import_plugins(where.plugin)
+    command_line.import_plugins(execution.plugin)
     from analysis.measure.gradients import Protocol, analysis
 
     protocol = Protocol(batches=batches, delays=delays)
-    return _mechanism(results, analysis(protocol), every, where, as_json, ns=n)
+    return _mechanism(results, analysis(protocol), every, execution, as_json, ns=n)
 
 
 def causes(
@@ -262,7 +264,7 @@ def causes(
     steps: Annotated[int, at_least(1)] = 200,
     shuffles: Annotated[int, at_least(1)] = 3,
     trials: Annotated[int, at_least(1)] = 10,
-    where: Where = ANYWHERE,
+    execution: Execution = DEFAULT,
     as_json: AsJson = False,
 ) -> int:
     """Change the taus or W of trained networks, retrain a part of them, and compare curricula (figure M4).
@@ -278,10 +280,10 @@ def causes(
         steps: Training steps of weights, taus and everything, each on a batch as in the network's own training.
         shuffles: Random orders of the taus.
         trials: Sequences for each changed copy of a network, with 1000 answers each.
-        where: See `Where`.
+        execution: See `Execution`.
         as_json: Print {"summary": [...], "tests": [...], "notes": [...], "failed": [...]}.
     """
-    command_line.import_plugins(where.plugin)
+    command_line.import_plugins(execution.plugin)
     from analysis import tables
     from analysis.measure import causes_results
     from analysis.measure.causes import Protocol
@@ -291,9 +293,10 @@ def causes(
         results,
         ns=n,
         protocol=Protocol(steps=steps, shuffles=shuffles, in_time=InTime(trials=trials)),
-        workers=where.workers,
-        address=where.address,
-        yes=where.yes,
+        where=execution.where,
+        workers=execution.workers,
+        address=execution.address,
+        yes=execution.yes,
         console=command_line.console(stderr=True),
     )
     if as_json:
@@ -312,7 +315,7 @@ def _mechanism(
     results: Location,
     analysis: "Analysis",
     every: int,
-    where: Where,
+    execution: Execution,
     as_json: bool,
     ns: Sequence[int] | None = None,
 ) -> int:
@@ -326,10 +329,11 @@ def _mechanism(
         analysis,
         every=every,
         ns=ns,
-        workers=where.workers,
-        address=where.address,
+        where=execution.where,
+        workers=execution.workers,
+        address=execution.address,
         console=console,
-        yes=where.yes,
+        yes=execution.yes,
     )
     if as_json:
         listed = {name: tables.json_rows(getattr(found, name)) for name in ("summary", "tests", "changes")}
@@ -347,7 +351,7 @@ def time_steps(
     ks: Annotated[list[Annotated[int, at_least(1)]] | None, Several] = None,
     n: Annotated[int | None, at_least(2)] = None,
     as_trained: Annotated[bool, Parameter(negative=())] = False,
-    where: Where = ANYWHERE,
+    execution: Execution = DEFAULT,
     as_json: AsJson = False,
 ) -> int:
     """Test networks that were trained with time steps of dt = 1/k at other k (figure S5).
@@ -363,10 +367,10 @@ def time_steps(
         as_trained: Test all heads on sequences as in training (for parity with p ~ U(0, 1)), as the authors' code does,
             instead of the newest head on bits with p = 0.5. The claims assume that chance is 0.5, which holds only for
             p = 0.5.
-        where: See `Where`.
+        execution: See `Execution`.
         as_json: Print {"rows": [...], "notes": [...], "failed": [...]}.
     """
-    command_line.import_plugins(where.plugin)
+    command_line.import_plugins(execution.plugin)
     from analysis import tables
     from analysis.measure import time_steps as measuring
 
@@ -375,9 +379,10 @@ def time_steps(
         ks=ks or measuring.KS,
         n=n,
         as_trained=as_trained,
-        workers=where.workers,
-        address=where.address,
-        yes=where.yes,
+        where=execution.where,
+        workers=execution.workers,
+        address=execution.address,
+        yes=execution.yes,
         console=command_line.console(stderr=True),
     )
     if as_json:

@@ -20,8 +20,12 @@ class OptionError(Failure):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Where:
-    """Where a command measures, and with whose code."""
+class Execution:
+    """What a command measures, where, and with whose code."""
+
+    where: str = ""
+    """Measure only the networks for which this condition holds, as in pandas.DataFrame.query, such as "task == 'parity'
+    and curriculum == 'single'"; the columns are those of the table runs. [default: all networks]"""
 
     workers: Annotated[int | None, at_least(1)] = None
     """Processes on this machine. [default: one for each CPU]"""
@@ -43,4 +47,4 @@ class Where:
             raise OptionError(str(error)) from None
 
 
-ANYWHERE: Final = Where()
+DEFAULT: Final = Execution()

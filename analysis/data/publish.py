@@ -1,21 +1,11 @@
 """Publishes the results of a study; see `tsrnn.io.published`."""
 
 from collections.abc import Collection
-from typing import ClassVar
 
-import pandas as pd
-
-from analysis.data.frames import ResultsError
-from analysis.data.study import Study
+from analysis.data.study import SelectionError, Study
 from tsrnn.io.files import Location, location
 from tsrnn.io.published import publish as publish_sweep
 from tsrnn.io.schemas import BY_NAME, SOLVED, TABLES
-
-
-class SelectionError(ResultsError):
-    """What is to be published does not exist; the message names the argument. The exit status is 2."""
-
-    status: ClassVar[int] = 2
 
 
 def publish(
@@ -49,7 +39,7 @@ def publish(
     study = Study(results)
     if where and not ns:
         raise SelectionError(f"where = {where!r}: it selects checkpoints, and none are copied without an N; give --n")
-    chosen = _chosen(study, where)
+    chosen = Study(results, where).networks["network_id"]
     selected: dict[Location, set[str]] = {}
     for sweep in study.sweeps:
         solved = Study(sweep).load(SOLVED)
@@ -63,23 +53,3 @@ def publish(
         target = location(out) if study.sweeps == (study.folder,) else location(out) / sweep.name
         written += publish_sweep(sweep, target, checkpoints, without)
     return written
-
-
-def _chosen(study: Study, where: str) -> pd.Series:
-    """Return the network_id of the networks for which a condition holds.
-
-    Raises:
-        SelectionError: it is no condition on the columns of `Study.networks`.
-    """
-    networks = study.networks
-    if not where:
-        return networks["network_id"]
-    try:
-        holds = networks.eval(where)
-        said = "it is no condition, such as \"task == 'parity'\""
-    except Exception as error:  # pandas raises any error of the expression
-        holds, said = None, " ".join(str(error).split())
-    if not (isinstance(holds, pd.Series) and holds.dtype == bool):
-        raise SelectionError(f"where = {where!r}: {said}; columns are {', '.join(networks.columns)}")
-    chosen: pd.Series = networks.loc[holds, "network_id"]
-    return chosen

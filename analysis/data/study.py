@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pandas as pd
 
@@ -17,11 +17,19 @@ if TYPE_CHECKING:
 _DTYPES: Final = {"string": "str", "int64": "int64", "float64": "float64"}
 
 
+class SelectionError(frames.ResultsError):
+    """What was selected does not exist; the message names the argument. The exit status is 2."""
+
+    status: ClassVar[int] = 2
+
+
 class Study:
     """The results of one or several sweeps, finished or still running.
 
     Args:
         results: A sweep's folder, such as `results/fixed_tau`, or the storage folder of several, such as `results`.
+        where: Read only the networks for which this condition holds, which `pandas.DataFrame.eval` evaluates on the
+            columns of `networks`, such as "task == 'parity'"; all by default.
 
     Attributes:
         folder: The folder.
@@ -31,8 +39,9 @@ class Study:
         ResultsError: (on construction) there is no sweep.
     """
 
-    def __init__(self, results: str | Location):
+    def __init__(self, results: str | Location, where: str = ""):
         self.folder = location(results)
+        self.where = where
         self.sweeps = tuple(frames.sweeps_of(results))
         self._tables: dict[tuple[str, ...], pd.DataFrame] = {}
 
@@ -65,8 +74,19 @@ class Study:
 
         Raises:
             ResultsError: a file cannot be read.
+            SelectionError: the study's condition is invalid, or holds for no network.
             KeyError: there is no such table.
         """
+        frame = self._load(table, columns, where)
+        return frame[frame["network_id"].isin(self._selected)] if self.where else frame
+
+    def _load(
+        self,
+        table: str | Table,
+        columns: Sequence[str] | None = None,
+        where: Sequence[tuple[str, str, Any]] | None = None,
+    ) -> pd.DataFrame:
+        """Read a table as `load` does, with the rows of all networks."""
         known = table if isinstance(table, Table) else BY_NAME[table]
         names = [column.name for column in known.columns if columns is None or column.key or column.name in columns]
         read = (known.name, *names, repr(where))
@@ -98,11 +118,36 @@ class Study:
     @cached_property
     def networks(self) -> pd.DataFrame:
         """The settings and the progress of each network; see `analysis.data.networks.describe`."""
+        if not self.where:
+            return self._networks
+        return self._networks[self._networks["network_id"].isin(self._selected)].reset_index(drop=True)
+
+    @cached_property
+    def _networks(self) -> pd.DataFrame:
         # Outcomes are read first: a network that ends in between counts as running, with all that it has solved.
-        outcomes = self.load(OUTCOMES)
-        runs = self.load(RUNS)
-        epochs = self.load(EPOCHS, ["epoch"])
-        return describe(runs, outcomes, epochs, self.load(SOLVED))
+        outcomes = self._load(OUTCOMES)
+        runs = self._load(RUNS)
+        epochs = self._load(EPOCHS, ["epoch"])
+        return describe(runs, outcomes, epochs, self._load(SOLVED))
+
+    @cached_property
+    def _selected(self) -> frozenset[str]:
+        """The network_id of the networks for which the condition holds.
+
+        Raises:
+            SelectionError: it is not a condition on the columns of `networks`, or holds for none.
+        """
+        networks = self._networks
+        try:
+            holds = networks.eval(self.where)
+            said = "it is no condition, such as \"task == 'parity'\""
+        except Exception as error:  # pandas raises any error of the expression
+            holds, said = None, " ".join(str(error).split())
+        if not (isinstance(holds, pd.Series) and holds.dtype == bool):
+            raise SelectionError(f"where = {self.where!r}: {said}; columns are {', '.join(networks.columns)}")
+        if not holds.any():
+            raise SelectionError(f"where = {self.where!r}: it holds for none of the {len(networks)} networks")
+        return frozenset(networks.loc[holds, "network_id"])
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -46,6 +46,7 @@ def run(
     *,
     ns: Sequence[int] | None,
     protocol: Protocol,
+    where: str = "",
     workers: int | None,
     address: str,
     console: Console,
@@ -57,6 +58,7 @@ def run(
         results: the sweep's folder.
         ns: the solved N to measure at; by default the largest that all networks of a group have solved.
         protocol: how copies are tested and retrained.
+        where: which networks; see `analysis.data.study.Study`.
         workers: processes; see `analysis.measure.jobs.run`.
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
         console: for progress.
@@ -66,7 +68,7 @@ def run(
         ResultsError: if there is no pair of networks; the message says what is needed.
         StoreError: if the folder cannot be written.
     """
-    study = Study(results)
+    study = Study(results, where)
     solved, notes = study.load(SOLVED), list[str]()
     pairs = _pairs(measurable("causes", study.networks, notes), notes)
     chosen = _chosen(pairs, solved, ns, notes)

@@ -38,6 +38,7 @@ def run(
     every: int,
     protocol: Protocol,
     methods: Sequence[Method],
+    where: str = "",
     workers: int | None,
     address: str,
     console: Console,
@@ -50,6 +51,7 @@ def run(
         every: which solved N; see `analysis.measure.dynamics.choose`.
         protocol: how networks are driven.
         methods: how timescales are fitted.
+        where: which networks; see `analysis.data.study.Study`.
         workers: processes; see `analysis.measure.jobs.run`.
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
         console: for progress.
@@ -59,7 +61,7 @@ def run(
         ResultsError: if no network has solved an N.
         StoreError: if the folder cannot be written.
     """
-    study = Study(results)
+    study = Study(results, where)
     solved = study.load(SOLVED)
     if solved.empty:
         raise ResultsError(f"{results}: nothing to measure: no network has solved an N yet")

@@ -59,6 +59,7 @@ def run(
     draws: int,
     common: bool,
     heads: Sequence[int] | None,
+    where: str = "",
     workers: int | None,
     address: str,
     console: Console,
@@ -75,6 +76,7 @@ def run(
         draws: random directions for each strength of a perturbation.
         common: use the same directions at every strength.
         heads: the N' on which readouts are retrained.
+        where: which networks; see `analysis.data.study.Study`.
         workers: processes; see `analysis.measure.jobs.run`.
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
         console: for progress.
@@ -84,7 +86,7 @@ def run(
         ResultsError: if no checkpoint can be measured; the message says what is needed.
         StoreError: if the folder cannot be written.
     """
-    study = Study(results)
+    study = Study(results, where)
     networks, solved = study.networks, study.load(SOLVED)
     found = Results()
     wanted: list[tuple[Kind, Analysis, pd.DataFrame]] = []

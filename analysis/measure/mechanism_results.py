@@ -50,6 +50,7 @@ def run(
     *,
     every: int,
     ns: Sequence[int] | None = None,
+    where: str = "",
     workers: int | None,
     address: str,
     console: Console,
@@ -62,6 +63,7 @@ def run(
         analysis: what is measured: memory, spectra or gradients.
         every: which solved N; see `analysis.measure.dynamics.choose`.
         ns: the solved N, instead.
+        where: which networks; see `analysis.data.study.Study`.
         workers: processes; see `analysis.measure.jobs.run`.
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
         console: for progress.
@@ -72,7 +74,7 @@ def run(
             published with the folder.
         StoreError: if the folder cannot be written.
     """
-    study = Study(results)
+    study = Study(results, where)
     solved = study.load(SOLVED)
     if solved.empty:
         raise ResultsError(f"{results}: nothing to measure: no network has solved an N yet")

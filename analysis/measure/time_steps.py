@@ -75,6 +75,7 @@ def run(
     *,
     ks: Sequence[int],
     n: int | None,
+    where: str = "",
     workers: int | None,
     address: str,
     console: Console,
@@ -88,6 +89,7 @@ def run(
         ks: time steps per bit.
         n: the N to measure at; by default the largest that all networks that differ only in seed, curriculum and k have
             solved, so that networks trained with one k and with several can be compared.
+        where: which networks; see `analysis.data.study.Study`.
         workers: processes; see `analysis.measure.jobs.run`.
         address: of a Ray cluster; see `analysis.measure.jobs.run`.
         console: for progress.
@@ -101,7 +103,7 @@ def run(
     Raises:
         ResultsError: no network was trained at dt = 1/k, or none has solved an N.
     """
-    study = Study(results)
+    study = Study(results, where)
     networks = study.networks[study.networks["dt"] == "1/k"]
     choice = choose(networks, study.load(SOLVED), n, but=("curriculum", "k"))
     if choice.checkpoints.empty:

@@ -143,6 +143,8 @@ class TestBeforeItRuns:
         assert (plan["sweep"], plan["scale"], plan["preset"], plan["networks"]) == ("retrained", "laptop", "tuned", 12)
         assert plan["operations"] > 0
         assert set(results.rglob("*")) == before
+        _, output, _ = here(results, "--higher", "3", "--where", "curriculum == 'multi'", "--dry-run", "--json")
+        assert json.loads(output)["networks"] == 6
         _, table, _ = here(results, "--higher", "1", "--dry-run")
         assert re.search(r"none-\d+ tau trained │ +4 │ +0-1 │", table)  # two curricula, two seeds
 

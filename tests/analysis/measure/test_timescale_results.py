@@ -376,6 +376,24 @@ class TestCommand:
         assert not np.allclose(before["tau_net"], after.query("method == 'paper'")["tau_net"], equal_nan=True)
         capsys.readouterr()
 
+    def test_only_the_networks_that_a_condition_selects(self, results: Path, tmp_path: Path, capsys):
+        folder = copy_of(results, tmp_path / "sweep")
+        where = "curriculum == 'single' and seed == 1"
+        assert main(["timescales", str(folder), *self.OPTIONS, "--workers", "1", "--where", where, "--json"]) == 0
+        (key,) = load(folder, RUNS).query(where)["network_id"]
+        assert {row["network_id"] for row in json.loads(capsys.readouterr().out)["networks"]} == {key}
+        assert set(load(folder, TIMESCALES)["network_id"]) == {key}
+
+    @pytest.mark.parametrize(
+        "command", ["timescales", "memory", "spectra", "gradients", "interventions", "causes", "time-steps"]
+    )
+    def test_a_condition_that_holds_for_none_is_refused_by_every_command(self, results: Path, capsys, command: str):
+        before = set(results.rglob("*"))
+        assert main([command, str(results), "--where", "seed == 5"]) == 2
+        said = capsys.readouterr().err
+        assert said == "error: where = 'seed == 5': it holds for none of the 5 networks\n"
+        assert set(results.rglob("*")) == before
+
     def test_a_network_that_cannot_be_measured_fails_alone(
         self, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ):

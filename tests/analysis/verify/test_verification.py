@@ -399,7 +399,7 @@ class TestPublished:
             (["--n", "2", "--where", "task"], "where = 'task': "),
             (["--where", "seed == 0"], "where = 'seed == 0': it selects checkpoints, and none are copied without an N"),
             (["--n", "99"], "n = 99: no network has solved it"),
-            (["--n", "2", "--where", "seed == 99"], "n = 2: no network where seed == 99 has solved it"),
+            (["--n", "2", "--where", "seed == 99"], "where = 'seed == 99': it holds for none of the 2 networks"),
         ],
     )
     def test_options_that_select_nothing_are_refused(self, whole: Path, tmp_path: Path, capsys, options, says: str):
