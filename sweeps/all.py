@@ -27,7 +27,7 @@ from cyclopts import App
 import tsrnn
 from sweeps.engine.before import with_scale
 from sweeps.engine.dry_run import Cost
-from sweeps.engine.measurements import commands
+from sweeps.engine.measurements import MEASUREMENTS, commands
 from sweeps.engine.options import Flag, Options
 from sweeps.engine.plan import storage_of
 from sweeps.engine.runner import run
@@ -52,6 +52,7 @@ SWEEPS = (
 FURTHER = {"fixed_tau": ("--tasks", "parity", "--self-interactions", "outside")}
 """Options of a second invocation of a sweep, right after the first: here for figure S11, which is only about parity."""
 
+_MEASURED = f"{len(MEASUREMENTS)} measurements, each of which states its time when it begins, and the report"
 
 app = App(
     name="sweeps/all.py",
@@ -109,10 +110,10 @@ def main(options: Options = Options(), *, measure: Flag = False) -> int:  # noqa
     """
     arguments = options.words()
     if options.dry_run:
-        return _dry_run(arguments, as_json=options.json)
+        return _dry_run(arguments, as_json=options.json, measure=measure)
     if not options.yes and sys.stdin.isatty():
         # One question for all sweeps: a sweep runs in its own process group, which cannot ask on the terminal.
-        _ask(arguments)
+        _ask(arguments, measure=measure)
     runner = _Runner()
     yes = [] if options.yes else ["--yes"]
 
@@ -155,7 +156,7 @@ def _each(run: Callable[[str, Sequence[str]], int]) -> int:
     return worst
 
 
-def _ask(arguments: list[str]) -> None:
+def _ask(arguments: list[str], *, measure: bool) -> None:
     """Print what all sweeps cost, if none has begun, and ask whether to begin if they take an hour or more."""
     costs: list[Cost] = []
     words = [*arguments, "--dry-run", "--json"]
@@ -164,7 +165,8 @@ def _ask(arguments: list[str]) -> None:
     if status:  # the first sweep reports the error
         return
     seconds = sum(cost.seconds for cost in costs)
-    said = f"All {len(SWEEPS)} sweeps: at most about {duration(seconds)} on this machine, if nothing is done yet"
+    then = f"; then {_MEASURED}" if measure else ""
+    said = f"All {len(SWEEPS)} sweeps: at most about {duration(seconds)} on this machine, if nothing is done yet{then}"
     ask(said, seconds, yes=False, console=command_line.console(stderr=True))
 
 
@@ -175,7 +177,7 @@ def _count(arguments: list[str], costs: list[Cost]) -> int:
     )
 
 
-def _dry_run(arguments: list[str], *, as_json: bool) -> int:
+def _dry_run(arguments: list[str], *, as_json: bool, measure: bool) -> int:
     """Print what every sweep would run, and what all of them cost."""
     costs: list[Cost] = []
     status = _count(arguments, costs)
@@ -191,6 +193,8 @@ def _dry_run(arguments: list[str], *, as_json: bool) -> int:
             f"All {len(SWEEPS)} sweeps, one after the other: {counted(networks, 'network')}, "
             f"about {operations:.1e} operations; about {duration(seconds)} on this machine."
         )
+        if measure:
+            print(f"Then {_MEASURED}.")
     return status
 
 

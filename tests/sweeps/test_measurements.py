@@ -90,6 +90,13 @@ class TestAll:
         assert every.main(self.options(storage)) == 0
         assert len(ran) == len(every.SWEEPS) + len(every.FURTHER)
 
+    def test_a_dry_run_says_that_measurements_are_not_counted(self, tmp_path: Path, ran, capsys):
+        options = Options(scale="quick", hidden=8, replicates=1, dry_run=True, storage=str(tmp_path))
+        assert every.main(options, measure=True) == 0
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert last.startswith(f"Then {len(MEASUREMENTS)} measurements, each of which states its time when it begins")
+        assert not ran
+
     def test_a_signal_ends_it(self, storage: Path, ran):
         assert every.main(self.options(storage, json=True), measure=True) == 128 + 15
         assert ran[-1][2] == "time-steps"
