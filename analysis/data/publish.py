@@ -36,10 +36,10 @@ def publish(
     allowed = sorted(BY_NAME.keys() - {table.name for table in TABLES})
     if wrong := sorted(set(without) - set(allowed)):
         raise SelectionError(f"without = {wrong[0]!r}: allowed are {', '.join(allowed)}")
-    study = Study(results)
+    study = Study(results, where)
     if where and not ns:
         raise SelectionError(f"where = {where!r}: it selects checkpoints, and none are copied without an N; give --n")
-    chosen = Study(results, where).networks["network_id"]
+    chosen = study.networks["network_id"]
     selected: dict[Location, set[str]] = {}
     for sweep in study.sweeps:
         solved = Study(sweep).load(SOLVED)

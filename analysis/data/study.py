@@ -33,6 +33,7 @@ class Study:
 
     Attributes:
         folder: The folder.
+        where: The condition.
         sweeps: The sweeps' folders, in order.
 
     Raises:
