@@ -97,7 +97,7 @@ def test_the_page_has_the_cost_of_each_part():
         "2": ["momentum/fixed_tau"],
         "3": ["paper/dms"],
         "6": ["paper/outside"],
-        "7, begun": ["paper/no_curriculum"],
+        "7": ["paper/no_curriculum"],
         "8, begun": [f"paper/{name}" for name in ("sliding_window", "all_heads", "weight_decay", "temporal_patterns")],
         "tuned": ["tuned/fixed_tau"],
     }
