@@ -29,8 +29,8 @@ class Measurement:
     most: int | None = None
 
 
-_PARITY: Final = ("--where", "task == 'parity'")
-_WINDOW: Final = ("--where", "curriculum == 'sliding-5-full'")
+_PARITY: Final = ("--where", 'task == "parity"')
+_WINDOW: Final = ("--where", 'task == "parity" and curriculum == "sliding-5-full"')
 _PERTURB: Final = ("--kinds", "perturb-weights", "perturb-taus")
 _ABLATE: Final = ("--kinds", "ablation")
 
