@@ -51,8 +51,6 @@ POOLED: Final = -1
 _CONSTANT: Final = 8 * float(np.finfo(np.float32).eps)
 # Steps of the short simulations from which the cost is estimated.
 _PIECES: Final = (500, 3000)
-_FITTED: Final = tuple(field.name for field in dataclasses.fields(timescales.Fits))
-_NUMBERS: Final = tuple(name for name in _FITTED if name not in ("status", "lags"))
 
 
 @checked_dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -141,7 +139,7 @@ def statuses(moments: Moments) -> list[str]:
 
 def _timescales(moments: Moments, method: Method) -> list[Row]:
     found = statuses(moments)
-    empty = dict.fromkeys(_FITTED)
+    empty = dict.fromkeys((*timescales.NUMBERS, "lags"))
     rows: list[Row] = [
         {"neuron": neuron, "method": method} | empty | {"status": status}
         for neuron, status in zip(_series(moments), found, strict=True)
@@ -149,7 +147,7 @@ def _timescales(moments: Moments, method: Method) -> list[Row]:
     measurable = [place for place, status in enumerate(found) if not status]
     if measurable:
         fits = _fits(moments, method, measurable)
-        columns = {name: _known(getattr(fits, name)) for name in _NUMBERS}
+        columns = {name: _known(getattr(fits, name)) for name in timescales.NUMBERS}
         for i, place in enumerate(measurable):
             rows[place] |= {"status": str(fits.status[i]), "lags": fits.lags}
             rows[place] |= {name: values[i] for name, values in columns.items()}

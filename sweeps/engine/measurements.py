@@ -29,8 +29,9 @@ class Measurement:
     most: int | None = None
 
 
-_PARITY: Final = ("--where", 'task == "parity"')
-_WINDOW: Final = ("--where", 'task == "parity" and curriculum == "sliding-5-full"')
+_MAIN_TASK: Final = 'task == "parity"'
+_PARITY: Final = ("--where", _MAIN_TASK)
+_WINDOW: Final = ("--where", f'{_MAIN_TASK} and curriculum == "sliding-5-full"')
 _PERTURB: Final = ("--kinds", "perturb-weights", "perturb-taus")
 _ABLATE: Final = ("--kinds", "ablation")
 
@@ -56,13 +57,14 @@ def commands(results: Location) -> Iterator[list[str]]:
     Args:
         results: The folder of the sweeps.
     """
+    at = {most: common_n(results, most) for most in {one.most for one in MEASUREMENTS if one.most is not None}}
     for measurement in MEASUREMENTS:
         own = ["-m", "analysis", measurement.command]
         if measurement.command == "retraining":
             own = [str(Path(__file__).parents[1] / "retraining.py")]
-        n = None if measurement.most is None else common_n(results, measurement.most)
-        at = [] if n is None else ["--n", str(n)]
-        yield [*own, str(results / measurement.sweep), *measurement.options, *at]
+        n = None if measurement.most is None else at[measurement.most]
+        chosen = [] if n is None else ["--n", str(n)]
+        yield [*own, str(results / measurement.sweep), *measurement.options, *chosen]
 
 
 def common_n(results: Location, most: int) -> int | None:
@@ -82,7 +84,7 @@ def common_n(results: Location, most: int) -> int | None:
     from tsrnn.io.schemas import SOLVED
 
     try:
-        study = Study(results / "curricula", "task == 'parity'")
+        study = Study(results / "curricula", _MAIN_TASK)
         found = choose(study.networks, study.load(SOLVED), most).checkpoints
     except ResultsError:
         return None

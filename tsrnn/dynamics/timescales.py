@@ -62,6 +62,10 @@ class Fits:
         return len(self.status)
 
 
+NUMBERS: Final = tuple(field.name for field in fields(Fits) if field.name not in ("status", "lags"))
+"""The fields of `Fits` with a number for each series."""
+
+
 def paper(autocorrelation: Tensor) -> Fits:
     """Return tau_net by the study's protocol, from autocorrelations at lags 0, 1, ...
 
@@ -299,15 +303,13 @@ def _shares(fit: Fit) -> Tensor:
 class _Result:
     """The columns of the result, initially NaN; `rows` are the rows that can be fitted."""
 
-    _NAMES: Final = [field.name for field in fields(Fits) if field.name not in ("status", "lags")]
-
     def __init__(self, y: Tensor) -> None:
         finite = torch.isfinite(y).all(1)
         constant = finite & (y == 0).all(1)
         self.rows = torch.nonzero(finite & ~constant)[:, 0]
         self.status = np.where(finite.numpy(), np.where(constant.numpy(), "constant", "failed"), "not_finite")
         self.status = self.status.astype("<U16")
-        self.columns = {name: np.full(len(y), np.nan) for name in self._NAMES}
+        self.columns = {name: np.full(len(y), np.nan) for name in NUMBERS}
         self.lags = y.shape[1]
 
     def ended(self, rows: Tensor, status: str) -> "_Result":
