@@ -19,7 +19,6 @@ turn.
 """
 
 import dataclasses
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -290,7 +289,7 @@ def _say_cost(settings: Settings, searches: "Sequence[Search]", wanted: Sequence
     Raises:
         Failure: the answer was no.
     """
-    from sweeps.engine.before import joins_cluster
+    from sweeps.engine.before import joins_cluster, workers_here
     from sweeps.engine.estimate import estimate
     from sweeps.search.space import TUNED, known
 
@@ -310,8 +309,7 @@ def _say_cost(settings: Settings, searches: "Sequence[Search]", wanted: Sequence
     if joins_cluster(settings.address):
         where = "of computing time on one core of this machine, shared by the cluster's processors"
     else:
-        room = max(1, int((os.cpu_count() or 1) / settings.cpus_per_trial))
-        workers = min(room, settings.concurrent or room)
+        workers = workers_here(settings, settings.concurrent or networks)
         seconds, where = seconds / workers, f"on {counted(workers, 'core')} of this machine"
     early = "; candidates that are stopped early take a fourth of their share" if settings.purpose == "search" else ""
     cost = f"{NAME}: {counted(networks, 'network')} to train, at most about {duration(seconds)} {where}{early}"

@@ -2,20 +2,20 @@
 
 Question: which N can be learned from scratch, with one head and no curriculum, and in how many epochs?
 Grid: N x task; taus trained; several seeds.
-Stop rule: N solved, or 50 epochs (or those of the scale, if it has fewer). At the scale overnight, networks get as many
-sequences as in 50 of the paper's epochs.
+Stop rule: N solved, or 50 epochs (or those of the scale or of --epochs, if they are fewer). At the scale overnight,
+networks get as many sequences as in 50 of the paper's epochs; with --epochs, this changes in proportion. A preset with
+shorter epochs has more of them.
 The paper found: parity is learned slowly beyond N of about 10. DMS takes one or two epochs up to N = 10, and is not
 learned at all above N = 20. Taus and tau_net are like those of single-head networks.
 """
 
-import math
 from collections.abc import Iterator
 from itertools import product
 
 from sweeps.engine.grid import with_curriculum, with_end, with_task, with_tau
 from sweeps.engine.options import Axes
 from sweeps.engine.runner import Sweep, main
-from sweeps.engine.scales import ScaleName
+from sweeps.engine.scales import SCALES, ScaleName
 from tsrnn.config import RunConfig, Training
 
 _EPOCHS = 50
@@ -34,16 +34,20 @@ def axes_at(scale: ScaleName) -> Axes:
 
 def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     """Yield one configuration for each combination."""
-    base = with_end(base, max_epochs=min(_EPOCHS, base.end.max_epochs))
     for task, curriculum in product(axes.tasks, axes.curricula):
         yield with_tau(with_task(with_curriculum(base, curriculum), task), "trained")
 
 
-def _as_long_as_the_papers(config: RunConfig) -> RunConfig:
-    """Return as many sequences as the paper's 50 epochs have."""
-    own, papers = config.training, Training()
-    epochs = _EPOCHS * papers.steps_per_epoch * papers.batch_size / (own.steps_per_epoch * own.batch_size)
-    return with_end(config, max_epochs=math.ceil(epochs))
+def at_scale(config: RunConfig, scale: ScaleName) -> RunConfig:
+    """Give networks their budget, as the stop rule says."""
+    own, usual, papers, epochs = config.training, SCALES[scale], Training(), config.end.max_epochs
+    if scale == "overnight":
+        share = epochs * own.steps_per_epoch / (usual.end.max_epochs * usual.training.steps_per_epoch)
+        sequences = share * _EPOCHS * papers.steps_per_epoch * papers.batch_size
+        epochs = round(sequences / (own.steps_per_epoch * own.batch_size))
+    else:
+        epochs = min(epochs, _EPOCHS * usual.training.steps_per_epoch // own.steps_per_epoch)
+    return with_end(config, max_epochs=max(1, epochs))
 
 
 SWEEP = Sweep(
@@ -52,7 +56,7 @@ SWEEP = Sweep(
     axes=axes_at,
     grid=grid,
     figures=("3a", "S13", "S3"),
-    at_scale=lambda config, scale: _as_long_as_the_papers(config) if scale == "overnight" else config,
+    at_scale=at_scale,
     replicates={"overnight": 5},
 )
 

@@ -4,8 +4,8 @@ Question: networks that have solved N are trained on a larger N', with all weigh
 that they had at N do they reach?
 Grid: every network of a sweep that has solved N; each N' from N + 1 to N + 16.
 Start: the network's weights; its newest head becomes the head for N'. There is no curriculum: one head, one N'.
-Stop rule: 20 epochs, or N' solved. Accuracy is then measured in time at p = 0.5, relative to that of the original
-network at N.
+Stop rule: 20 epochs (of the size that they had in the networks' own training), or N' solved. Accuracy is then measured
+in time at p = 0.5, relative to that of the original network at N.
 The paper found: networks that start from N = 16 retrain better if they are multi-head, up to N' of about 29. Of those
 that start from N = 31, networks trained with a sliding window retrain better still.
 """
@@ -71,7 +71,8 @@ class Settings(Execution):
     """How many larger N' to retrain on: N + 1, N + 2, and so on."""
 
     epochs: Annotated[int, Whole] = 20
-    """The largest number of epochs of each run."""
+    """The largest number of epochs of each run. They are the epochs of the networks' own training, which have fewer
+    sequences at small scales and with the presets tuned and soap than the paper's have."""
 
     trials: Annotated[int, Whole] = 10
     """The number of sequences over which accuracy is measured, each with 1000 answers."""
@@ -141,7 +142,7 @@ def main(results: Place, /, settings: Settings = Settings()) -> int:
         return Plan(_record(results, folder, networks), networks)
 
     if settings.dry_run:
-        dry_run(plan(), as_json=settings.json)
+        dry_run(plan(), settings, as_json=settings.json)
         return 0
     if waiting := folder.unfinished(networks):
         start_n = ", ".join(str(n) for n in sorted(set(choice.checkpoints["n"])))

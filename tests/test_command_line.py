@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from tests.io.test_reference import small
 from tsrnn.__main__ import main
-from tsrnn.config import DMS, Leaky, MultiHead, Parity, RunConfig, SingleHead, Training
+from tsrnn.config import DMS, EndRules, Leaky, MultiHead, Parity, RunConfig, Sines, SingleHead, Training
 from tsrnn.help_text import unwrapped
 from tsrnn.io.checkpoint import load, new, save
 from tsrnn.io.schemas import RUNS, SOLVED
@@ -170,9 +170,18 @@ class TestFailures:
         words = ["--curriculum", "multi", "--n", "4", "--out", str(tmp_path / "file")]
         assert str(tmp_path / "file") in self.error(capsys, ["import-reference", theirs, *words], 1)
 
-    def test_in_time_needs_a_warm_up_beyond_the_largest_n(self, tmp_path: Path, capsys):
-        save(new(RunConfig(network=Leaky(hidden=3), curriculum=SingleHead(start=101))), tmp_path / "file")
-        assert "warm_up" in self.error(capsys, ["evaluate", str(tmp_path / "file"), "--protocol", "in-time"], 2)
+    @pytest.mark.parametrize("n", [101, 150])
+    def test_in_time_the_warm_up_is_long_enough_for_the_largest_n(self, tmp_path: Path, capsys, n: int):
+        end = EndRules(max_n=n)
+        save(new(RunConfig(network=Leaky(hidden=3), curriculum=SingleHead(start=n), end=end)), tmp_path / "file")
+        assert main(["evaluate", str(tmp_path / "file"), "--protocol", "in-time", "--json"]) == 0
+        (head,) = json.loads(capsys.readouterr().out)["heads"]
+        assert head["n"] == n
+        assert head["accuracy"] == pytest.approx(0.5, abs=0.05)
+
+    def test_bits_of_a_task_without_bits_cannot_be_held(self, tmp_path: Path, capsys):
+        save(new(RunConfig(task=Sines(), network=Leaky(hidden=3))), tmp_path / "file")
+        assert "has no bits to hold" in self.error(capsys, ["evaluate", str(tmp_path / "file"), "--k", "2"], 2)
 
 
 def test_the_process_ends_with_the_status(tmp_path: Path):

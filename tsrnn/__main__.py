@@ -10,13 +10,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, cast
 
 from cyclopts import App, Parameter
 
 from tsrnn import command_line
 from tsrnn.command_line import at_least
 from tsrnn.config import MultiHead, SingleHead
+from tsrnn.config.run import require_readout_at_the_end
 from tsrnn.io.schemas import RUNS, SOLVED
 from tsrnn.tasks import DMS, Parity
 
@@ -53,6 +54,7 @@ def import_reference(
     from tsrnn.io.reference import read_reference
     from tsrnn.io.rows import runs_row, solved_row
     from tsrnn.io.store import Store
+    from tsrnn.networks.leaky import LeakyPopulation
 
     found = read_reference(
         file, {"parity": Parity, "dms": DMS}[task](), {"single": SingleHead, "multi": MultiHead}[curriculum](), n
@@ -63,8 +65,8 @@ def import_reference(
     store.create()
     path = CheckpointFolder(out, key).save_solved(found, n)
     store.write(RUNS, key, [runs_row(found.config, sweep="reference", scale="paper", preset="authors")])
-    tau = found.network["tau"].clamp(min=1.0).double()
-    row = solved_row(key, n, checkpoint=path, tau_mean=float(tau.mean()), tau_sd=float(tau.std(correction=0)))
+    tau = cast(LeakyPopulation, found.population()).tau()
+    row = solved_row(key, n, checkpoint=path, tau_mean=float(tau.mean()), tau_sd=float(tau.std()))
     store.write(SOLVED, key, [*(old for old in store.read(SOLVED, key) if old["n"] != n), row])
     print(out / path)
 
@@ -103,6 +105,7 @@ def evaluate(
     population, task, training = found.population(), found.config.task, found.config.training
     addresses = [(seed, "evaluate", 0)]
     time = found.config.time if k is None else dataclasses.replace(found.config.time, k=(k,))
+    require_readout_at_the_end(task, time)
     if protocol == "end":
         (heads,) = end_accuracy(
             population, task, addresses, training.test_batches, training.sequences_tested, time, found.config.generator

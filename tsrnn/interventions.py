@@ -18,7 +18,6 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from tsrnn.config import TrainedTau
 from tsrnn.networks import Population
 from tsrnn.networks.base import READOUT_BIAS, READOUT_WEIGHT, NetworkState, Stack, stack
 from tsrnn.networks.copies import LeakyCopies
@@ -37,14 +36,12 @@ PARTS: Final[Mapping[Part, tuple[str, ...]]] = {
 
 
 def tau_in_effect(population: Population) -> Tensor:
-    """Return the taus that take effect, [R, H] in time steps: at least 1, also where the authors' networks store less.
+    """Return the taus that the recurrence uses, [R, H] in units of time; see `LeakyPopulation.tau_in_effect`.
 
     Raises:
         TypeError: if the population has no tau.
     """
-    leaky = _leaky(population)
-    tau, rule = leaky.parameters[TAU].detach(), leaky.network.tau
-    return tau.clamp(min=rule.least) if isinstance(rule, TrainedTau) and rule.constraint == "clamp_forward" else tau
+    return _leaky(population).tau_in_effect().detach()
 
 
 def by_tau(population: Population) -> list[list[int]]:

@@ -26,7 +26,7 @@ from tsrnn.networks import Population, population
 from tsrnn.randomness import Streams
 from tsrnn.tasks import Task
 from tsrnn.training import logistic
-from tsrnn.training.evaluation import Accuracy, in_time_accuracy
+from tsrnn.training.evaluation import Accuracy, first_answer, in_time_accuracy
 from tsrnn.training.sampling import Address, initial_states
 
 Kind = Literal["ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining"]
@@ -274,7 +274,7 @@ def in_time(
         copies,
         checkpoint.config.task.balanced(),
         [(checkpoint.config.seed, f"{purpose} {n}", trial) for trial in trials],
-        warm_up=max(protocol.warm_up, n),
+        warm_up=protocol.warm_up,
         steps=protocol.steps,
         trials=protocol.trials,
         watch=watch,
@@ -334,7 +334,7 @@ def _states_and_labels(
     networks: Population, task: Task, heads: Sequence[int], draws: Mapping[Address, int], protocol: InTime
 ) -> list[_Samples]:
     """Simulate one network in time, and return its states and labels at all counted steps, for each stream."""
-    warm_up = max(protocol.warm_up, *heads)
+    warm_up = first_answer(protocol.warm_up, heads)
 
     def streams(address: Address, purpose: str) -> Streams:
         return Streams.named([(*address, purpose)], networks.device)

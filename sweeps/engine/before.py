@@ -14,8 +14,8 @@ from tsrnn.command_line import ask, counted, duration
 from tsrnn.config import RunConfig
 
 
-def joins_cluster(address: str) -> bool:
-    """Return whether trials run on an existing Ray cluster, and not only on this machine.
+def find_cluster(address: str) -> str | None:
+    """Return the address of the cluster that trials run on, or None if they run on this machine only.
 
     Raises:
         UsageError: the address is invalid.
@@ -24,11 +24,16 @@ def joins_cluster(address: str) -> bool:
     from tsrnn.distributed.discovery import find
 
     try:
-        return find(address) is not None
+        return find(address)
     except ValueError as error:
         raise UsageError(str(error)) from None
     except ConnectionError as error:
         raise SweepError(str(error)) from None
+
+
+def joins_cluster(address: str) -> bool:
+    """Return whether trials run on an existing Ray cluster, and not only on this machine; see `find_cluster`."""
+    return find_cluster(address) is not None
 
 
 def with_scale(options: Options) -> tuple[Options, str]:
@@ -38,7 +43,7 @@ def with_scale(options: Options) -> tuple[Options, str]:
     that is resumed keeps its scale.
 
     Raises:
-        SweepError: see `joins_cluster`.
+        SweepError: see `find_cluster`.
     """
     if options.scale is not None or options.resume:
         return options, ""
@@ -48,6 +53,11 @@ def with_scale(options: Options) -> tuple[Options, str]:
     else:
         scale, why, other = "quick", "no Ray cluster was found", "--scale paper trains the paper's networks, for days"
     return dataclasses.replace(options, scale=scale), f"scale {scale}, since {why}; {other}"
+
+
+def workers_here(execution: Execution, trials: int) -> int:
+    """Return how many of a number of trials run at once on this machine: at least 1."""
+    return max(1, min(int((os.cpu_count() or 1) / execution.cpus_per_trial), trials))
 
 
 def say_cost(
@@ -88,7 +98,7 @@ def say_cost(
         if not cluster:
             console.print(f"{sweep}: its time cannot be estimated ({error})", highlight=False, soft_wrap=True)
         return
-    workers = 1 if cluster else max(1, min(int((os.cpu_count() or 1) / execution.cpus_per_trial), len(groups)))
+    workers = 1 if cluster else workers_here(execution, len(groups))
     seconds = found.seconds(workers) + then
     if seconds < said_from:
         return

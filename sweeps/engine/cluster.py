@@ -21,7 +21,8 @@ from ray import tune
 from rich.console import Console
 
 from sweeps.engine import tracking
-from sweeps.engine.errors import SweepError, UsageError
+from sweeps.engine.before import find_cluster
+from sweeps.engine.errors import SweepError
 from sweeps.engine.grid import title
 from sweeps.engine.machines import machines, share_out
 from sweeps.engine.options import Execution, Tracker
@@ -32,7 +33,6 @@ from sweeps.engine.stopping import ending_with_ray, stop_on_sigterm
 from sweeps.engine.trainable import PopulationTrainable
 from tsrnn.config import Library, RunConfig
 from tsrnn.distributed import ray_internals
-from tsrnn.distributed.discovery import find
 from tsrnn.distributed.environment import runtime_environment
 from tsrnn.io.claims import Claim, ClaimLostError
 from tsrnn.io.files import write_atomically
@@ -78,12 +78,7 @@ def connect(execution: Execution, console: Console) -> Resources:
         SweepError: if no cluster answers at the address, Ray does not start here, or a trial needs more than there is.
     """
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        found = find(execution.address)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    except ConnectionError as error:
-        raise SweepError(str(error)) from None
+    found = find_cluster(execution.address)
     if found is None:
         _choose_niceness(execution.niceness)
         context = _start_here(settings)

@@ -1,13 +1,14 @@
 """Dry runs: what a sweep would train and what it would cost, without training it."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 
+from sweeps.engine.before import workers_here
 from sweeps.engine.grid import title
+from sweeps.engine.options import Execution
 from sweeps.engine.plan import Plan, groups_of
 from sweeps.engine.scales import SCALES
 from tsrnn import command_line
@@ -29,11 +30,12 @@ class Cost:
         return len(self.network_ids)
 
 
-def dry_run(plan: Plan, *, as_json: bool, before: Sequence[Cost] = ()) -> Cost:
+def dry_run(plan: Plan, execution: Execution, *, as_json: bool, before: Sequence[Cost] = ()) -> Cost:
     """Print what a sweep would run, and what it would cost.
 
     Args:
         plan: the plan of the sweep.
+        execution: the CPUs of a trial.
         as_json: print JSON.
         before: the costs of sweeps that run before this one in the same storage, and whose networks it reuses.
 
@@ -47,7 +49,7 @@ def dry_run(plan: Plan, *, as_json: bool, before: Sequence[Cost] = ()) -> Cost:
     groups, shared = groups_of(networks), len(plan.networks) - len(networks)
     typical_n = min(SCALES[record.scale].typical_n, record.base.end.max_n)
     estimated = estimate(groups, typical_n)
-    workers = min(os.cpu_count() or 1, len(groups))
+    workers = workers_here(execution, len(groups))
     seconds = estimated.seconds(workers) if groups else 0.0
     cost = Cost(frozenset(network.network_id for network in networks), estimated.operations, seconds)
     if as_json:

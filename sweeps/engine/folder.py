@@ -33,6 +33,11 @@ _PARTS: Final = {"sweep", "scale", "preset", "base", "networks", "claim"}
 _WRITES: Final = 16
 
 
+def has_ended(store: "Store", network_id: str) -> bool:
+    """Return whether a network has an outcome that more training would not change."""
+    return any(EndState(row["status"]).is_final for row in store.read(OUTCOMES, network_id))
+
+
 @dataclass(frozen=True)
 class Record:
     """The content of a folder: networks that share `base` and vary as the grid of the sweep defines."""
@@ -246,7 +251,7 @@ class SweepFolder:
         from tsrnn.training.reports import Outcome
 
         with self.claimed(network.network_id) as store:
-            if not any(EndState(row["status"]).is_final for row in store.read(OUTCOMES, network.network_id)):
+            if not has_ended(store, network.network_id):
                 row = outcomes_row(network, Outcome(EndState.FAILED, reason), code=code)
                 store.write(OUTCOMES, network.network_id, [row])
 

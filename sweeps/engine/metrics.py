@@ -9,7 +9,7 @@ from tsrnn.training.reports import EpochReport
 
 GAUGES: Final = {
     "tsrnn_n": "The newest N in training.",
-    "tsrnn_accuracy": "Mean test accuracy over the heads in training.",
+    "tsrnn_accuracy": "Test accuracy of the newest head.",
     "tsrnn_steps_per_second": "Optimiser steps per second of the network's population in its last epoch.",
     "tsrnn_epochs": "Epochs trained.",
 }

@@ -169,10 +169,11 @@ class Options(Execution):
 
     epochs: Annotated[int | None, at_least(1)] = None
     """The largest number of epochs of each network. If a sweep gives some networks a smaller budget than others,
-    theirs changes in proportion. [default: paper 1000, overnight 225, laptop 150, quick 40]"""
+    theirs changes in proportion. [default: paper 1000, overnight 225, laptop 150, quick 40; as many steps with the
+    presets tuned and soap, whose epochs are shorter]"""
 
     max_n: Annotated[int | None, Whole] = None
-    """The N at which training ends, once it is solved. [default: 101; overnight 31]"""
+    """The N at which training ends, once it is solved. [default: 101; overnight 31; temporal_patterns 10]"""
 
     stall: Annotated[int | None, at_least(1)] = None
     """End a network, as stalled, if it has not solved a new N for this many optimiser steps. [default: never]"""

@@ -89,7 +89,7 @@ def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) ->
     for line in filter(None, (chosen, plan.note)):
         console.print(f"{sweep.name}: {line}", highlight=False, soft_wrap=True)
     if options.dry_run:
-        costs.append(dry_run(plan, as_json=options.json, before=costs))
+        costs.append(dry_run(plan, options, as_json=options.json, before=costs))
         return 0
     if waiting := folder.unfinished(plan.networks):
         with folder:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from sweeps.engine.errors import SweepError
 from sweeps.engine.folder import SweepFolder
+from tsrnn.command_line import counted
 from tsrnn.config import RunConfig
 from tsrnn.io.files import AnyLocation
 from tsrnn.plugins import files_of
@@ -60,8 +61,8 @@ def require_same_code(
     if now and others and not begun:
         _say(
             console,
-            f"{folder.sweep}: {_count(others)} in {folder.path} {_are(others)} of {_listed(others)}; those that are "
-            f"trained now are of {_listed(list(now.values()))}",
+            f"{folder.sweep}: {counted(len(others), 'network')} in {folder.path} {_are(others)} of {_listed(others)}; "
+            f"those that are trained now are of {_listed(list(now.values()))}",
         )
     return {key: own for key, own in now.items() if key not in begun}
 
@@ -96,10 +97,10 @@ def require_same(
         before, after = _listed([begun for begun, _ in pairs]), _listed([now for _, now in pairs])
         if known and not allowed:
             raise SweepError(
-                f"storage = {place}: {_count(pairs, what)} would continue with {after}, and {_were(pairs)} begun with "
-                f"{before}; use that code, another --storage, or allow both with --allow-other-code"
+                f"storage = {place}: {counted(len(pairs), what)} would continue with {after}, and {_were(pairs)} begun "
+                f"with {before}; use that code, another --storage, or allow both with --allow-other-code"
             )
-        count = _count(pairs, what)
+        count = counted(len(pairs), what)
         said = (
             f"{count} {_were(pairs)} begun with {before}" if known else f"it is not recorded which code began {count}"
         )
@@ -126,10 +127,6 @@ def _say(console: Console, line: str) -> None:
 
 def _listed(codes: Sequence[Code]) -> str:
     return " and ".join(sorted({str(one) for one in codes}))
-
-
-def _count(items: Sequence[object], what: str = "network") -> str:
-    return f"1 {what}" if len(items) == 1 else f"{len(items)} {what}s"
 
 
 def _are(items: Sequence[object]) -> str:

@@ -12,6 +12,7 @@ import torch
 from ray import tune
 
 from sweeps.engine.errors import SweepError
+from sweeps.engine.folder import has_ended
 from sweeps.engine.grid import title
 from sweeps.engine.metrics import Metrics
 from sweeps.engine.shared import other_code, unseen
@@ -98,12 +99,12 @@ class PopulationTrainable(tune.Trainable):
             None for a network that had ended before this trial failed and was started again.
         """
         key = run.network_id
-        if _has_ended(Store(folder), key):
+        if has_ended(Store(folder), key):
             return None
         claim = self._driver.within(key)
         store = Store(folder, claim)
         store.adopt(key)
-        if _has_ended(store, key):
+        if has_ended(store, key):
             claim.release()
             return None
         self._claims[key], self._stores[key] = claim, store
@@ -212,10 +213,6 @@ class PopulationTrainable(tune.Trainable):
         key = checkpoint.config.network_id
         self._stores[key].write(OUTCOMES, key, [row])
         self._claims[key].release()
-
-
-def _has_ended(store: Store, network_id: str) -> bool:
-    return any(EndState(row["status"]).is_final for row in store.read(OUTCOMES, network_id))
 
 
 def _processor(device: str, gpus: float) -> str:

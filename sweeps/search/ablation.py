@@ -72,8 +72,8 @@ def parts(candidates: pd.DataFrame, curves: pd.DataFrame, stage: int) -> tuple[i
         stage: the N of the ablation.
 
     Returns:
-        The N, and the parts in the order in which they were tried, with the whole preset first. None if the whole
-        preset has not been trained or has solved nothing.
+        The N, and the parts in the order in which they were tried, with the whole preset first. There are no parts if
+        the whole preset has not been trained or has solved nothing.
     """
     solved = candidates.merge(curves[["network_id", "n", "operations"]], on="network_id", suffixes=("_used", ""))
     whole = candidates[candidates["without"] == ""]

@@ -7,14 +7,14 @@ from typing import Any, Final, Literal
 
 from sweeps.engine.trainable import PopulationTrainable
 from sweeps.search.space import CurriculumName, Parameters, network_of
-from tsrnn.config import Precision, RunConfig
+from tsrnn.config import Precision, RunConfig, Training
 from tsrnn.io.schemas import EPOCHS
 from tsrnn.io.store import Store
 from tsrnn.training.reports import EpochReport
 
 _WRITE_EVERY_S: Final = 10.0
 _CHANCE: Final = 0.5
-_SOLVED: Final = 0.98
+_SOLVED: Final = Training.solved_accuracy
 BUDGET: Final = 1000
 """The used budget that a candidate reports at the end; it is an integer, as Tune's schedulers require."""
 

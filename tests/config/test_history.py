@@ -24,10 +24,16 @@ def test_every_former_name_and_default_was_recorded():
     assert all(f'"{name}"' in text for name in FORMER_NAMES.values())
     recorded = [RunConfig.from_json(json.dumps(config)) for config in RECORDED.values()]
     windows = [config.curriculum for config in recorded if isinstance(config.curriculum, SlidingWindow)]
-    values = {("RunConfig", "generator"): recorded, ("SlidingWindow", "begins"): windows}
+    values = {("RunConfig", "generator"): recorded, ("sliding", "begins"): windows}
     assert values.keys() == FORMER_DEFAULTS.keys()
     for (of, name), former in FORMER_DEFAULTS.items():
         assert former in {getattr(config, name) for config in values[of, name]}
+
+
+def test_what_was_recorded_before_a_setting_existed_is_read_with_its_former_value():
+    recorded = '{"generator": "mt19937", "curriculum": {"kind": "sliding", "width": 5}}'
+    expected = RunConfig(generator="mt19937", curriculum=SlidingWindow(width=5, begins="grown"))
+    assert RunConfig.from_json(recorded) == expected
 
 
 def test_what_is_new_by_default_has_an_id_of_its_own():

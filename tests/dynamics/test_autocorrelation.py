@@ -91,6 +91,7 @@ class TestSpecialSeries:
         activity = torch.tensor([0.3, -7e5, 0.0]).expand(1000, 1, 2, 3)
         found = streamed(activity, 31, 300)
         assert (found.autocovariance == 0).all()
+        assert (found.autocorrelation == 0).all()
         torch.testing.assert_close(found.mean[0, 0, :3], torch.tensor([0.3, -7e5, 0.0]).double())
 
     @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

@@ -21,7 +21,7 @@ from tsrnn.dynamics.gradients import (
     sharpness,
     state_gradients,
 )
-from tsrnn.networks import initial_network, population
+from tsrnn.networks import _compiled, initial_network, population
 from tsrnn.training.sampling import batches
 
 HIDDEN, HEADS, TASK = 5, (2, 3, 4), Parity()
@@ -50,9 +50,14 @@ def plain_loss(people, r, tensors, batch, initial, heads):
     return sum(head_loss(TASK, tensors, n, states, own[n]) for n in heads), states
 
 
+@pytest.mark.parametrize("library", ["blas", *_compiled.LIBRARIES])
 @pytest.mark.parametrize("changes", FORMS, ids=str)
-def test_gradients_at_past_states_are_those_of_autograd(changes):
+def test_gradients_at_past_states_are_those_of_autograd(changes, library):
+    """Every library rounds the decay of the state in its own way, from which slopes are recovered."""
     people = networks(0, 1, **changes)
+    if library in _compiled.LIBRARIES and not _compiled.available(library, torch.float64):
+        pytest.skip(f"{library} is not available here")
+    people.plan = people.plan_for(6, library)
     batch, initial = posed(*drawn(people)[0], people, TASK)
     found = torch.stack(list(state_gradients(people, TASK, batch, initial)))
     steps = len(batch.inputs)

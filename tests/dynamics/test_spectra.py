@@ -14,7 +14,6 @@ from tsrnn.dynamics.simulation import simulate_with_inputs
 from tsrnn.dynamics.spectra import (
     driven_slopes,
     eigenvalue_timescales,
-    kaplan_yorke,
     lyapunov_exponents,
     mean_slopes,
     tangents,
@@ -81,7 +80,6 @@ class TestLyapunovExponents:
         found = lyapunov_exponents(steps, torch.eye(2)[None])[0].tolist()
         assert found == pytest.approx([0.41922, -1.62319], abs=0.01)
         assert sum(found) == pytest.approx(math.log(0.3), abs=1e-9)
-        assert kaplan_yorke(found) == pytest.approx(1.258, abs=0.01)
 
     def test_of_a_leaky_neuron_alone_it_is_the_leak(self):
         people = networks(0, hidden=1, tau=FixedTau(tau=4.0), nonlinearity=Tanh(), self_interaction="outside")
@@ -98,11 +96,6 @@ class TestLyapunovExponents:
     def test_too_few_steps(self):
         with pytest.raises(ValueError, match="more than that"):
             lyapunov_exponents([lambda x: x] * 100, torch.eye(2)[None])
-
-    def test_dimensions(self):
-        assert kaplan_yorke([-0.1, -1]) == 0
-        assert kaplan_yorke([0.5, -1]) == 1.5
-        assert kaplan_yorke([0.5, 0.1]) == math.inf
 
 
 class TestMeanJacobian:

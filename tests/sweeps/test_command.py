@@ -48,7 +48,7 @@ def test_every_sweep_has_a_subcommand():
         (["report", "{}/none"], 1, "is not a folder"),
         (["max-n", "{}", "--colour", "red"], 2, "--colour"),
         (["evaluate", "{}/none"], 1, "no such checkpoint"),
-        (["evaluate", "{}/network", "--protocol", "in-time"], 2, "warm_up"),
+        (["evaluate", "{}/network", "--protocol", "in-time", "--k", "2"], 2, "protocol"),
         (["import-reference", "{}", "--curriculum", "multi", "--n", "5", "--out", "{}/out"], 1, ""),
         (["retraining", "{}", "--n", "1"], 2, "n = 1"),
         (["hyperparameters", "--stage", "13"], 2, "stage = 13"),

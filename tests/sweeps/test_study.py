@@ -16,7 +16,10 @@ from types import ModuleType
 import pytest
 
 from analysis.claims.catalogue import CLAIMS
+from sweeps.engine.folder import SweepFolder
 from sweeps.engine.grid import with_input_probability, with_network
+from sweeps.engine.options import Options
+from sweeps.engine.plan import plan_of
 from sweeps.engine.runner import main
 from sweeps.engine.scales import SCALES, base_config
 from tests.processes import descendants, is_running
@@ -179,6 +182,23 @@ def test_the_windows_that_claims_are_about_are_trained():
 def test_what_was_fixed_from_scratch_has_at_most_fifty_epochs():
     assert {config.end.max_epochs for config in grid("no_curriculum", "paper")} == {50}
     assert {config.end.max_epochs for config in grid("no_curriculum", "quick")} == {40}
+    assert {config.end.max_epochs for config in grid("no_curriculum", "paper", "tuned")} == {50 * 600 // 20}
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "options", "field", "value"),
+    [
+        ("no_curriculum", "quick", {"epochs": 5}, "max_epochs", 5),
+        ("no_curriculum", "paper", {"epochs": 60}, "max_epochs", 50),
+        ("no_curriculum", "overnight", {"epochs": 45}, "max_epochs", 120),
+        ("temporal_patterns", "quick", {"max_n": 4}, "max_n", 4),
+        ("temporal_patterns", "quick", {"max_n": 20}, "max_n", 10),
+    ],
+)
+def test_options_of_the_budget_count_where_a_sweep_has_its_own(tmp_path, name, scale, options, field, value):
+    sweep = importlib.import_module(f"sweeps.{name}").SWEEP
+    plan = plan_of(sweep, Options(scale=scale, dry_run=True, **options), SweepFolder(str(tmp_path), name))
+    assert {getattr(config.end, field) for config in plan.networks} == {value}
 
 
 class TestAll:

@@ -16,9 +16,10 @@ FORMER_NAMES: Final[Mapping[str, str]] = {"training_task": "shown", "readout_ste
 
 FORMER_DEFAULTS: Final[Mapping[tuple[str, str], Any]] = {
     ("RunConfig", "generator"): "mt19937",
-    ("SlidingWindow", "begins"): "grown",
+    ("sliding", "begins"): "grown",
 }
-"""By the name of a class and of its setting, the value with which results were made before it became the default."""
+"""By the kind that has a setting (a class without kinds: its name) and the setting's name, the value with which results
+were made before it became the default."""
 
 
 def differences(config: Any) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def _tree(config: object, names: Mapping[str, str], defaults: Mapping[tuple[str,
             own = _tree(value, names, defaults)
             if type(value) is not type(default) or own != _tree(default, names, {}):
                 found[name] = own
-        elif value != defaults.get((type(config).__name__, field), default):
+        elif value != defaults.get((getattr(config, "kind", type(config).__name__), field), default):
             found[name] = int(value) if isinstance(value, float) and value.is_integer() else value
     return found
 
@@ -64,14 +65,14 @@ def upgraded(recorded: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         recorded: what `RunConfig.to_json` wrote, of this version or an earlier one.
     """
-    tree = _renamed(recorded)
-    for name in ("task", "training_task"):
-        if isinstance(task := tree.get(name), Mapping):
-            tree[name] = _renamed(task)
-    added = {name: value for (of, name), value in FORMER_DEFAULTS.items() if of == "RunConfig"}
-    return added | tree
+    parts = {
+        name: _upgraded(part, part.get("kind", "")) if isinstance(part, Mapping) else part
+        for name, part in recorded.items()
+    }
+    return _upgraded(parts, "RunConfig")
 
 
-def _renamed(recorded: Mapping[str, Any]) -> dict[str, Any]:
+def _upgraded(recorded: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    added = {name: value for (of, name), value in FORMER_DEFAULTS.items() if of == kind}
     today = {former: name for name, former in FORMER_NAMES.items() if name not in recorded}
-    return {today.get(name, name): value for name, value in recorded.items()}
+    return added | {today.get(name, name): value for name, value in recorded.items()}

@@ -20,6 +20,17 @@ from tsrnn.tasks import TASKS, BitTask, Parity, Task
 from tsrnn.untrusted import parse_json
 
 
+def require_readout_at_the_end(task: Task, time: Time) -> None:
+    """Require that a task is read out once, at the end of a sequence, if bits are held for several time steps.
+
+    Raises:
+        ValueError: names k and the reason.
+    """
+    if time.k != (1,) and task.readout_steps != 1:
+        why = "is read out at several steps" if isinstance(task, BitTask) else "has no bits to hold"
+        raise ValueError(f"time.k = {time.k}: {task.kind} {why}; allowed is (1,)")
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RunConfig:
     """The configuration of one network. The defaults are the paper's (docs/fidelity.md lists the exceptions).
@@ -74,9 +85,8 @@ class RunConfig:
     @model_validator(mode="after")
     def _keeps_its_time(self) -> Self:
         time, network = self.time, self.network
-        if time.k != (1,) and (self.task.readout_steps, self.task_in_training.readout_steps) != (1, 1):
-            why = "is read out at several steps" if isinstance(self.task, BitTask) else "has no bits to hold"
-            raise ValueError(f"time.k = {time.k}: {self.task.kind} {why}; allowed is (1,)")
+        for task in (self.task, self.task_in_training):
+            require_readout_at_the_end(task, time)
         if time.dt == "1/k" and time.k != (1,):
             if not isinstance(network, Leaky):
                 raise ValueError(f"time.dt = {time.dt!r}: a {network.kind} has no tau; allowed is '1'")

@@ -11,22 +11,24 @@ from tsrnn.kinds import STRICT, Count, MemoryN, Positive
 Precision = Literal["float32", "bfloat16", "float64"]
 Library = Literal["blas", "onednn", "compiled", "compiled-scipy"]
 """What multiplies: "blas", torch's public operations (MKL on x86); "onednn", of float32 matrices on a CPU; "compiled",
-a compiled loop over time that calls torch's BLAS itself, on a CPU; "compiled-scipy", the same with scipy's. It changes
-the last bits of a network's numbers, and is not part of its `RunConfig`."""
+a compiled loop over time that calls torch's BLAS itself, on a CPU; "compiled-scipy", the same with scipy's (tests read
+the heads with torch's). It changes the last bits of a network's numbers, and is not part of its `RunConfig`."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RateDecay:
-    """A factor on the learning rate: (n / N) ** power while the smallest unsolved N is larger than `n`.
+    """A factor on the learning rate: (n / N) ** power while the newest N that is tested is larger than `n`.
 
-    Large N need smaller steps (docs/hyperparameters.md). The paper's learning rate is constant.
+    With one new head at a time this is the smallest unsolved N; if all heads, or those of a whole window, are trained
+    from the start, it is the largest of them. Large N need smaller steps (docs/hyperparameters.md). The paper's
+    learning rate is constant.
     """
 
     n: MemoryN = 20
     power: Positive = 2.0
 
     def factor(self, n: int) -> float:
-        """Return the factor on the learning rate at the smallest unsolved N `n`."""
+        """Return the factor on the learning rate at the newest N `n`."""
         return float(min(1.0, self.n / n) ** self.power)
 
 

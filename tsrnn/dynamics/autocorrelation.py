@@ -47,8 +47,12 @@ class Moments:
 
     @cached_property
     def autocorrelation(self) -> Tensor:
-        """[R, H + 1, L]: the mean over trials of the autocovariance relative to that at lag 0."""
-        return (self.autocovariance / self.autocovariance[..., :1]).mean(1)
+        """[R, H + 1, L]: the mean over trials of the autocovariance relative to that at lag 0.
+
+        It is zero for a series that is constant in one of the trials.
+        """
+        variance = self.autocovariance[..., :1]
+        return torch.where((variance == 0).any(1), 0.0, (self.autocovariance / variance).mean(1))
 
 
 class Autocovariance:

@@ -3,7 +3,6 @@
 Source: Benettin et al. (1980) for exponents by repeated QR decompositions; Kaplan and Yorke (1979) for the dimension.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
@@ -91,23 +90,6 @@ def lyapunov_exponents(tangents: Iterable[Tangent], start: Tensor, settle: int =
     if not steps:
         raise ValueError(f"tangents: no step after the {settle} in which changes settle; allowed are more than that")
     return (total / steps).sort(dim=1, descending=True).values
-
-
-def kaplan_yorke(exponents: Sequence[float]) -> float:
-    """Return the Kaplan-Yorke dimension: how many exponents, largest first, sum to 0, with a part of the next.
-
-    Args:
-        exponents: Lyapunov exponents, largest first.
-
-    Returns:
-        0 where the largest is negative; infinity where all that are given still sum to more than 0.
-    """
-    total = 0.0
-    for count, exponent in enumerate(exponents):
-        if total + exponent < 0:
-            return count + total / -exponent
-        total += exponent
-    return math.inf
 
 
 def mean_slopes(slopes: Iterable[Tensor]) -> Tensor:

@@ -77,7 +77,7 @@ RUNS = Table(
         Column("precision", "string", "", "dtype of the matrix products: float32, bfloat16 or float64"),
         Column("slope", "float64", "", "slope of the leaky ReLU for negative inputs; empty for other nonlinearities"),
         Column("k", "string", "time steps", "time steps for which a bit is held; one of several is drawn per batch"),
-        Column("dt", "string", "", "length of a time step: 1, or 1/k of the duration of a bit"),
+        Column("dt", "string", "", "length of a time step: 1, or 1/k of a bit; taus count bits then"),
         Column("optimizer", "string", "", "the optimiser: sgd, adam, adamw, muon or soap"),
         Column("learning_rate", "float64", "", "learning rate"),
         Column("momentum", "float64", "", "momentum; empty for optimisers without momentum"),
@@ -118,8 +118,8 @@ EPOCHS = Table(
     (
         _NETWORK,
         _EPOCH,
-        Column("n_min", "int64", "time steps", "smallest N in training"),
-        Column("n_max", "int64", "time steps", "newest N in training"),
+        Column("n_min", "int64", "time steps", "smallest N that was tested"),
+        Column("n_max", "int64", "time steps", "newest N that was tested"),
         Column(
             "loss",
             "float64",
@@ -178,7 +178,7 @@ SOLVED = Table(
 
 HEADS = Table(
     "heads",
-    "Accuracy of every trained N: one row for each network, epoch and head.",
+    "Accuracy of every tested head: one row for each network, epoch and head.",
     (
         _NETWORK,
         _EPOCH,

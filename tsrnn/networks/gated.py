@@ -94,8 +94,9 @@ class GRUPopulation(_GatedPopulation):
         n = tanh(r (W_n h + b_n) + u_n x + c_n)
         h' = (1 - z) n + z h,
 
-    s the logistic function, x in {-1, 1}. Parameters: W "recurrent.weight" [R, 3 H, H], b "recurrent.bias",
-    u "input.weight", c "input.bias", each [R, 3 H], in the order r, z, n. The state is h.
+    s the logistic function, x in {-1, 1} (inputs are mapped by 2 x - 1, also those that are not bits).
+    Parameters: W "recurrent.weight" [R, 3 H, H], b "recurrent.bias", u "input.weight", c "input.bias", each [R, 3 H],
+    in the order r, z, n. The state is h.
     """
 
     @staticmethod

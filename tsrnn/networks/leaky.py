@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -24,13 +24,16 @@ INPUT_WEIGHT = "input.weight"
 INPUT_BIAS = "input.bias"
 TAU = "tau"
 
+# The most rounding errors of a state that one step adds to it.
+_ROUNDING: Final = 8
+
 
 class LeakyPopulation(Population):
     """R leaky RNNs: h(t) = phi((1 - alpha) h(t-1) + alpha (W h(t-1) + b + u x(t) + c)), alpha = 1 / tau.
 
-    Parameters: W "recurrent.weight" [R, H, H], b "recurrent.bias", u "input.weight", c "input.bias" and
-    "tau" (time steps), each [R, H]. Two invariants hold for what is stored: the diagonal of W is zero, and
-    tau >= `tau.least` (unless the config asks for the authors' "clamp_forward").
+    Parameters: W "recurrent.weight" [R, H, H], b "recurrent.bias", u "input.weight", c "input.bias" and "tau", each
+    [R, H]. tau is in units of time, which are time steps except with dt = 1/k. Two invariants hold for what is stored:
+    the diagonal of W is zero, and tau >= `tau.least` (unless the config asks for the authors' "clamp_forward").
     """
 
     network: Leaky
@@ -176,12 +179,9 @@ class LeakyPopulation(Population):
     def _dynamics(self) -> recurrence.Dynamics:
         """Return what the recurrence needs: alpha from the tau in effect, and the two biases' sum."""
         parameters = self.parameters
-        tau = parameters[TAU]
-        if isinstance(self.network.tau, TrainedTau) and self.network.tau.constraint == "clamp_forward":
-            tau = tau.clamp(min=self.network.tau.least)
         return {
             "weight": parameters[WEIGHT],
-            "alpha": self._dt / tau,
+            "alpha": self._dt / self.tau_in_effect(),
             "input_weight": parameters[INPUT_WEIGHT],
             "bias": parameters[BIAS] + parameters[INPUT_BIAS],
             "nonlinearity": self.network.nonlinearity,
@@ -191,8 +191,19 @@ class LeakyPopulation(Population):
             "workspace": self._workspace,
         }
 
+    def tau_in_effect(self) -> Tensor:
+        """Return the taus that the recurrence uses, [R, H] in units of time.
+
+        They are not below the least allowed value, also if the parameters are, as in the authors' networks.
+        """
+        tau, rule = self.parameters[TAU], self.network.tau
+        return tau.clamp(min=rule.least) if isinstance(rule, TrainedTau) and rule.constraint == "clamp_forward" else tau
+
     def slopes(self, before: Tensor, after: Tensor) -> Tensor:
         """Return phi'(z) of the steps that lead from some states to others, [..., R, B, H].
+
+        With self-interaction outside, phi(z) is what the step added to the decay of the state. A sum that differs from
+        the decayed state by rounding only is taken as phi(z) = 0, which a ReLU has for all z < 0.
 
         Args:
             before: [..., R, B, H].
@@ -201,7 +212,9 @@ class LeakyPopulation(Population):
         activity = after
         if self.network.self_interaction == "outside":
             alpha = self._dynamics()["alpha"][:, None]
-            activity = (after - (1 - alpha) * before) / alpha
+            added = after - (1 - alpha) * before
+            rounding = _ROUNDING * torch.finfo(before.dtype).eps * before.abs()
+            activity = torch.where(added.abs() <= rounding, 0, added) / alpha
         result = torch.empty_like(activity)
         slope_into(self.network.nonlinearity, torch.ones_like(activity), activity.contiguous(), result)
         return result
@@ -261,5 +274,5 @@ class LeakyPopulation(Population):
             self.parameters[TAU].clamp_(min=self.network.tau.least)
 
     def tau(self) -> np.ndarray:
-        """Return the neurons' tau in time steps, [R, H] float64."""
-        return self.parameters[TAU].detach().double().cpu().numpy()
+        """Return the neurons' tau in effect in units of time, [R, H] float64."""
+        return self.tau_in_effect().detach().double().cpu().numpy()

@@ -102,6 +102,14 @@ def _scores(
         yield task.score(answers, batch.targets, population.head_table).double(), batch.readout_steps
 
 
+def first_answer(warm_up: int, heads: Iterable[int]) -> int:
+    """Return the step, counted from 0, from which on answers count: `warm_up`, or later if a head needs more bits.
+
+    The first target of the head for N is at step N - 1.
+    """
+    return max(warm_up, *(n - 1 for n in heads))
+
+
 @torch.no_grad()
 def in_time_accuracy(
     population: Population,
@@ -119,20 +127,15 @@ def in_time_accuracy(
         population: R networks.
         task: draws the inputs; for interventions it should be `task.balanced()`.
         addresses: [R] where each network's sequences come from.
-        warm_up: steps before the first answer that is counted.
+        warm_up: steps before the first answer that is counted; more if the largest N needs them (`first_answer`).
         steps: answers that are counted, for each trial.
         trials: sequences for each network.
         watch: called with the states [T, R, trials, H] after the steps that count, a block of them at a time.
 
     Returns:
         [R] accuracies by the head's N, each over `trials` x `steps` answers.
-
-    Raises:
-        ValueError: if `warm_up` is shorter than the largest N, so that early targets are not defined.
     """
-    largest = int(population.head_table.max())
-    if warm_up < largest:
-        raise ValueError(f"warm_up = {warm_up}: allowed are numbers from the largest N, {largest}, on")
+    warm_up = first_answer(warm_up, [int(population.head_table.max())])
     bits = Streams.named([(*address, "bits") for address in addresses], population.device)
     states = Streams.named([(*address, "state") for address in addresses], population.device)
     state = initial_states(population, states, trials)

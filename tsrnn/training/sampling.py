@@ -115,8 +115,8 @@ def drawn(task: Task, n: int, time: Time, count: int, address: Address) -> list[
 def spread(task: Task, n: int, time: Time, count: int, address: Address) -> list[tuple[int, int]]:
     """Spread the lengths and k of batches evenly over their range, from a random start; see `Schedule`.
 
-    Each single batch is distributed as in `drawn`. Together, the batches have nearly the mean accuracy over all lengths
-    and k, on which accuracies depend.
+    Lengths ascend from the first batch to the last. A batch chosen at random is distributed as in `drawn`. Together,
+    the batches have nearly the mean accuracy over all lengths and k, on which accuracies depend.
     """
     stream = host_stream(*address, "spread")
     shortest, longest = task.lengths_for(n)
