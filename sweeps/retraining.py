@@ -287,7 +287,7 @@ def _measure(
 
     store, protocol, written = Store(results, take(results, NAME)), InTime(trials=trials), []
     store.create((RETRAINING,))
-    with JobProgress("retraining: accuracies", {"networks": len(sources)}, console, quiet=True) as progress:
+    with JobProgress("retraining: accuracies", {"networks": len(sources)}, console) as progress:
         for key, (source, n) in sources.items():
             began = time.monotonic()
             found = {n: (accuracy_in_time(source, n, protocol), 0)}

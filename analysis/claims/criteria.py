@@ -42,8 +42,8 @@ class Criterion(ABC):
         return self.decide_by(lambda size: effect.low > size, lambda size: effect.high < size)
 
     @abstractmethod
-    def hypothesis(self, effect: Effect) -> float:
-        """Return the size of the effect that the verdict of one study rejects, or would have to reject."""
+    def hypothesis(self, effect: Effect, code: int) -> float:
+        """Return the size of the effect that the verdict `code` of one study rejects, or would have to reject."""
 
     @property
     @abstractmethod
@@ -55,8 +55,8 @@ class Criterion(ABC):
         """Return this distance for results with some estimate."""
 
     @abstractmethod
-    def reason(self, effect: Effect) -> str:
-        """Return in words why the effect of one study has its verdict."""
+    def reason(self, effect: Effect, code: int) -> str:
+        """Return in words why the effect of one study has the verdict `code`."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ class Exceeds(Criterion):
             contradicted, shown = up_to(self.smallest), from_on(self.none)
         return np.where(contradicted, -1, np.where(shown, 1, 0))
 
-    def hypothesis(self, effect: Effect) -> float:
+    def hypothesis(self, effect: Effect, code: int) -> float:
         """Return the smallest effect of interest for a contradicted claim, and otherwise no effect."""
-        return self.smallest if int(self.decide(effect)) < 0 else self.none
+        return self.smallest if code < 0 else self.none
 
     @property
     def gap(self) -> float:
@@ -103,9 +103,9 @@ class Exceeds(Criterion):
         """Return the same distance, whatever the estimate is."""
         return self.gap
 
-    def reason(self, effect: Effect) -> str:
+    def reason(self, effect: Effect, code: int) -> str:
         """Return in words why this effect has its verdict."""
-        match int(self.decide(effect)):
+        match code:
             case 1:
                 return "the 95 % interval excludes the opposite"
             case 0:
@@ -152,7 +152,7 @@ class Lies(Criterion):
             outside = outside | up_to(self.high)
         return np.where(outside, -1, np.where(above & below, 1, 0))
 
-    def hypothesis(self, effect: Effect) -> float:
+    def hypothesis(self, effect: Effect, code: int) -> float:
         """Return the end of the range that is nearer to the estimate."""
         ends = [end for end in (self.low, self.high) if not math.isinf(end)]
         if math.isinf(effect.estimate):
@@ -168,9 +168,9 @@ class Lies(Criterion):
         """Return the distance from an estimate to the nearer end of the range, but at most half its width."""
         return min(self.gap, abs(estimate - self.low), abs(estimate - self.high))
 
-    def reason(self, effect: Effect) -> str:
+    def reason(self, effect: Effect, code: int) -> str:
         """Return in words why these effects have their verdict."""
-        match int(self.decide(effect)):
+        match code:
             case 1:
                 return "the whole 95 % interval lies in the range"
             case -1:

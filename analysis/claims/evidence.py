@@ -118,6 +118,13 @@ class Evidence:
         frame = self.kept((quantity.call, repr(quantity.where)), compute)
         return frame[frame["network_id"].isin(networks["network_id"])]
 
+    def unknown(self, quantity: Quantity, networks: pd.DataFrame) -> pd.DataFrame:
+        """Return where these networks were measured and a quantity has no value, rows with network_id and n."""
+        frame = self.kept(
+            (quantity.call, repr(quantity.where), "unknown"), lambda: quantity.unknown(self.tables)[["network_id", "n"]]
+        )
+        return frame[frame["network_id"].isin(networks["network_id"])]
+
     def kept(self, key: object, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         """Return a frame that is computed when it is first asked for; many claims are about the same values.
 

@@ -16,9 +16,8 @@ from analysis.claims.evidence import RETRAINING_BUDGET, Evidence, Measure, Sampl
 from analysis.data.cell import Cell
 from analysis.quantities import connectivity, interventions, time_steps
 from analysis.quantities.base import TIMESCALES_COMMAND, Quantity
-
-KNEE: Final = 20
-"""The paper fits one line to the dimensionality up to this N, and another beyond it (figure S20)."""
+from analysis.quantities.connectivity import KNEE
+from analysis.stats.line import least_squares
 
 PAPER_HIDDEN: Final = 500
 
@@ -184,7 +183,14 @@ EXPLOSION: Final = Curve(
 
 
 def at_n(
-    curve: Curve, cell: Cell, others: Collection[Cell], needs: str, *, n: int | None = None, least: int = 2
+    curve: Curve,
+    cell: Cell,
+    others: Collection[Cell],
+    needs: str,
+    *,
+    n: int | None = None,
+    least: int = 2,
+    beside: Collection[Curve] = (),
 ) -> Measure:
     """The value at one N: the largest N up to `n` at which all compared networks have a value.
 
@@ -195,6 +201,7 @@ def at_n(
         needs: the command that produces the results.
         n: the N of the claim; None for the largest N that is available.
         least: the smallest N at which the values can decide the claim.
+        beside: other curves that must have a value at this N too.
     """
 
     def take(evidence: Evidence) -> Sample:
@@ -203,8 +210,9 @@ def at_n(
             return Sample()
         sets = [
             set(own["n"])
+            for one in (curve, *beside)
             for c in dict.fromkeys((cell, *others))
-            for _, own in curve.rows(evidence, c).groupby("network_id")
+            for _, own in one.rows(evidence, c).groupby("network_id")
         ]
         shared = {int(m) for m in set.intersection(*sets)}
         allowed = {m for m in shared if n is None or m <= n}
@@ -285,7 +293,10 @@ def slope(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Me
 
 
 def over_n(curve: Curve, cell: Cell, needs: str) -> Measure:
-    """The mean over all measured N, of the networks that were measured."""
+    """The mean over all measured N, for claims about how a quantity is measured.
+
+    They are about measurements, so that networks without one, as those that have solved no N, do not matter.
+    """
 
     def take(evidence: Evidence) -> Sample:
         rows = curve.rows(evidence, cell).sort_values("n")
@@ -298,7 +309,9 @@ def across_networks(curve: Curve, other: Curve, cell: Cell, needs: str, *, least
     """Two values of each network at the largest common N, for their correlation across networks."""
 
     def take(evidence: Evidence) -> Sample:
-        first, second = (at_n(c, cell, (), needs, n=paper, least=least).take(evidence) for c in (curve, other))
+        first, second = (
+            at_n(c, cell, (), needs, n=paper, least=least, beside=(curve, other)).take(evidence) for c in (curve, other)
+        )
         both = pd.concat([first.values.rename("a"), second.values.rename("b")], axis=1).dropna()
         pairs = pd.Series([tuple(row) for row in both.to_numpy()], index=both.index, dtype=object)
         blocked = first.blocked or second.blocked
@@ -414,7 +427,15 @@ def _over_n(
     paper: int,
 ) -> Measure:
     def take(evidence: Evidence) -> Sample:
-        return _with_idle(evidence, cell, _sample(curve.rows(evidence, cell).sort_values("n"), value, least, paper))
+        rows = curve.rows(evidence, cell).sort_values("n")
+        sample = _with_idle(evidence, cell, _sample(rows, value, least, paper))
+        unknown = evidence.unknown(curve.quantity, evidence.cell(cell)).groupby("network_id")["n"].max()
+        ended_without = unknown > rows.groupby("network_id")["n"].max().reindex(unknown.index).fillna(0)
+        if sample.values.empty or not ended_without.any():
+            return sample
+        why = f"{ended_without.sum()} of {len(sample.values)} networks have no value at their largest N"
+        takes = "a measure that is defined at the largest N of every network"
+        return replace(sample, blocked=joined(sample.blocked, why), takes=joined(sample.takes, takes))
 
     return Measure(f"{curve.words}: {words}, {cell.words}", _needs(curve, needs), take, cell.task or "")
 
@@ -474,8 +495,5 @@ def _needs(curve: Curve, sweep: str) -> str:
 
 def _line(rows: pd.DataFrame) -> float:
     """Return the slope of the least-squares line through value against n; NaN with fewer than three N."""
-    if rows["n"].nunique() < 3:
-        return math.nan
-    n = rows["n"].to_numpy(dtype=float)
-    centred = n - n.mean()
-    return float(centred @ rows["value"].to_numpy(dtype=float) / (centred @ centred))
+    slope, _ = least_squares(rows["n"].to_numpy(dtype=float), rows["value"].to_numpy(dtype=float))
+    return slope

@@ -120,8 +120,11 @@ def until_alone(cell: Cell, needs: str, *, paper: int) -> Measure:
             return Sample()
         n = chosen[-1]
         name = f"none-{n}" if cell.curriculum == "none" else cell.curriculum
-        found = _until(evidence, ended(evidence.cell(replace(cell, curriculum=name))), n)
-        return replace(found, below=f"the paper shows it at N = {paper}" if n < paper else "")
+        networks = evidence.cell(replace(cell, curriculum=name))
+        own = ended(networks)
+        found = _until(evidence, own, n)
+        below = f"the paper shows it at N = {paper}" if n < paper else ""
+        return replace(found, blocked=joined(found.blocked, _waiting(networks, own)), below=below)
 
     words = "without a curriculum" if cell.curriculum == "none" else str(cell.curriculum)
     kind = "leaky RNN" if cell.architecture == "leaky" else str(cell.architecture).upper()

@@ -22,6 +22,8 @@ __all__ = ["OUTCOMES", "Correlation", "Difference", "Group", "Mean", "Outcome", 
 # The power with which the planned number of networks decides a claim.
 POWER: Final = 0.8
 _MOST: Final = 10_000
+# The largest number of networks for which the power of a share is computed.
+_LARGEST_SHARE: Final = 1_500
 
 
 @dataclass(frozen=True)
@@ -89,15 +91,8 @@ class Rule(ABC):
             The number, by the normal approximation, but at least the minimum of the test; None if the spread or the gap
             is not finite and positive.
         """
-        gap = self.criterion.gap if estimate is None else self.criterion.gap_at(estimate)
-        if gap == 0:
-            return _MOST
-        if not (math.isfinite(spread) and math.isfinite(gap)) or spread <= 0:
-            return None
-        beyond = POWER if isinstance(self.criterion, Exceeds) else (1 + POWER) / 2
-        quantiles = float(stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(beyond))
-        number = math.ceil(self.groups * (quantiles * spread / gap) ** 2) + 1
-        return max(number, self.least)
+        number = _by_normal_approximation(self.criterion, spread, estimate, self.groups)
+        return None if number is None else max(number, self.least)
 
     @property
     def least(self) -> int:
@@ -122,6 +117,23 @@ class Rule(ABC):
             case Lies(low=low, high=high):
                 return f"{self.unit} between {self.said(low)} and {self.said(high)}"
         raise TypeError(f"criterion: no words for {type(self.criterion).__name__}")
+
+
+def _by_normal_approximation(
+    criterion: Criterion, spread: float, estimate: float | None, groups: int = 1
+) -> int | None:
+    """Return the number of networks that `Rule.networks_for` states, without the minimum of the test."""
+    gap = criterion.gap if estimate is None else criterion.gap_at(estimate)
+    if gap == 0:
+        return _MOST
+    if not (math.isfinite(spread) and math.isfinite(gap)) or spread <= 0:
+        return None
+    # An interval that is to lie in a range must exclude both of its ends.
+    beyond = POWER
+    if isinstance(criterion, Lies) and (estimate is None or criterion.low < estimate < criterion.high):
+        beyond = (1 + POWER) / 2
+    quantiles = float(stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(beyond))
+    return math.ceil(groups * (quantiles * spread / gap) ** 2) + 1
 
 
 @dataclass(frozen=True)
@@ -273,12 +285,28 @@ class Share(Rule):
         return math.nan
 
     def networks_for(self, spread: float, estimate: float | None = None) -> int | None:
-        """Return how many networks decide if all of them, or none of them, have the property."""
-        for n in range(1, _MOST):
-            for count in (0, n):
-                if self.decide(Group((np.arange(n) < count).astype(float))).item() == 1:
+        """Return how many networks decide four of five studies by the binomial distribution.
+
+        Args:
+            spread: not used.
+            estimate: the share; by default, 0 or 1, whichever needs fewer networks to reproduce the claim.
+        """
+        if estimate is None:
+            for n in range(1, _MOST):
+                if any(self._codes(n)[count] == 1 for count in (0, n)):
                     return n
-        return None
+            return None
+        n = 1
+        while n < _LARGEST_SHARE:
+            counts = np.arange(n + 1)
+            if stats.binom.pmf(counts, n, estimate)[self._codes(n) != 0].sum() >= POWER:
+                return n
+            n = max(n + 1, round(1.02 * n))
+        return _MOST
+
+    def _codes(self, n: int) -> Codes:
+        """Return the verdicts of `n` networks of which 0 to n have the property, [n + 1]."""
+        return self.decide(Group((np.arange(n) < np.arange(n + 1)[:, None]).astype(float)))
 
 
 @dataclass(frozen=True)
@@ -306,10 +334,27 @@ class Correlation(Rule):
         """Return the standard deviation of Fisher's z, times the square root of the number of networks minus three."""
         return 1.0
 
+    def networks_for(self, spread: float, estimate: float | None = None) -> int | None:
+        """Return how many networks decide four of five studies, by the normal approximation of Fisher's z."""
+        match self.criterion:
+            case Exceeds(none=none, smallest=smallest):
+                criterion: Criterion = Exceeds(_fisher(none), _fisher(smallest))
+            case Lies(low=low, high=high):
+                criterion = Lies(_fisher(low), _fisher(high))
+            case other:
+                raise TypeError(f"criterion: no number of networks for {type(other).__name__}")
+        number = _by_normal_approximation(criterion, spread, None if estimate is None else _fisher(estimate))
+        return None if number is None else number + 2
+
     @property
     def least(self) -> int:
         """Fisher's interval needs four networks."""
         return 4
+
+
+def _fisher(correlation: float) -> float:
+    """Return Fisher's z of a correlation; infinite for 1 and beyond, where a range has no end."""
+    return math.atanh(correlation) if abs(correlation) < 1 else math.copysign(math.inf, correlation)
 
 
 def _pooled(groups: list[Values]) -> float:

@@ -134,14 +134,16 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
         why = f"{zeros} of {sum(group.size for group in groups)} networks have a value of 0, with which no ratio exists"
         return replace(base, ours=_UNKNOWN, why=joined(blocked, why), takes="a measure that is defined at 0")
     effect = claim.rule.effect(*groups)
-    code = 0 if blocked else int(claim.rule.decide(*groups))
-    hypothesis = claim.rule.criterion.hypothesis(effect)
+    # With lower bounds, the tests decide: an end of the interval that lies on a limit of the criterion is rounded.
+    found = int(claim.rule.decide(*groups))
+    code = 0 if blocked else found
+    hypothesis = claim.rule.criterion.hypothesis(effect, found)
     p = math.nan if blocked else claim.rule.p_value(hypothesis, *groups)
     return replace(
         base,
         verdict=_OUTCOME[code],
         ours=_numbers(claim.rule, effect, samples),
-        why=blocked or _reason(claim.rule, effect, samples),
+        why=blocked or _reason(claim.rule, effect, found, samples),
         takes="" if code else (joined(*_lifts(samples)) if blocked else _needed(claim, groups, samples, effect)),
         estimate=_shown(claim.rule, float(effect.estimate)),
         low=_shown(claim.rule, float(effect.low)),
@@ -154,14 +156,14 @@ def _lifts(samples: Sequence[Sample]) -> list[str]:
     return [sample.takes for sample in samples]
 
 
-def _reason(rule: Rule, effect: Effect, samples: Sequence[Sample]) -> str:
+def _reason(rule: Rule, effect: Effect, code: int, samples: Sequence[Sample]) -> str:
     """Return in words why an effect has its verdict."""
-    if rule.criterion.decide(effect) == 0:
+    if code == 0:
         if any(math.isinf(end) for end in (effect.low, effect.high)) and any(map(_has_bounds, samples)):
             return "lower bounds leave the 95 % interval open"
         if math.isinf(effect.low) and math.isinf(effect.high):
             return "the networks are too few for a 95 % interval"
-    return rule.criterion.reason(effect)
+    return rule.criterion.reason(effect, code)
 
 
 def _has_bounds(sample: Sample) -> bool:
@@ -200,7 +202,8 @@ def _numbers(rule: Rule, effect: Effect, samples: Sequence[Sample]) -> str:
     interval = _interval(rule, effect)
     if isinstance(rule, Correlation | Share) or len(samples) == 1:
         return f"at least {interval}" if _has_bounds(samples[0]) else interval
-    means = " against ".join(_middle(sample) for sample in reversed(samples))
+    bounded = any(map(_has_bounds, samples))
+    means = " against ".join(_middle(sample, median=bounded) for sample in reversed(samples))
     return f"{means}; {rule.unit} {interval}"
 
 
@@ -214,15 +217,15 @@ def _interval(rule: Rule, effect: Effect) -> str:
     return f"{estimate} (95 % {low} to {high})"
 
 
-def _middle(sample: Sample) -> str:
-    """Return the mean of a group in words; with lower bounds, the Kaplan-Meier median or a lower bound of it."""
+def _middle(sample: Sample, *, median: bool) -> str:
+    """Return the mean of a group in words, or its Kaplan-Meier median or a lower bound of it."""
     group = group_of(sample.values, sample.censored)
-    if not group.bounds.any():
-        return _number(float(group.values.mean()))
-    median = censoring.median(group.values, group.bounds)
-    if math.isinf(median):
+    if not median:
+        return f"mean {_number(float(group.values.mean()))}"
+    middle = censoring.median(group.values, group.bounds)
+    if math.isinf(middle):
         return f"median beyond {_number(float(np.median(group.values)))}"
-    return f"median {_number(median)}"
+    return f"median {_number(middle)}"
 
 
 def _number(value: float) -> str:

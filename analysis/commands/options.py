@@ -25,7 +25,8 @@ class Execution:
 
     where: str = ""
     """Measure only the networks for which this condition holds, as in pandas.DataFrame.query, such as "task == 'parity'
-    and curriculum == 'single'"; the columns are those of the table runs. [default: all networks]"""
+    and curriculum == 'single'"; the columns are those of the table runs, and max_n, status, epochs and sequences.
+    [default: all networks]"""
 
     workers: Annotated[int | None, at_least(1)] = None
     """Processes on this machine. [default: one for each CPU]"""

@@ -101,7 +101,7 @@ def figures(
 
     study, listed = Study(results), []
     ids = [id for id in FIGURES if only is None or id in only]
-    with JobProgress("figures", {"figures": len(ids)}, command_line.console(stderr=True), quiet=True) as shown:
+    with JobProgress("figures", {"figures": len(ids)}, command_line.console(stderr=True)) as shown:
         for id in ids:
             began = time.monotonic()
             (figure,) = build(study, [id])

@@ -26,9 +26,6 @@ TRAINING: Final = (
 
 _LEAKY: Final = ("tau", "self_interaction", "nonlinearity")
 
-USUAL_SLOPE: Final = {"authors": 0.01}
-"""The slope of the leaky ReLU by preset, if it differs from the paper's 0.1."""
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -77,7 +74,7 @@ class Cell:
         Args:
             preset: the preset of the networks, which determines the usual slope.
         """
-        slope = f"slope == {USUAL_SLOPE.get(preset, 0.1)!r}"
+        slope = f"slope == {usual_slope(preset)!r}"
         return [slope if name == "usual_slope" else f"{name} == {value!r}" for name, value in self._values()]
 
     def _values(self) -> Iterator[tuple[str, object]]:
@@ -115,6 +112,11 @@ class Cell:
         return " ".join(parts)
 
 
+def usual_slope(preset: str) -> float:
+    """Return the slope of the leaky ReLU with a preset: the authors' code has another one than the paper."""
+    return 0.01 if preset == "authors" else 0.1
+
+
 def beyond_main(network: Mapping[Any, Any]) -> str:
     """Return in words how a network, apart from task, curriculum and tau, differs from the paper's main networks.
 
@@ -122,7 +124,7 @@ def beyond_main(network: Mapping[Any, Any]) -> str:
         network: a row of `analysis.data.study.Study.networks`, or of a table with the columns of a cell.
     """
     own = {name: None if pd.isna(network[name]) or network[name] == "" else network[name] for name in COLUMNS}
-    usual = own["slope"] is None or own["slope"] == USUAL_SLOPE.get(str(network.get("preset")), 0.1)
+    usual = own["slope"] is None or own["slope"] == usual_slope(str(network.get("preset")))
     return Cell(**own | {"task": None, "curriculum": None, "tau": None, "slope": None if usual else own["slope"]}).words
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pandas as pd
 from pydantic import ValidationError
 
-from analysis.data.cell import USUAL_SLOPE
+from analysis.data.cell import usual_slope
 from analysis.data.frames import ResultsError
 from tsrnn.config import EndRules, EndState, RunConfig, differences, explain
 from tsrnn.io.rows import run_columns
@@ -71,7 +71,7 @@ def describe(runs: pd.DataFrame, outcomes: pd.DataFrame, epochs: pd.DataFrame, s
         both = final[column].reindex(frame.index).fillna(values.reindex(frame.index)).fillna(0)
         frame[column] = both.astype("int64")
     frame["sequences"] = frame["epochs"] * frame["steps_per_epoch"] * frame["batch_size"] / PAPER_EPOCH
-    usual = frame["preset"].map(USUAL_SLOPE).fillna(0.1)
+    usual = frame["preset"].map(usual_slope)
     frame["usual_slope"] = frame["slope"].isna() | (frame["slope"] == usual)
     return frame.reset_index(drop=True)
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
@@ -168,11 +167,3 @@ def shared(rows: pd.DataFrame, wanted: int, by: str = "curriculum") -> int | Non
     common = sorted(set.intersection(*sets)) if sets else []
     below = [n for n in common if n <= wanted]
     return int(below[-1]) if below else int(common[0]) if common else None
-
-
-def slope(x: "np.ndarray[Any, Any]", y: "np.ndarray[Any, Any]") -> tuple[float, float]:
-    """Return slope and intercept of the least-squares line; NaN for fewer than two different x."""
-    if len(np.unique(x)) < 2:
-        return float("nan"), float("nan")
-    slope, intercept = np.polyfit(x, y, 1)
-    return float(slope), float(intercept)

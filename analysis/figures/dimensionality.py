@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Drawing
 from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import _against_n, style
-from analysis.figures._against_n import AgainstN, Panel, curriculum_looks, slope
+from analysis.figures._against_n import AgainstN, Panel, curriculum_looks
 from analysis.figures._figure import (
     MAIN,
     MEANS,
@@ -27,9 +27,8 @@ from analysis.figures._figure import (
     unmeasured,
 )
 from analysis.quantities import connectivity
-
-KNEE = 20
-"""The paper fits one line to the dimensionality of N-DMS networks up to this N, and another beyond it."""
+from analysis.quantities.connectivity import KNEE
+from analysis.stats.line import least_squares
 
 _CELLS = ("task", "curriculum")
 _CONNECTIVITY = Frame(_CELLS, (connectivity.weight_mean,))
@@ -64,11 +63,11 @@ def with_lines(against: AgainstN) -> Dimensionality:
     for (task, curriculum), group in against.networks.dropna(subset="components").groupby(["task", "curriculum"]):
         parts = {"all": group, f"to {KNEE}": group[group["n"] <= KNEE], f"beyond {KNEE}": group[group["n"] > KNEE]}
         for part, own in parts.items():
-            gradient, intercept = slope(own["n"].to_numpy(dtype=float), own["components"].to_numpy(dtype=float))
-            if np.isfinite(gradient):
+            slope, intercept = least_squares(own["n"].to_numpy(dtype=float), own["components"].to_numpy(dtype=float))
+            if np.isfinite(slope):
                 ends = {"n_low": int(own["n"].min()), "n_high": int(own["n"].max())}
                 cell = {"task": task, "curriculum": curriculum, "part": part}
-                lines.append(cell | {"slope": gradient, "intercept": intercept} | ends)
+                lines.append(cell | {"slope": slope, "intercept": intercept} | ends)
     columns = ["task", "curriculum", "part", "slope", "intercept", "n_low", "n_high"]
     return Dimensionality(*against, pd.DataFrame(lines, columns=columns))
 

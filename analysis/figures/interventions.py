@@ -302,7 +302,11 @@ def _ablation_frame(study: Study, networks: pd.DataFrame, wanted: int) -> Frame:
 def _ablation(study: Study, id: str, title: str, curriculum: str) -> Figure:
     chosen = cohort(study, _PARITY, _TWO)
     frame = _ablation_frame(study, chosen.networks, LARGE)
-    own = cohort(study, Cell(curriculum=curriculum))
+    own = replace(
+        chosen,
+        networks=chosen.networks[chosen.networks["curriculum"] == curriculum],
+        conditions=(*chosen.conditions, f"curriculum == {curriculum!r}"),
+    )
     found = compute_ablation(frame.rows(study, own.networks))
     compared = " Dotted lines: means of the authors' networks." if n_of(frame) == LARGE else ""
     caption = f"""In-time accuracy at N = {n_of(frame)}, relative to the intact network (dashed line), after

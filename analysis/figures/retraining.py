@@ -71,7 +71,8 @@ def figure_7e(study: Study) -> Figure:
     frame = at_n(study, interventions.retrained_accuracy, chosen.networks, SOURCE, as_relative_accuracy)
     found = compute_response(frame.rows(study, chosen.networks), "retrained_n")
     n = n_of(frame)
-    own = study.load(RETRAINING, ["epochs"], [("n", "==", n)])
+    own = study.load(RETRAINING, ["network_id", "epochs"], [("n", "==", n)])
+    own = own[own["network_id"].isin(chosen.networks["network_id"])]
     epochs = int(own["epochs"].max()) if len(own) else 0
     compared = (
         " Dotted line: about the N' up to which the paper's multi-head networks were better." if n == SOURCE else ""

@@ -15,6 +15,7 @@ from analysis.measure import jobs as _jobs
 from analysis.measure.causes import CHANGES, RETRAINED, Partners, Protocol
 from analysis.measure.intervention_results import measurable
 from analysis.stats.comparison import choose, compare_curricula, in_words, measured, summarise
+from tsrnn.command_line import counted
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import CAUSES, SOLVED
 from tsrnn.untrusted import below
@@ -90,13 +91,26 @@ def run(
         yes=yes,
     )
     failed = [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]
-    rows = measured(Study(results).load(CAUSES), chosen).dropna(subset="accuracy")
+    rows = measured(Study(results).load(CAUSES), chosen)
+    notes += _exploded(rows)
+    rows = rows.dropna(subset="accuracy")
     tests, more = _tests(rows)
     order = {name: i for i, name in enumerate((*CHANGES, "nothing", "readout", *RETRAINED))}
     rows = rows.sort_values([*_BY], key=lambda values: values.map(order) if values.name != "share" else -values)
     return Results(
         summarise(rows, _BY, ["relative_accuracy", "accuracy"]), tests, list(dict.fromkeys([*notes, *more])), failed
     )
+
+
+def _exploded(rows: pd.DataFrame) -> list[str]:
+    """Return a line for each curriculum and N with copies of networks whose activity is not finite."""
+    lost = rows[rows["accuracy"].isna()]
+    return [
+        f"{curriculum}, N = {n}: {counted(len(own), 'measurement')} of "
+        f"{counted(own['network_id'].nunique(), 'network')} gave no value, since activity was not finite; they are "
+        "left out of means and tests"
+        for (curriculum, n), own in lost.groupby(["curriculum", "n"])
+    ]
 
 
 def _pairs(networks: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

@@ -118,7 +118,6 @@ def run(
     results: Location,
     analysis: Analysis,
     *,
-    keep: Callable[[int], bool] = lambda n: True,
     only: Collection[tuple[str, int]] | None = None,
     workers: int | None = None,
     address: str = "auto",
@@ -130,7 +129,6 @@ def run(
     Args:
         results: the sweep's folder.
         analysis: what is measured.
-        keep: which solved N are measured; all by default.
         only: the checkpoints (network_id, N) to measure, if N differs between networks.
         workers: see `run_all`.
         address: see `run_all`.
@@ -145,7 +143,7 @@ def run(
     """
 
     def wanted(network_id: str, n: int) -> bool:
-        return keep(n) and (only is None or (network_id, n) in only)
+        return only is None or (network_id, n) in only
 
     options: dict[str, Any] = {"workers": workers, "address": address, "console": console, "yes": yes}
     (summary,) = run_all(results, analysis.name, [(analysis, wanted)], **options)
@@ -235,7 +233,7 @@ def _measure_all(
         ended = in_processes(_measure, planned, place.processes)
     else:
         ended = on_ray(_measure, planned, place.cluster)
-    with JobProgress(name, counts(planned), console, quiet=True) as progress:
+    with JobProgress(name, counts(planned), console) as progress:
         for (analysis, job), found in ended:
             result = _Ended({}, found.reason, 0.0) if isinstance(found, Died) else found
             _write(stores[analysis.name], analysis, job, result)

@@ -73,24 +73,19 @@ def heading(name: str, jobs: Mapping[str, int], note: str = "") -> str:
 class JobProgress:
     """Shows the progress of a command's jobs: as a bar on a terminal, and as occasional lines elsewhere.
 
-    Use it as a context around the jobs. It begins with a line that states their number.
+    Use it as a context around the jobs. Without a terminal, nothing is printed about jobs that end within seconds.
 
     Args:
         name: the name of the command.
         jobs: the number of jobs of each kind.
         console: where to print.
-        note: a note in the first line, such as the number of jobs that were done before.
-        quiet: do not print the first line and, without a terminal, nothing about jobs that end within seconds.
     """
 
-    def __init__(
-        self, name: str, jobs: Mapping[str, int], console: Console, note: str = "", *, quiet: bool = False
-    ) -> None:
-        self._name, self._total, self._console, self._quiet = name, sum(jobs.values()), console, quiet
+    def __init__(self, name: str, jobs: Mapping[str, int], console: Console) -> None:
+        self._name, self._total, self._console = name, sum(jobs.values()), console
         self._done = 0
         self._estimate = Estimate(jobs)
         self._began = self._last_line = time.monotonic()
-        self._first = heading(name, jobs, note)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -105,8 +100,6 @@ class JobProgress:
         self._task = self._bar.add_task(name, total=self._total)
 
     def __enter__(self) -> "JobProgress":
-        if not self._quiet:
-            self._console.print(self._first, highlight=False, markup=False, soft_wrap=True)
         self._bar.start()
         return self
 

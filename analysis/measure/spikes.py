@@ -69,7 +69,7 @@ def measure(recording: Recording, width: float, lags: int, console: Console) -> 
     size = max(1, min(_TOGETHER, _COUNTS // (recording.trials * bins)))
     starts = range(0, len(recording.neurons), size)
     parts = []
-    with JobProgress("spikes", {"groups of neurons": len(starts)}, console, quiet=True) as shown:
+    with JobProgress("spikes", {"groups of neurons": len(starts)}, console) as shown:
         for start in starts:
             began = time.monotonic()
             chosen = range(start, min(start + size, len(recording.neurons)))

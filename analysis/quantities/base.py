@@ -81,8 +81,19 @@ class Quantity:
         Args:
             tables: the results.
         """
-        frames = [tables.load(table, where=self.where.get(table.name)) for table in self.tables]
-        return self(*frames).dropna(subset="value").reset_index(drop=True)
+        return self._all_rows(tables).dropna(subset="value").reset_index(drop=True)
+
+    def unknown(self, tables: Tables) -> pd.DataFrame:
+        """Return where a network was measured and has no value: the columns of the key, with `network_id` first.
+
+        Args:
+            tables: the results.
+        """
+        rows = self._all_rows(tables)
+        return rows[rows["value"].isna()].drop(columns="value").reset_index(drop=True)
+
+    def _all_rows(self, tables: Tables) -> pd.DataFrame:
+        return self(*(tables.load(table, where=self.where.get(table.name)) for table in self.tables))
 
     @property
     def source(self) -> str:

@@ -1,11 +1,16 @@
 """Recurrent weights and the dimensionality of activity (figures 6a, 6b, S19c, S19d, S20)."""
 
+from typing import Final
+
 import pandas as pd
 
 from analysis.quantities.base import TIMESCALES_COMMAND, Where, quantity
 
 POOLED: dict[str, tuple[Where, ...]] = {"dimensionality": (("trial", "==", -1),)}
 """The rows for all trials together."""
+
+KNEE: Final = 20
+"""The paper fits one line to the dimensionality of N-DMS networks up to this N, and another beyond it (figure S20)."""
 
 
 @quantity("mean incoming weight", "mean incoming weight", needs=TIMESCALES_COMMAND)

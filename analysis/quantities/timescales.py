@@ -24,8 +24,8 @@ POPULATION: dict[str, tuple[Where, ...]] = {"timescales": (("method", "==", "pap
 )
 def tau_net_mean(timescales: pd.DataFrame) -> pd.DataFrame:
     """Return the mean of tau_net over the neurons with tau_net > 1, of each network at each N, in time steps."""
-    known = timescales[timescales["tau_net"] > 1]
-    return known.groupby(["network_id", "n"])["tau_net"].mean().rename("value").reset_index()
+    known = timescales.assign(value=timescales["tau_net"].where(timescales["tau_net"] > 1))
+    return known.groupby(["network_id", "n"])["value"].mean().reset_index()
 
 
 @quantity(

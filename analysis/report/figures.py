@@ -70,7 +70,7 @@ class Waiting:
 def show(study: Study, console: Console) -> tuple[list[Shown], list[str]]:
     """Return all figures of some results, and the errors of those that failed."""
     shown, failed = [], []
-    with _progress.JobProgress("report", {"figures": len(figures.FIGURES)}, console, quiet=True) as progress:
+    with _progress.JobProgress("report", {"figures": len(figures.FIGURES)}, console) as progress:
         for id in figures.FIGURES:
             began = time.monotonic()
             try:

@@ -28,7 +28,8 @@ def median(values: Values, censored: Flags) -> float:
     """
     data = stats.CensoredData.right_censored(values, censored)
     curve: Any = stats.ecdf(data).sf
-    reached = np.nonzero(curve.probabilities <= 0.5)[0]
+    # A product of shares that is 0.5 may be larger by rounding.
+    reached = np.nonzero(curve.probabilities <= 0.5 + 10.0**-_DIGITS)[0]
     return float(curve.quantiles[reached[0]]) if len(reached) else float("inf")
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
 from analysis.data.cell import alike, differing
 from analysis.stats.intervals import bootstrap, mean
+from analysis.stats.permutation import Values
 from analysis.stats.significance import Comparison, compare, network_tests, pooled_ttests, with_holm
 
 _NAMED: Final = 4
@@ -174,7 +176,9 @@ def compare_quantities(rows: pd.DataFrame, values: Sequence[str]) -> pd.DataFram
 
     Args:
         rows: one row for each network and N, with the columns group, curriculum, n, network_id and `values`.
-        values: the columns to compare. Missing values are left out.
+        values: the columns to compare. Missing values are left out, and so are N at which two curricula have the same
+            values: networks that differ in their curriculum alone are the same until their curricula differ, and
+            comparing them with themselves would only make the correction stricter.
 
     Returns:
         One row for each group, quantity, N and pair of curricula with two networks each: `group`, `quantity`, `n`,
@@ -191,13 +195,17 @@ def compare_quantities(rows: pd.DataFrame, values: Sequence[str]) -> pd.DataFram
                 found += [
                     dict(zip(keys, (group, value, n, *pair), strict=True)) | vars(compare(by[pair[0]], by[pair[1]]))
                     for pair in combinations(by, 2)
-                    if min(len(by[name]) for name in pair) >= 2
+                    if min(len(by[name]) for name in pair) >= 2 and not _same(by[pair[0]], by[pair[1]])
                 ]
         if found:
             frames.append(with_holm(pd.DataFrame(found)))
     if not frames:
         return pd.DataFrame(columns=[*keys, *Comparison.__dataclass_fields__])
     return pd.concat(frames, ignore_index=True)
+
+
+def _same(a: Values, b: Values) -> bool:
+    return np.array_equal(np.sort(a), np.sort(b))
 
 
 def changes_over_n(rows: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:

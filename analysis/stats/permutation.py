@@ -26,7 +26,7 @@ _DIGITS: Final = 10
 
 
 class Effect(NamedTuple):
-    """An estimate with its interval and p-value, for one study or for many.
+    """An estimate with its interval, for one study or for many.
 
     Attributes:
         estimate: the estimated effect, [...].

@@ -17,6 +17,7 @@ from analysis.claims.rules import Correlation, Difference, Group, Growth, Mean, 
 from analysis.claims.verdicts import MEANINGS, Claim, judge
 from analysis.data.cell import Cell
 from analysis.data.study import Study
+from analysis.quantities import connectivity, taus
 from tests.handmade import SMALL, HandMade, config, solved
 from tests.simulated import CELLS, Simulated
 from tsrnn.config import EndRules, Tanh, Training
@@ -116,6 +117,40 @@ class TestClaims:
             row = judged(study, "3b-order").loc["3b-order"]
             assert (row["verdict"], row["n"]) == ("inconclusive", "4 and 6")
             assert row["why"] == "2 of 6 networks have not ended"
+
+    def test_running_networks_without_a_curriculum_block_both_directions(self):
+        for true in (True, False):
+            study = Simulated(true, cells=[Cell(), Cell(curriculum="multi"), Cell(curriculum="none-20")])
+            alone = set(study.networks.loc[study.networks["curriculum"] == "none-20", "network_id"].iloc[:2])
+            study = Simulated(true, cells=[Cell(), Cell(curriculum="multi"), Cell(curriculum="none-20")])
+            study.rows["outcomes"] = [row for row in study.rows["outcomes"] if row["network_id"] not in alone]
+            row = judged(study, "S15-leaky").loc["S15-leaky"]
+            assert row["verdict"] == "inconclusive"
+            assert row["why"] == "2 of 6 networks have not ended"
+
+    def test_a_network_without_a_value_at_its_largest_n_is_not_taken_at_a_smaller_one(self):
+        """As one whose activity explodes there: its tau_net is not known."""
+        study = Simulated(True, cells=[Cell()])
+        last = max(row["n"] for row in study.rows["timescales"])
+        (one, *_) = {row["network_id"] for row in study.rows["timescales"]}
+        for row in study.rows["timescales"]:
+            if (row["network_id"], row["n"]) == (one, last):
+                row |= {"tau_net": math.nan, "status": "not_finite"}
+        row = judged(study, "5b-single").loc["5b-single"]
+        assert row["verdict"] == "inconclusive"
+        assert row["why"] == "1 of 6 networks have no value at their largest N"
+
+    def test_two_quantities_are_correlated_at_the_same_n(self):
+        study = Simulated(True, cells=[Cell(curriculum="multi")])
+        study.rows["connectivity"] = [row for row in study.rows["connectivity"] if row["n"] <= 20]
+        n = max(row["n"] for row in study.rows["connectivity"])
+        row = judged(study, "S19-weight-tau-multi").loc["S19-weight-tau-multi"]
+        assert row["at"] == f"N = {n}"
+        weight, tau = (
+            quantity.rows(study).query(f"n == {n}").set_index("network_id")["value"]
+            for quantity in (connectivity.weight_mean, taus.tau_mean)
+        )
+        assert row["estimate"] == pytest.approx(weight.corr(tau))
 
     def test_two_n_make_no_trend(self):
         study = Simulated(True, cells=[Cell(), Cell(curriculum="multi")])
@@ -568,14 +603,13 @@ class TestCriteria:
         claim = Claim("id", "1", "It is so.", "much", "further", rule, tuple(measures))
         found = judge(claim, NOTHING)
         assert (found.verdict, found.estimate) == ("reproduced", math.inf)
-        assert found.ours == "median beyond 20 against 11.5; ratio above 1.54 (95 %)"
+        assert found.ours == "median beyond 20 against median 11; ratio above 1.54 (95 %)"
         reverse = judge(dataclasses.replace(claim, measures=tuple(measures[::-1])), NOTHING)
         assert (reverse.verdict, reverse.estimate) == ("contradicted", 0.0)
-        assert reverse.ours == "11.5 against median beyond 20; ratio below 0.65 (95 %)"
+        assert reverse.ours == "median 11 against median beyond 20; ratio below 0.65 (95 %)"
         # Far above a range, the nearer end is the upper one.
-        assert (
-            Lies(-1, 1).hypothesis(rule.effect(*(Group(np.array(s.values), np.array(s.censored)) for s in ends))) == 1
-        )
+        effect = rule.effect(*(Group(np.array(s.values), np.array(s.censored)) for s in ends))
+        assert Lies(-1, 1).hypothesis(effect, 0) == 1
 
     @pytest.mark.parametrize(
         ("criterion", "values", "why"),
@@ -648,6 +682,44 @@ class TestCriteria:
         assert rule.networks_for(1.0) == 17
         assert rule.networks_for(0.01) == 4
         assert rule.networks_for(math.nan) is None
+
+    @pytest.mark.parametrize("share", [0.05, 0.09, 0.3])
+    def test_the_networks_that_a_share_takes_decide_four_of_five_studies(self, share):
+        rule = Share(Lies(high=0.1))
+        n = rule.networks_for(math.nan, share)
+        assert n < (1000 if share == 0.05 else 10_001)
+        if n < 1000:
+            found = np.random.default_rng(0).random((4000, n)) < share
+            decided = (rule.decide(Group(found.astype(float))) != 0).mean()
+            assert decided == pytest.approx(0.8, abs=0.06)
+        assert rule.networks_for(math.nan) == 36
+
+    @pytest.mark.parametrize(("truth", "criterion"), [(0.738, Lies(-0.5, 0.5)), (-0.7, Exceeds(0, -0.3))])
+    def test_the_networks_that_a_correlation_takes_decide_four_of_five_studies(self, truth, criterion):
+        rule = Correlation(criterion)
+        n = rule.networks_for(1.0, truth)
+        x, noise = np.random.default_rng(0).standard_normal((2, 4000, n))
+        y = truth * x + math.sqrt(1 - truth**2) * noise
+        decided = (rule.decide(Group(np.stack([x, y], -1), np.zeros((4000, n), bool))) != 0).mean()
+        assert decided >= 0.78
+
+    @pytest.mark.parametrize(
+        ("smallest", "first", "second"),
+        [
+            (1.5, (11, 6, 10, 8, 5, 3, 12, 8), (11, 5, 7, 3, 4, 9, 3, 12)),
+            (1 / 1.5, (7, 8, 9, 8, 12, 12, 10, 12), (8, 9, 8, 11, 11, 11, 8, 12)),
+        ],
+    )
+    def test_the_reason_is_that_of_the_verdict_where_an_interval_ends_on_a_limit(self, smallest, first, second):
+        """Ratios of whole N are often exactly 1.5, where the interval of lower bounds is rounded."""
+        rule, values = Ratio(Exceeds(0, math.log(smallest))), [np.array(v, dtype=float) for v in (first, second)]
+        samples = [Sample(pd.Series(v), pd.Series(v == 12)) for v in values]
+        assert rule.criterion.decide(rule.effect(*(Group(v, v == 12) for v in values))) == -1
+        measures = tuple(Measure("the value", "a command", lambda evidence, one=one: one) for one in samples)
+        found = judge(Claim("id", "1", "It is so.", "much", "further", rule, measures), NOTHING)
+        assert found.verdict == "inconclusive"
+        assert found.why == "the 95 % interval contains both a zero effect and effects of interest"
+        assert found.p > 0.05
 
     def test_effect_sizes_are_checked(self):
         with pytest.raises(ValueError, match="allowed is smallest, or low or high"):

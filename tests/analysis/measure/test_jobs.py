@@ -82,6 +82,11 @@ def row(table: Table, config: RunConfig, **values: object) -> dict:
     return dict.fromkeys(column.name for column in table.columns) | {"network_id": config.network_id} | values
 
 
+def at(n: int) -> set[tuple[str, int]]:
+    """The checkpoints of all networks at one N."""
+    return {(config.network_id, n) for config in CONFIGS}
+
+
 def expected(add: float = 0.0) -> dict[tuple[str, int], float]:
     sums = {config.network_id: float(new(config).network["tau"].double().sum()) for config in CONFIGS}
     return {(network_id, n): total + add for network_id, total in sums.items() for n in (2, 3, 4)}
@@ -116,14 +121,14 @@ def test_every_checkpoint_is_measured_once(results, tmp_path):
     again = run(results, analysis(tmp_path))
     assert (again.done, again.skipped, ran(tmp_path)) == (0, 6, 0)
 
-    other = run(results, analysis(tmp_path, add=1.0), keep=lambda n: n == 3)
+    other = run(results, analysis(tmp_path, add=1.0), only=at(3))
     assert (other.done, other.skipped, ran(tmp_path)) == (2, 0, 2)
     assert found(results) == {key: value + (key[1] == 3) for key, value in expected().items()}
 
 
 def test_in_published_results_only_what_is_there_and_was_not_measured_is_measured(results, tmp_path, monkeypatch):
     monkeypatch.setitem(BY_NAME, MEASURED.name, MEASURED)
-    run(results, analysis(), keep=lambda n: n == 2)
+    run(results, analysis(), only=at(2))
     (results / RECORD).touch()
     paths = load(results, SOLVED).query("n < 4")["checkpoint"]
     publish(location(results), location(tmp_path / "out"), set(paths))
@@ -183,9 +188,9 @@ def test_damaged_checkpoints_and_rows_that_do_not_fit_fail_alone(results, tmp_pa
 
 
 def test_a_failure_takes_back_rows_of_other_settings(results, tmp_path):
-    run(results, analysis(tmp_path), keep=lambda n: n == 2, workers=1)
+    run(results, analysis(tmp_path), only=at(2), workers=1)
     (tmp_path / "raise-2").touch()
-    run(results, analysis(tmp_path, add=1.0), keep=lambda n: n == 2, workers=1)
+    run(results, analysis(tmp_path, add=1.0), only=at(2), workers=1)
     assert found(results) == {}
 
 

@@ -54,6 +54,13 @@ def test_one_curriculum_or_one_network_is_not_compared(rows):
     assert compare_quantities(alone, ["far"]).empty
 
 
+def test_networks_are_not_compared_with_themselves(rows):
+    """Single-head and multi-head networks of one seed are the same at N = 2; these rows once weakened all others."""
+    at_two = rows[(rows["curriculum"] == "multi") & (rows["n"] == 2)]
+    same = pd.concat([rows[rows["n"] > 2], at_two, at_two.assign(curriculum="single")])
+    pd.testing.assert_frame_equal(compare_quantities(same, ["far"]), compare_quantities(rows[rows["n"] > 2], ["far"]))
+
+
 def test_changes_are_within_networks_from_their_smallest_to_their_largest_n(rows):
     found = changes_over_n(rows, ["far", "near"]).set_index(["curriculum", "quantity"])
     for (curriculum, name), row in found.iterrows():

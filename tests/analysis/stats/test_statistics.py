@@ -112,6 +112,8 @@ class TestCensoring:
         expected = SurvfuncRight(x, (~x_open).astype(int)).quantile(0.5)
         assert censoring.median(x, x_open) == expected
         assert censoring.median(np.full(4, 101.0), np.ones(4, bool)) == math.inf
+        for n in range(2, 60, 2):  # the curve is 0.5 at half of the values, but for rounding
+            assert censoring.median(np.arange(1.0, n + 1), np.arange(n) == n - 1) == n // 2
 
     def test_what_all_might_exceed_says_nothing(self):
         ceiling, opened = np.full(5, 101.0), np.ones(5, bool)
