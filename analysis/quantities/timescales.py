@@ -36,15 +36,15 @@ def tau_net_mean(timescales: pd.DataFrame) -> pd.DataFrame:
 )
 def tau_net_sd(timescales: pd.DataFrame) -> pd.DataFrame:
     """Return the standard deviation of tau_net over the neurons with tau_net > 1, in time steps."""
-    known = timescales[timescales["tau_net"] > 1]
-    return known.groupby(["network_id", "n"])["tau_net"].std(ddof=0).rename("value").reset_index()
+    known = timescales.assign(value=timescales["tau_net"].where(timescales["tau_net"] > 1))
+    return known.groupby(["network_id", "n"])["value"].std(ddof=0).reset_index()
 
 
 @quantity("share of neurons with tau_net > 1", "share with τ_net > 1", needs=TIMESCALES_COMMAND, where=NEURONS)
 def tau_net_share(timescales: pd.DataFrame) -> pd.DataFrame:
-    """Return the share of neurons with tau_net > 1."""
-    above = timescales.assign(above=(timescales["tau_net"] > 1).astype(float))
-    return above.groupby(["network_id", "n"])["above"].mean().rename("value").reset_index()
+    """Return the share of neurons with tau_net > 1; it is unknown if no neuron has a tau_net."""
+    networks = timescales.assign(above=(timescales["tau_net"] > 1).astype(float)).groupby(["network_id", "n"])
+    return networks["above"].mean().where(networks["tau_net"].count() > 0).rename("value").reset_index()
 
 
 @quantity(
