@@ -98,9 +98,18 @@ def test_the_page_has_the_cost_of_each_part():
         "3": ["paper/dms"],
         "6": ["paper/outside"],
         "7": ["paper/no_curriculum"],
-        "8, begun": [
+        "8": [
             f"paper/{name}"
-            for name in ("sliding_window", "nonlinearities", "all_heads", "weight_decay", "temporal_patterns")
+            for name in (
+                "sliding_window",
+                "nonlinearities",
+                "all_heads",
+                "weight_decay",
+                "temporal_patterns",
+                "architectures",
+                "input_duration",
+                "time_discretisation",
+            )
         ],
         "tuned": ["tuned/fixed_tau"],
     }

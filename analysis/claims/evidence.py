@@ -12,6 +12,7 @@ from typing import Any, Final
 import pandas as pd
 
 from analysis.data.cell import TRAINING, Cell
+from analysis.data.networks import once
 from analysis.quantities.base import Quantity, Tables
 from tsrnn.config import EndState
 
@@ -76,10 +77,7 @@ class Evidence:
 
     def __init__(self, tables: Tables, networks: pd.DataFrame | None = None):
         self.tables = tables
-        found = tables.networks if networks is None else networks
-        # The same run with two end rules is one network; the one that trained longest includes the other.
-        longest = found.sort_values("epochs", ascending=False, kind="stable").drop_duplicates("replicate")
-        self.networks = found.loc[found.index.isin(longest.index)]
+        self.networks = once(tables.networks if networks is None else networks)
         self._kept: dict[object, pd.DataFrame] = {}
 
     def parts(self) -> Iterator["Evidence"]:

@@ -76,6 +76,18 @@ def describe(runs: pd.DataFrame, outcomes: pd.DataFrame, epochs: pd.DataFrame, s
     return frame.reset_index(drop=True)
 
 
+def once(networks: pd.DataFrame) -> pd.DataFrame:
+    """Return every network once: the same run with two end rules is one network.
+
+    The run that trained longest is kept, since it includes the other.
+
+    Args:
+        networks: rows of `analysis.data.study.Study.networks`.
+    """
+    longest = networks.sort_values("epochs", ascending=False, kind="stable").drop_duplicates("replicate")
+    return networks.loc[networks.index.isin(longest.index)]
+
+
 def completed(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the table `runs` with the columns that older results lack, filled from each network's configuration.
 

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
 from analysis.data.cell import TRAINING, Cell
+from analysis.data.networks import once
 from analysis.data.study import Study
 from analysis.figures import style
 from analysis.quantities.base import Quantity, Where
@@ -116,6 +117,8 @@ class Cohort:
 def cohort(study: Study, cell: Cell, *conditions: str) -> Cohort:
     """Choose the networks of a figure: among several trainings, that of the largest networks, then of most networks.
 
+    A network that two sweeps trained with different end rules counts once; see `analysis.data.networks.once`.
+
     Args:
         study: the results.
         cell: what they have in common; a field that is None may differ.
@@ -126,6 +129,7 @@ def cohort(study: Study, cell: Cell, *conditions: str) -> Cohort:
         found = _holding(found, condition)
     if found.empty:
         return Cohort(found, (*cell.conditions(), *conditions))
+    every, found = found, once(found)
     groups = [group for _, group in found.groupby(list(TRAINING), sort=False, dropna=False)]
     kept = max(groups, key=lambda group: (int(group["hidden"].iloc[0]), len(group)))
     first = kept.iloc[0]
@@ -133,7 +137,7 @@ def cohort(study: Study, cell: Cell, *conditions: str) -> Cohort:
     note = f"Scale {first['scale']}: {first['hidden']} neurons"
     if left_out := len(found) - len(kept):
         note += f"; {left_out} networks of another size or training are left out"
-    if left_out or not study.has_all_columns:
+    if len(kept) < len(every) or not study.has_all_columns:
         selected = (f"network_id in {sorted(kept['network_id'])}",)
     return Cohort(kept, selected, f"{note}.")
 

@@ -21,7 +21,7 @@ from analysis.figures.readouts import compute_heads, draw_heads
 from analysis.stats.intervals import bootstrap, bootstraps
 from tests.handmade import HandMade, config, solved
 from tests.simulated import Simulated
-from tsrnn.config import GRU, LSTM, LeakyReLU, ReLU, Tanh, Time
+from tsrnn.config import GRU, LSTM, EndRules, LeakyReLU, ReLU, Tanh, Time
 from tsrnn.io.schemas import (
     ABLATION,
     AUTOCORRELATIONS,
@@ -229,6 +229,17 @@ class TestCurricula:
         assert (cell["n"], cell["networks"], cell["solved"], cell["mean"]) == (5, 2, 1, 5.5)
         assert figure.data["networks"].set_index("solved").loc[True, "accuracy_newest"] == 0.99
         assert len(only(Study(sweep.folder), "S13").data["epochs"]) == 11
+
+    def test_a_run_with_two_end_rules_is_one_network(self, tmp_path: Path):
+        """The sweep architectures trains the leaky networks of no_curriculum with another budget."""
+        shorter = dataclasses.replace(config("none-5"), end=EndRules(max_epochs=4))
+        for folder, one in (("no_curriculum", config("none-5")), ("architectures", shorter)):
+            HandMade(tmp_path / "results" / folder).add(one, [solved(5, 3)], accuracies=[0.6, 0.9, 0.99])
+        study = Study(tmp_path / "results")
+        assert len(study.networks) == 2
+        figure = only(study, "3a")
+        (cell,) = figure.data["cells"].to_dict("records")
+        assert (cell["networks"], cell["solved"]) == (1, 1)
 
     def test_long_curves_are_thinned_and_keep_their_ends(self):
         curve = pd.DataFrame({"epoch": range(1, 1001)})
@@ -583,13 +594,13 @@ class TestDynamics:
     def test_lines(self, tmp_path: Path):
         sweep = HandMade(tmp_path / "curricula")
         key = sweep.add(config("multi", task="dms"), [solved(30, 1)])
-        values = {n: 3 * n if n <= 20 else 60 + (n - 20) for n in (5, 10, 20, 30, 40)}
+        values = {n: 3 * n if n <= 20 else 60 + (n - 20) for n in (5, 10, 20, 30, 40, 50)}
         rows = [{"n": n, "trial": -1, "components": c, "participation_ratio": 1.0} for n, c in values.items()]
         sweep.write(DIMENSIONALITY, key, rows)
         lines = only(Study(tmp_path), "S20").data["lines"].set_index("part")
         assert lines.loc["to 20", ["slope", "intercept"]].tolist() == pytest.approx([3, 0])
         assert lines.loc["beyond 20", ["slope", "intercept"]].tolist() == pytest.approx([1, 40])
-        assert lines.loc["beyond 20", ["n_low", "n_high"]].tolist() == [30, 40]
+        assert lines.loc["beyond 20", ["n_low", "n_high"]].tolist() == [30, 50]
 
     def test_n_shared_by_all(self):
         rows = pd.DataFrame({"curriculum": ["single", "single", "multi", "multi"], "n": [5, 9, 5, 30]})
