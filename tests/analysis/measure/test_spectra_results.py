@@ -12,7 +12,6 @@ import torch
 from analysis.__main__ import main
 from analysis.data.frames import load
 from analysis.measure.spectra import Protocol, measure
-from analysis.quantities.spectra import SPECTRA as SPECTRA_VALUES
 from tests.trained import trained_sweep
 from tsrnn import GRU, RunConfig, Time
 from tsrnn.io.checkpoint import Checkpoint, Progress, new
@@ -85,7 +84,8 @@ def test_the_command_measures_once_and_sums_up(results: Path, capsys: pytest.Cap
     command = ["spectra", str(results), "--every", "1", "--steps", "50", "--address", "local", "--workers", "1"]
     assert main([*command, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert {row["quantity"] for row in printed["tests"]} == {value.name for value in SPECTRA_VALUES}
+    # Both curricula have solved N = 2 alone, where networks with the same seed are the same.
+    assert printed["tests"] == []
     assert all(row["networks"] == 2 for row in printed["changes"])
     rows = printed["summary"]
     assert {(row["curriculum"], row["n"]) for row in rows} >= {("single", 2), ("multi", 2)}
@@ -93,5 +93,4 @@ def test_the_command_measures_once_and_sums_up(results: Path, capsys: pytest.Cap
     assert main(command) == 0
     lines = capsys.readouterr().out
     assert "Lyapunov" in lines
-    assert "Curricula compared" in lines
     assert set(load(results, SPECTRA)["n"]) <= {2, 3}
