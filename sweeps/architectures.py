@@ -2,8 +2,7 @@
 
 Question: how fast do GRUs, LSTMs and leaky RNNs learn, and which N do they solve, with and without a curriculum?
 Grid: architecture x curriculum (none, at one N; single; multi); parity; several seeds. As in the authors' code, gated
-networks train by Adam at 1e-3 (with every --preset), on at most 300 batches an epoch of at most 64, with p = 0.5 and
-initial states of 0.
+networks train by Adam at 1e-3 with any preset, on up to 300 batches an epoch of up to 64, p = 0.5, initial states of 0.
 Stop rule: N = 101 solved, or the scale's budget.
 The paper found: multi-head training is the fastest for every architecture.
 """

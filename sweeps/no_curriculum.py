@@ -50,15 +50,7 @@ def at_scale(config: RunConfig, scale: ScaleName) -> RunConfig:
     return with_end(config, max_epochs=max(1, epochs))
 
 
-SWEEP = Sweep(
-    name="no_curriculum",
-    doc=__doc__,
-    axes=axes_at,
-    grid=grid,
-    figures=("3a", "S13", "S3"),
-    at_scale=at_scale,
-    replicates={"overnight": 5},
-)
+SWEEP = Sweep("no_curriculum", __doc__, axes_at, grid, ("3a", "S13", "S3"), at_scale, {"overnight": 5})
 
 if __name__ == "__main__":
     main(SWEEP)

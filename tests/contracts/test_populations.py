@@ -472,4 +472,5 @@ class TestTraining:
         if network.tau == TrainedTau(constraint="project"):
             assert tau.min() == 1.0 < tau.max()
         elif network.tau == TrainedTau(constraint="clamp_forward"):
-            assert tau.min() < 1.0
+            # What is stored may be below 1, and acts as 1.
+            assert trainer.population.parameters["tau"].min() < 1.0 == tau.min()

@@ -115,7 +115,7 @@ def joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tup
             config = {"head_node_type": "head", "max_workers": 16, "available_node_types": {"head": {}} | types}
             (tmp_path / "ray_bootstrap_config.yaml").write_text(yaml.safe_dump(config))
         nodes = [{"Alive": True, "Resources": one} for one in machines] + [{"Alive": False, "Resources": {"CPU": 99}}]
-        monkeypatch.setattr(_cluster, "find", lambda address: "auto")
+        monkeypatch.setattr(_cluster, "find_cluster", lambda address: "auto")
         monkeypatch.setattr(_cluster, "stop_on_sigterm", lambda: None)
         context = SimpleNamespace(dashboard_url="127.0.0.1:8265")
         monkeypatch.setattr(_cluster, "ray", SimpleNamespace(init=lambda **_: context))
