@@ -87,7 +87,8 @@ def evaluate(
     Args:
         checkpoint: A .safetensors file of tsrnn, or the folder of a sweep's network, whose largest solved N is taken.
         protocol: end: one answer at the end of each sequence, on as many sequences as in a test during training.
-            in-time: an answer at each of 1000 steps, after 100 steps of warm-up, in each of 10 sequences with p = 0.5.
+            in-time: an answer at each of 1000 steps, after 100 steps of warm-up (more if the largest N needs them), in
+            each of 10 sequences with p = 0.5.
         k: For protocol end, how many time steps each bit is held. Values that were not trained show how well the
             network generalises. [default: those of its training]
         seed: The seed of the test data, which is independent of all training data.

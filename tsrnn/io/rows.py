@@ -119,7 +119,7 @@ def epochs_row(report: "EpochReport") -> Row:
 
 
 def heads_rows(report: "EpochReport") -> list[Row]:
-    """Return an epoch's rows of `heads`, one for each N in training."""
+    """Return an epoch's rows of `heads`, one for each N that was tested."""
     key = {"network_id": report.config.network_id, "epoch": report.epoch}
     return [key | {"n": n, "accuracy": accuracy} for n, accuracy in report.accuracies.items()]
 
