@@ -19,7 +19,7 @@ class MultiHead(Curriculum):
     kind: Literal["multi"] = "multi"
     start: MemoryN = 2
     ahead: Count = 1
-    usage: ClassVar[str] = "multi, multi-ahead-H (multi with H unsolved heads at a time)"
+    usage: ClassVar[str] = "multi, multi-ahead-A (multi with A unsolved heads at a time)"
 
     @property
     def first_heads(self) -> tuple[int, ...]:
