@@ -40,7 +40,7 @@ def figure_html(figure: "Figure") -> str:
     title = Markup("<p><b>{}</b></p>").format(_safe(figure.title))
     if figure.missing:
         return str(title + Markup("<p>Not drawn: {}</p>").format(_safe(figure.missing)))
-    if figure.painter is None:
+    if figure.is_table:
         shown = Markup(_cleaned(next(iter(figure.data.values()))).to_html(index=False, border=0))
     else:
         svg = style.render(figure.draw(), "svg").decode()

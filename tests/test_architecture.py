@@ -88,6 +88,16 @@ def test_what_is_imported_is_declared(package: str):
     assert undeclared == set()
 
 
+def test_what_is_declared_is_imported():
+    """Every package that users must install is imported by the code that they run."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    packages = ("tsrnn", "sweeps", "analysis")
+    modules = {name for own in packages for path in (ROOT / own).rglob("*.py") for name in imported(path)}
+    providers = distributions()
+    used = {name_of(name) for module in modules for name in providers.get(module.split(".")[0], ())}
+    assert {name_of(text) for text in project["dependencies"]} <= used
+
+
 def test_private_parts_of_ray_are_used_in_one_module():
     files = [path for package in OWN - {"tests"} for path in (ROOT / package).rglob("*.py")]
     found = [path.name for path in files if re.search(r"ray\._private|run_metadata", path.read_text())]

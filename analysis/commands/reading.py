@@ -104,7 +104,7 @@ def figures(
     with JobProgress("figures", {"figures": len(ids)}, command_line.console(stderr=True)) as shown:
         for id in ids:
             began = time.monotonic()
-            (figure,) = build(study, [id])
+            figure = build(study, id)
             files = [] if figure.missing else [str(path) for path in write(figure, out)]
             listed.append(
                 {name: getattr(figure, name) for name in ("id", "title", "caption", "missing")} | {"files": files}

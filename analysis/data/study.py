@@ -76,7 +76,7 @@ class Study:
         Raises:
             ResultsError: a file cannot be read.
             SelectionError: the study's condition is invalid, or holds for no network.
-            KeyError: there is no such table.
+            ValueError: there is no such table.
         """
         frame = self._load(table, columns, where)
         return frame[frame["network_id"].isin(self._selected)] if self.where else frame
@@ -88,6 +88,8 @@ class Study:
         where: Sequence[tuple[str, str, Any]] | None = None,
     ) -> pd.DataFrame:
         """Read a table as `load` does, with the rows of all networks."""
+        if isinstance(table, str) and table not in BY_NAME:
+            raise ValueError(f"table = {table}: allowed are {', '.join(sorted(BY_NAME))}")
         known = table if isinstance(table, Table) else BY_NAME[table]
         names = [column.name for column in known.columns if columns is None or column.key or column.name in columns]
         read = (known.name, *names, repr(where))
@@ -184,8 +186,7 @@ class Study:
         """
         from analysis.figures import build
 
-        (figure,) = build(self, [id])
-        return figure
+        return build(self, id)
 
     def __repr__(self) -> str:
         return f"Study({str(self.folder)!r})"

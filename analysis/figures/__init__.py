@@ -4,7 +4,7 @@ import html
 import importlib
 import pkgutil
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -37,23 +37,20 @@ FIGURES: Final[Mapping[str, Builder]] = MappingProxyType(
 """The function that builds each figure, by its id, in the order of the paper."""
 
 
-def build(results: Study, only: Collection[str] | None = None) -> list[Figure]:
-    """Compute figures; if results for one are missing, `Figure.missing` says which.
+def build(results: Study, id: str) -> Figure:
+    """Compute a figure; if results for it are missing, `Figure.missing` says which.
 
     Args:
         results: the results.
-        only: the ids of the figures, in any order; all by default.
-
-    Returns:
-        The figures in the paper's order.
+        id: the figure's id.
 
     Raises:
-        ValueError: an id is not one of `FIGURES`.
+        ValueError: the id is not one of `FIGURES`.
         ResultsError: a table cannot be read.
     """
-    if unknown := sorted(set(only or ()) - set(FIGURES)):
-        raise ValueError(f"only = {', '.join(unknown)}: allowed are {', '.join(FIGURES)}")
-    return [make(results) for id, make in FIGURES.items() if only is None or id in only]
+    if id not in FIGURES:
+        raise ValueError(f"figure = {id}: allowed are {', '.join(FIGURES)}")
+    return FIGURES[id](results)
 
 
 def write(figure: Figure, folder: Path) -> list[Path]:
@@ -72,7 +69,7 @@ def write(figure: Figure, folder: Path) -> list[Path]:
     """
     if figure.missing:
         raise ValueError(figure.missing)
-    if figure.id.startswith("table"):
+    if figure.is_table:
         frame = next(iter(figure.data.values()))
         contents = {"csv": frame.to_csv(index=False).encode(), "md": _markdown(figure, frame).encode()}
     else:

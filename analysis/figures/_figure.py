@@ -54,8 +54,13 @@ class Figure:
     caption: str
     data: Mapping[str, pd.DataFrame]
     query: str
-    missing: str = ""
-    painter: Callable[[], Drawing] | None = field(default=None, repr=False, compare=False)
+    missing: str
+    painter: Callable[[], Drawing] = field(repr=False, compare=False)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the paper shows it as a table."""
+        return self.id.startswith("table")
 
     def draw(self) -> Drawing:
         """Draw it.
@@ -63,8 +68,8 @@ class Figure:
         Raises:
             ValueError: there is nothing to draw; the message is `missing`.
         """
-        if self.missing or self.painter is None:
-            raise ValueError(self.missing or f"figure {self.id} has no painter")
+        if self.missing:
+            raise ValueError(self.missing)
         with style.applied():
             return style.laid_out(self.painter())
 

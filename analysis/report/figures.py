@@ -74,8 +74,7 @@ def show(study: Study, console: Console) -> tuple[list[Shown], list[str]]:
         for id in figures.FIGURES:
             began = time.monotonic()
             try:
-                (figure,) = figures.build(study, only=[id])
-                shown.append(_shown(figure))
+                shown.append(_shown(figures.build(study, id)))
             except Exception as error:
                 # The error of one figure must not affect the others; it is shown in its place and sets the exit status.
                 why = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -112,7 +111,7 @@ def _shown(figure: Figure) -> Shown:
     if figure.missing:
         return shown
     shown = replace(shown, csv=_csv(figure))
-    if figure.id.startswith("table"):
+    if figure.is_table:
         frame = next(iter(figure.data.values()))
         numbers = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame]
         columns = [Column(str(name).replace("_", " "), number) for name, number in zip(frame, numbers, strict=True)]

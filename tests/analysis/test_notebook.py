@@ -5,12 +5,14 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import analysis
 from analysis.claims.catalogue import CLAIMS
 from analysis.data.frames import ResultsError
 from analysis.data.study import Study
+from analysis.figures import Figure
 from tests.handmade import HandMade, config, solved
 from tsrnn.io.rows import runs_row
 from tsrnn.io.schemas import RUNS
@@ -56,8 +58,10 @@ def test_it_has_tables_largest_n_claims_and_figures(folder: Path):
     assert largest.to_dict() == {("single", "trained"): 2.0, ("multi", "2"): 2.0, ("multi", "trained"): 4.0}
     assert results.claims()["id"].nunique() == len(CLAIMS)
     assert set(results.figure("4a").data["cells"]["curriculum"]) == {"single", "multi"}
-    with pytest.raises(ValueError, match="only = 99: allowed are 3a, "):
+    with pytest.raises(ValueError, match="figure = 99: allowed are 3a, "):
         results.figure("99")
+    with pytest.raises(ValueError, match="table = sovled: allowed are .*solved"):
+        results.load("sovled")
 
 
 def test_one_sweep_and_none(folder: Path, tmp_path: Path):
@@ -87,6 +91,14 @@ def test_figures_show_themselves(folder: Path):
     missing = results.figure("7a")
     assert f"Not drawn: {missing.missing}" in Seen(missing._repr_html_()).words
     assert "svg" not in Seen(missing._repr_html_()).tags
+
+
+def test_a_table_of_the_paper_is_shown_as_a_table():
+    frame = pd.DataFrame({"strength": [0.1, 1.0], "tau": ["<b>1", "trained"]})
+    table = Figure("table1", "Table 1", "two rows", {"cells": frame}, "", "", lambda: pytest.fail("it was drawn"))
+    seen = Seen(table._repr_html_())
+    assert seen.rows == [["strength", "tau"], ["0.1", "<b>1"], ["1.0", "trained"]]
+    assert "svg" not in seen.tags
 
 
 def test_what_results_say_is_escaped(tmp_path: Path):

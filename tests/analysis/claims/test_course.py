@@ -94,7 +94,7 @@ class TestCourse:
         for seed in range(4):
             run = config("single", tau=1.0, seed=seed)
             study.add(run, [solved(n, 4 * (n - 1) + 2 * seed) for n in range(2, 6)], epochs=EPOCHS)
-        (figure,) = build(Study(study.folder), ["4a-pace"])
+        figure = build(Study(study.folder), "4a-pace")
         ratios = figure.data["ratios"]
         rows = course(Study(study.folder))
         rows = rows[(rows["id"] == "4a-single-1-pace")]

@@ -45,7 +45,7 @@ from tsrnn.io.schemas import (
 
 
 def only(study: Study, id: str) -> Figure:
-    (figure,) = build(study, [id])
+    figure = build(study, id)
     return figure
 
 
@@ -659,9 +659,9 @@ class TestCommand:
         assert says in error
         assert error.count("\n") == 1
 
-    def test_unknown_ids_are_named(self, full: Study):
-        with pytest.raises(ValueError, match="only = 4q, 9: allowed are 3a"):
-            build(full, ["4q", "9"])
+    def test_an_unknown_id_is_named(self, full: Study):
+        with pytest.raises(ValueError, match="figure = 4q: allowed are 3a"):
+            build(full, "4q")
 
     def test_what_cannot_be_drawn_is_not_written(self, tmp_path: Path):
         HandMade(tmp_path / "sweep")

@@ -79,7 +79,7 @@ def test_figures_claims_and_quantities_agree(study: Study):
     evidence, everyone = Evidence(study), Cell(**dict.fromkeys(COLUMNS))
     values = [(own, own.rows(study).rename(columns={"value": own.name})) for own in ALL]
     for id in FIGURES:
-        (figure,) = build(study, [id])
+        figure = build(study, id)
         main = next(iter(figure.data.values()))
         for own, rows in values:
             if own.name not in main or figure.missing:

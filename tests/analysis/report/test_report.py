@@ -384,7 +384,7 @@ class TestPartialResults:
     def test_what_is_to_be_measured_is_where_the_checkpoints_are(self, tmp_path):
         HandMade(tmp_path / "architectures").add(config("multi"), epochs=0, status="")
         HandMade(tmp_path / "curricula").add(config("multi"), [solved(2, 1), solved(3, 4)])
-        (figure,) = figures.build(Study(tmp_path), only=["5b"])
+        figure = figures.build(Study(tmp_path), "5b")
         assert figure.missing.endswith(f"python -m analysis timescales {tmp_path / 'curricula'}")
 
     def test_long_curves_are_thinned_and_keep_their_ends(self, tmp_path):
