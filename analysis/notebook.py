@@ -7,6 +7,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from analysis import tables
+from analysis.data.cell import differing
 from analysis.figures import style
 from tsrnn.command_line import counted
 from tsrnn.config import EndState
@@ -54,7 +55,7 @@ def _largest(cells: pd.DataFrame) -> pd.DataFrame:
         "-" if math.isnan(low) else f"{low:.1f} to {high:.1f}"
         for low, high in zip(cells["low"], cells["high"], strict=True)
     ]
-    shown = _cleaned(cells[tables.telling(cells)].fillna("-"))
+    shown = _cleaned(cells[differing(cells, tables.MAIN)].fillna("-"))
     numbers = cells[list(_NUMBERS)].map("{:g}".format)
     return shown.assign(networks=cells["n"], **numbers).assign(**{"95 % interval of the mean": intervals})
 

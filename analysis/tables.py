@@ -13,13 +13,14 @@ from rich.text import Text
 
 from analysis.claims.course import turns
 from analysis.claims.verdicts import MEANINGS, decided
-from analysis.data.cell import COLUMNS, TRAINING
+from analysis.data.cell import differing
 from analysis.quantities.reach import ENDINGS
 from analysis.stats.intervals import FEW
 from tsrnn import command_line
 from tsrnn.command_line import counted
 
-_ALWAYS_SHOWN: Final = ("task", "curriculum", "tau")
+MAIN: Final = ("task", "curriculum", "tau")
+"""The columns of a cell that are always shown."""
 
 # Wide enough for every table: without a terminal, nothing is wrapped or cut.
 _PIPED_WIDTH: Final = 200
@@ -31,11 +32,6 @@ def json_rows(frame: pd.DataFrame) -> list[dict[Hashable, Any]]:
         {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
         for row in frame.to_dict("records")
     ]
-
-
-def telling(frame: pd.DataFrame) -> list[str]:
-    """Return the columns that identify a cell: task, curriculum, tau, and other columns whose values differ."""
-    return [name for name in (*COLUMNS, *TRAINING) if name in _ALWAYS_SHOWN or frame[name].nunique(dropna=False) > 1]
 
 
 def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
@@ -55,9 +51,9 @@ def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
         padding=0,
         pad_edge=False,
     )
-    shown = telling(frame)
+    shown = differing(frame, MAIN)
     for name in shown:
-        table.add_column(name, no_wrap=name in _ALWAYS_SHOWN)
+        table.add_column(name, no_wrap=name in MAIN)
     for name in ("networks", "mean", "95 % interval", "median", "range", "epochs"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in frame.to_dict("records"):

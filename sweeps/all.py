@@ -22,9 +22,6 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import FrameType
 
-from cyclopts import App
-
-import tsrnn
 from sweeps.engine.before import with_scale
 from sweeps.engine.dry_run import Cost
 from sweeps.engine.measurements import MEASUREMENTS, commands
@@ -33,7 +30,7 @@ from sweeps.engine.plan import storage_of
 from sweeps.engine.runner import run
 from tsrnn import command_line
 from tsrnn.command_line import ask, counted, duration, run_resumable
-from tsrnn.help_text import HelpText
+from tsrnn.help_text import program
 from tsrnn.io.files import location
 
 SWEEPS = (
@@ -54,14 +51,7 @@ FURTHER = {"fixed_tau": ("--tasks", "parity", "--self-interactions", "outside")}
 
 _MEASURED = f"{len(MEASUREMENTS)} measurements, each of which states its time when it begins, and the report"
 
-app = App(
-    name="sweeps/all.py",
-    help=__doc__,
-    version=tsrnn.__version__,
-    help_format="plaintext",
-    help_formatter=HelpText(),
-    suppress_keyboard_interrupt=False,
-)
+app = program("sweeps/all.py", __doc__)
 
 
 class _Runner:

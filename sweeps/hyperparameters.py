@@ -26,7 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.folder import SweepFolder
@@ -34,7 +34,7 @@ from sweeps.engine.options import Execution, Flag
 from tsrnn import command_line
 from tsrnn.command_line import Several, Whole, ask, counted, duration, run_resumable
 from tsrnn.config import EndRules
-from tsrnn.help_text import HelpText
+from tsrnn.help_text import program
 from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, SOLVED
 from tsrnn.provenance import code
 
@@ -76,13 +76,7 @@ class _Usual:
 
 _USUAL: Final = {"search": _Usual(32, 2, 0), "confirm": _Usual(3, 4, 100), "ablation": _Usual(0, 4, 200)}
 
-app = App(
-    name=f"sweeps/{NAME}.py",
-    help=__doc__,
-    help_format="plaintext",
-    help_formatter=HelpText(),
-    suppress_keyboard_interrupt=False,
-)
+app = program(f"sweeps/{NAME}.py", __doc__)
 
 
 @Parameter(name="*")

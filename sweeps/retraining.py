@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from rich.console import Console
 
 from sweeps.engine.before import say_cost
@@ -30,7 +30,7 @@ from sweeps.engine.plan import Plan
 from tsrnn import command_line
 from tsrnn.command_line import Place, Plugins, Whole, counted, import_plugins, run_resumable
 from tsrnn.config import EndRules, NoCurriculum, RunConfig
-from tsrnn.help_text import HelpText
+from tsrnn.help_text import program
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import RETRAINING, SOLVED
 
@@ -49,13 +49,7 @@ It is inside the folder of the sweep from which its networks start, because comm
 """
 _USUAL_N: Final = 16
 
-app = App(
-    name="sweeps/retraining.py",
-    help=__doc__,
-    help_format="plaintext",
-    help_formatter=HelpText(),
-    suppress_keyboard_interrupt=False,
-)
+app = program("sweeps/retraining.py", __doc__)
 
 
 @Parameter(name="*")

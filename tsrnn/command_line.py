@@ -55,6 +55,13 @@ def duration(seconds: float) -> str:
     return counted(round(seconds), "second")
 
 
+def clock(seconds: float) -> str:
+    """Return a time as "1:02:03" or "2:03"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 _ASKED_FROM: Final = 3600.0
 
 

@@ -1,8 +1,10 @@
 """Help texts: text that is wrapped in the source is wrapped again at the width of the terminal."""
 
 import re
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
+from cyclopts import App
 from cyclopts.help import DefaultFormatter
 
 if TYPE_CHECKING:
@@ -39,6 +41,23 @@ class HelpText(DefaultFormatter):
         """Show what a command does."""
         _unwrap(description)
         super().render_description(console, options, description)
+
+
+def program(name: str, doc: str | None) -> App:
+    """Return the application of a program, to which its commands are then added.
+
+    Args:
+        name: How the program is called, such as "sweeps/all.py".
+        doc: Its help: plain text, whose paragraphs are wrapped at the width of the terminal.
+    """
+    return App(
+        name=name,
+        help=doc,
+        version=version("tsrnn"),
+        help_format="plaintext",
+        help_formatter=HelpText(),
+        suppress_keyboard_interrupt=False,
+    )
 
 
 def _unwrap(description: Any) -> None:

@@ -226,10 +226,10 @@ def _differ(
 
 def _value(
     id: str, figure: str, text: str, paper: str, interest: str, curve: Curve, cell: Cell, others: Sequence[Cell],
-    needs: str, rule: type[Rule] = Mean,
+    needs: str,
 ) -> Claim:  # fmt: skip
     """Return the claim that a curve has some value at one N, where other cells have one too."""
-    return _claim(id, figure, text, paper, interest, rule, (_at(curve, cell, others, needs, interest),))
+    return _claim(id, figure, text, paper, interest, Mean, (_at(curve, cell, others, needs, interest),))
 
 
 def _of(cell: Cell, curriculum: str) -> Cell:

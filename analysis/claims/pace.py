@@ -223,14 +223,9 @@ def _order(solved: "pd.Series[float] | None", limit: int) -> float:
     return float(stats.somersd(epochs, ns).statistic) if epochs.nunique() > 1 else math.nan
 
 
-def until(networks: pd.DataFrame, rows: pd.DataFrame, n: int) -> Sample:
-    """Return the training until N = `n` was solved, in the paper's epochs; a lower bound if it is not solved yet.
-
-    Args:
-        networks: rows of `analysis.data.study.Study.networks`.
-        rows: `analysis.quantities.pace.sequences_until` of these networks, and possibly of others.
-        n: the N.
-    """
+def _until(evidence: Evidence, networks: pd.DataFrame, n: int) -> Sample:
+    """Return the training until N = `n` was solved, in the paper's epochs; a lower bound if it is not solved yet."""
+    rows = evidence.rows(pace.sequences_until, networks)
     values, bounds = (
         pd.Series(each[:, 0], index=networks["network_id"]) for each in until_each(networks, rows[rows["n"] == n], [n])
     )
@@ -257,10 +252,6 @@ def until_each(networks: pd.DataFrame, rows: pd.DataFrame, ns: Sequence[int]) ->
     at = network[known], pd.Index(ns).get_indexer(pd.Index(rows["n"]))[known]
     values[at], bounds[at] = rows["value"].to_numpy(dtype=float)[known], False
     return values, bounds
-
-
-def _until(evidence: Evidence, networks: pd.DataFrame, n: int) -> Sample:
-    return until(networks, evidence.rows(pace.sequences_until, networks), n)
 
 
 def _reached_by_enough(networks: pd.DataFrame) -> int:

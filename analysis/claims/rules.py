@@ -16,6 +16,7 @@ from scipy import stats
 from analysis.claims.criteria import OUTCOMES, Codes, Criterion, Exceeds, Lies, Outcome
 from analysis.stats import censoring, intervals, permutation
 from analysis.stats.permutation import LEVEL, Effect, Flags, Values
+from analysis.stats.significance import pooled_sd
 
 __all__ = ["OUTCOMES", "Correlation", "Difference", "Group", "Mean", "Outcome", "Ratio", "Rule", "Share"]
 
@@ -196,7 +197,7 @@ class Difference(Rule):
 
     def spread(self, *groups: Group) -> float:
         """Return the pooled standard deviation."""
-        return _pooled([group.values for group in groups])
+        return pooled_sd([group.values for group in groups])
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,7 @@ class Ratio(Rule):
         """Return the pooled standard deviation of the logarithms; NaN if some values are lower bounds."""
         if any(group.bounds.any() for group in groups):
             return math.nan
-        return _pooled([np.log(group.values) for group in groups])
+        return pooled_sd([np.log(group.values) for group in groups])
 
     def said(self, size: float) -> str:
         """Return the ratio."""
@@ -355,14 +356,6 @@ class Correlation(Rule):
 def _fisher(correlation: float) -> float:
     """Return Fisher's z of a correlation; infinite for 1 and beyond, where a range has no end."""
     return math.atanh(correlation) if abs(correlation) < 1 else math.copysign(math.inf, correlation)
-
-
-def _pooled(groups: list[Values]) -> float:
-    """Return the pooled standard deviation of groups, [n] each; NaN if none has two values."""
-    freedom = sum(len(values) - 1 for values in groups)
-    if freedom < 1:
-        return math.nan
-    return math.sqrt(sum(((values - values.mean()) ** 2).sum() for values in groups) / freedom)
 
 
 def group_of(values: pd.Series, censored: "pd.Series[Any] | None" = None) -> Group:

@@ -120,6 +120,7 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
         if sample.values.empty:
             return Verdict("not run", why=f"no results; to produce them: {measure.needs}", part=evidence.part)
     blocked = joined(*(sample.blocked for sample in samples))
+    takes = joined(*(sample.takes for sample in samples))
     base = Verdict(
         "inconclusive",
         n=counts(sample.values for sample in samples),
@@ -128,7 +129,7 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
         part=evidence.part,
     )
     if any(bool(np.isnan(np.array(sample.values.tolist(), dtype=float)).any()) for sample in samples):
-        return replace(base, ours=_UNKNOWN, why=blocked or "some values are missing", takes=joined(*_lifts(samples)))
+        return replace(base, ours=_UNKNOWN, why=blocked or "some values are missing", takes=takes)
     groups = [group_of(sample.values, sample.censored) for sample in samples]
     if isinstance(claim.rule, Ratio) and (zeros := sum(int((group.values <= 0).sum()) for group in groups)):
         why = f"{zeros} of {sum(group.size for group in groups)} networks have a value of 0, with which no ratio exists"
@@ -144,16 +145,12 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
         verdict=_OUTCOME[code],
         ours=_numbers(claim.rule, effect, samples),
         why=blocked or _reason(claim.rule, effect, found, samples),
-        takes="" if code else (joined(*_lifts(samples)) if blocked else _needed(claim, groups, samples, effect)),
+        takes="" if code else takes if blocked or takes else _needed(claim, groups, samples, effect),
         estimate=_shown(claim.rule, float(effect.estimate)),
         low=_shown(claim.rule, float(effect.low)),
         high=_shown(claim.rule, float(effect.high)),
         p=p,
     )
-
-
-def _lifts(samples: Sequence[Sample]) -> list[str]:
-    return [sample.takes for sample in samples]
 
 
 def _reason(rule: Rule, effect: Effect, code: int, samples: Sequence[Sample]) -> str:
@@ -172,8 +169,6 @@ def _has_bounds(sample: Sample) -> bool:
 
 def _needed(claim: Claim, groups: Sequence[Group], samples: Sequence[Sample], effect: Effect) -> str:
     """Return in words what would decide a claim that these networks leave open."""
-    if lifts := joined(*_lifts(samples)):
-        return lifts
     open_ended = any(math.isinf(end) for end in (effect.low, effect.high))
     bounds = [sample.censored for sample in samples if sample.censored is not None and bool(sample.censored.any())]
     if bounds and open_ended:

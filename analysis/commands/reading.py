@@ -23,9 +23,9 @@ def max_n(results: Place, /, *, plugin: command_line.Plugins = None, as_json: As
     """
     command_line.import_plugins(plugin)
     from analysis import tables
-    from analysis.quantities import reach as measures
+    from analysis.data.study import Study
 
-    frame = measures.max_n(results)
+    frame = Study(results).max_n()
     if as_json:
         print(json.dumps({"rows": tables.json_rows(frame)}, indent=2))
     else:

@@ -151,19 +151,18 @@ def _key(look: Mapping[str, Any]) -> dict[str, Any]:
     return {"linewidth": 2} | {name: setting for name, setting in look.items() if name != "label"}
 
 
-def shared(rows: pd.DataFrame, wanted: int, by: str = "curriculum") -> int | None:
-    """Return the N at which to show all kinds of networks: `wanted`, or the nearest N that every kind has.
+def shared(rows: pd.DataFrame, wanted: int) -> int | None:
+    """Return the N at which to show all curricula: `wanted`, or the nearest N that every curriculum has.
 
     Args:
-        rows: rows with the columns n and `by`.
+        rows: rows with the columns n and curriculum.
         wanted: the paper's N.
-        by: the column of the kinds.
 
     Returns:
-        `wanted` if every kind has it; otherwise the largest smaller N that all kinds have, or the smallest larger one;
+        `wanted` if every curriculum has it; otherwise the largest smaller N that all have, or the smallest larger one;
         None if they have no N in common.
     """
-    sets = [set(group["n"]) for _, group in rows.groupby(by)]
+    sets = [set(group["n"]) for _, group in rows.groupby("curriculum")]
     common = sorted(set.intersection(*sets)) if sets else []
     below = [n for n in common if n <= wanted]
     return int(below[-1]) if below else int(common[0]) if common else None

@@ -180,10 +180,7 @@ class Frame:
 
     def rows(self, study: Study, networks: pd.DataFrame) -> pd.DataFrame:
         """Return the frame with the columns `by`, network_id, the rest of the key (n, ...), and the quantities."""
-        return self.join(networks, [self._limited(q).rows(study) for q in self.quantities])
-
-    def join(self, networks: pd.DataFrame, rows: Sequence[pd.DataFrame]) -> pd.DataFrame:
-        """Return the frame from the quantities' rows."""
+        rows = [self._limited(q).rows(study) for q in self.quantities]
         frame = networks[[*self.by, "network_id"]]
         values = [own.rename(columns={"value": q.name}) for q, own in zip(self.quantities, rows, strict=True)]
         frame = frame.merge(values[0], on="network_id")
@@ -320,15 +317,14 @@ def numbers(networks: Iterable[int]) -> str:
     return f"n = {low if low == high else f'{low} to {high}'} network{'' if high == 1 else 's'}"
 
 
-def each(networks: pd.DataFrame, by: str = "curriculum") -> str:
-    """Return the number of networks of each kind in words: "n = 4 (single-head), 3 (multi-head) networks".
+def each(networks: pd.DataFrame) -> str:
+    """Return the number of networks of each curriculum in words: "n = 4 (single-head), 3 (multi-head) networks".
 
     Args:
-        networks: one or more rows for each network.
-        by: the column that identifies the kind; if there are two tasks, kinds also differ by task.
+        networks: one or more rows for each network; if they have two tasks, the number is that of each task, too.
     """
     known = networks.drop_duplicates("network_id")
-    keys = [by] if by == "task" or known["task"].nunique() < 2 else ["task", by]
+    keys = ["curriculum"] if known["task"].nunique() < 2 else ["task", "curriculum"]
     known = known.sort_values(keys, key=lambda names: names.map(lambda name: (style.rank(name), name)))
     groups = known.groupby(keys, sort=False)
     sizes = {" ".join(style.word(str(name)) for name in cell): len(group) for cell, group in groups}

@@ -27,6 +27,7 @@ from analysis.figures._figure import (
 )
 from analysis.quantities import pace
 from tsrnn.command_line import counted
+from tsrnn.config import EndState
 
 _FRAME = Frame(("task", "curriculum", "tau"), (pace.max_n,))
 
@@ -106,7 +107,7 @@ def build(
     found = compute(_FRAME.rows(study, chosen.networks))
     # Without networks with fixed taus, there is nothing to compare.
     fixed = among(chosen, "tau != 'trained'")
-    running = int((chosen.networks["status"] == "running").sum())
+    running = int((chosen.networks["status"] == EndState.RUNNING).sum())
     caption = (
         f"The largest N solved by each network (dots) and the mean over networks (bars), for each constraint on tau. "
         f"{numbers(found.cells['networks'])} for each bar. {intervals(found.cells['networks'])}"

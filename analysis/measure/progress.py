@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from tsrnn.command_line import counted
+from tsrnn.command_line import clock, counted
 from tsrnn.untrusted import printable
 
 _LINE_EVERY: Final = 15.0
@@ -128,13 +128,6 @@ class JobProgress:
         now = time.monotonic()
         left = self._estimate.left(now)
         return f"{clock(now - self._began)} passed" + ("" if left is None else f", about {clock(left)} left")
-
-
-def clock(seconds: float) -> str:
-    """Return a time as "1:02:03" or "2:03"."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class _Times(ProgressColumn):

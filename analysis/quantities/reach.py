@@ -7,24 +7,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.cell import COLUMNS, TRAINING, alike
-from analysis.data.study import Study
 from analysis.stats.intervals import bootstrap
 from tsrnn import curricula
 from tsrnn.config import EndState
-from tsrnn.io.files import Location
 from tsrnn.tasks import TASKS
 
 ENDINGS: Final = {state: state.label.replace(" ", "_") for state in EndState if state is not EndState.RUNNING}
 """The columns of `max_n_by_cell` that count how networks ended, by their end state."""
-
-
-def max_n(results: str | Location) -> pd.DataFrame:
-    """Return `max_n_by_cell` of a sweep's folder, finished or still running.
-
-    Raises:
-        ResultsError: see `analysis.data.frames.load`.
-    """
-    return max_n_by_cell(Study(results).networks)
 
 
 def max_n_by_cell(networks: pd.DataFrame) -> pd.DataFrame:

@@ -29,7 +29,6 @@ class Group:
         figures: the ids of the figures.
         claims: the verdicts, as rows of `analysis.claims.catalogue.judge_all` with additions for the page.
         counts: the number of verdicts of each kind.
-        place: the position among the groups.
     """
 
     id: str
@@ -37,7 +36,6 @@ class Group:
     figures: Sequence[str]
     claims: Sequence[dict[str, Any]]
     counts: dict[str, int]
-    place: int
 
     @property
     def short(self) -> str:
@@ -70,9 +68,8 @@ def groups(judged: pd.DataFrame) -> list[Group]:
             figures=ids(str(figure)),
             claims=[_claim(row) for row in own.to_dict("records")],
             counts=counts(own),
-            place=at,
         )
-        for at, figure in enumerate(sorted(judged["figure"].unique(), key=place))
+        for figure in sorted(judged["figure"].unique(), key=place)
         for own in [judged[judged["figure"] == figure]]
     ]
 

@@ -7,6 +7,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from tsrnn import command_line
+
 NONE: Final = "–"  # noqa: RUF001
 """The text of a cell without a value."""
 
@@ -60,9 +62,7 @@ def value_of(value: Any) -> float | str:
 
 def duration(seconds: float) -> Cell:
     """Return a time as a cell, in a suitable unit."""
-    if seconds < 120:
-        return Cell(f"{seconds:.0f} s", seconds)
-    return Cell(f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h", seconds)
+    return Cell(command_line.duration(seconds), seconds)
 
 
 def listed(words: Iterable[str]) -> str:

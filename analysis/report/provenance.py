@@ -65,7 +65,7 @@ def sweeps(study: Study) -> Grid:
                 Cell(str(sweep)),
                 number(len(group)),
                 number(int((group["status"] != EndState.RUNNING).sum())),
-                number(int((group["status"] == "failed").sum())),
+                number(int((group["status"] == EndState.FAILED).sum())),
                 number(int(group["epochs"].sum())),
                 duration(seconds),
                 duration(float(ended["wall_s"].max()) if len(ended) else 0.0),

@@ -1,6 +1,7 @@
 """The least-squares line through values against N."""
 
 import numpy as np
+from scipy import stats
 
 from analysis.stats.permutation import Values
 
@@ -14,6 +15,5 @@ def least_squares(n: Values, values: Values) -> tuple[float, float]:
     """
     if len(np.unique(n)) < 3:
         return float("nan"), float("nan")
-    centred = n - n.mean()
-    slope = float(centred @ values / (centred @ centred))
-    return slope, float(values.mean() - slope * n.mean())
+    fit = stats.linregress(n, values)
+    return float(fit.slope), float(fit.intercept)

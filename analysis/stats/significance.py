@@ -8,6 +8,7 @@ network, perturbation, trial and accuracy; its rows with perturbation = 0 are th
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -219,13 +220,17 @@ def hedges_g(a: Values, b: Values) -> float:
 
     Source: Hedges 1981, the approximate correction 1 - 3 / (4 (n_a + n_b) - 9).
     """
-    n_a, n_b = len(a), len(b)
-    if min(n_a, n_b) < 2:
-        return float("nan")
-    pooled = math.sqrt(((n_a - 1) * a.var(ddof=1) + (n_b - 1) * b.var(ddof=1)) / (n_a + n_b - 2))
-    if pooled == 0:
-        return float("nan")
-    return float((b.mean() - a.mean()) / pooled * (1 - 3 / (4 * (n_a + n_b) - 9)))
+    if min(len(a), len(b)) < 2 or (pooled := pooled_sd([a, b])) == 0:
+        return math.nan
+    return float((b.mean() - a.mean()) / pooled * (1 - 3 / (4 * (len(a) + len(b)) - 9)))
+
+
+def pooled_sd(groups: Sequence[Values]) -> float:
+    """Return the pooled standard deviation of groups, [n] each; NaN if none has two values."""
+    freedom = sum(len(values) - 1 for values in groups)
+    if freedom < 1:
+        return math.nan
+    return math.sqrt(sum(((values - values.mean()) ** 2).sum() for values in groups) / freedom)
 
 
 def stars(p_value: float) -> str:

@@ -4,8 +4,8 @@ import time
 from typing import Final
 
 from analysis.verify.found import TRAINED_AGAIN, Verification
-from tsrnn.io.claims import DRIVER, recorded_number, take
-from tsrnn.io.files import RECORD, Location, open_sealed_json, write_atomically
+from tsrnn.io.claims import DRIVER, last_driver, take
+from tsrnn.io.files import Location, write_atomically
 from tsrnn.io.store import Store
 
 DAMAGED: Final = "_damaged"
@@ -16,7 +16,7 @@ def mend(found: Verification) -> None:
 
     It claims the folder and the networks concerned, so that a process that was believed dead can no longer write.
     """
-    claim = take(found.folder, DRIVER, after=_claimed(found.folder))
+    claim = take(found.folder, DRIVER, after=last_driver(found.folder))
     store = Store(found.folder)
     concerned = {_network(path) for problem in found.problems for path in (found.folder / problem.path, *problem.aside)}
     claims = {key: claim.within(key) for key in sorted(concerned)}
@@ -37,14 +37,6 @@ def mend(found: Verification) -> None:
             Store(found.folder, claims[key]).write(table, key, rows)
     for path in found.leftovers:
         path.unlink(missing_ok=True)
-
-
-def _claimed(folder: Location) -> int:
-    """Return the number of the last driver's claim according to the record."""
-    try:
-        return recorded_number(open_sealed_json((folder / RECORD).read_bytes()))
-    except (OSError, ValueError):
-        return 0
 
 
 def _network(path: Location) -> str:

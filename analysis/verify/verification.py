@@ -26,7 +26,7 @@ from analysis.verify.found import (
 )
 from analysis.verify.mending import DAMAGED, mend, relative
 from tsrnn.command_line import counted
-from tsrnn.config import RunConfig, explain
+from tsrnn.config import EndState, RunConfig, explain
 from tsrnn.io import checkpoint
 from tsrnn.io.checkpoint import Checkpoint, CheckpointError, DamagedCheckpointError
 from tsrnn.io.claims import CLAIMS
@@ -301,7 +301,7 @@ class _Check:
             self._say(self._folder / SOLVED.name / PUBLISHED, says)
         for outcome in outcomes.to_pylist():
             most = max(solved["n"].to_pylist(), default=0)
-            if outcome["status"] != "failed" and (outcome["epochs"], outcome["max_n"]) != (last, most):
+            if outcome["status"] != EndState.FAILED and (outcome["epochs"], outcome["max_n"]) != (last, most):
                 says = f"{key}: {outcome['epochs']} epochs, max_n = {outcome['max_n']}; other tables say {last}, {most}"
                 self._say(self._folder / OUTCOMES.name / PUBLISHED, says)
 
@@ -321,7 +321,7 @@ class _Check:
             return
         epochs, heads, solved = (self._table(table, key) for table in (EPOCHS, HEADS, SOLVED))
         outcome = next(iter(self._table(OUTCOMES, key).to_pylist()), None)
-        if outcome is not None and outcome["status"] == "failed":
+        if outcome is not None and outcome["status"] == EndState.FAILED:
             outcome = None
         last = epochs.num_rows
         if epochs["epoch"].to_pylist() != list(range(1, last + 1)):

@@ -31,7 +31,7 @@ from sweeps.engine.scratch import scratch
 from sweeps.engine.shared import require_shared
 from sweeps.engine.stopping import ending_with_ray, stop_on_sigterm
 from sweeps.engine.trainable import PopulationTrainable
-from tsrnn.config import Library, RunConfig
+from tsrnn.config import EndState, Library, RunConfig
 from tsrnn.distributed import ray_internals
 from tsrnn.distributed.environment import runtime_environment
 from tsrnn.io.claims import Claim, ClaimLostError
@@ -285,7 +285,7 @@ def _fit(
             # Its folder says which trial it is: of one that never reported, `result.config` is empty, or, where
             # a process was reused, that of the process's last trial.
             for network in groups[int(Path(result.path).name)]:
-                if finished.get(network.network_id, "failed") != "failed":
+                if EndState(finished.get(network.network_id, EndState.FAILED)).is_final:
                     continue
                 log = folder / "errors" / f"{network.network_id}.txt"
                 try:

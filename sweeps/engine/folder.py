@@ -19,7 +19,7 @@ from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.scales import ScaleName
 from tsrnn.config import EndState, RunConfig, differences, explain
 from tsrnn.config.presets import PresetName
-from tsrnn.io.claims import DRIVER, Claim, recorded_number, take
+from tsrnn.io.claims import DRIVER, Claim, last_driver, recorded_number, take
 from tsrnn.io.files import RECORD, Location, location, open_sealed_json, sealed_json
 from tsrnn.io.lock import FolderLock, LockedError
 from tsrnn.io.schemas import OUTCOMES, RUNS
@@ -157,7 +157,7 @@ class SweepFolder:
         """
         if self._claim is None:
             try:
-                self._claim = take(self.path, DRIVER, after=_claimed(self.path))
+                self._claim = take(self.path, DRIVER, after=last_driver(self.path))
                 self._claim.adopt(self.path / RECORD, self._adopted)
             except OSError as error:
                 raise SweepError(
@@ -279,14 +279,6 @@ class SweepFolder:
         found = self.store.finished(without=self._ended)
         self._ended |= {key for key, status in found.items() if EndState(status).is_final}
         return [network for network in networks if network.network_id not in self._ended]
-
-
-def _claimed(folder: Location) -> int:
-    """Return the number of the last driver's claim; 0 if the record is absent or damaged."""
-    try:
-        return recorded_number(open_sealed_json((folder / RECORD).read_bytes()))
-    except (OSError, ValueError):
-        return 0
 
 
 def read_record(folder: Location) -> Record | None:

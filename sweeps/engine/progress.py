@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.engine.grid import title
-from tsrnn.command_line import counted
+from tsrnn.command_line import clock, counted
 from tsrnn.config import RunConfig
 from tsrnn.distributed.ray_internals import forgive_failures
 
@@ -152,12 +152,12 @@ class Progress(tune.Callback):
         # Epochs of an earlier run took no time in this one.
         trained, total = self._epochs - self._before, self._total - self._before
         elapsed, share = time.monotonic() - self._began, trained / total
-        left = f", about {_clock(elapsed * (1 - share) / share)} left" if share > 0.02 else ""
+        left = f", about {clock(elapsed * (1 - share) / share)} left" if share > 0.02 else ""
         done, running = (
             f"{self._done_networks} of {counted(self._networks, 'network')} done",
             f"{self._running_networks} running",
         )
-        return f"{done}, {running}, {_clock(elapsed)} passed{left}"
+        return f"{done}, {running}, {clock(elapsed)} passed{left}"
 
     def __rich__(self) -> Group:
         """Return the display for a terminal."""
@@ -186,9 +186,3 @@ class Progress(tune.Callback):
         if len(trials) > _ROWS:
             table.add_row(f"and {len(trials) - _ROWS} more")
         return table
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

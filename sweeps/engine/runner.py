@@ -16,7 +16,6 @@ from typing import NoReturn
 from cyclopts import App
 from rich.console import Console
 
-import tsrnn
 from sweeps.engine.before import say_cost, with_scale
 from sweeps.engine.dry_run import Cost, dry_run
 from sweeps.engine.folder import SweepFolder
@@ -26,7 +25,7 @@ from sweeps.engine.plan import Plan, Sweep, plan_of, storage_of
 from sweeps.engine.readings import readings
 from tsrnn import command_line
 from tsrnn.command_line import counted, import_plugins, run_resumable
-from tsrnn.help_text import HelpText
+from tsrnn.help_text import program
 from tsrnn.io.files import Location
 from tsrnn.untrusted import printable
 
@@ -60,14 +59,7 @@ def application(sweep: Sweep, name: str, costs: list[Cost] | None = None) -> App
         name: The name of the command.
         costs: See `run`.
     """
-    app = App(
-        name=name,
-        help=sweep.doc,
-        version=tsrnn.__version__,
-        help_format="plaintext",
-        help_formatter=HelpText(),
-        suppress_keyboard_interrupt=False,
-    )
+    app = program(name, sweep.doc)
 
     @app.default
     def command(options: Options = Options()) -> int:  # noqa: B008
@@ -112,10 +104,10 @@ def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) ->
 
 def _conclude(sweep: Sweep, folder: SweepFolder, plan: Plan, options: Options, console: Console) -> int:
     """Print the table; return the exit status."""
-    from analysis.quantities.reach import max_n
+    from analysis.data.study import Study
     from analysis.tables import json_rows, print_max_n
 
-    table = max_n(folder.path)
+    table = Study(folder.path).max_n()
     if options.json:
         print(json.dumps({"sweep": plan.record.sweep, "folder": str(folder.path), "rows": json_rows(table)}))
     else:

@@ -14,7 +14,6 @@ from analysis import tables
 from analysis.__main__ import main
 from analysis.data.frames import ResultsError, load
 from analysis.data.study import Study
-from analysis.quantities import reach as measures
 from analysis.stats.intervals import bootstrap
 from analysis.tables import notes
 from tsrnn.config import EndState
@@ -55,7 +54,7 @@ class Sweep:
         return Study(self.store.folder).networks
 
     def max_n(self):
-        return measures.max_n(self.store.folder)
+        return Study(self.store.folder).max_n()
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_it_has_tables_largest_n_claims_and_figures(folder: Path):
     assert set(results.figure("4a").data["cells"]["curriculum"]) == {"single", "multi"}
     with pytest.raises(ValueError, match="figure = 99: allowed are 3a, "):
         results.figure("99")
-    with pytest.raises(ValueError, match="table = sovled: allowed are .*solved"):
+    with pytest.raises(ValueError, match=r"table = sovled: allowed are .*solved"):
         results.load("sovled")
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.quantities.reach import max_n
+from analysis.data.study import Study
 from sweeps.engine.folder import SweepFolder
 from sweeps.engine.trainable import PopulationTrainable
 from tests.sweeps.commands import tables
@@ -54,7 +54,7 @@ def test_a_trial_of_gated_networks(tmp_path, network):
     assert set(runs["architecture"]) == {network.kind}
     assert runs[["tau", "nonlinearity", "self_interaction"]].isna().all(axis=None)
     assert pd.read_parquet(where / "epochs")[["tau_mean", "tau_sd"]].isna().all(axis=None)
-    assert max_n(where)[["architecture", "n", "finished", "max"]].values.tolist() == [[network.kind, 2, 2, 5]]
+    assert Study(where).max_n()[["architecture", "n", "finished", "max"]].values.tolist() == [[network.kind, 2, 2, 5]]
     for protocol in ("end", "in-time"):
         path = where / "checkpoints" / configs[0].network_id / "n-005.safetensors"
         assert evaluate(["evaluate", str(path), "--protocol", protocol]) == 0

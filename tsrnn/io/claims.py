@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tsrnn.errors import Failure
-from tsrnn.io.files import AnyLocation, location
+from tsrnn.io.files import RECORD, AnyLocation, location, open_sealed_json
 from tsrnn.io.local import LocalPath
 from tsrnn.io.location import Location
 from tsrnn.io.objects import ChangedError, ObjectPath
@@ -192,6 +192,18 @@ def recorded_number(content: Mapping[str, Any]) -> int:
     if type(number) is not int or not 0 <= number < _MOST:
         raise ValueError(f"claim = {number!r}")
     return number
+
+
+def last_driver(folder: Location) -> int:
+    """Return the number of the last driver's claim according to a sweep's record; 0 if that is absent or damaged.
+
+    Args:
+        folder: The sweep's.
+    """
+    try:
+        return recorded_number(open_sealed_json((folder / RECORD).read_bytes()))
+    except (OSError, ValueError):
+        return 0
 
 
 def _lost(folder: Location, subject: str) -> ClaimLostError:

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from analysis.measure import progress as _progress
-from analysis.measure.progress import Estimate, JobProgress, clock
+from analysis.measure.progress import Estimate, JobProgress
+from tsrnn.command_line import clock
 
 
 class TestEstimate:
