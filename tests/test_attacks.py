@@ -31,7 +31,7 @@ from sweeps.engine.errors import SweepError
 from sweeps.engine.folder import Record, SweepFolder, read_record
 from sweeps.engine.reuse import finished_elsewhere, take_over
 from sweeps.retraining import app as retraining
-from tests.analysis.measure.test_jobs import MEASURED, measure
+from tests.analysis.measure.test_jobs import MEASURED, local, measure
 from tests.handmade import HandMade, config, solved
 from tests.sweeps.test_reliability import SMALL, trained
 from tsrnn import command_line
@@ -87,7 +87,7 @@ class TestPaths:
     def test_an_analysis_refuses_it(self, results, outside):
         analysis = Analysis("testing", partial(measure), (MEASURED,), {})
         with pytest.raises(ResultsError, match=r"checkpoint = .*: not the path of a file below"):
-            jobs.run(results, analysis, workers=1, address="local", console=Console(file=io.StringIO()))
+            jobs.run(results, analysis, execution=local(1), console=Console(file=io.StringIO()))
         assert not list(results.glob("measured/n*"))
 
     def test_the_commands_refuse_it(self, results, outside, capsys):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from analysis.commands.options import DEFAULT, AsJson, Execution, OptionError
+from analysis.options import DEFAULT, AsJson, Execution, OptionError
 from tsrnn import command_line
 from tsrnn.command_line import Place, Several, at_least
 from tsrnn.io.files import Location
@@ -76,11 +76,7 @@ def interventions(
         draws=draws,
         common=common_directions,
         heads=heads,
-        where=execution.where,
-        workers=execution.workers,
-        address=execution.address,
-        yes=execution.yes,
-        console=command_line.console(stderr=True),
+        execution=execution,
     )
     if as_json:
         listed = {
@@ -143,11 +139,7 @@ def timescales(
         every=every,
         protocol=protocol,
         methods=method or METHODS,
-        where=execution.where,
-        workers=execution.workers,
-        address=execution.address,
-        yes=execution.yes,
-        console=command_line.console(stderr=True),
+        execution=execution,
     )
     if as_json:
         listed = {"networks": tables.json_rows(found.networks), "summary": tables.json_rows(found.summary)}
@@ -293,11 +285,7 @@ def causes(
         results,
         ns=n,
         protocol=Protocol(steps=steps, shuffles=shuffles, in_time=InTime(trials=trials)),
-        where=execution.where,
-        workers=execution.workers,
-        address=execution.address,
-        yes=execution.yes,
-        console=command_line.console(stderr=True),
+        execution=execution,
     )
     if as_json:
         listed = {"summary": tables.json_rows(found.summary), "tests": tables.json_rows(found.tests)}
@@ -323,17 +311,12 @@ def _mechanism(
     from analysis import tables
     from analysis.measure import mechanism_results
 
-    console = command_line.console(stderr=True)
     found = mechanism_results.run(
         results,
         analysis,
         every=every,
         ns=ns,
-        where=execution.where,
-        workers=execution.workers,
-        address=execution.address,
-        console=console,
-        yes=execution.yes,
+        execution=execution,
     )
     if as_json:
         listed = {name: tables.json_rows(getattr(found, name)) for name in ("summary", "tests", "changes")}
@@ -379,11 +362,7 @@ def time_steps(
         ks=ks or measuring.KS,
         n=n,
         as_trained=as_trained,
-        where=execution.where,
-        workers=execution.workers,
-        address=execution.address,
-        yes=execution.yes,
-        console=command_line.console(stderr=True),
+        execution=execution,
     )
     if as_json:
         print(json.dumps({"rows": tables.json_rows(summary), "notes": notes, "failed": failed}, indent=2))

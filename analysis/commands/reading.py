@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from analysis.commands.options import AsJson
+from analysis.options import AsJson
 from tsrnn import command_line
 from tsrnn.command_line import Place, Several, at_least
 from tsrnn.untrusted import printable

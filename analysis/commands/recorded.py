@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from analysis.commands.options import AsJson, OptionError
+from analysis.options import AsJson, OptionError
 from tsrnn import command_line
 from tsrnn.command_line import Place, Several, at_least
 

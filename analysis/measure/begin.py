@@ -11,6 +11,7 @@ from rich.console import Console
 from analysis.data.frames import ResultsError
 from analysis.measure import cost
 from analysis.measure.progress import heading
+from analysis.options import Execution
 from tsrnn.command_line import ask, duration
 from tsrnn.distributed.discovery import find
 
@@ -30,11 +31,8 @@ def begin(
     name: str,
     planned: "Sequence[tuple[Analysis, Job]]",
     skipped: int,
-    workers: int | None,
-    address: str,
+    execution: Execution,
     console: Console,
-    *,
-    yes: bool,
 ) -> Place:
     """State how many jobs there are and about how long they take, and ask if that is an hour or more.
 
@@ -42,10 +40,8 @@ def begin(
         name: The name of the command.
         planned: The jobs, each with its analysis.
         skipped: How many jobs were done before.
-        workers: The number of processes on this machine; None for one per CPU.
-        address: The address of a Ray cluster; see `analysis.measure.jobs.run_all`.
+        execution: Where jobs run, and whether to ask.
         console: Where to print and to ask.
-        yes: Begin without asking.
 
     Returns:
         Where the jobs are computed.
@@ -55,11 +51,11 @@ def begin(
         Failure: the answer was no.
     """
     try:
-        cluster = find(address)
-    except (ValueError, ConnectionError) as error:
+        cluster = find(execution.address)
+    except ConnectionError as error:
         raise ResultsError(str(error)) from None
     cpus = os.cpu_count() or 1
-    place = Place(cluster, max(1, min(workers or cpus, len(planned))))
+    place = Place(cluster, max(1, min(execution.workers or cpus, len(planned))))
     if planned:
         notes = [f"{place.processes} at a time" if cluster is None else "on the cluster"]
         if skipped:
@@ -72,7 +68,7 @@ def begin(
                 " of computing time on one core of this machine, shared by the cluster's processors" if cluster else ""
             )
             notes.append(f"about {duration(seconds)}{shared}")
-        ask(heading(name, counts(planned), ", ".join(notes)), seconds or 0.0, yes=yes, console=console)
+        ask(heading(name, counts(planned), ", ".join(notes)), seconds or 0.0, yes=execution.yes, console=console)
     return place
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import pandas as pd
-from rich.console import Console
 
 from analysis.data.cell import alike
 from analysis.data.frames import ResultsError
@@ -14,6 +13,7 @@ from analysis.measure import causes
 from analysis.measure import jobs as _jobs
 from analysis.measure.causes import CHANGES, RETRAINED, Partners, Protocol
 from analysis.measure.intervention_results import measurable
+from analysis.options import Execution
 from analysis.stats.comparison import choose, compare_curricula, in_words, measured, summarise
 from tsrnn.command_line import counted
 from tsrnn.io.files import Location
@@ -47,11 +47,7 @@ def run(
     *,
     ns: Sequence[int] | None,
     protocol: Protocol,
-    where: str = "",
-    workers: int | None,
-    address: str,
-    console: Console,
-    yes: bool = False,
+    execution: Execution,
 ) -> Results:
     """Measure what has not been measured yet, then summarise everything that was requested.
 
@@ -59,17 +55,13 @@ def run(
         results: the sweep's folder.
         ns: the solved N to measure at; by default the largest that all networks of a group have solved.
         protocol: how copies are tested and retrained.
-        where: which networks; see `analysis.data.study.Study`.
-        workers: processes; see `analysis.measure.jobs.run`.
-        address: of a Ray cluster; see `analysis.measure.jobs.run`.
-        console: for progress.
-        yes: begin without asking; see `analysis.measure.jobs.run_all`.
+        execution: which networks are measured, and where.
 
     Raises:
         ResultsError: if there is no pair of networks; the message says what is needed.
         StoreError: if the folder cannot be written.
     """
-    study = Study(results, where)
+    study = Study(results, execution.where)
     solved, notes = study.load(SOLVED), list[str]()
     pairs = _pairs(measurable("causes", study.networks, notes), notes)
     chosen = _chosen(pairs, solved, ns, notes)
@@ -85,12 +77,8 @@ def run(
         results,
         causes.analysis(protocol, partners),
         only=set(partners),
-        workers=workers,
-        address=address,
-        console=console,
-        yes=yes,
+        execution=execution,
     )
-    failed = [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]
     rows = measured(Study(results).load(CAUSES), chosen)
     notes += _exploded(rows)
     rows = rows.dropna(subset="accuracy")
@@ -98,7 +86,10 @@ def run(
     order = {name: i for i, name in enumerate((*CHANGES, "nothing", "readout", *RETRAINED))}
     rows = rows.sort_values([*_BY], key=lambda values: values.map(order) if values.name != "share" else -values)
     return Results(
-        summarise(rows, _BY, ["relative_accuracy", "accuracy"]), tests, list(dict.fromkeys([*notes, *more])), failed
+        summarise(rows, _BY, ["relative_accuracy", "accuracy"]),
+        tests,
+        list(dict.fromkeys([*notes, *more])),
+        summary.failures,
     )
 
 
@@ -155,7 +146,7 @@ def _partners(results: Location, pairs: pd.DataFrame, chosen: pd.DataFrame, solv
     places = zip(solved["network_id"], solved["n"].astype(int), solved["checkpoint"].astype(str), strict=True)
     paths = {(network_id, n): path for network_id, n, path in places}
     other = dict(zip(pairs["network_id"], pairs["partner"], strict=True))
-    asked = set(zip(chosen["network_id"], chosen["n"].astype(int), strict=True))
+    asked = _jobs.keys_of(chosen)
     try:
         return {
             (key, n): below(results.resolve(), paths[other[key], n]) for key, n in asked if (other[key], n) in asked

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
-from rich.console import Console
 
 from analysis.data.frames import ResultsError
 from analysis.data.study import Study
 from analysis.measure import dynamics, dynamics_summary
 from analysis.measure import jobs as _jobs
 from analysis.measure.dynamics import Method, Protocol
+from analysis.options import Execution
 from analysis.stats.comparison import in_words
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import CONNECTIVITY, DIMENSIONALITY, NEURONS, SOLVED, TIMESCALES
@@ -38,11 +38,7 @@ def run(
     every: int,
     protocol: Protocol,
     methods: Sequence[Method],
-    where: str = "",
-    workers: int | None,
-    address: str,
-    console: Console,
-    yes: bool = False,
+    execution: Execution,
 ) -> Results:
     """Measure what has not been measured yet, then summarise everything that was requested.
 
@@ -51,24 +47,20 @@ def run(
         every: which solved N; see `analysis.measure.dynamics.choose`.
         protocol: how networks are driven.
         methods: how timescales are fitted.
-        where: which networks; see `analysis.data.study.Study`.
-        workers: processes; see `analysis.measure.jobs.run`.
-        address: of a Ray cluster; see `analysis.measure.jobs.run`.
-        console: for progress.
-        yes: begin without asking; see `analysis.measure.jobs.run_all`.
+        execution: which networks are measured, and where.
 
     Raises:
         ResultsError: if no network has solved an N.
         StoreError: if the folder cannot be written.
     """
-    study = Study(results, where)
+    study = Study(results, execution.where)
     solved = study.load(SOLVED)
     if solved.empty:
         raise ResultsError(f"{results}: nothing to measure: no network has solved an N yet")
     chosen = dynamics.choose(solved, every)
     analysis = dynamics.analysis(protocol, methods)
-    only = set(zip(chosen["network_id"], chosen["n"].astype(int), strict=True))
-    summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console, yes=yes)
+    only = _jobs.keys_of(chosen)
+    summary = _jobs.run(results, analysis, only=only, execution=execution)
     measured = Study(results)
     tables = {table: measured.load(table) for table in (TIMESCALES, NEURONS, DIMENSIONALITY, CONNECTIVITY)}
     networks = dynamics_summary.by_network(tables, chosen)
@@ -76,5 +68,5 @@ def run(
     return Results(
         networks.merge(groups, on="network_id"),
         dynamics_summary.by_curriculum(networks, groups),
-        [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()],
+        summary.failures,
     )

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import pandas as pd
-from rich.console import Console
 
 from analysis.data.frames import ResultsError, load
 from analysis.data.study import Study
 from analysis.measure import jobs as _jobs
 from analysis.measure.interventions import InTime, Kind, analyses
 from analysis.measure.jobs import Analysis
+from analysis.options import Execution
 from analysis.stats.comparison import choose, compare_curricula, measured, summarise
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import ABLATION, HEADS_RETRAINING, INHIBITION, PERTURBATION, SOLVED
@@ -59,11 +59,7 @@ def run(
     draws: int,
     common: bool,
     heads: Sequence[int] | None,
-    where: str = "",
-    workers: int | None,
-    address: str,
-    console: Console,
-    yes: bool = False,
+    execution: Execution,
 ) -> Results:
     """Measure what has not been measured yet, then summarise everything that was requested.
 
@@ -76,17 +72,13 @@ def run(
         draws: random directions for each strength of a perturbation.
         common: use the same directions at every strength.
         heads: the N' on which readouts are retrained.
-        where: which networks; see `analysis.data.study.Study`.
-        workers: processes; see `analysis.measure.jobs.run`.
-        address: of a Ray cluster; see `analysis.measure.jobs.run`.
-        console: for progress.
-        yes: begin without asking; see `analysis.measure.jobs.run_all`.
+        execution: which networks are measured, and where.
 
     Raises:
         ResultsError: if no checkpoint can be measured; the message says what is needed.
         StoreError: if the folder cannot be written.
     """
-    study = Study(results, where)
+    study = Study(results, execution.where)
     networks, solved = study.networks, study.load(SOLVED)
     found = Results()
     wanted: list[tuple[Kind, Analysis, pd.DataFrame]] = []
@@ -109,13 +101,10 @@ def run(
         results,
         "interventions",
         [(analysis, _among(checkpoints)) for _, analysis, checkpoints in wanted],
-        workers=workers,
-        address=address,
-        console=console,
-        yes=yes,
+        execution=execution,
     )
     for (kind, _, checkpoints), summary in zip(wanted, summaries, strict=True):
-        found.failed += [f"{kind}: {job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]
+        found.failed += [f"{kind}: {line}" for line in summary.failures]
         _conclude(kind, results, checkpoints, found)
     found.notes = list(dict.fromkeys(found.notes))
     return found
@@ -123,7 +112,7 @@ def run(
 
 def _among(checkpoints: pd.DataFrame) -> Callable[[str, int], bool]:
     """Return whether a checkpoint (network_id, N) is one of these."""
-    pairs = set(zip(checkpoints["network_id"], checkpoints["n"].astype(int), strict=True))
+    pairs = _jobs.keys_of(checkpoints)
     return lambda network_id, n: (network_id, n) in pairs
 
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import torch
 from pydantic import ValidationError
@@ -22,6 +23,7 @@ from analysis.data.frames import ResultsError, load
 from analysis.measure.begin import Place, begin, counts
 from analysis.measure.progress import JobProgress
 from analysis.measure.workers import Died, in_processes, on_ray
+from analysis.options import DEFAULT, Execution
 from tsrnn import command_line
 from tsrnn.config import RunConfig, explain
 from tsrnn.io import checkpoint
@@ -103,15 +105,29 @@ class Summary:
         done: checkpoints measured now.
         skipped: checkpoints measured before, with the same settings.
         unpublished: checkpoints that are not in the folder, since they were not published with it.
-        otherwise: those of the unpublished ones that were measured before with other settings.
-        failed: one line for each checkpoint that could not be measured.
+        outdated: those of the unpublished ones that were measured before with other settings.
+        failed: why a checkpoint could not be measured, by its job.
     """
 
     done: int = 0
     skipped: int = 0
     unpublished: int = 0
-    otherwise: int = 0
+    outdated: int = 0
     failed: dict[Job, str] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> list[str]:
+        """One line for each checkpoint that could not be measured."""
+        return [f"{job.network_id} N = {job.n}: {why}" for job, why in self.failed.items()]
+
+
+def keys_of(checkpoints: pd.DataFrame) -> set[tuple[str, int]]:
+    """Return the pairs (network_id, N) of checkpoints.
+
+    Args:
+        checkpoints: one row for each, with the columns network_id and n.
+    """
+    return set(zip(checkpoints["network_id"], checkpoints["n"].astype(int), strict=True))
 
 
 def run(
@@ -119,10 +135,8 @@ def run(
     analysis: Analysis,
     *,
     only: Collection[tuple[str, int]] | None = None,
-    workers: int | None = None,
-    address: str = "auto",
+    execution: Execution = DEFAULT,
     console: Console | None = None,
-    yes: bool = False,
 ) -> Summary:
     """Measure every checkpoint of a sweep, finished or still running, that was not measured yet.
 
@@ -130,10 +144,8 @@ def run(
         results: the sweep's folder.
         analysis: what is measured.
         only: the checkpoints (network_id, N) to measure, if N differs between networks.
-        workers: see `run_all`.
-        address: see `run_all`.
+        execution: see `run_all`.
         console: see `run_all`.
-        yes: see `run_all`.
 
     Returns:
         How many checkpoints were measured, and which failed.
@@ -145,8 +157,7 @@ def run(
     def wanted(network_id: str, n: int) -> bool:
         return only is None or (network_id, n) in only
 
-    options: dict[str, Any] = {"workers": workers, "address": address, "console": console, "yes": yes}
-    (summary,) = run_all(results, analysis.name, [(analysis, wanted)], **options)
+    (summary,) = run_all(results, analysis.name, [(analysis, wanted)], execution=execution, console=console)
     return summary
 
 
@@ -155,10 +166,8 @@ def run_all(
     name: str,
     analyses: Sequence[tuple[Analysis, Callable[[str, int], bool]]],
     *,
-    workers: int | None = None,
-    address: str = "auto",
+    execution: Execution = DEFAULT,
     console: Console | None = None,
-    yes: bool = False,
 ) -> list[Summary]:
     """Run several analyses together, each for the selected checkpoints that it has not measured yet.
 
@@ -168,11 +177,8 @@ def run_all(
         results: the sweep's folder.
         name: the name of the command, for the progress display.
         analyses: analyses with distinct names, each with a function that selects checkpoints by (network_id, N).
-        workers: the number of processes on this machine; by default the number of CPUs.
-        address: the address of a Ray cluster: auto (the cluster of this machine if there is one, otherwise processes
-            here), local (processes here) or HOST:PORT.
+        execution: where jobs run, and whether to ask before it begins; `where` has no effect here.
         console: shows progress; standard error by default.
-        yes: begin without asking; otherwise, if the jobs take an hour or more, ask once on a terminal.
 
     Returns:
         For each analysis how many checkpoints were measured, and which failed.
@@ -202,12 +208,12 @@ def run_all(
         if unpublished := sum(summary.unpublished for summary in summaries.values()):
             left_out = f"{command_line.counted(unpublished, 'checkpoint')} left out: not published in {results}"
             console.print(f"{name}: {left_out}", markup=False, highlight=False, soft_wrap=True)
-            if not planned and not skipped and not any(summary.otherwise for summary in summaries.values()):
+            if not planned and not skipped and not any(summary.outdated for summary in summaries.values()):
                 raise ResultsError(
                     f"{results}: nothing was measured: the checkpoints of these N were not published with it; measure "
                     f"in the sweep's own folder, or publish it with --n"
                 )
-        place = begin(name, planned, skipped, workers, address, console, yes=yes)
+        place = begin(name, planned, skipped, execution, console)
         try:
             stores = {analysis.name: Store(results, take(results, analysis.name)) for analysis, _ in analyses}
         except OSError as error:
@@ -297,7 +303,7 @@ def _jobs(results: Location, analysis: Analysis, keep: Callable[[str, int], bool
             f"{again[0]}; measure in the sweep's own folder, and publish that again"
         )
     absent = {(job.network_id, job.n) for job in todo} - {(job.network_id, job.n) for job in there}
-    return there, Summary(skipped=len(jobs) - len(todo), unpublished=len(absent), otherwise=len(absent & others.keys()))
+    return there, Summary(skipped=len(jobs) - len(todo), unpublished=len(absent), outdated=len(absent & others.keys()))
 
 
 def _plugins(results: Location) -> tuple[str, ...]:

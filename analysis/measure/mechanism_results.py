@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import pandas as pd
-from rich.console import Console
 
 from analysis.data.frames import ResultsError
 from analysis.data.study import Study
 from analysis.measure import dynamics
 from analysis.measure import jobs as _jobs
 from analysis.measure.jobs import Analysis
+from analysis.options import Execution
 from analysis.quantities.base import Quantity
 from analysis.quantities.gradients import GRADIENTS
 from analysis.quantities.memory import MEMORY
@@ -50,11 +50,7 @@ def run(
     *,
     every: int,
     ns: Sequence[int] | None = None,
-    where: str = "",
-    workers: int | None,
-    address: str,
-    console: Console,
-    yes: bool = False,
+    execution: Execution,
 ) -> Results:
     """Measure what has not been measured yet, then summarise everything that was requested.
 
@@ -63,27 +59,22 @@ def run(
         analysis: what is measured: memory, spectra or gradients.
         every: which solved N; see `analysis.measure.dynamics.choose`.
         ns: the solved N, instead.
-        where: which networks; see `analysis.data.study.Study`.
-        workers: processes; see `analysis.measure.jobs.run`.
-        address: of a Ray cluster; see `analysis.measure.jobs.run`.
-        console: for progress.
-        yes: begin without asking; see `analysis.measure.jobs.run_all`.
+        execution: which networks are measured, and where.
 
     Raises:
         ResultsError: if no network has solved an N, or one of the requested N, or if none of their checkpoints has been
             published with the folder.
         StoreError: if the folder cannot be written.
     """
-    study = Study(results, where)
+    study = Study(results, execution.where)
     solved = study.load(SOLVED)
     if solved.empty:
         raise ResultsError(f"{results}: nothing to measure: no network has solved an N yet")
     chosen = solved.loc[solved["n"].isin(ns), ["network_id", "n"]] if ns else dynamics.choose(solved, every)
     if chosen.empty:
         raise ResultsError(f"{results}: nothing to measure: no network has solved N = {', '.join(map(str, ns or ()))}")
-    only = set(zip(chosen["network_id"], chosen["n"].astype(int), strict=True))
-    summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console, yes=yes)
-    failed = [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]
+    only = _jobs.keys_of(chosen)
+    summary = _jobs.run(results, analysis, only=only, execution=execution)
     measured = Study(results)
     done = measured.load(analysis.tables[0].name)[["network_id", "n"]].drop_duplicates()
     rows, values = chosen.merge(done, on=["network_id", "n"]), VALUES[analysis.name]
@@ -95,7 +86,7 @@ def run(
     notes = _not_finite(rows, names)
     rows = rows.dropna(subset=names[0])
     summed = summarise(rows, [], names).sort_values(["group", "curriculum", "n"], ignore_index=True)
-    return Results(summed, compare_quantities(rows, names), changes_over_n(rows, names), notes, failed)
+    return Results(summed, compare_quantities(rows, names), changes_over_n(rows, names), notes, summary.failures)
 
 
 def _not_finite(rows: pd.DataFrame, names: Sequence[str]) -> list[str]:

@@ -7,13 +7,13 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from analysis.data.frames import ResultsError
 from analysis.data.study import Study
 from analysis.measure import jobs as _jobs
 from analysis.measure.cost import extrapolated
 from analysis.measure.jobs import Analysis, Measure
+from analysis.options import Execution
 from analysis.stats.comparison import choose, measured, summarise
 from tsrnn.io.checkpoint import Checkpoint
 from tsrnn.io.files import Location
@@ -75,12 +75,8 @@ def run(
     *,
     ks: Sequence[int],
     n: int | None,
-    where: str = "",
-    workers: int | None,
-    address: str,
-    console: Console,
+    execution: Execution,
     as_trained: bool = False,
-    yes: bool = False,
 ) -> tuple[pd.DataFrame, list[str], list[str]]:
     """Measure the checkpoints that were not measured yet, and summarise the results.
 
@@ -89,12 +85,8 @@ def run(
         ks: time steps per bit.
         n: the N to measure at; by default the largest that all networks that differ only in seed, curriculum and k have
             solved, so that networks trained with one k and with several can be compared.
-        where: which networks; see `analysis.data.study.Study`.
-        workers: processes; see `analysis.measure.jobs.run`.
-        address: of a Ray cluster; see `analysis.measure.jobs.run`.
-        console: for progress.
+        execution: which networks are measured, and where.
         as_trained: see `measure`.
-        yes: begin without asking; see `analysis.measure.jobs.run_all`.
 
     Returns:
         One row for each group, curriculum, n and k (see `analysis.stats.comparison.summarise`), notes on networks left
@@ -103,7 +95,7 @@ def run(
     Raises:
         ResultsError: no network was trained at dt = 1/k, or none has solved an N.
     """
-    study = Study(results, where)
+    study = Study(results, execution.where)
     networks = study.networks[study.networks["dt"] == "1/k"]
     choice = choose(networks, study.load(SOLVED), n, but=("curriculum", "k"))
     if choice.checkpoints.empty:
@@ -113,8 +105,7 @@ def run(
     settings = {"ks": list(ks)} | ({"as_trained": True} if as_trained else {})
     costs = partial(cost, ks=ks, as_trained=as_trained)
     analysis = Analysis("time-steps", step, (TIME_STEPS,), settings, cost=costs)
-    only = set(zip(choice.checkpoints["network_id"], choice.checkpoints["n"].astype(int), strict=True))
-    summary = _jobs.run(results, analysis, only=only, workers=workers, address=address, console=console, yes=yes)
-    failed = [f"{job.network_id} N = {job.n}: {why}" for job, why in summary.failed.items()]
+    only = _jobs.keys_of(choice.checkpoints)
+    summary = _jobs.run(results, analysis, only=only, execution=execution)
     rows = measured(Study(results).load(TIME_STEPS), choice.checkpoints)
-    return summarise(rows, ["k"], ["accuracy"]), list(choice.notes), failed
+    return summarise(rows, ["k"], ["accuracy"]), list(choice.notes), summary.failures

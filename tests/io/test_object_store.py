@@ -21,6 +21,7 @@ from rich.console import Console
 
 from analysis.data.frames import ResultsError, load
 from analysis.measure import jobs as _jobs
+from analysis.options import Execution
 from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.folder import Record, SweepFolder
 from tests.analysis.measure.test_jobs import CONFIGS, MEASURED, analysis, expected, found, row
@@ -220,7 +221,7 @@ def test_an_analysis_of_checkpoints(folder, tmp_path):
             n: CheckpointFolder(folder, config.network_id).save_solved(checkpoint.new(config), n) for n in (2, 3, 4)
         }
         store.write(SOLVED, config.network_id, [row(SOLVED, config, n=n, checkpoint=path) for n, path in paths.items()])
-    options = {"workers": 2, "address": "local", "console": Console(file=io.StringIO())}
+    options = {"execution": Execution(workers=2, address="local"), "console": Console(file=io.StringIO())}
     summary = _jobs.run(folder, analysis(tmp_path), **options)
     assert (summary.done, summary.skipped, summary.failed) == (6, 0, {})
     assert found(folder) == expected()

@@ -11,6 +11,7 @@ from rich.console import Console
 from analysis.data.frames import ResultsError, load
 from analysis.measure import jobs as _jobs
 from analysis.measure.jobs import Analysis, Cost
+from analysis.options import Execution, OptionError
 from tsrnn.config import Leaky, RunConfig
 from tsrnn.errors import Failure
 from tsrnn.io.checkpoint import Checkpoint, CheckpointFolder, new
@@ -99,7 +100,11 @@ def found(results: Path) -> dict[tuple[str, int], float]:
 
 def run(results: Path, analysis: Analysis, workers: int = 2, **options: object) -> _jobs.Summary:
     console = Console(file=io.StringIO())
-    return _jobs.run(results, analysis, workers=workers, address="local", console=console, **options)
+    return _jobs.run(results, analysis, execution=local(workers), console=console, **options)
+
+
+def local(workers: int, *, yes: bool = False) -> Execution:
+    return Execution(workers=workers, address="local", yes=yes)
 
 
 def ran(folder: Path) -> int:
@@ -133,7 +138,7 @@ def test_in_published_results_only_what_is_there_and_was_not_measured_is_measure
     paths = load(results, SOLVED).query("n < 4")["checkpoint"]
     publish(location(results), location(tmp_path / "out"), set(paths))
     console = Console(file=io.StringIO())
-    summary = _jobs.run(tmp_path / "out", analysis(), workers=1, address="local", console=console)
+    summary = _jobs.run(tmp_path / "out", analysis(), execution=local(1), console=console)
     assert (summary.done, summary.skipped, summary.unpublished, summary.failed) == (2, 2, 2, {})
     assert "testing: 2 checkpoints left out: not published in " in console.file.getvalue()
     assert found(tmp_path / "out") == {key: value for key, value in expected().items() if key[1] < 4}
@@ -194,26 +199,25 @@ def test_a_failure_takes_back_rows_of_other_settings(results, tmp_path):
     assert found(results) == {}
 
 
-@pytest.mark.parametrize(
-    ("address", "says"),
-    [
-        ("127.0.0.1:1", r"address = 127.0.0.1:1: no Ray cluster answers there .* try --address local"),
-        ("nowhere", r"address = 'nowhere': allowed are auto, local and HOST:PORT"),
-    ],
-)
-def test_no_cluster_at_the_address(results, address, says):
+def test_no_cluster_at_the_address(results):
+    says = r"address = 127.0.0.1:1: no Ray cluster answers there .* try --address local"
     with pytest.raises(ResultsError, match=says) as caught:
-        _jobs.run(results, analysis(), address=address, console=Console(file=io.StringIO()))
+        _jobs.run(results, analysis(), execution=Execution(address="127.0.0.1:1"), console=Console(file=io.StringIO()))
     assert "\n" not in str(caught.value)
+
+
+def test_no_address():
+    with pytest.raises(OptionError, match=r"address = 'nowhere': allowed are auto, local and HOST:PORT"):
+        Execution(address="nowhere")
 
 
 def test_the_same_analysis_twice_at_once_is_refused(results):
     with FolderLock(results, "lock-testing") as lock:
         lock.acquire()
         with pytest.raises(ResultsError, match=rf"testing is already being measured \(process {os.getpid()} on "):
-            _jobs.run(results, analysis(), address="local", workers=1)
+            _jobs.run(results, analysis(), execution=local(1))
         assert not (results / "measured").exists()
-    assert _jobs.run(results, analysis(), address="local", workers=1, console=Console(file=io.StringIO())).done == 6
+    assert run(results, analysis(), workers=1).done == 6
 
 
 def test_several_analyses_are_one_run(results, tmp_path):
@@ -226,7 +230,7 @@ def test_several_analyses_are_one_run(results, tmp_path):
     planned, _ = _jobs._plan(results, list(zip(analyses, wanted, strict=True)))
     assert [analysis.name for analysis, _ in planned] == ["one", "one", "other", "one", "one", "one", "other", "one"]
     console = Console(file=io.StringIO(), width=40)
-    options = {"workers": 2, "address": "local", "console": console}
+    options = {"execution": local(2), "console": console}
     summaries = _jobs.run_all(results, "both", list(zip(analyses, wanted, strict=True)), **options)
     assert [(summary.done, summary.failed) for summary in summaries] == [(6, {}), (2, {})]
     assert (
@@ -243,13 +247,18 @@ class TestBeforeItBegins:
     """What is said of the time, from the cost of the job of the median N, and what is asked."""
 
     def begin(
-        self, results: Path, monkeypatch: pytest.MonkeyPatch, answer: str, **options: object
+        self,
+        results: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        answer: str,
+        *,
+        yes: bool = False,
+        cost: Cost = half_an_hour,
     ) -> tuple[list[str], int]:
         monkeypatch.setattr("sys.stdin", Terminal(answer))
         monkeypatch.setattr("os.cpu_count", lambda: 2)
         console = Console(file=io.StringIO(), width=40)
-        cost = options.pop("cost", half_an_hour)
-        summary = _jobs.run(results, analysis(cost=cost), workers=2, address="local", console=console, **options)
+        summary = _jobs.run(results, analysis(cost=cost), execution=local(2, yes=yes), console=console)
         return console.file.getvalue().splitlines(), summary.done
 
     def test_hours_are_said_and_asked(self, results, monkeypatch):

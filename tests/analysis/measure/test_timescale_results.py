@@ -22,6 +22,7 @@ from analysis.data.frames import load
 from analysis.measure import dynamics, dynamics_summary
 from analysis.measure import jobs as _jobs
 from analysis.measure.dynamics import Protocol, measure
+from analysis.options import Execution
 from tests.trained import trained_sweep
 from tsrnn import GRU, Leaky, MultiHead, Parity, ReLU, RunConfig, Sines, SingleHead, Time, TrainedTau
 from tsrnn.dynamics.autocorrelation import Autocovariance
@@ -361,7 +362,7 @@ class TestCommand:
         apart = copy_of(results, tmp_path / "apart")
         console = Console(file=io.StringIO())
         analysis = dynamics.analysis(Protocol(steps=400, trials=2))
-        _jobs.run(apart, analysis, workers=1, address="local", console=console)
+        _jobs.run(apart, analysis, execution=Execution(workers=1, address="local"), console=console)
         same(before, contents(apart))
 
     def test_other_settings_measure_again(self, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands have: where a measurement runs, and how results are printed."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
@@ -13,7 +13,7 @@ AsJson = Annotated[bool, Parameter(name="--json", negative="")]
 
 
 class OptionError(Failure):
-    """Options that are allowed alone and not together; the message names them."""
+    """An option has a value that is not allowed, or not with the others; the message names it."""
 
     status: ClassVar[int] = 2
 
@@ -21,7 +21,11 @@ class OptionError(Failure):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """What a command measures, where, and with whose code."""
+    """What a command measures, where, and with whose code.
+
+    Raises:
+        OptionError: The address is invalid.
+    """
 
     where: str = ""
     """Measure only the networks for which this condition holds, as in pandas.DataFrame.query, such as "task == 'parity'
