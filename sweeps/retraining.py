@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 from rich.console import Console
 
+from analysis.measure.values import accuracy_columns
 from sweeps.engine.before import say_cost
 from sweeps.engine.dry_run import dry_run
 from sweeps.engine.errors import SweepError, UsageError
@@ -274,7 +275,6 @@ def _measure(
 
     from analysis.measure.interventions import InTime, accuracy_in_time
     from analysis.measure.progress import JobProgress
-    from analysis.stats.significance import relative_accuracy
     from tsrnn.io.checkpoint import CheckpointFolder
     from tsrnn.io.claims import take
     from tsrnn.io.store import Store, encode
@@ -295,9 +295,7 @@ def _measure(
                     "n": n,
                     "retrained_n": larger,
                     "epochs": epoch,
-                    "accuracy": accuracy.accuracy,
-                    "standard_error": accuracy.standard_error if trials > 1 else None,
-                    "relative_accuracy": float(relative_accuracy(accuracy.accuracy, found[n][0].accuracy)),
+                    **accuracy_columns(accuracy, found[n][0].accuracy),
                 }
                 for larger, (accuracy, epoch) in found.items()
             ]

@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Final, NamedTuple
 
-import numpy as np
 import torch
 
 from analysis.measure.cost import extrapolated
 from analysis.measure.interventions import InTime, in_time, newest_head, refitted
 from analysis.measure.jobs import Analysis
-from analysis.stats.significance import relative_accuracy
+from analysis.measure.values import accuracy_columns
 from tsrnn.config import Leaky, NoCurriculum, TrainedTau
 from tsrnn.interventions import PARTS, Modes, exchange, set_taus, shuffle_taus, truncate
 from tsrnn.io import checkpoint as checkpoints
@@ -158,11 +157,7 @@ def _with_new_readout(checkpoint: Checkpoint, n: int, copy: _Copy, protocol: Pro
 def _accuracy(found: Accuracy | None, baseline: Accuracy) -> Row:
     if found is None:
         return dict.fromkeys(("accuracy", "standard_error", "relative_accuracy"))
-    return {
-        "accuracy": found.accuracy,
-        "standard_error": None if np.isnan(found.standard_error) else found.standard_error,
-        "relative_accuracy": float(relative_accuracy(found.accuracy, baseline.accuracy)),
-    }
+    return accuracy_columns(found, baseline.accuracy)
 
 
 def cost(checkpoint: Checkpoint, n: int, *, partners: Partners, protocol: Protocol) -> float:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from analysis.measure.cost import of_steps
 from analysis.measure.jobs import Analysis
-from tsrnn.config import Time
+from analysis.measure.requirements import require_unit_steps
 from tsrnn.dynamics import timescales
 from tsrnn.dynamics.autocorrelation import LAGS, Autocovariance, Moments
 from tsrnn.dynamics.dimensionality import Covariance, dimensionality, incoming_weights
@@ -91,10 +91,7 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol, methods: Sequ
     Raises:
         ValueError: if the network was trained with bits that are held for several time steps, or there is no method.
     """
-    if checkpoint.config.time != Time():
-        raise ValueError(
-            f"time.k = {checkpoint.config.time.k}: this measurement uses a new bit at every step; allowed is (1,)"
-        )
+    require_unit_steps(checkpoint.config)
     if not methods or not set(methods) <= set(METHODS):
         raise ValueError(f"methods = {tuple(methods)}: allowed are {', '.join(METHODS)}, at least one")
     torch.set_flush_denormal(True)

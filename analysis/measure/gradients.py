@@ -5,7 +5,6 @@ one population and receive the same sequences. Everything is computed in float64
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Final
@@ -17,7 +16,8 @@ from torch import Tensor
 
 from analysis.measure.cost import extrapolated
 from analysis.measure.jobs import Analysis
-from tsrnn.config import Time
+from analysis.measure.requirements import require_head, require_unit_steps
+from analysis.measure.values import finite
 from tsrnn.dynamics.gradients import cosines, double, mean_gradients, norms_by_delay, posed, sharpness
 from tsrnn.io.checkpoint import Checkpoint
 from tsrnn.io.schemas import CURVATURE, GRADIENT_COSINES, GRADIENTS, Row, Table
@@ -70,15 +70,12 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> dict[Table
             sequences are shorter than the delays.
     """
     config, heads = checkpoint.config, tuple(head for head in checkpoint.progress.heads if head <= n)
-    if n not in heads:
-        own = ", ".join(map(str, checkpoint.progress.heads))
-        raise ValueError(f"n = {n}: the checkpoint has no such head; it has {own}")
+    require_head(checkpoint, n)
     if not isinstance(checkpoint.population(), LeakyPopulation):
         raise TypeError(f"a {config.network.kind} has no W; gradients can only be measured in leaky networks")
     if not isinstance(config.task, BitTask):
         raise ValueError(f"task = {config.task.kind}: it is read out at every step; allowed are parity and dms")
-    if config.time != Time():
-        raise ValueError(f"time.k = {config.time.k}: this measurement uses a new bit at every step; allowed is (1,)")
+    require_unit_steps(config)
     torch.set_flush_denormal(True)
     following = _next(checkpoint, n)
     losses: dict[str, tuple[NetworkState, tuple[int, ...]]] = {"newest": (checkpoint.network, (n,))}
@@ -137,7 +134,7 @@ def _by_delay(
         initial = initial_states(one, starts, protocol.batch_size)
         total = total + norms_by_delay(copies, task, *posed(batch, initial, copies, task), delays)
     return [
-        {"loss": loss, "delay": delay, "norm": _known(norm / protocol.batches)}
+        {"loss": loss, "delay": delay, "norm": finite(norm / protocol.batches)}
         for loss, norms in zip(losses, total.tolist(), strict=True)
         for delay, norm in enumerate(norms)
     ]
@@ -168,7 +165,7 @@ def _between_heads(
             row: Row = {"head": alone[i][1], "other": other, "cosine_weights": None, "cosine_taus": None}
             for column, vectors in flat.items():
                 pair = torch.stack([vectors[i], vectors[places].sum(0)])
-                row[column] = _known(float(cosines(pair)[0, 1]))
+                row[column] = finite(float(cosines(pair)[0, 1]))
             rows.append(row)
     return rows
 
@@ -186,13 +183,9 @@ def _curvature(
         strict=True,
     )
     return [
-        {"loss": loss, "value": _known(value), "gradient_norm": _known(norm), "sharpness": _known(bend)}
+        {"loss": loss, "value": finite(value), "gradient_norm": finite(norm), "sharpness": finite(bend)}
         for loss, value, norm, bend in found
     ]
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def cost(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> float:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from analysis.measure.cost import extrapolated
 from analysis.measure.jobs import Analysis
-from analysis.stats.significance import relative_accuracy
-from tsrnn.config import Time
+from analysis.measure.requirements import require_head, require_unit_steps
+from analysis.measure.values import accuracy_columns, finite
 from tsrnn.interventions import ablate, by_tau, perturb_taus, perturb_weights, scale_inhibition, tau_in_effect
 from tsrnn.io.checkpoint import Checkpoint
 from tsrnn.io.schemas import ABLATION, HEADS_RETRAINING, INHIBITION, PERTURBATION, Row, Table
@@ -155,13 +155,8 @@ def measure_heads_retraining(
         networks, task, ns, checkpoint.config.seed, "heads retraining", sequences=sequences, protocol=protocol
     )
     rows: list[Row] = [
-        {
-            "head": head,
-            "accuracy": accuracy.accuracy,
-            "standard_error": None if np.isnan(accuracy.standard_error) else accuracy.standard_error,
-            # Heads whose fit has not converged are also tested on new sequences.
-            "iterations": count,
-        }
+        # Heads whose fit has not converged are also tested on new sequences.
+        {"head": head, **accuracy_columns(accuracy), "iterations": count}
         for head, accuracy, count in zip(ns, found, iterations, strict=True)
     ]
     return {HEADS_RETRAINING: rows}
@@ -234,13 +229,8 @@ def newest_head(checkpoint: Checkpoint, n: int) -> Population:
     Raises:
         ValueError: if it has no such head, or was trained with bits that are held for several time steps.
     """
-    if checkpoint.config.time != Time():
-        raise ValueError(
-            f"time.k = {checkpoint.config.time.k}: interventions are read out after every step; allowed is (1,)"
-        )
-    if n not in checkpoint.progress.heads:
-        heads = ", ".join(map(str, checkpoint.progress.heads))
-        raise ValueError(f"n = {n}: the checkpoint has no such head; it has {heads}")
+    require_unit_steps(checkpoint.config)
+    require_head(checkpoint, n)
     return population(checkpoint.config.network, [checkpoint.network], [(n,)])
 
 
@@ -283,16 +273,7 @@ def in_time(
 
 
 def _with_accuracy(rows: Sequence[Row], found: Sequence[Accuracy], baseline: float) -> list[Row]:
-    return [
-        row
-        | {
-            "accuracy": accuracy.accuracy,
-            # Unknown for a single sequence.
-            "standard_error": None if np.isnan(accuracy.standard_error) else accuracy.standard_error,
-            "relative_accuracy": float(relative_accuracy(accuracy.accuracy, baseline)),
-        }
-        for row, accuracy in zip(rows, found, strict=True)
-    ]
+    return [row | accuracy_columns(accuracy, baseline) for row, accuracy in zip(rows, found, strict=True)]
 
 
 class _Activity:
@@ -313,11 +294,7 @@ class _Activity:
         """Return each network's columns of `inhibition`."""
         low, high = torch.stack(self._lows).amin(0).tolist(), torch.stack(self._highs).amax(0).tolist()
         return [
-            {
-                "activity_low": least if np.isfinite(least) else None,
-                "activity_high": greatest if np.isfinite(greatest) else None,
-                "exploded": exploded,
-            }
+            {"activity_low": finite(least), "activity_high": finite(greatest), "exploded": exploded}
             for least, greatest, exploded in zip(low, high, self._exploded.tolist(), strict=True)
         ]
 

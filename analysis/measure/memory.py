@@ -5,7 +5,6 @@ The protocol is a shorter version of that for timescales: independent bits with 
 """
 
 import dataclasses
-import math
 from functools import partial
 from typing import Annotated, Final
 
@@ -15,7 +14,8 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from analysis.measure.cost import of_steps
 from analysis.measure.jobs import Analysis
-from tsrnn.config import Time
+from analysis.measure.requirements import require_unit_steps
+from analysis.measure.values import finite
 from tsrnn.dynamics.memory import Memory, Target, delays, pairs, parities
 from tsrnn.dynamics.simulation import BURN_IN, simulate_with_inputs
 from tsrnn.io.checkpoint import Checkpoint
@@ -69,10 +69,7 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> dict[Table
         raise ValueError(
             f"task = {checkpoint.config.task.kind}: memory capacities are defined for bits; allowed are parity and dms"
         )
-    if checkpoint.config.time != Time():
-        raise ValueError(
-            f"time.k = {checkpoint.config.time.k}: this measurement uses a new bit at every step; allowed is (1,)"
-        )
+    require_unit_steps(checkpoint.config)
     torch.set_flush_denormal(True)
     memory = Memory(protocol.targets)
     driven = simulate_with_inputs(
@@ -87,7 +84,7 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> dict[Table
     rows: list[Row] = []
     for target, capacity in zip(memory.targets, memory.capacity()[0].tolist(), strict=True):
         row = {"bits": len(target), "nearest": min(target), "farthest": max(target)}
-        rows.append(row | {"capacity": capacity if math.isfinite(capacity) else None})
+        rows.append(row | {"capacity": finite(capacity)})
     return {MEMORY: rows}
 
 

@@ -12,7 +12,8 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from analysis.measure.cost import of_steps
 from analysis.measure.jobs import Analysis
-from tsrnn.config import Time
+from analysis.measure.requirements import require_unit_steps
+from analysis.measure.values import finite
 from tsrnn.dynamics.nonnormality import departure, fisher_memory
 from tsrnn.dynamics.simulation import BURN_IN
 from tsrnn.dynamics.spectra import (
@@ -71,10 +72,7 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> dict[Table
     population, task = checkpoint.population(), checkpoint.config.task
     if not isinstance(population, LeakyPopulation):
         raise TypeError(f"a {checkpoint.config.network.kind} has no W; spectra can only be measured in leaky networks")
-    if checkpoint.config.time != Time():
-        raise ValueError(
-            f"time.k = {checkpoint.config.time.k}: this measurement uses a new bit at every step; allowed is (1,)"
-        )
+    require_unit_steps(checkpoint.config)
     torch.set_flush_denormal(True)
     hidden = checkpoint.config.network.hidden
     # Simulated twice, which takes less memory than to store the slopes of all steps.
@@ -106,11 +104,7 @@ def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol) -> dict[Table
         "fisher_memory": float(curve.sum() / (gain @ gain)) if gain.any() else math.nan,
         "fisher_delay": float(curve @ np.arange(_DELAYS) / curve.sum()) if gain.any() else math.nan,
     }
-    return {SPECTRA: [{name: _known(value) for name, value in row.items()}]}
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return {SPECTRA: [{name: finite(value) for name, value in row.items()}]}
 
 
 def analysis(protocol: Protocol) -> Analysis:

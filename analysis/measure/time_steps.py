@@ -13,6 +13,7 @@ from analysis.data.study import Study
 from analysis.measure import jobs as _jobs
 from analysis.measure.cost import extrapolated
 from analysis.measure.jobs import Analysis, Measure
+from analysis.measure.values import finite
 from analysis.options import Execution
 from analysis.stats.comparison import choose, measured, summarise
 from tsrnn.io.checkpoint import Checkpoint
@@ -58,7 +59,7 @@ def measure(checkpoint: Checkpoint, n: int, *, ks: Sequence[int], as_trained: bo
         accuracy, error = (
             float(np.mean([getattr(found[head], name) for head in heads])) for name in ("accuracy", "standard_error")
         )
-        rows.append({"k": k, "accuracy": accuracy, "standard_error": None if np.isnan(error) else error})
+        rows.append({"k": k, "accuracy": accuracy, "standard_error": finite(error)})
     return {TIME_STEPS: rows}
 
 
