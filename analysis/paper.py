@@ -7,6 +7,36 @@ and 7b are from the authors' published data, as relative accuracy.
 from collections.abc import Mapping
 from typing import Final
 
+HIDDEN: Final = 500
+"""Neurons of a network (appendix A)."""
+
+EPOCH: Final = 600 * 256
+"""Sequences of an epoch: 600 steps of 256 sequences (appendix A)."""
+
+BUDGET: Final = 1000
+"""Epochs of a network with a curriculum, at most (section 3.2)."""
+
+LIMIT: Final = 101
+"""The N at which training ends if it is solved (figure 3b)."""
+
+ALONE_BUDGET: Final = 50
+"""Epochs of a network without a curriculum, at most (figure 3a)."""
+
+RETRAINING_BUDGET: Final = 20
+"""Epochs of retraining on a larger N, at most (figure 7e)."""
+
+RETRAINED_FROM: Final = 16
+"""The N from which networks are retrained (figures 7e, S14)."""
+
+RETRAINED_LATER_FROM: Final = 31
+"""The larger N from which networks with windows are retrained (figure S14)."""
+
+SMALL_N: Final = 5
+"""The small N at which distributions and ablations are shown (figures 5, 7a, 7b)."""
+
+LARGE_N: Final = 30
+"""The large N at which distributions and interventions are shown (figures 5, 7)."""
+
 MAX_N: Final[Mapping[tuple[str, str], int]] = {
     ("parity", "single"): 35,
     ("parity", "multi"): 100,

@@ -7,26 +7,15 @@ sweeps have trained it and with whatever end rules.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 
+from analysis import paper
 from analysis.data.cell import TRAINING, Cell
 from analysis.data.networks import once
 from analysis.quantities.base import Quantity, Tables
 from tsrnn.config import EndState
-
-PAPER_BUDGET: Final = 1000.0
-"""The paper's budget under a curriculum, in its epochs of 600 steps of 256 sequences."""
-
-PAPER_LIMIT: Final = 101
-"""The largest N that the paper's networks could solve."""
-
-ALONE_BUDGET: Final = 50.0
-"""The paper's budget without a curriculum, in its epochs."""
-
-RETRAINING_BUDGET: Final = 20.0
-"""The paper's budget for retraining on a larger N, in its epochs."""
 
 
 @dataclass(frozen=True)
@@ -141,15 +130,15 @@ def ended(networks: pd.DataFrame) -> pd.DataFrame:
     return networks[networks["status"].isin(final)]
 
 
-def cut_short(networks: pd.DataFrame, paper: float = PAPER_BUDGET) -> "pd.Series[bool]":
+def cut_short(networks: pd.DataFrame, budget: float = paper.BUDGET) -> "pd.Series[bool]":
     """Return which networks ended at a budget below the paper's, so that they might have solved a larger N.
 
     Args:
         networks: rows of `analysis.data.study.Study.networks` that have ended.
-        paper: the paper's budget, in its epochs. Networks with at least as many sequences count like the paper's.
+        budget: the paper's, in its epochs. Networks with at least as many sequences count like the paper's.
     """
     stopped = networks["status"].isin([EndState.EPOCHS, EndState.TIME])
-    return stopped & (networks["sequences"] < paper)
+    return stopped & (networks["sequences"] < budget)
 
 
 def at_ceiling(networks: pd.DataFrame) -> "pd.Series[bool]":

@@ -12,14 +12,13 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from analysis.claims.evidence import RETRAINING_BUDGET, Evidence, Measure, Sample, joined
+from analysis import paper
+from analysis.claims.evidence import Evidence, Measure, Sample, joined
 from analysis.data.cell import Cell
 from analysis.quantities import connectivity, interventions, time_steps
 from analysis.quantities.base import TIMESCALES_COMMAND, Quantity
 from analysis.quantities.connectivity import KNEE
 from analysis.stats.line import least_squares
-
-PAPER_HIDDEN: Final = 500
 
 
 @dataclass(frozen=True)
@@ -130,9 +129,9 @@ def retrained(beyond: int) -> Curve:
     def short(evidence: Evidence, rows: pd.DataFrame) -> str:
         trained = evidence.rows(interventions.retrained_for, rows)
         longest = float(trained.loc[trained["n"].isin(rows["n"]), "value"].max())
-        if longest >= RETRAINING_BUDGET:
+        if longest >= paper.RETRAINING_BUDGET:
             return ""
-        return f"retrained for at most {longest:.3g} of the paper's {RETRAINING_BUDGET:g} epochs"
+        return f"retrained for at most {longest:.3g} of the paper's {paper.RETRAINING_BUDGET} epochs"
 
     words = f"relative accuracy after retraining on N + 1 to N + {beyond}"
     return Curve(interventions.retrained_accuracy, words, reduce, short)
@@ -220,7 +219,7 @@ def at_n(
             low, high = int(rows["n"].min()), int(rows["n"].max())
             at = f"N = {low} to {high}" if low < high else f"N = {low}"
             blocked = f"measured at {at}; the claim is about N = {n}" if shared else "not measured at a common N"
-            of_size = f" in networks of {PAPER_HIDDEN} neurons" if _too_few_neurons(evidence, curve) else ""
+            of_size = f" in networks of {paper.HIDDEN} neurons" if _too_few_neurons(evidence, curve) else ""
             takes = f"measurements at N = {n or least}{of_size}"
             return Sample(rows.groupby("network_id")["value"].mean(), None, at, blocked, takes)
         chosen = max(allowed)
@@ -231,7 +230,7 @@ def at_n(
         below = f"the paper's is at N = {n}" if n is not None and chosen < n else ""
         below = joined(below, curve.short(evidence, own))
         if few := _too_few_neurons(evidence, curve):
-            blocked, takes = joined(blocked, few), joined(takes, f"networks of {PAPER_HIDDEN} neurons")
+            blocked, takes = joined(blocked, few), joined(takes, f"networks of {paper.HIDDEN} neurons")
         return _with_idle(evidence, cell, Sample(values, at=f"N = {chosen}", blocked=blocked, takes=takes, below=below))
 
     where = "at the largest common N" if n is None else f"at the largest common N up to {n}"
@@ -251,9 +250,9 @@ def _with_idle(evidence: Evidence, cell: Cell, sample: Sample) -> Sample:
 def _too_few_neurons(evidence: Evidence, curve: Curve) -> str:
     """Return why networks are too small for the effect of one neuron; "" if they are not."""
     hidden = int(evidence.networks["hidden"].max())
-    if not curve.quantity.per_neuron or hidden >= PAPER_HIDDEN:
+    if not curve.quantity.per_neuron or hidden >= paper.HIDDEN:
         return ""
-    return f"one neuron of {hidden} matters more than one of {PAPER_HIDDEN}"
+    return f"one neuron of {hidden} matters more than one of {paper.HIDDEN}"
 
 
 def growth(curve: Curve, cell: Cell, needs: str, *, least: int, paper: int) -> Measure:

@@ -14,10 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis import paper
 from analysis.claims.evidence import (
-    ALONE_BUDGET,
-    PAPER_BUDGET,
-    PAPER_LIMIT,
     Evidence,
     Measure,
     Sample,
@@ -63,7 +61,7 @@ def furthest_within(cell: Cell, needs: str) -> Measure:
         networks = evidence.cell(cell)
         own = ended(networks).set_index("network_id", drop=False)
         values = own["max_n"].astype(float)
-        bounds = cut_short(own) | (at_ceiling(own) & (own["limit"] < PAPER_LIMIT))
+        bounds = cut_short(own) | (at_ceiling(own) & (own["limit"] < paper.LIMIT))
         return Sample(values, bounds, blocked=_waiting(networks, own), below=_short_of_paper(own))
 
     return Measure(f"largest N solved by {cell.words}", needs, take, cell.task or "")
@@ -172,13 +170,15 @@ def solved_alone(task: str, ns: range, needs: str) -> Measure:
     def take(evidence: Evidence) -> Sample:
         networks = _alone(evidence, task, ns)
         own = ended(networks).set_index("network_id", drop=False)
-        solved = (own["max_n"] > 0) & (own["sequences"] <= ALONE_BUDGET)
+        solved = (own["max_n"] > 0) & (own["sequences"] <= paper.ALONE_BUDGET)
         # They might have solved it within the paper's budget.
-        open_still = cut_short(own, ALONE_BUDGET) & (own["max_n"] == 0)
+        open_still = cut_short(own, paper.ALONE_BUDGET) & (own["max_n"] == 0)
         blocked = (
-            f"{int(open_still.sum())} networks trained for less than the paper's 50 epochs" if open_still.any() else ""
+            f"{int(open_still.sum())} networks trained for less than the paper's {paper.ALONE_BUDGET} epochs"
+            if open_still.any()
+            else ""
         )
-        takes = f"a budget of {ALONE_BUDGET:g} of the paper's epochs" if blocked else ""
+        takes = f"a budget of {paper.ALONE_BUDGET} of the paper's epochs" if blocked else ""
         return Sample(solved.astype(float), None, _ns(own), blocked or _waiting(networks, own), takes)
 
     return Measure(f"share of networks that solve N without a curriculum, {task}, N from {ns[0]} on", needs, take, task)
@@ -298,10 +298,11 @@ def _short_of_paper(own: pd.DataFrame) -> str:
 
 def _failed(own: pd.DataFrame) -> str:
     """Return in words that networks stalled or diverged before the paper's budget; "" if none did."""
-    short = own[own["status"].isin([EndState.STALLED, EndState.DIVERGED]) & (own["sequences"] < PAPER_BUDGET)]
+    short = own[own["status"].isin([EndState.STALLED, EndState.DIVERGED]) & (own["sequences"] < paper.BUDGET)]
     if short.empty:
         return ""
-    return f"{len(short)} networks stalled or diverged in {short['sequences'].max():.3g} of the paper's 1000 epochs"
+    longest = f"{short['sequences'].max():.3g} of the paper's {paper.BUDGET} epochs"
+    return f"{len(short)} networks stalled or diverged in {longest}"
 
 
 def _budget(own: pd.DataFrame) -> str:
@@ -309,10 +310,10 @@ def _budget(own: pd.DataFrame) -> str:
     short = own[cut_short(own)]
     if short.empty:
         return ""
-    return f"a budget of {short['sequences'].max():.3g} of the paper's 1000 epochs"
+    return f"a budget of {short['sequences'].max():.3g} of the paper's {paper.BUDGET} epochs"
 
 
 def _ceiling(own: pd.DataFrame) -> str:
     """Return in words that networks ended at a smaller N than the paper's limit; "" if none did."""
-    limited = own[at_ceiling(own) & (own["limit"] < PAPER_LIMIT)]
-    return "" if limited.empty else f"training ended at N = {int(limited['limit'].max())}, the paper's at {PAPER_LIMIT}"
+    limited = own[at_ceiling(own) & (own["limit"] < paper.LIMIT)]
+    return "" if limited.empty else f"training ended at N = {int(limited['limit'].max())}, the paper's at {paper.LIMIT}"

@@ -7,14 +7,12 @@ from typing import Any, Final
 import pandas as pd
 from pydantic import ValidationError
 
+from analysis import paper
 from analysis.data.cell import usual_slope
 from analysis.data.frames import ResultsError
 from tsrnn.config import EndRules, EndState, RunConfig, differences, explain
 from tsrnn.io.rows import run_columns
 from tsrnn.io.schemas import RUNS
-
-PAPER_EPOCH: Final = 600 * 256
-"""Sequences of one of the paper's epochs: 600 steps of 256."""
 
 # Settings that belong to the cell, and settings that do not concern training, by their path in the configuration.
 _SAID: Final = {
@@ -70,7 +68,7 @@ def describe(runs: pd.DataFrame, outcomes: pd.DataFrame, epochs: pd.DataFrame, s
     for column, values in so_far.items():
         both = final[column].reindex(frame.index).fillna(values.reindex(frame.index)).fillna(0)
         frame[column] = both.astype("int64")
-    frame["sequences"] = frame["epochs"] * frame["steps_per_epoch"] * frame["batch_size"] / PAPER_EPOCH
+    frame["sequences"] = frame["epochs"] * frame["steps_per_epoch"] * frame["batch_size"] / paper.EPOCH
     usual = frame["preset"].map(usual_slope)
     frame["usual_slope"] = frame["slope"].isna() | (frame["slope"] == usual)
     return frame.reset_index(drop=True)

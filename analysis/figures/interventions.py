@@ -32,9 +32,6 @@ from analysis.figures._figure import (
 from analysis.quantities import connectivity, interventions
 from analysis.quantities.base import Quantity
 
-LARGE = 30
-"""The N at which the paper applies interventions."""
-
 RELATIVE = "relative accuracy"
 
 _PARITY = Cell(curriculum=None)
@@ -85,7 +82,7 @@ def draw_ablation(found: Ablation, curriculum: str) -> Drawing:
     axes.set_ylabel(RELATIVE)
     n = int(found.cells["n"].iloc[0])
     axes.set_title(f"{style.word(curriculum)}, N = {n}")
-    if n == LARGE:
+    if n == paper.LARGE_N:
         for at, removed in enumerate(_REMOVED):
             ends = (at - 0.35, at + 0.35)
             style.paper(axes, paper.ABLATED[curriculum, removed], style.PAPER["color"], ends)
@@ -301,14 +298,14 @@ def _ablation_frame(study: Study, networks: pd.DataFrame, wanted: int) -> Frame:
 
 def _ablation(study: Study, id: str, title: str, curriculum: str) -> Figure:
     chosen = cohort(study, _PARITY, _TWO)
-    frame = _ablation_frame(study, chosen.networks, LARGE)
+    frame = _ablation_frame(study, chosen.networks, paper.LARGE_N)
     own = replace(
         chosen,
         networks=chosen.networks[chosen.networks["curriculum"] == curriculum],
         conditions=(*chosen.conditions, f"curriculum == {curriculum!r}"),
     )
     found = compute_ablation(frame.rows(study, own.networks))
-    compared = " Dotted lines: means of the authors' networks." if n_of(frame) == LARGE else ""
+    compared = " Dotted lines: means of the authors' networks." if n_of(frame) == paper.LARGE_N else ""
     caption = f"""In-time accuracy at N = {n_of(frame)}, relative to the intact network (dashed line), after
         removing the 4 % of neurons with the longest or the shortest taus: one at a time (mean over the neurons), or
         all together. Dots are networks, and bars are their means.{compared} n =
@@ -340,7 +337,7 @@ def figure_7b(study: Study) -> Figure:
 def figure_s9(study: Study) -> Figure:
     """Build figure S9: neurons removed, with self-interaction outside the nonlinearity."""
     chosen = cohort(study, Cell(curriculum=None, self_interaction="outside"), _TWO)
-    frame = _ablation_frame(study, chosen.networks, LARGE)
+    frame = _ablation_frame(study, chosen.networks, paper.LARGE_N)
     found = compute_ablation(frame.rows(study, chosen.networks))
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
     caption = f"""Self-interaction outside the nonlinearity. Left: tau of the 4 % of neurons with the longest and
@@ -369,7 +366,7 @@ def perturbation_frame(study: Study, networks: pd.DataFrame, wanted: int, pertur
 
 def _perturbation(study: Study, words: Words, perturbed: str, label: str) -> Figure:
     chosen = cohort(study, _PARITY, _TWO)
-    frame = perturbation_frame(study, chosen.networks, LARGE, perturbed)
+    frame = perturbation_frame(study, chosen.networks, paper.LARGE_N, perturbed)
     found = compute_response(frame.rows(study, chosen.networks), "perturbation")
     shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
     caption = f"""In-time accuracy at N = {n_of(frame)}, relative to the unchanged network (1; chance is 0), after
@@ -409,7 +406,7 @@ def figure_7d(study: Study) -> Figure:
 def figure_s19(study: Study) -> Figure:
     """Build figure S19: scaled inhibition, and the balance of weights."""
     chosen = cohort(study, _PARITY, _TWO)
-    frame = at_n(study, interventions.inhibited_accuracy, chosen.networks, LARGE, in_order)
+    frame = at_n(study, interventions.inhibited_accuracy, chosen.networks, paper.LARGE_N, in_order)
     frame = replace(frame, quantities=(interventions.inhibited_accuracy, interventions.activity_range))
     weights = Frame(
         _BY, (connectivity.weight_positive, connectivity.weight_negative, connectivity.tau_correlation)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from analysis import paper
 from analysis.data.study import Study
 from analysis.figures import _against_n, style
 from analysis.figures._against_n import Panel, curriculum_looks
@@ -24,7 +25,7 @@ from analysis.figures._figure import (
     per_cell,
     unmeasured,
 )
-from analysis.figures.interventions import LARGE, RELATIVE, as_relative_accuracy, at_n, n_of
+from analysis.figures.interventions import RELATIVE, as_relative_accuracy, at_n, n_of
 from analysis.quantities.causes import changed_accuracy
 from analysis.quantities.gradients import GRADIENTS
 from analysis.quantities.memory import MEMORY
@@ -163,7 +164,7 @@ def draw_causes(found: Causes) -> Drawing:
 def figure_m4(study: Study) -> Figure:
     """Build figure M4: accuracy after changes of taus or W."""
     chosen = cohort(study, MAIN, "curriculum in ['single', 'multi']", "task == 'parity'", "tau == 'trained'")
-    frame = at_n(study, changed_accuracy, chosen.networks, LARGE, as_relative_accuracy)
+    frame = at_n(study, changed_accuracy, chosen.networks, paper.LARGE_N, as_relative_accuracy)
     found = compute_causes(frame.rows(study, chosen.networks))
     caption = f"""In-time accuracy at N = {n_of(frame)}, relative to the unchanged network (dashed lines: 1 and chance).
         All taus are set to 1, taus are shuffled among the neurons (mean over orders), taus or weights are replaced by

@@ -27,7 +27,6 @@ from analysis.figures._figure import (
     unmeasured,
 )
 from analysis.figures.interventions import (
-    LARGE,
     Response,
     as_relative_accuracy,
     at_n,
@@ -39,9 +38,6 @@ from analysis.figures.interventions import (
 from analysis.quantities import interventions
 from tsrnn.io.schemas import RETRAINING
 
-SOURCE, LATER_SOURCE = 16, 31
-"""The N from which the paper retrains networks."""
-
 _PARITY = Cell(curriculum=None)
 
 
@@ -50,7 +46,7 @@ def draw_retraining(found: Response) -> Drawing:
     figure, grid = style.panels(1, width=3.6, height=2.6)
     _against_larger(grid[0][0], found)
     entries = style.curricula(style.ordered(found.cells["curriculum"]))
-    if found.cells["n"].iloc[0] == SOURCE:
+    if found.cells["n"].iloc[0] == paper.RETRAINED_FROM:
         grid[0][0].axvline(paper.RETRAINED_TO, **style.PAPER, zorder=1)
         entries["paper"] = dict(style.PAPER)
     style.legend(figure, entries)
@@ -68,14 +64,16 @@ def _against_larger(axes: Axes, found: Response) -> None:
 def figure_7e(study: Study) -> Figure:
     """Build figure 7e: networks retrained on larger N."""
     chosen = cohort(study, _PARITY, "curriculum in ['single', 'multi']")
-    frame = at_n(study, interventions.retrained_accuracy, chosen.networks, SOURCE, as_relative_accuracy)
+    frame = at_n(study, interventions.retrained_accuracy, chosen.networks, paper.RETRAINED_FROM, as_relative_accuracy)
     found = compute_response(frame.rows(study, chosen.networks), "retrained_n")
     n = n_of(frame)
     own = study.load(RETRAINING, ["network_id", "epochs"], [("n", "==", n)])
     own = own[own["network_id"].isin(chosen.networks["network_id"])]
     epochs = int(own["epochs"].max()) if len(own) else 0
     compared = (
-        " Dotted line: about the N' up to which the paper's multi-head networks were better." if n == SOURCE else ""
+        " Dotted line: about the N' up to which the paper's multi-head networks were better."
+        if n == paper.RETRAINED_FROM
+        else ""
     )
     caption = f"""In-time accuracy on N', relative to the accuracy at N = {n} (1; chance is 0), of networks that had
         solved N and were then trained on N' alone, for at most {epochs} epochs, with all weights trainable. Dots
@@ -159,10 +157,10 @@ def figure_s14(study: Study) -> Figure:
     window = next((name for name in ("sliding-5-full", *windows) if name in windows), "sliding-5-full")
     chosen = cohort(study, _PARITY, f"curriculum in ['single', '{window}', 'multi']")
     subjects = among(chosen, f"curriculum == '{window}'")
-    hurt = perturbation_frame(study, chosen.networks, LARGE)
+    hurt = perturbation_frame(study, chosen.networks, paper.LARGE_N)
     retrained = [
         at_n(study, interventions.retrained_accuracy, chosen.networks, wanted, by_what_was_done)
-        for wanted in (SOURCE, LATER_SOURCE)
+        for wanted in (paper.RETRAINED_FROM, paper.RETRAINED_LATER_FROM)
     ]
     sources = sorted({n_of(one) for one in retrained} - {0})
     quantities, where = [], {}

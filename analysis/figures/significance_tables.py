@@ -7,12 +7,12 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from analysis import paper
 from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import style
 from analysis.figures._figure import Cohort, Figure, Frame, Words, builds, cohort, each, make, unmeasured
-from analysis.figures.interventions import LARGE, at_n, n_of, perturbation_frame
-from analysis.figures.retraining import SOURCE
+from analysis.figures.interventions import at_n, n_of, perturbation_frame
 from analysis.quantities import interventions
 
 COLUMNS = {
@@ -123,7 +123,7 @@ def _chosen(study: Study) -> Cohort:
 
 def _perturbed(study: Study, words: Words, perturbed: str) -> Figure:
     chosen = _chosen(study)
-    frame = perturbation_frame(study, chosen.networks, LARGE, perturbed)
+    frame = perturbation_frame(study, chosen.networks, paper.LARGE_N, perturbed)
     frame = replace(frame, quantities=(interventions.perturbed_draws,), steps=(perturbed_tests,))
     return _table(study, words, frame, chosen, f"interventions --kinds perturb-{perturbed}")
 
@@ -152,5 +152,5 @@ def table_3(study: Study) -> Figure:
     caption = "Single-head and multi-head networks retrained on larger N'"
     words = Words("table3", "Table 3: retraining on larger N, N-parity", caption)
     chosen = _chosen(study)
-    frame = at_n(study, interventions.retrained_draws, chosen.networks, SOURCE, retrained_tests)
+    frame = at_n(study, interventions.retrained_draws, chosen.networks, paper.RETRAINED_FROM, retrained_tests)
     return _table(study, words, frame, chosen, "sweeps/retraining.py")

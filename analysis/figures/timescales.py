@@ -34,9 +34,6 @@ from analysis.figures._figure import (
 from analysis.quantities import taus, timescales
 from tsrnn.io.schemas import TIMESCALES
 
-SMALL, LARGE = 5, 30
-"""The N at which the paper shows distributions."""
-
 
 def one_kind(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with none-5, none-10, ... renamed to one curriculum, none."""
@@ -263,7 +260,7 @@ def figure_5a(study: Study) -> Figure:
     """Build figure 5a: autocorrelations of example neurons, and their fits."""
     chosen = cohort(study, _PARITY, "curriculum in ['single', 'multi']")
     measured = _measured(study, chosen)
-    ns = sorted({n for wanted in (SMALL, LARGE) if (n := shared(measured, wanted)) is not None})
+    ns = sorted({n for wanted in (paper.SMALL_N, paper.LARGE_N) if (n := shared(measured, wanted)) is not None})
     fits = choose_examples(
         chosen.networks,
         study.load(TIMESCALES, where=[*timescales.NEURONS["timescales"], ("n", "in", ns or [0])]),
@@ -320,7 +317,7 @@ def figure_5d(study: Study) -> Figure:
     """Build figure 5d: distributions of tau_net at a small and a large N."""
     chosen = cohort(study, _PARITY, "curriculum in ['single', 'multi']")
     measured = _measured(study, chosen)
-    ns = sorted({n for wanted in (SMALL, LARGE) if (n := shared(measured, wanted)) is not None})
+    ns = sorted({n for wanted in (paper.SMALL_N, paper.LARGE_N) if (n := shared(measured, wanted)) is not None})
     frame = Frame(("curriculum",), (timescales.tau_net,), where={"timescales": [("n", "in", ns or [0])]})
     found = compute_distribution(frame.rows(study, chosen.networks))
     caption = f"""Distribution over neurons of tau_net (paper's method, neurons with tau_net > 1) at the N nearest

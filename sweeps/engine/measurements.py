@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from analysis import paper
 from tsrnn.io.files import Location
 
 
@@ -37,16 +38,16 @@ _ABLATE: Final = ("--kinds", "ablation")
 
 MEASUREMENTS: Final = (
     *(Measurement(sweep, "timescales") for sweep in ("curricula", "no_curriculum", "sliding_window", "nonlinearities")),
-    Measurement("curricula", "interventions", (*_PERTURB, "ablation", "inhibition", *_PARITY), most=30),
+    Measurement("curricula", "interventions", (*_PERTURB, "ablation", "inhibition", *_PARITY), most=paper.LARGE_N),
     Measurement("curricula", "interventions", ("--kinds", "heads-retraining", *_PARITY)),
-    Measurement("sliding_window", "interventions", (*_PERTURB, *_WINDOW), most=30),
+    Measurement("sliding_window", "interventions", (*_PERTURB, *_WINDOW), most=paper.LARGE_N),
     Measurement("nonlinearities", "interventions", _ABLATE),
     # Figures 7a, 7b and S9 also show a small N.
-    Measurement("curricula", "interventions", (*_ABLATE, "--n", "5", *_PARITY)),
-    Measurement("nonlinearities", "interventions", (*_ABLATE, "--n", "5")),
+    Measurement("curricula", "interventions", (*_ABLATE, "--n", str(paper.SMALL_N), *_PARITY)),
+    Measurement("nonlinearities", "interventions", (*_ABLATE, "--n", str(paper.SMALL_N))),
     Measurement("time_discretisation", "time-steps"),
-    Measurement("curricula", "retraining", _PARITY, most=16),
-    Measurement("sliding_window", "retraining", _WINDOW, most=16),
+    Measurement("curricula", "retraining", _PARITY, most=paper.RETRAINED_FROM),
+    Measurement("sliding_window", "retraining", _WINDOW, most=paper.RETRAINED_FROM),
 )
 """In this order, so that those that take longest are last. Figures about mechanisms need further commands."""
 
