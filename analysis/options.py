@@ -1,7 +1,7 @@
-"""Options that several commands have: where a measurement runs, and how results are printed."""
+"""Options of the commands: what can be measured, where it runs, and how results are printed."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar, Final, Literal
 
 from cyclopts import Parameter
 
@@ -9,6 +9,8 @@ from tsrnn.command_line import Plugins, at_least
 from tsrnn.distributed.discovery import require_address
 from tsrnn.errors import Failure
 
+InterventionKind = Literal["ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining"]
+TimescaleMethod = Literal["paper", "robust"]
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
 
 

@@ -31,6 +31,7 @@ from cyclopts import Parameter
 from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.folder import SweepFolder
 from sweeps.engine.options import Execution, Flag
+from sweeps.search.names import CurriculumName, OptimizerName, Purpose
 from tsrnn import command_line
 from tsrnn.command_line import Several, Whole, ask, counted, duration, run_resumable
 from tsrnn.config import EndRules
@@ -62,8 +63,6 @@ STAGES: Final = {
     100: Stage(operations=4e14, promoted=2),
 }
 
-OptimizerName = Literal["sgd", "adam", "adamw", "muon", "soap"]
-
 
 @dataclasses.dataclass(frozen=True)
 class _Usual:
@@ -91,7 +90,7 @@ class Settings(Execution):
     stage: Annotated[int, Whole] = 12
     """The stage of the search: 12, 25, 50 or 100, the N at which it aims."""
 
-    purpose: Literal["search", "confirm", "ablation"] = "search"
+    purpose: Purpose = "search"
     """search: propose candidates, and stop the worse ones early. confirm: train the best candidates of the stage's
     search on fresh seeds. ablation: train the preset tuned without each of its parts in turn."""
 
@@ -121,7 +120,7 @@ class Settings(Execution):
     task: Literal["parity", "dms"] = "parity"
     """The task."""
 
-    curriculum: Literal["multi", "single"] = "multi"
+    curriculum: CurriculumName = "multi"
     """The curriculum."""
 
     hidden: Annotated[int, Whole] = 500

@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from analysis.options import DEFAULT, AsJson, Execution, OptionError
+from analysis.options import DEFAULT, AsJson, Execution, InterventionKind, OptionError, TimescaleMethod
 from tsrnn import command_line
 from tsrnn.command_line import Place, Several, at_least
 from tsrnn.io.files import Location
 
 if TYPE_CHECKING:
     from analysis.measure.jobs import Analysis
-
-InterventionKind = Literal["ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining"]
-TimescaleMethod = Literal["paper", "robust"]
 
 
 def _a_probability(_: type, value: float | str) -> None:

@@ -96,7 +96,7 @@ def _write(figure: "Figure", folder: Path) -> list[str]:
     """Write the table of neurons, the figure and its caption, and return the files."""
     from analysis.figures import write
     from tsrnn.io.files import write_atomically
-    from tsrnn.io.store import StoreError
+    from tsrnn.io.store import unwritable
 
     table = folder / "spikes.parquet"
     contents = {table: figure.data["neurons"].to_parquet(index=False)}
@@ -106,6 +106,6 @@ def _write(figure: "Figure", folder: Path) -> list[str]:
         try:
             write_atomically(path, content)
         except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
+            raise unwritable(path, error) from error
     drawn = [] if figure.missing else write(figure, folder)
     return [str(path) for path in (*contents, *drawn)]

@@ -15,7 +15,7 @@ from analysis.data.study import Study
 from analysis.figures import style
 from analysis.figures._figure import BUILDERS, Builder, Figure
 from tsrnn.io.files import write_atomically
-from tsrnn.io.store import StoreError
+from tsrnn.io.store import unwritable
 from tsrnn.untrusted import printable
 
 __all__ = ["FIGURES", "Builder", "Figure", "build", "write"]
@@ -81,7 +81,7 @@ def write(figure: Figure, folder: Path) -> list[Path]:
         try:
             write_atomically(path, content)
         except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
+            raise unwritable(path, error) from error
         paths.append(path)
     return paths
 

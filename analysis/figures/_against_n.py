@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from analysis import paper
 from analysis.data.study import Study
 from analysis.figures import style
 from analysis.figures._figure import Frame, per_cell, supported
@@ -116,7 +117,7 @@ def draw(
                 line = {name: setting for name, setting in look.items() if name not in ("label", "color")}
                 style.line(axes, here["n"], here["mean"], here["low"], here["high"], look["color"], **line)
             if panel.reference is not None:
-                axes.axhline(panel.reference, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+                axes.axhline(panel.reference, **style.REFERENCE, zorder=1)
             for value, y in panel.paper.items():
                 style.paper(axes, y, **({"shade": looks[value]["color"]} if value in looks else {}))
             if panel.title:
@@ -166,3 +167,12 @@ def shared(rows: pd.DataFrame, wanted: int) -> int | None:
     common = sorted(set.intersection(*sets)) if sets else []
     below = [n for n in common if n <= wanted]
     return int(below[-1]) if below else int(common[0]) if common else None
+
+
+def small_and_large(rows: pd.DataFrame) -> list[int]:
+    """Return the N, at most two, that are nearest to the paper's small and large N; see `shared`.
+
+    Args:
+        rows: rows with the columns n and curriculum.
+    """
+    return sorted({n for wanted in (paper.SMALL_N, paper.LARGE_N) if (n := shared(rows, wanted)) is not None})

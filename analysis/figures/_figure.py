@@ -118,6 +118,10 @@ class Cohort:
     def __len__(self) -> int:
         return len(self.networks)
 
+    def with_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return those of the networks that have rows in a frame."""
+        return self.networks[self.networks["network_id"].isin(frame["network_id"])]
+
 
 def cohort(study: Study, cell: Cell, *conditions: str) -> Cohort:
     """Choose the networks of a figure: among several trainings, that of the largest networks, then of most networks.

@@ -151,7 +151,7 @@ def draw_curves(found: Curves) -> Drawing:
             thin = thinned(curve)
             marker = "." if len(thin) == 1 else ""
             axes.plot(thin["epoch"], thin["accuracy_newest"], color=shades[n], linewidth=0.9, alpha=0.85, marker=marker)
-        axes.axhline(0.98, color="#888888", linewidth=0.7, linestyle=(0, (4, 3)))
+        axes.axhline(0.98, **style.REFERENCE)
         axes.set_title(style.word(task))
         axes.set_xlabel("epoch")
     grid[0][0].set_ylabel("test accuracy")

@@ -102,7 +102,7 @@ def figure_6a(study: Study) -> Figure:
     """Build figure 6a: mean incoming weight against N."""
     chosen = cohort(study, MAIN, STEPWISE, "task in ['parity', 'dms']")
     found = _against_n.compute(_CONNECTIVITY, study, chosen.networks)
-    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
+    shown = chosen.with_rows(found.networks)
     caption = f"""Mean incoming recurrent weight, averaged over the neurons of a network that solved N: networks (dots)
         and their {MEANS}. Below 0 (dashed line), inhibition outweighs excitation. {each(shown)}.
         {intervals(sizes(shown))}"""
@@ -120,7 +120,7 @@ def figure_6a(study: Study) -> Figure:
 def _dimensionality(study: Study, words: Words, task: str, parts: tuple[str, ...]) -> Figure:
     chosen = cohort(study, Cell(task, None), STEPWISE)
     found = with_lines(_against_n.compute(_DIMENSIONALITY, study, chosen.networks))
-    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
+    shown = chosen.with_rows(found.networks)
     caption = f"""Number of principal components that explain 90 % of the variance of a network's activity in all trials
         together: networks (dots), their {MEANS}, and least-squares lines through the networks (dashed). {words.caption}
         {each(shown)}. {intervals(sizes(shown))}"""

@@ -78,7 +78,7 @@ def draw_ablation(found: Ablation, curriculum: str) -> Drawing:
     figure, grid = style.panels(1, width=3.4, height=2.6)
     axes = grid[0][0]
     _ablation_bars(axes, found.networks, found.cells, "relative_accuracy", {curriculum: 0.0}, 0.7)
-    axes.axhline(1, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.axhline(1, **style.REFERENCE)
     axes.set_ylabel(RELATIVE)
     n = int(found.cells["n"].iloc[0])
     axes.set_title(f"{style.word(curriculum)}, N = {n}")
@@ -99,7 +99,7 @@ def draw_ablated_taus(found: Ablation) -> Drawing:
     _ablation_bars(grid[0][0], found.networks, found.taus[alone], "tau", offsets, 0.38)
     grid[0][0].set_ylabel("τ of the neurons removed")
     _ablation_bars(grid[0][1], found.networks, found.cells, "relative_accuracy", offsets, 0.38)
-    grid[0][1].axhline(1, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)))
+    grid[0][1].axhline(1, **style.REFERENCE)
     grid[0][1].set_ylabel(RELATIVE)
     for axes in grid[0]:
         axes.set_title(f"N = {found.cells['n'].iloc[0]}")
@@ -182,7 +182,7 @@ def respond(axes: Axes, found: Response, strength: str, log: bool = True) -> Non
         style.line(axes, cells[strength], cells["mean"], cells["low"], cells["high"], shade)
         style.dots(axes, networks[strength], networks["relative_accuracy"], shade, s=6, alpha=0.4)
     for y in (0, 1):
-        axes.axhline(y, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        axes.axhline(y, **style.REFERENCE, zorder=1)
     if log:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -252,7 +252,7 @@ def draw_inhibition(found: Inhibition) -> Drawing:
                     style.line(
                         grid[1][column], here["n"], here["mean"], here["low"], here["high"], shade, linestyle=look
                     )
-    grid[0][0].axhline(1, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)))
+    grid[0][0].axhline(1, **style.REFERENCE)
     grid[0][0].set_ylabel(RELATIVE)
     grid[0][1].set_yscale("log")
     style.plain_log(grid[0][1].yaxis)
@@ -263,7 +263,7 @@ def draw_inhibition(found: Inhibition) -> Drawing:
         grid[1][0].set_ylabel("mean incoming weight,\npositive and negative part")
         grid[1][1].set_ylabel("correlation of mean\nincoming weight and τ")
         for axes in grid[1]:
-            axes.axhline(0, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)))
+            axes.axhline(0, **style.REFERENCE)
             axes.set_xlabel("N")
             style.whole(axes.xaxis)
     style.legend(figure, style.curricula(curricula))
@@ -339,7 +339,7 @@ def figure_s9(study: Study) -> Figure:
     chosen = cohort(study, Cell(curriculum=None, self_interaction="outside"), _TWO)
     frame = _ablation_frame(study, chosen.networks, paper.LARGE_N)
     found = compute_ablation(frame.rows(study, chosen.networks))
-    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
+    shown = chosen.with_rows(found.networks)
     caption = f"""Self-interaction outside the nonlinearity. Left: tau of the 4 % of neurons with the longest and
         the shortest taus (mean over the neurons) at N = {n_of(frame)}. Right: in-time accuracy after removing them,
         relative to the intact network (dashed line). Dots are networks, and bars are their means. {each(shown)}.
@@ -368,7 +368,7 @@ def _perturbation(study: Study, words: Words, perturbed: str, label: str) -> Fig
     chosen = cohort(study, _PARITY, _TWO)
     frame = perturbation_frame(study, chosen.networks, paper.LARGE_N, perturbed)
     found = compute_response(frame.rows(study, chosen.networks), "perturbation")
-    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
+    shown = chosen.with_rows(found.networks)
     caption = f"""In-time accuracy at N = {n_of(frame)}, relative to the unchanged network (1; chance is 0), after
         {words.caption} Dots are networks (means over random directions), and lines are their means. {each(shown)}.
         {intervals(sizes(shown))}"""
@@ -412,7 +412,7 @@ def figure_s19(study: Study) -> Figure:
         _BY, (connectivity.weight_positive, connectivity.weight_negative, connectivity.tau_correlation)
     ).rows(study, chosen.networks)
     found = compute_inhibition(frame.rows(study, chosen.networks), weights)
-    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
+    shown = chosen.with_rows(found.networks)
     caption = f"""Top: in-time accuracy relative to the unchanged network (left) and largest absolute activity of a
         neuron (right) at N = {n_of(frame)}, after each negative weight is multiplied by 1 + c. Activity outside the
         range of floating-point numbers is drawn at the largest of them. Dots are networks, and lines are their

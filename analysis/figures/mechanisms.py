@@ -38,7 +38,7 @@ def _build(study: Study, words: Words, frame: Frame, command: str, rows: int) ->
     """Build a figure of quantities against N with `rows` rows of panels."""
     chosen = cohort(study, MAIN, STEPWISE, "task == 'parity'")
     found = _against_n.compute(frame, study, chosen.networks)
-    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
+    shown = chosen.with_rows(found.networks)
     panels = [Panel(quantity.name, quantity.label) for quantity in frame.quantities]
     width = len(panels) // rows
     grid = [panels[i : i + width] for i in range(0, len(panels), width)]
@@ -151,7 +151,7 @@ def draw_causes(found: Causes) -> Drawing:
                     values = own[key]
                     style.dots(axes, at + offset + style.spread(len(values), 0.2), values, shade, s=5, alpha=0.5)
         for y in (0, 1):
-            axes.axhline(y, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+            axes.axhline(y, **style.REFERENCE, zorder=1)
         axes.set_title(_RETRAINED[part])
         axes.set_ylabel(RELATIVE)
     labels = [_CHANGES[change] + (f"\nH/{1 / share:.3g}" if share < 1 else "") for change, share in kinds]

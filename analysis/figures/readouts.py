@@ -74,7 +74,7 @@ def figure_s17(study: Study) -> Figure:
     chosen = cohort(study, Cell(curriculum=None), "curriculum in ['single', 'multi']")
     frame = Frame(("curriculum",), (interventions.readout_accuracy,), (as_accuracy,))
     found = compute_heads(frame.rows(study, chosen.networks))
-    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
+    shown = chosen.with_rows(found.networks)
     caption = f"""In-time accuracy on N' of networks that have solved N, after retraining only the readout on N':
         mean over networks. To the right of the steps, N' is larger than N. {each(shown)}; fewer at N that not all
         of them have solved."""

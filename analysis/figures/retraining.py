@@ -171,7 +171,7 @@ def figure_s14(study: Study) -> Figure:
         where |= {RETRAINING.name: [("n", "in", sources or [0])]}
     frame = Frame(("curriculum",), tuple(quantities), (by_what_was_done,), where)
     found = compute_sliding(frame.rows(study, chosen.networks))
-    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
+    shown = chosen.with_rows(found.networks)
     own = found.networks[found.networks["curriculum"] == window]
     done = set(own["done"])
     which = f" Networks with a {style.word(window)} have not been"

@@ -9,13 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from analysis import paper
 from analysis.data.cell import Cell
 from analysis.data.frames import ResultsError
 from analysis.data.spikes import Binning
 from analysis.data.study import Study
 from analysis.figures import style
-from analysis.figures._against_n import shared
+from analysis.figures._against_n import small_and_large
 from analysis.figures._figure import Cohort, Figure, cohort, each, per_cell, supported, unmeasured
 from analysis.quantities.base import Where
 from tsrnn.io.schemas import TIMESCALES
@@ -66,7 +65,7 @@ def networks_of(study: Study, ns: Sequence[int] | None, step: float) -> Networks
         raise ResultsError(missing)
     counts = measured.groupby(["curriculum", "n"]).size().rename("networks").reset_index()
     usual = pd.concat([supported(own) for _, own in counts.groupby("curriculum")])
-    wanted = ns or sorted({n for near in (paper.SMALL_N, paper.LARGE_N) if (n := shared(usual, near)) is not None})
+    wanted = ns or small_and_large(usual)
     there = sorted(measured["n"].unique())
     if lacking := [n for n in wanted if n not in there]:
         raise ResultsError(f"no network was measured at N = {lacking[0]}; there are {', '.join(map(str, there))}")

@@ -247,6 +247,9 @@ def paper(axes: Axes, value: float, shade: str = "#444444", at: tuple[float, flo
         axes.text(sum(at) / 2, 1.0, f"{value:g}↑", transform=where, ha="center", va="bottom", **words)
 
 
+REFERENCE: Final[Mapping[str, Any]] = {"color": "#777777", "linewidth": 0.8, "linestyle": (0, (4, 3))}
+"""The line at a value of reference, such as 1 or chance."""
+
 PAPER: Final[Mapping[str, Any]] = {"color": "#444444", "linestyle": (0, (1, 1)), "linewidth": 1.6}
 """The appearance of the paper's values in legends."""
 

@@ -11,7 +11,7 @@ from analysis import paper
 from analysis.data.cell import Cell
 from analysis.data.study import Study
 from analysis.figures import _against_n, style
-from analysis.figures._against_n import AgainstN, Panel, curriculum_looks, shared
+from analysis.figures._against_n import AgainstN, Panel, curriculum_looks, small_and_large
 from analysis.figures._figure import (
     MAIN,
     MEANS,
@@ -242,7 +242,7 @@ def _figure(study: Study, words: Words, frame: Frame, draw: Any) -> Figure:
     """Build a figure of quantities against N."""
     chosen = cohort(study, MAIN, *_TWO)
     found = _against_n.compute(frame, study, chosen.networks)
-    shown = chosen.networks[chosen.networks["network_id"].isin(found.networks["network_id"])]
+    shown = chosen.with_rows(found.networks)
     caption = f"""{words.caption} Networks (dots) and their {MEANS}. {each(shown)}. {intervals(sizes(shown))}"""
     return make(
         study,
@@ -260,7 +260,7 @@ def figure_5a(study: Study) -> Figure:
     """Build figure 5a: autocorrelations of example neurons, and their fits."""
     chosen = cohort(study, _PARITY, "curriculum in ['single', 'multi']")
     measured = _measured(study, chosen)
-    ns = sorted({n for wanted in (paper.SMALL_N, paper.LARGE_N) if (n := shared(measured, wanted)) is not None})
+    ns = small_and_large(measured)
     fits = choose_examples(
         chosen.networks,
         study.load(TIMESCALES, where=[*timescales.NEURONS["timescales"], ("n", "in", ns or [0])]),
@@ -317,7 +317,7 @@ def figure_5d(study: Study) -> Figure:
     """Build figure 5d: distributions of tau_net at a small and a large N."""
     chosen = cohort(study, _PARITY, "curriculum in ['single', 'multi']")
     measured = _measured(study, chosen)
-    ns = sorted({n for wanted in (paper.SMALL_N, paper.LARGE_N) if (n := shared(measured, wanted)) is not None})
+    ns = small_and_large(measured)
     frame = Frame(("curriculum",), (timescales.tau_net,), where={"timescales": [("n", "in", ns or [0])]})
     found = compute_distribution(frame.rows(study, chosen.networks))
     caption = f"""Distribution over neurons of tau_net (paper's method, neurons with tau_net > 1) at the N nearest

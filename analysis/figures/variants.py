@@ -139,7 +139,7 @@ def draw_time_steps(found: TimeSteps) -> Drawing:
                 style.line(axes, mean["n"], mean["mean"], mean["low"], mean["high"], shades[k])
             axes.set_xlabel("N")
             style.whole(axes.xaxis)
-        grid[0][column].axhline(1, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        grid[0][column].axhline(1, **style.REFERENCE, zorder=1)
         grid[0][column].set_title(style.word(curriculum))
         if measured:
             axes = grid[2][column]
@@ -150,7 +150,7 @@ def draw_time_steps(found: TimeSteps) -> Drawing:
             if (found.others["curriculum"] == curriculum).any():
                 axes.set_xscale("log")
                 style.plain_log(axes.xaxis)
-            axes.axhline(0.5, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+            axes.axhline(0.5, **style.REFERENCE, zorder=1)
             axes.set_xlabel("k of the test")
     for row, label in enumerate(("mean τ", "SD of τ", "accuracy")[: 2 + measured]):
         grid[row][0].set_ylabel(label)

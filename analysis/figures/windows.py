@@ -107,7 +107,7 @@ def draw_all_heads(found: AllHeads) -> Drawing:
         for n, curve in of_this.groupby("n"):
             thin = fig03_curricula.thinned(curve.sort_values("epoch"))
             top.plot(thin["epoch"], thin["mean"], color=shades[n], linewidth=0.9)
-        top.axhline(0.98, color="#777777", linewidth=0.8, linestyle=(0, (4, 3)))
+        top.axhline(0.98, **style.REFERENCE)
         top.set_title(f"N = 2 to {curriculum.split('-')[1]} at once")
         top.set_xlabel("epoch")
         shade = style.colour(curriculum)

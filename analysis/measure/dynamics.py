@@ -8,10 +8,9 @@ a checkpoint to rows, and `analysis.measure.dynamics_summary` summarises the res
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import numpy as np
-import pandas as pd
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -21,6 +20,7 @@ from torch import Tensor
 from analysis.measure.cost import of_steps
 from analysis.measure.jobs import Analysis
 from analysis.measure.requirements import require_unit_steps
+from analysis.options import TimescaleMethod
 from tsrnn.dynamics import timescales
 from tsrnn.dynamics.autocorrelation import LAGS, Autocovariance, Moments
 from tsrnn.dynamics.dimensionality import Covariance, dimensionality, incoming_weights
@@ -33,11 +33,10 @@ from tsrnn.networks import Population
 from tsrnn.networks.leaky import LeakyPopulation
 from tsrnn.tasks import BitTask
 
-Method = Literal["paper", "robust"]
 Rows = dict[Table, list[Row]]
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
-METHODS: Final[tuple[Method, ...]] = ("paper", "robust")
+METHODS: Final[tuple[TimescaleMethod, ...]] = get_args(TimescaleMethod)
 TABLES: Final = (NEURONS, AUTOCORRELATIONS, TIMESCALES, DIMENSIONALITY, CONNECTIVITY)
 
 POPULATION: Final = -1
@@ -73,7 +72,9 @@ class Protocol:
     lags: Count = LAGS
 
 
-def measure(checkpoint: Checkpoint, n: int, *, protocol: Protocol, methods: Sequence[Method] = METHODS) -> Rows:
+def measure(
+    checkpoint: Checkpoint, n: int, *, protocol: Protocol, methods: Sequence[TimescaleMethod] = METHODS
+) -> Rows:
     """Measure one network.
 
     If something cannot be measured (activity that explodes, is silent or constant; fewer steps than lags), the `status`
@@ -134,7 +135,7 @@ def statuses(moments: Moments) -> list[str]:
     ]
 
 
-def _timescales(moments: Moments, method: Method) -> list[Row]:
+def _timescales(moments: Moments, method: TimescaleMethod) -> list[Row]:
     found = statuses(moments)
     empty = dict.fromkeys((*timescales.NUMBERS, "lags"))
     rows: list[Row] = [
@@ -151,7 +152,7 @@ def _timescales(moments: Moments, method: Method) -> list[Row]:
     return rows
 
 
-def _fits(moments: Moments, method: Method, series: list[int]) -> timescales.Fits:
+def _fits(moments: Moments, method: TimescaleMethod, series: list[int]) -> timescales.Fits:
     match method:
         case "paper":
             return timescales.paper(moments.autocorrelation[0, series].cpu())
@@ -258,7 +259,7 @@ def _dimensionality(covariance: Covariance) -> list[Row]:
     return rows
 
 
-def analysis(protocol: Protocol, methods: Sequence[Method] = METHODS) -> Analysis:
+def analysis(protocol: Protocol, methods: Sequence[TimescaleMethod] = METHODS) -> Analysis:
     """Return the analysis of `python -m analysis timescales`, for `analysis.measure.jobs.run`."""
     chosen = [method for method in METHODS if method in methods]
     own = partial(measure, methods=chosen)
@@ -269,19 +270,3 @@ def analysis(protocol: Protocol, methods: Sequence[Method] = METHODS) -> Analysi
         settings=dataclasses.asdict(protocol) | {"methods": chosen},
         cost=partial(of_steps, own, _PIECES, protocol=protocol),
     )
-
-
-def choose(solved: pd.DataFrame, every: int) -> pd.DataFrame:
-    """Choose the solved N to measure: the multiples of `every`, and each network's smallest and largest.
-
-    Args:
-        solved: the table `solved`.
-        every: 1 selects every solved N.
-
-    Returns:
-        the chosen rows: network_id and n.
-    """
-    of_network = solved.groupby("network_id")["n"]
-    n = solved["n"]
-    kept = (n % every == 0) | (n == of_network.transform("min")) | (n == of_network.transform("max"))
-    return solved.loc[kept, ["network_id", "n"]].sort_values(["network_id", "n"], ignore_index=True)

@@ -9,8 +9,8 @@ from analysis.data.frames import ResultsError
 from analysis.data.study import Study
 from analysis.measure import dynamics, dynamics_summary
 from analysis.measure import jobs as _jobs
-from analysis.measure.dynamics import Method, Protocol
-from analysis.options import Execution
+from analysis.measure.dynamics import Protocol
+from analysis.options import Execution, TimescaleMethod
 from analysis.stats.comparison import in_words
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import CONNECTIVITY, DIMENSIONALITY, NEURONS, SOLVED, TIMESCALES
@@ -37,14 +37,14 @@ def run(
     *,
     every: int,
     protocol: Protocol,
-    methods: Sequence[Method],
+    methods: Sequence[TimescaleMethod],
     execution: Execution,
 ) -> Results:
     """Measure what has not been measured yet, then summarise everything that was requested.
 
     Args:
         results: the sweep's folder.
-        every: which solved N; see `analysis.measure.dynamics.choose`.
+        every: which solved N; see `analysis.measure.jobs.every_nth`.
         protocol: how networks are driven.
         methods: how timescales are fitted.
         execution: which networks are measured, and where.
@@ -57,7 +57,7 @@ def run(
     solved = study.load(SOLVED)
     if solved.empty:
         raise ResultsError(f"{results}: nothing to measure: no network has solved an N yet")
-    chosen = dynamics.choose(solved, every)
+    chosen = _jobs.every_nth(solved, every)
     analysis = dynamics.analysis(protocol, methods)
     only = _jobs.keys_of(chosen)
     summary = _jobs.run(results, analysis, only=only, execution=execution)

@@ -2,24 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, get_args
 
 import pandas as pd
 
 from analysis.data.frames import ResultsError, load
 from analysis.data.study import Study
 from analysis.measure import jobs as _jobs
-from analysis.measure.interventions import InTime, Kind, analyses
+from analysis.measure.interventions import InTime, analyses
 from analysis.measure.jobs import Analysis
-from analysis.options import Execution
+from analysis.options import Execution, InterventionKind
 from analysis.stats.comparison import choose, compare_curricula, measured, summarise
 from tsrnn.io.files import Location
 from tsrnn.io.schemas import ABLATION, HEADS_RETRAINING, INHIBITION, PERTURBATION, SOLVED
 from tsrnn.tasks import TASKS, BitTask
 
-KINDS: Final[tuple[Kind, ...]] = ("ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining")
+KINDS: Final[tuple[InterventionKind, ...]] = get_args(InterventionKind)
 
-BY: Final[dict[Kind, str]] = {
+BY: Final[dict[InterventionKind, str]] = {
     "ablation": "removed",
     "perturb-weights": "perturbation",
     "perturb-taus": "perturbation",
@@ -44,15 +44,15 @@ class Results:
         failed: one line for each checkpoint that could not be measured.
     """
 
-    summaries: dict[Kind, pd.DataFrame] = field(default_factory=dict)
-    tests: dict[Kind, pd.DataFrame] = field(default_factory=dict)
+    summaries: dict[InterventionKind, pd.DataFrame] = field(default_factory=dict)
+    tests: dict[InterventionKind, pd.DataFrame] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
 
 def run(
     results: Location,
-    kinds: Sequence[Kind],
+    kinds: Sequence[InterventionKind],
     *,
     n: int | None,
     protocol: InTime,
@@ -81,7 +81,7 @@ def run(
     study = Study(results, execution.where)
     networks, solved = study.networks, study.load(SOLVED)
     found = Results()
-    wanted: list[tuple[Kind, Analysis, pd.DataFrame]] = []
+    wanted: list[tuple[InterventionKind, Analysis, pd.DataFrame]] = []
     for analysis in analyses(kinds, protocol=protocol, draws=draws, common=common, heads=heads):
         kind = next(kind for kind in KINDS if kind == analysis.name)
         choice = choose(measurable(kind, networks, found.notes), solved, n)
@@ -137,7 +137,7 @@ def measurable(kind: str, networks: pd.DataFrame, notes: list[str]) -> pd.DataFr
     return networks[kept]
 
 
-def _conclude(kind: Kind, results: Location, checkpoints: pd.DataFrame, found: Results) -> None:
+def _conclude(kind: InterventionKind, results: Location, checkpoints: pd.DataFrame, found: Results) -> None:
     """Summarise and test the results of one kind."""
     values = ["relative_accuracy", "accuracy"]
     match kind:

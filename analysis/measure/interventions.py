@@ -19,6 +19,7 @@ from analysis.measure.cost import extrapolated
 from analysis.measure.jobs import Analysis
 from analysis.measure.requirements import require_head, require_unit_steps
 from analysis.measure.values import accuracy_columns, finite
+from analysis.options import InterventionKind
 from tsrnn.interventions import ablate, by_tau, perturb_taus, perturb_weights, scale_inhibition, tau_in_effect
 from tsrnn.io.checkpoint import Checkpoint
 from tsrnn.io.schemas import ABLATION, HEADS_RETRAINING, INHIBITION, PERTURBATION, Row, Table
@@ -29,7 +30,6 @@ from tsrnn.training import logistic
 from tsrnn.training.evaluation import Accuracy, first_answer, in_time_accuracy
 from tsrnn.training.sampling import Address, initial_states
 
-Kind = Literal["ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining"]
 Rows = dict[Table, list[Row]]
 
 WEIGHT_STRENGTHS: Final = tuple(float(x) for x in np.logspace(-2, 1, 10))
@@ -328,7 +328,7 @@ def _states_and_labels(
 
 
 def analyses(
-    kinds: Sequence[Kind], *, protocol: InTime, draws: int, common: bool, heads: Sequence[int] | None
+    kinds: Sequence[InterventionKind], *, protocol: InTime, draws: int, common: bool, heads: Sequence[int] | None
 ) -> list[Analysis]:
     """Return the analyses of `python -m analysis interventions`, for `analysis.measure.jobs.run`.
 

@@ -33,7 +33,7 @@ from tsrnn.io.files import Location
 from tsrnn.io.lock import FolderLock, LockedError
 from tsrnn.io.published import is_published
 from tsrnn.io.schemas import ANALYSES, RUNS, SOLVED, Row, Table
-from tsrnn.io.store import Store, StoreError, encode
+from tsrnn.io.store import Store, encode, unwritable
 from tsrnn.plugins import files_of, import_file
 from tsrnn.untrusted import as_file_name, below
 
@@ -130,6 +130,22 @@ def keys_of(checkpoints: pd.DataFrame) -> set[tuple[str, int]]:
     return set(zip(checkpoints["network_id"], checkpoints["n"].astype(int), strict=True))
 
 
+def every_nth(solved: pd.DataFrame, every: int) -> pd.DataFrame:
+    """Choose the solved N to measure: the multiples of `every`, and each network's smallest and largest.
+
+    Args:
+        solved: the table `solved`.
+        every: 1 selects every solved N.
+
+    Returns:
+        the chosen rows: network_id and n.
+    """
+    of_network = solved.groupby("network_id")["n"]
+    n = solved["n"]
+    kept = (n % every == 0) | (n == of_network.transform("min")) | (n == of_network.transform("max"))
+    return solved.loc[kept, ["network_id", "n"]].sort_values(["network_id", "n"], ignore_index=True)
+
+
 def run(
     results: Location,
     analysis: Analysis,
@@ -202,7 +218,7 @@ def run_all(
                     f"{results}: {analysis.name} is already being measured ({error.holder}); wait until it ends"
                 ) from None
             except OSError as error:
-                raise StoreError(f"cannot write {lock.path}: {error}; choose a folder that can be written") from error
+                raise unwritable(lock.path, error) from error
         planned, summaries = _plan(results, analyses)
         skipped = sum(summary.skipped for summary in summaries.values())
         if unpublished := sum(summary.unpublished for summary in summaries.values()):
@@ -217,7 +233,7 @@ def run_all(
         try:
             stores = {analysis.name: Store(results, take(results, analysis.name)) for analysis, _ in analyses}
         except OSError as error:
-            raise StoreError(f"cannot write {results}: {error}; choose a folder that can be written") from error
+            raise unwritable(results, error) from error
         filled = dict.fromkeys(table for analysis, _ in analyses for table in analysis.tables)
         Store(results).create((*filled, ANALYSES))
         _measure_all(stores, name, planned, place, summaries, console)

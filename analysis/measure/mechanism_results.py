@@ -8,7 +8,6 @@ import pandas as pd
 
 from analysis.data.frames import ResultsError
 from analysis.data.study import Study
-from analysis.measure import dynamics
 from analysis.measure import jobs as _jobs
 from analysis.measure.jobs import Analysis
 from analysis.options import Execution
@@ -57,7 +56,7 @@ def run(
     Args:
         results: the sweep's folder.
         analysis: what is measured: memory, spectra or gradients.
-        every: which solved N; see `analysis.measure.dynamics.choose`.
+        every: which solved N; see `analysis.measure.jobs.every_nth`.
         ns: the solved N, instead.
         execution: which networks are measured, and where.
 
@@ -70,7 +69,7 @@ def run(
     solved = study.load(SOLVED)
     if solved.empty:
         raise ResultsError(f"{results}: nothing to measure: no network has solved an N yet")
-    chosen = solved.loc[solved["n"].isin(ns), ["network_id", "n"]] if ns else dynamics.choose(solved, every)
+    chosen = solved.loc[solved["n"].isin(ns), ["network_id", "n"]] if ns else _jobs.every_nth(solved, every)
     if chosen.empty:
         raise ResultsError(f"{results}: nothing to measure: no network has solved N = {', '.join(map(str, ns or ()))}")
     only = _jobs.keys_of(chosen)

@@ -20,7 +20,7 @@ from analysis.report.comparison import KINDS, Comparison, compare
 from analysis.report.contents import Contents, collect
 from analysis.report.deviations import deviations
 from tsrnn.io.files import write_atomically
-from tsrnn.io.store import StoreError
+from tsrnn.io.store import unwritable
 
 __all__ = ["Comparison", "Contents", "collect", "compare", "deviations", "render", "write", "write_comparison"]
 
@@ -78,7 +78,7 @@ def _file(out: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise unwritable(path, error) from error
     return path
 
 
@@ -86,11 +86,7 @@ def _write(path: Path, text: str) -> None:
     try:
         write_atomically(path, text.encode())
     except OSError as error:
-        raise _cannot_write(path, error) from error
-
-
-def _cannot_write(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"cannot write {path}: {error.strerror}; choose a folder that can be written")
+        raise unwritable(path, error) from error
 
 
 def _page(template: str, report: Contents | Comparison, signs: Mapping[str, str]) -> str:

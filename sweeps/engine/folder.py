@@ -145,7 +145,7 @@ class SweepFolder:
                 f"stop it, or choose another --storage"
             ) from None
         except OSError as error:
-            raise SweepError(f"storage = {self.path}: cannot be written ({error}); choose another --storage") from None
+            raise self.unwritable(error) from None
 
     @property
     def claim(self) -> Claim:
@@ -160,9 +160,7 @@ class SweepFolder:
                 self._claim = take(self.path, DRIVER, after=last_driver(self.path))
                 self._claim.adopt(self.path / RECORD, self._adopted)
             except OSError as error:
-                raise SweepError(
-                    f"storage = {self.path}: cannot be written ({error}); choose another --storage"
-                ) from None
+                raise self.unwritable(error) from None
         return self._claim
 
     def _adopted(self, data: bytes | None) -> bytes | None:
@@ -181,6 +179,10 @@ class SweepFolder:
         """
         if (obstacle := self.path.obstacle()) is not None:
             raise SweepError(f"storage = {self.path}: {obstacle} cannot be written; choose another --storage")
+
+    def unwritable(self, error: Exception) -> SweepError:
+        """Return the error to raise where the folder cannot be written."""
+        return SweepError(f"storage = {self.path}: cannot be written ({error}); choose another --storage")
 
     def recorded_code(self) -> dict[str, Code]:
         """Return the code that `runs` records for each network, by network_id.
@@ -237,7 +239,7 @@ class SweepFolder:
             with ThreadPoolExecutor(_WRITES) as pool:
                 list(pool.map(lambda key: self.store.write(RUNS, key, rows[key]), rows))
         except (OSError, StoreError) as error:
-            raise SweepError(f"storage = {self.path}: cannot be written ({error}); choose another --storage") from None
+            raise self.unwritable(error) from None
 
     def fail(self, network: RunConfig, reason: str, code: Code = UNKNOWN) -> None:
         """Record that an error ended a network's run, unless a trial that was considered lost has ended it.

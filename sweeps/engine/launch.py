@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 
-from sweeps.engine.errors import SweepError, UsageError
+from sweeps.engine.errors import UsageError
 from sweeps.engine.folder import SweepFolder
 from sweeps.engine.options import Execution, Tracker
 from sweeps.engine.plan import Plan, groups_of
@@ -97,7 +97,7 @@ def _take_over(folder: SweepFolder, waiting: Sequence[RunConfig]) -> list[str]:
     try:
         return take_over(folder, finished_elsewhere(folder, waiting))
     except (StoreError, OSError) as error:
-        raise SweepError(f"storage = {folder.path}: cannot be written ({error}); choose another --storage") from None
+        raise folder.unwritable(error) from None
 
 
 def _require_precision(networks: Iterable[RunConfig]) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats.censoring import log_ratio, median
-from sweeps.search.space import TUNED, CurriculumName, Parameters, lying_in_space
+from sweeps.search.names import CurriculumName
+from sweeps.search.space import TUNED, Parameters, lying_in_space
 
 # The parts of the preset, replaced by those of the paper's training. Adam has the rate with which it was fastest when
 # the rate decreases.

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from sweeps.engine.trainable import PopulationTrainable
-from sweeps.search.space import CurriculumName, Parameters, network_of
+from sweeps.search.names import CurriculumName, Purpose
+from sweeps.search.space import Parameters, network_of
 from tsrnn.config import Precision, RunConfig, Training
 from tsrnn.io.schemas import EPOCHS
 from tsrnn.io.store import Store
@@ -19,7 +20,6 @@ BUDGET: Final = 1000
 """The used budget that a candidate reports at the end; it is an integer, as Tune's schedulers require."""
 
 Unit = Literal["operations", "seconds"]
-Purpose = Literal["search", "confirm", "ablation"]
 
 
 @dataclasses.dataclass(frozen=True)

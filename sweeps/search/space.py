@@ -1,10 +1,9 @@
 """The search space of the hyperparameter study, and the conversion of a candidate's parameters to networks."""
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from optuna import Trial
-
+from sweeps.search.names import CurriculumName
 from tsrnn.config import (
     SGD,
     SOAP,
@@ -27,6 +26,9 @@ from tsrnn.config import (
 )
 from tsrnn.tasks import TASKS, BitTask, Lengths
 
+if TYPE_CHECKING:
+    from optuna import Trial
+
 Parameters = dict[str, Any]
 """The parameters of a candidate. The names are those in existing databases of studies and are therefore kept: "asked"
 and "asked_all" are readout steps."""
@@ -39,8 +41,6 @@ _TEST_BATCH: Final = 256
 _SHORTEST_READOUTS: Final = 17
 _PROBABILITIES: Final[dict[str, Any]] = {"uniform": "uniform", "half": 0.5}
 
-CurriculumName = Literal["multi", "single"]
-OPTIMIZERS: Final = ("sgd", "adam", "adamw", "muon", "soap")
 
 KNOWN: Final[tuple[Parameters, ...]] = (
     # The paper's training, tested three times as often.
@@ -110,7 +110,7 @@ def known(optimizer: str, curriculum_name: CurriculumName) -> list[Parameters]:
     return [lying_in_space(parameters, curriculum_name) for parameters in own]
 
 
-def suggest(trial: Trial, optimizers: Sequence[str], curriculum_name: CurriculumName) -> None:
+def suggest(trial: "Trial", optimizers: Sequence[str], curriculum_name: CurriculumName) -> None:
     """Draw the parameters of a candidate that apply to its optimiser and curriculum.
 
     Args:

@@ -28,7 +28,8 @@ from sweeps.engine.scratch import scratch
 from sweeps.engine.shared import require_shared
 from sweeps.engine.stopping import ending_with_ray
 from sweeps.search.candidate import BUDGET, Candidate, Question, score
-from sweeps.search.space import OPTIMIZERS, Parameters, suggest
+from sweeps.search.names import OPTIMIZERS
+from sweeps.search.space import Parameters, suggest
 from tsrnn.distributed.ray_internals import forgive_failures, replay
 from tsrnn.io.claims import Claim
 from tsrnn.io.files import write_atomically

@@ -21,7 +21,8 @@ from sweeps.hyperparameters import app
 from sweeps.search import study as _study
 from sweeps.search.ablation import parts, without_each_part
 from sweeps.search.candidate import Candidate, Question, score
-from sweeps.search.space import KNOWN, OPTIMIZERS, TUNED, known, network_of, suggest
+from sweeps.search.names import OPTIMIZERS
+from sweeps.search.space import KNOWN, TUNED, known, network_of, suggest
 from sweeps.search.study import DATABASE, RETRIES, Search
 from tests.processes import descendants, kill, kill_everything
 from tsrnn.command_line import run_resumable

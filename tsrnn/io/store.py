@@ -73,7 +73,7 @@ class Store:
             try:
                 self._claim.adopt(path, rewrite)
             except OSError as error:
-                raise _unwritable(path, error) from error
+                raise unwritable(path, error) from error
 
     def create(self, tables: Sequence[Table] = TABLES) -> None:
         """Create the folder of every table, and the file with which an empty table can be read.
@@ -137,7 +137,7 @@ class Store:
         try:
             self._claim.update(path, change)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
 
     def read(self, table: Table, network_id: str, writer: str = "") -> list[Row]:
         """Return the rows one network has in a table, ordered by key; none if it was never written.
@@ -187,7 +187,7 @@ class Store:
         try:
             self._claim.write(path, self._encoded(rows))
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
 
     def _encoded(self, rows: pa.Table) -> bytes:
         """Return a file's content, which says which attempt wrote it."""
@@ -317,8 +317,14 @@ def _write_file(path: Location, rows: pa.Table) -> None:
     try:
         write_atomically(path, to_bytes(rows))
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
-def _unwritable(path: Location, error: OSError) -> StoreError:
+def unwritable(path: AnyLocation, error: OSError) -> StoreError:
+    """Return the error to raise where a file or folder cannot be written.
+
+    Args:
+        path: The file or folder.
+        error: What the file system or the object store says.
+    """
     return StoreError(f"cannot write {path}: {error.strerror or one_line(error)}; choose a folder that can be written")

@@ -250,7 +250,7 @@ class TestChoice:
         solved = pd.DataFrame(
             {"network_id": ["a"] * 8 + ["b"], "n": [2, 3, 4, 5, 6, 7, 10, 11, 3], "checkpoint": ["x"] * 9}
         )
-        chosen = dynamics.choose(solved, 5)
+        chosen = _jobs.every_nth(solved, 5)
         assert list(zip(chosen["network_id"], chosen["n"], strict=True)) == [
             ("a", 2),
             ("a", 5),
@@ -258,7 +258,7 @@ class TestChoice:
             ("a", 11),
             ("b", 3),
         ]
-        assert len(dynamics.choose(solved, 1)) == 9
+        assert len(_jobs.every_nth(solved, 1)) == 9
 
 
 def by_hand(**columns) -> pd.DataFrame:
