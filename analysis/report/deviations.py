@@ -6,6 +6,8 @@ from typing import Final
 
 from markdown_it import MarkdownIt
 
+from tsrnn.errors import Failure
+
 _SECTIONS: Final = ("Settings", "Deviations that cannot be switched")
 """The sections of docs/fidelity.md about deviations; the other sections are about checks."""
 
@@ -14,7 +16,7 @@ def deviations() -> str:
     """Return the deviations from the paper as HTML: sections of docs/fidelity.md.
 
     Raises:
-        FileNotFoundError: neither the repository nor the installed package has the file.
+        Failure: neither the repository nor the installed package has the file.
     """
     tokens = MarkdownIt("js-default").parse(_fidelity().read_text())
     kept, keep = [], False
@@ -42,4 +44,4 @@ def _fidelity() -> Path:
     for file in importlib.metadata.files("tsrnn") or ():
         if file.name == "fidelity.md":
             return Path(str(file.locate()))
-    raise FileNotFoundError("docs/fidelity.md is neither in the repository nor in the installed package")
+    raise Failure("docs/fidelity.md is neither in the repository nor in the installed package; install tsrnn again")
