@@ -24,16 +24,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Parameter
 
 from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.folder import SweepFolder
 from sweeps.engine.options import Execution, Flag
-from sweeps.search.names import CurriculumName, OptimizerName, Purpose
+from sweeps.search.names import OPTIMIZERS, CurriculumName, OptimizerName, Purpose
 from tsrnn import command_line
-from tsrnn.command_line import Several, Whole, ask, counted, duration, run_resumable
+from tsrnn.command_line import Several, Whole, ask, at_least, counted, duration, run_resumable
 from tsrnn.config import EndRules
 from tsrnn.help_text import program
 from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, SOLVED
@@ -97,14 +97,14 @@ class Settings(Execution):
     optimizers: Annotated[list[OptimizerName] | None, Several] = None
     """The optimisers to search (or to confirm), one after the other. [default: all]"""
 
-    candidates: Annotated[int | None, Whole] = None
+    candidates: Annotated[int | None, at_least(1)] = None
     """How many candidates each optimiser is to have in all, including those that were tried before.
     [default: search 32, confirm 3; an ablation has one for each part]"""
 
-    replicates: Annotated[int | None, Whole] = None
+    replicates: Annotated[int | None, at_least(1)] = None
     """The number of networks for each candidate; they are trained together. [default: search 2, others 4]"""
 
-    seed: Annotated[int | None, Whole] = None
+    seed: Annotated[int | None, at_least(0)] = None
     """The seed of the first replicate. [default: search 0, confirm 100, ablation 200]"""
 
     operations: float | None = None
@@ -114,7 +114,7 @@ class Settings(Execution):
     """The budget of each network in seconds of computing time, instead of operations. Results then depend on the
     machine, and on what else runs there. [default: operations are counted]"""
 
-    promoted: Annotated[int | None, Whole] = None
+    promoted: Annotated[int | None, at_least(0)] = None
     """How many of an optimiser's best candidates of the previous stage are tried first. [default: the stage's]"""
 
     task: Literal["parity", "dms"] = "parity"
@@ -123,7 +123,7 @@ class Settings(Execution):
     curriculum: CurriculumName = "multi"
     """The curriculum."""
 
-    hidden: Annotated[int, Whole] = 500
+    hidden: Annotated[int, at_least(1)] = 500
     """The number of neurons of a network."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -132,7 +132,7 @@ class Settings(Execution):
     storage: str = "results"
     """The folder for results; the study writes to STORAGE/hyperparameters/."""
 
-    concurrent: Annotated[int, Whole] = 0
+    concurrent: Annotated[int, at_least(0)] = 0
     """How many candidates are tried at a time. 0 means as many as the cluster has room for, or 8 where that is not
     known."""
 
@@ -149,12 +149,6 @@ class Settings(Execution):
         super().__post_init__()
         if self.stage not in STAGES:
             raise UsageError(f"stage = {self.stage}: allowed are {', '.join(map(str, STAGES))}")
-        counts = {"candidates": self.candidates, "replicates": self.replicates, "hidden": self.hidden}
-        from_none = {"concurrent": self.concurrent, "promoted": self.promoted, "seed": self.seed}
-        for least, values in ((1, counts), (0, from_none)):
-            for name, value in values.items():
-                if value is not None and value < least:
-                    raise UsageError(f"{name} = {value}: allowed are numbers of at least {least}")
         for name, budget in (("operations", self.operations), ("seconds", self.seconds)):
             if budget is not None and not budget > 0:
                 raise UsageError(f"{name} = {budget:g}: allowed are numbers above 0")
@@ -170,7 +164,7 @@ class Settings(Execution):
 
         usual = _USUAL[self.purpose]
         first = usual.seed if self.seed is None else self.seed
-        names = self.optimizers or list(get_args(OptimizerName))
+        names = self.optimizers or OPTIMIZERS
         return [
             Question(
                 stage=self.stage,

@@ -23,13 +23,13 @@ from rich.console import Console
 from analysis.measure.values import accuracy_columns
 from sweeps.engine.before import say_cost
 from sweeps.engine.dry_run import dry_run
-from sweeps.engine.errors import SweepError, UsageError
+from sweeps.engine.errors import SweepError
 from sweeps.engine.folder import Record, SweepFolder, read_record
 from sweeps.engine.launch import train
 from sweeps.engine.options import Execution, Flag
 from sweeps.engine.plan import Plan
 from tsrnn import command_line
-from tsrnn.command_line import Place, Plugins, Whole, counted, import_plugins, run_resumable
+from tsrnn.command_line import Place, Plugins, at_least, counted, import_plugins, run_resumable
 from tsrnn.config import EndRules, NoCurriculum, RunConfig
 from tsrnn.help_text import program
 from tsrnn.io.files import Location
@@ -58,18 +58,18 @@ app = program("sweeps/retraining.py", __doc__)
 class Settings(Execution):
     """What to retrain, and for how long."""
 
-    n: Annotated[int | None, Whole] = None
+    n: Annotated[int | None, at_least(2)] = None
     """The N that the networks start from; all of them must have solved it. [default: 16, or the largest smaller N that
     all have solved]"""
 
-    higher: Annotated[int, Whole] = 16
+    higher: Annotated[int, at_least(1)] = 16
     """How many larger N' to retrain on: N + 1, N + 2, and so on."""
 
-    epochs: Annotated[int, Whole] = 20
+    epochs: Annotated[int, at_least(1)] = 20
     """The largest number of epochs of each run. They are the epochs of the networks' own training, which have fewer
     sequences at small scales and with the presets tuned and soap than the paper's have."""
 
-    trials: Annotated[int, Whole] = 10
+    trials: Annotated[int, at_least(1)] = 10
     """The number of sequences over which accuracy is measured, each with 1000 answers."""
 
     where: str = ""
@@ -84,14 +84,6 @@ class Settings(Execution):
 
     json: Flag = False
     """Print {"summary": [...], "tests": [...], "notes": [...]} (or the dry run) as JSON."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.n is not None and self.n < 2:
-            raise UsageError(f"n = {self.n}: allowed are numbers of at least 2")
-        for name in ("higher", "epochs", "trials"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} = {getattr(self, name)}: allowed are numbers of at least 1")
 
 
 def retrained(source: "Checkpoint", n: int, larger: int, epochs: int) -> "Checkpoint":

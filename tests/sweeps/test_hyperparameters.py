@@ -426,8 +426,8 @@ def test_killed_at_any_time_no_finished_candidate_is_lost(tmp_path: Path):
     ("options", "says"),
     [
         (["--stage", "13"], "stage = 13: allowed are 12, 25, 50, 100"),
-        (["--candidates", "0"], "candidates = 0: allowed are numbers of at least 1"),
-        (["--seed", "-1"], "seed = -1: allowed are numbers of at least 0"),
+        (["--candidates", "0"], "--candidates. allowed are numbers of at least 1"),
+        (["--seed", "-1"], "--seed. allowed are numbers of at least 0"),
         (["--operations", "0"], "operations = 0: allowed are numbers above 0"),
         (["--seconds", "0"], "seconds = 0: allowed are numbers above 0"),
         (["--seconds", "9", "--operations", "9"], "seconds = 9: allowed is one of operations and seconds"),

@@ -162,12 +162,17 @@ class TestBeforeItRuns:
 
     @pytest.mark.parametrize(
         ("options", "says"),
-        [(["--n", "1"], "n = 1"), (["--epochs", "0"], "epochs = 0"), (["--niceness", "20"], "niceness = 20")],
+        [
+            (["--n", "1"], "--n. allowed are numbers of at least 2"),
+            (["--epochs", "0"], "--epochs. allowed are numbers of at least 1"),
+            (["--niceness", "20"], "niceness = 20: allowed are whole numbers from 0 to 19"),
+        ],
     )
     def test_bad_input(self, results: Path, here, options: list[str], says: str):
         status, _, errors = here(results, *options)
         assert (status, errors.count("\n")) == (2, 1)
-        assert errors.startswith(f"error: {says}: allowed are ")
+        assert errors.startswith("error: ")
+        assert says in errors
 
 
 def test_nothing_there_is_one_line(tmp_path: Path, here):
