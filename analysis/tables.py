@@ -69,7 +69,7 @@ def print_max_n(frame: pd.DataFrame, console: Console | None = None) -> None:
         )
     console.print(table)
     for line in notes(frame):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def notes(frame: pd.DataFrame) -> list[str]:
@@ -144,7 +144,7 @@ def print_interventions(
         )
         lines.append("inconclusive: with so few networks, p of the corrected permutation test cannot be below 0.05.")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def print_timescales(summary: pd.DataFrame, notes: Iterable[str], console: Console | None = None) -> None:
@@ -164,7 +164,7 @@ def print_timescales(summary: pd.DataFrame, notes: Iterable[str], console: Conso
         "neurons; mean, median: over all neurons with a tau_net. All values are averaged over networks.",
         *notes,
     ]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def print_mechanism(
@@ -199,7 +199,7 @@ def print_mechanism(
             "permutation test and Welch's t-test; the unit is the network; corrected for the number of rows (Holm)."
         )
     for line in [*lines, *notes]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 _MECHANISMS: Final = {
@@ -266,7 +266,7 @@ def print_spikes(
         "these neurons, and for networks the mean over networks of their medians.",
         *notes,
     ]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _interval(low: float, high: float) -> str:

@@ -226,7 +226,6 @@ def main(settings: Settings = Settings()) -> int:
             if search.finished < count:
                 console.print(
                     f"{search.question.study}: {search.finished} of {count} candidates tried, in {folder.path}",
-                    highlight=False,
                     soft_wrap=True,
                 )
                 errors += search.run(count, settings.concurrent, resources, console, folder.claim)
@@ -236,9 +235,9 @@ def main(settings: Settings = Settings()) -> int:
     print_results(searches, settings.stage, as_json=settings.json)
     unfinished = any(search.finished < count for search, count in zip(searches, wanted, strict=True))
     if unfinished:
-        console.print("unfinished; the same command continues", highlight=False)
+        console.print("unfinished; the same command continues")
     for error in errors:
-        console.print(f"failed: {error.strip().splitlines()[-1]}", highlight=False, soft_wrap=True)
+        console.print(f"failed: {error.strip().splitlines()[-1]}", soft_wrap=True)
     return 1 if unfinished else 0
 
 

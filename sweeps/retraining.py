@@ -137,7 +137,6 @@ def main(results: Place, /, settings: Settings = Settings()) -> int:
             f"retraining: from N = {start_n}, {settings.higher} higher N' each: "
             f"{len(waiting)} of {counted(len(networks), 'network')} to train; writes {folder.path} and "
             f"{results / RETRAINING.name}",
-            highlight=False,
             soft_wrap=True,
         )
         with folder:
@@ -186,7 +185,7 @@ def _sources(
     if settings.n is not None and (choice.checkpoints["n"] != settings.n).any():
         raise SweepError(f"n = {settings.n}: not all networks start from it: {notes}; leave --n out to take those N")
     for note in choice.notes:
-        console.print(f"retraining: {note}", highlight=False, soft_wrap=True)
+        console.print(f"retraining: {note}", soft_wrap=True)
     chosen = choice.checkpoints.merge(solved, on=["network_id", "n"])
     try:
         paths = {
@@ -199,7 +198,6 @@ def _sources(
             raise ResultsError(f"{results}: nothing to retrain: the checkpoints of these N were not published with it")
         console.print(
             f"retraining: {counted(len(absent), 'network')} left out: not published in {results}",
-            highlight=False,
             soft_wrap=True,
         )
         chosen = chosen[~chosen["network_id"].isin(absent)]

@@ -77,10 +77,10 @@ def ask(cost: str, seconds: float, *, yes: bool, console: Console) -> None:
     Raises:
         Failure: The answer was no.
     """
-    console.print(cost, highlight=False, markup=False, soft_wrap=True)
+    console.print(cost, soft_wrap=True)
     if seconds < _ASKED_FROM or yes or not sys.stdin.isatty():
         return
-    console.print("Begin? [y/N] (--yes begins without asking) ", end="", highlight=False, markup=False, soft_wrap=True)
+    console.print("Begin? [y/N] (--yes begins without asking) ", end="", soft_wrap=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Failure("not begun; answer y, or use --yes")
 
@@ -149,12 +149,12 @@ def fail(message: str, status: int) -> int:
 
 
 def console(**options: Any) -> Console:
-    """Return rich's console, which prints text as it is: without markup, and without control characters.
+    """Return rich's console, which prints text as it is: without markup, highlights or control characters.
 
     Args:
         options: Of `rich.console.Console`.
     """
-    made = Console(**{"markup": False, "emoji": False} | options)
+    made = Console(**{"markup": False, "emoji": False, "highlight": False} | options)
     made.push_render_hook(_Printable())
     return made
 

@@ -223,7 +223,7 @@ def run_all(
         skipped = sum(summary.skipped for summary in summaries.values())
         if unpublished := sum(summary.unpublished for summary in summaries.values()):
             left_out = f"{command_line.counted(unpublished, 'checkpoint')} left out: not published in {results}"
-            console.print(f"{name}: {left_out}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{name}: {left_out}", soft_wrap=True)
             if not planned and not skipped and not any(summary.outdated for summary in summaries.values()):
                 raise ResultsError(
                     f"{results}: nothing was measured: the checkpoints of these N were not published with it; measure "
@@ -263,8 +263,6 @@ def _measure_all(
                 summaries[analysis.name].failed[job] = result.message
                 console.print(
                     f"failed: {job.network_id} N = {job.n}: {result.message}",
-                    highlight=False,
-                    markup=False,
                     soft_wrap=True,
                 )
             else:

@@ -115,7 +115,7 @@ class JobProgress:
         if not self._console.is_terminal and now - self._last_line >= _LINE_EVERY and self._done < self._total:
             self._last_line = now
             line = f"{self._name}: {self._done} of {counted(self._total, 'job')}, {self.times()}"
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(line, soft_wrap=True)
 
     def say(self, line: str) -> None:
         """Print a line of the command's own output to standard output, above the bar."""

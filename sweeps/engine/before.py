@@ -96,7 +96,7 @@ def say_cost(
         # The user's task and network may raise any error here, and the head node of a cluster may be unable to train.
         # Trials report such errors for each network, and the others continue.
         if not cluster:
-            console.print(f"{sweep}: its time cannot be estimated ({error})", highlight=False, soft_wrap=True)
+            console.print(f"{sweep}: its time cannot be estimated ({error})", soft_wrap=True)
         return
     workers = 1 if cluster else workers_here(execution, len(groups))
     seconds = found.seconds(workers) + then

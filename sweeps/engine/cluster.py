@@ -87,7 +87,6 @@ def connect(execution: Execution, console: Console) -> Resources:
             console.print(
                 f"niceness = {execution.niceness}: not used; a cluster that is joined has the niceness that it was "
                 f"started with ({_NICENESS})",
-                highlight=False,
                 soft_wrap=True,
             )
         try:
@@ -102,9 +101,9 @@ def connect(execution: Execution, console: Console) -> Resources:
     here = machines(private=found is None)
     count = len(here.now)
     where = "local Ray" if found is None else f"Ray cluster of {count} machine{'s' if count > 1 else ''}"
-    console.print(f"{where}: {here}", highlight=False, soft_wrap=True)
+    console.print(f"{where}: {here}", soft_wrap=True)
     if context.dashboard_url:
-        console.print(f"dashboard: http://{context.dashboard_url}{_token_hint()}", highlight=False, soft_wrap=True)
+        console.print(f"dashboard: http://{context.dashboard_url}{_token_hint()}", soft_wrap=True)
     cpus = execution.cpus_per_trial
     gpus = share_out(cpus, execution.gpus_per_trial, here, console)
     return Resources(cpus, gpus, here=found is None, room=here.room(cpus, gpus))

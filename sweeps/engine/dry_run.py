@@ -57,7 +57,7 @@ def dry_run(plan: Plan, execution: Execution, *, as_json: bool, before: Sequence
         return cost
     console = command_line.console()
     if not groups:
-        console.print(f"{record.sweep}: {counted(shared, 'network')} taken over from earlier sweeps.", highlight=False)
+        console.print(f"{record.sweep}: {counted(shared, 'network')} taken over from earlier sweeps.")
         return cost
     table = Table(title=f"{record.sweep}, scale {record.scale}, preset {record.preset}: nothing is run")
     for name in ("trial", "networks", "seeds", "hidden", "epochs", "operations"):
@@ -80,7 +80,6 @@ def dry_run(plan: Plan, execution: Execution, *, as_json: bool, before: Sequence
         f"{counted(cost.networks, 'network')} in {counted(len(groups), 'trial')}, "
         f"about {cost.operations:.1e} operations; about {duration(cost.seconds)} on {counted(workers, 'core')} of this "
         f"machine with nothing else to do, if every network uses its whole budget around N = {typical_n}.{taken}",
-        highlight=False,
         soft_wrap=True,
     )
     return cost

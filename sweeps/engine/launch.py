@@ -86,7 +86,7 @@ def train(
                 failed[network.network_id] = reasons[network.network_id]
                 folder.fail(network, reasons[network.network_id], code_of([network]))
     for network_id, reason in failed.items():
-        console.print(f"failed: {network_id}: {reason}", highlight=False, soft_wrap=True)
+        console.print(f"failed: {network_id}: {reason}", soft_wrap=True)
     return plan, failed
 
 

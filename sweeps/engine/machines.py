@@ -113,7 +113,6 @@ def share_out(cpus: float, gpus: float | None, found: Machines, console: Console
             console.print(
                 f"there is no GPU yet, and this cluster does not say which machines it may start: trials use CPUs; "
                 f"--gpus-per-trial {GPU_SHARE} waits for a machine with GPUs",
-                highlight=False,
                 soft_wrap=True,
             )
     if found.more_unknown:
@@ -121,7 +120,6 @@ def share_out(cpus: float, gpus: float | None, found: Machines, console: Console
             console.print(
                 f"cpus-per-trial = {cpus:g}, gpus-per-trial = {gpus:g}: no machine of the cluster has both yet; "
                 f"waiting for the cluster to start one",
-                highlight=False,
                 soft_wrap=True,
             )
         return gpus

@@ -111,7 +111,7 @@ class Progress(tune.Callback):
         running = self._running[trial.trial_id]
         if self._verbose and not running.latest and result["products"]:
             line = f"{running.title}: products: {result['products']}"
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(line, soft_wrap=True)
         self._epochs -= running.epochs
         running.take(result["networks"])
         self._epochs += running.epochs
@@ -122,7 +122,7 @@ class Progress(tune.Callback):
         for warning in result["warnings"]:
             if warning not in self._warned:
                 self._warned.add(warning)
-                self._console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+                self._console.print(f"warning: {warning}", soft_wrap=True)
         self._print()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -174,7 +174,7 @@ class Progress(tune.Callback):
             for e, n, a in [trial.summary()]
             if n
         )
-        self._console.print("; ".join([self._headline(), *islice(runs, _ROWS)]), highlight=False, soft_wrap=True)
+        self._console.print("; ".join([self._headline(), *islice(runs, _ROWS)]), soft_wrap=True)
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)

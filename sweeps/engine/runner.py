@@ -79,7 +79,7 @@ def _run(sweep: Sweep, options: Options, console: Console, costs: list[Cost]) ->
     folder = SweepFolder(storage_of(options, sweep.name), sweep.name)
     plan = plan_of(sweep, options, folder)
     for line in filter(None, (chosen, plan.note)):
-        console.print(f"{sweep.name}: {line}", highlight=False, soft_wrap=True)
+        console.print(f"{sweep.name}: {line}", soft_wrap=True)
     if options.dry_run:
         costs.append(dry_run(plan, options, as_json=options.json, before=costs))
         return 0
@@ -122,7 +122,7 @@ def _conclude(sweep: Sweep, folder: SweepFolder, plan: Plan, options: Options, c
             soft_wrap=True,
         )
     for line in next_steps(folder.path):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return 1 if unfinished else 0
 
 

@@ -122,7 +122,7 @@ def _begun(folder: SweepFolder, keys: Sequence[str]) -> list[str]:
 
 
 def _say(console: Console, line: str) -> None:
-    console.print(line, highlight=False, soft_wrap=True)
+    console.print(line, soft_wrap=True)
 
 
 def _listed(codes: Sequence[Code]) -> str:

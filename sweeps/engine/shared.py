@@ -50,7 +50,6 @@ def require_shared(folder: AnyLocation, claim: str, plugins: Sequence[str], cons
             console.print(
                 f"warning: {len(late)} of {len(alive)} machines did not say within {_PATIENCE:g} s whether they see "
                 f"{folder} (node {late[0]}); trials there look again; see `ray status`",
-                highlight=False,
                 soft_wrap=True,
             )
         return

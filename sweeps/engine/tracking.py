@@ -112,8 +112,6 @@ class Tracked(LoggerCallback):
             self._failed = True
             self._console.print(
                 f"log {self._tracker}: ended ({error}); training continues, and the tables have every epoch",
-                highlight=False,
-                markup=False,
                 soft_wrap=True,
             )
 

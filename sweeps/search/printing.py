@@ -44,12 +44,11 @@ def print_results(searches: Sequence[Search], stage: int, *, as_json: bool) -> N
         for study, shares in importances.items():
             if shares:
                 told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
-                console.print(f"Importance of parameters for the scores of {study} (fANOVA): {told}", highlight=False)
+                console.print(f"Importance of parameters for the scores of {study} (fANOVA): {told}")
         if purpose == "search":
             console.print(
                 "These candidates were chosen on the seeds that they are measured on; --purpose confirm trains each "
                 "optimiser's best on fresh seeds.",
-                highlight=False,
             )
 
 
@@ -76,7 +75,7 @@ def _print_best(tried: pd.DataFrame, console: Console) -> None:
     each = tried.groupby(["optimizer", "study", "candidate"], sort=False)["stopped_early"].first()
     counts = each.groupby("optimizer", sort=False).agg(["size", "sum"])
     told = "; ".join(f"{name} {own['size']} ({own['sum']} stopped early)" for name, own in counts.iterrows())
-    console.print(f"Candidates tried: {told}", highlight=False)
+    console.print(f"Candidates tried: {told}")
 
 
 def _print_parts(n: int, found: Sequence[Part], console: Console) -> None:

@@ -100,7 +100,6 @@ class _Watcher(tune.Callback):
         self._console.print(
             f"score {result['score']:.2f} after {result['operations']:.1e} operations and {result['seconds']:.0f} s of "
             f"each network{early}: {given}",
-            highlight=False,
             soft_wrap=True,
         )
 
