@@ -438,7 +438,7 @@ class Simulated:
     @property
     def networks(self) -> pd.DataFrame:
         """Return the networks as `analysis.data.study.Study` does."""
-        tables = (records.RUNS, records.OUTCOMES, records.EPOCHS, records.SOLVED)
+        tables = (records.RUNS, records.OUTCOMES, records.EPOCHS, records.SOLVED, records.ANALYSES)
         return describe(*(self.load(table) for table in tables))
 
     def write(self, folder: Path) -> Path:

@@ -37,7 +37,9 @@ _SAID: Final = {
 _UNRELATED: Final = {"seed", "source", "generator", "curriculum", "end", "time"}
 
 
-def describe(runs: pd.DataFrame, outcomes: pd.DataFrame, epochs: pd.DataFrame, solved: pd.DataFrame) -> pd.DataFrame:
+def describe(
+    runs: pd.DataFrame, outcomes: pd.DataFrame, epochs: pd.DataFrame, solved: pd.DataFrame, analyses: pd.DataFrame
+) -> pd.DataFrame:
     """Return the settings and the progress of each network, finished or not.
 
     Args:
@@ -45,14 +47,16 @@ def describe(runs: pd.DataFrame, outcomes: pd.DataFrame, epochs: pd.DataFrame, s
         outcomes: The table `outcomes`; networks without a row in it are running.
         epochs: The table `epochs`.
         solved: The table `solved`.
+        analyses: The table `analyses`.
 
     Returns:
         One row for each network of `runs`, with its columns; columns that older results lack are filled from the
         configuration. Further columns: `status`; `max_n`, the largest N solved so far (0 if none is); `epochs`, the
         number of epochs so far; `sequences`, the number of training sequences so far, in the paper's epochs of 153,600;
-        `limit`, the N at which the network is done; `settings`, training settings that have no column in
-        `analysis.data.cell.TRAINING`, such as "training.solved_weight=0.5"; `usual_slope`, whether the leaky ReLU has
-        the slope of the preset; and `replicate`, which is the same for runs that differ only in their end rules.
+        `measured`, the number of measurements of its checkpoints; `limit`, the N at which the network is done;
+        `settings`, training settings that have no column in `analysis.data.cell.TRAINING`, such as
+        "training.solved_weight=0.5"; `usual_slope`, whether the leaky ReLU has the slope of the preset; and
+        `replicate`, which is the same for runs that differ only in their end rules.
     """
     frame = completed(runs).set_index("network_id", drop=False)
     derived = [_derived(config) for config in _configs(runs)]
@@ -68,6 +72,8 @@ def describe(runs: pd.DataFrame, outcomes: pd.DataFrame, epochs: pd.DataFrame, s
     for column, values in so_far.items():
         both = final[column].reindex(frame.index).fillna(values.reindex(frame.index)).fillna(0)
         frame[column] = both.astype("int64")
+    done = analyses[analyses["status"] == "done"].groupby("network_id").size()
+    frame["measured"] = done.reindex(frame.index).fillna(0).astype("int64")
     frame["sequences"] = frame["epochs"] * frame["steps_per_epoch"] * frame["batch_size"] / paper.EPOCH
     usual = frame["preset"].map(usual_slope)
     frame["usual_slope"] = frame["slope"].isna() | (frame["slope"] == usual)
@@ -77,12 +83,14 @@ def describe(runs: pd.DataFrame, outcomes: pd.DataFrame, epochs: pd.DataFrame, s
 def once(networks: pd.DataFrame) -> pd.DataFrame:
     """Return every network once: the same run with two end rules is one network.
 
-    The run that trained longest is kept, since it includes the other.
+    The run that trained longest is kept, since it includes the other; of two that trained equally long, the one whose
+    checkpoints were measured.
 
     Args:
         networks: rows of `analysis.data.study.Study.networks`.
     """
-    longest = networks.sort_values("epochs", ascending=False, kind="stable").drop_duplicates("replicate")
+    ordered = networks.sort_values(["epochs", "measured"], ascending=False, kind="stable")
+    longest = ordered.drop_duplicates("replicate")
     return networks.loc[networks.index.isin(longest.index)]
 
 

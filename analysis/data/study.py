@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.data import frames
 from analysis.data.networks import completed, describe
 from tsrnn.io.files import Location, location
-from tsrnn.io.schemas import BY_NAME, EPOCHS, OUTCOMES, RUNS, SOLVED, Table
+from tsrnn.io.schemas import ANALYSES, BY_NAME, EPOCHS, OUTCOMES, RUNS, SOLVED, Table
 
 if TYPE_CHECKING:
     from analysis.figures import Figure
@@ -131,7 +131,8 @@ class Study:
         outcomes = self._load(OUTCOMES)
         runs = self._load(RUNS)
         epochs = self._load(EPOCHS, ["epoch"])
-        return describe(runs, outcomes, epochs, self._load(SOLVED))
+        analyses = self._load(ANALYSES, ["status"])
+        return describe(runs, outcomes, epochs, self._load(SOLVED), analyses)
 
     @cached_property
     def _selected(self) -> frozenset[str]:

@@ -16,6 +16,7 @@ from analysis.claims.evidence import Evidence, Measure, Sample, joined
 from analysis.claims.rules import Correlation, Difference, Group, Growth, Mean, Ratio, Share
 from analysis.claims.verdicts import MEANINGS, Claim, judge
 from analysis.data.cell import Cell
+from analysis.data.networks import once
 from analysis.data.study import Study
 from analysis.quantities import connectivity, taus
 from tests.handmade import SMALL, HandMade, config, solved
@@ -328,6 +329,11 @@ class TestClaims:
         again = Simulated(True, cells=[Cell(curriculum="none-10")], analysed=False, max_epochs=30)
         assert set(study.networks["network_id"]).isdisjoint(again.networks["network_id"])
         assert judged(Both(study, again), "3a-slow").loc["3a-slow", "n"] == "6 and 6"
+
+    def test_of_two_equally_long_runs_that_with_measurements_counts(self):
+        """That of the sweep architectures, which was not measured, once stood for four networks of S3."""
+        runs = {"network_id": ["a", "b", "c"], "replicate": ["x"] * 3, "epochs": [5, 5, 3], "measured": [0, 2, 4]}
+        assert once(pd.DataFrame(runs))["network_id"].tolist() == ["b"]
 
     def test_p_is_corrected_for_the_claims_judged(self, true_study):
         tested = true_study["p"].dropna()
