@@ -206,7 +206,7 @@ def _interval(rule: Rule, effect: Effect) -> str:
     """Return an estimate and its interval in words, or their limit if no estimate exists."""
     estimate, low, high = (_number(_shown(rule, float(end))) for end in effect)
     if math.isinf(effect.low) and math.isinf(effect.high):
-        return f"{estimate} (no 95 % interval)" if math.isfinite(effect.estimate) else "unknown"
+        return f"{estimate} (no 95 % interval)" if math.isfinite(effect.estimate) else _UNKNOWN
     if math.isinf(effect.estimate):
         return f"above {low} (95 %)" if effect.estimate > 0 else f"below {high} (95 %)"
     return f"{estimate} (95 % {low} to {high})"
@@ -264,7 +264,8 @@ def frame_of(rows: Sequence[tuple[Claim, Verdict]], correct: Callable[[Values], 
     )
     # A claim whose values are unknown counts as one that rejects nothing, so that a value that does not exist does not
     # make the others significant.
-    family = frame["p"].mask(frame["ours"] == _UNKNOWN, 1.0)
+    unknown = (frame["verdict"] != "not run") & frame[["estimate", "low", "high"]].isna().all(axis=1)
+    family = frame["p"].mask(unknown, 1.0)
     corrected = family.groupby(frame["part"], sort=False).transform(lambda p: correct(p.to_numpy(dtype=float)))
     corrected = corrected.where(frame["p"].notna())
     return frame.assign(p_holm=corrected, survives=frame["verdict"].map(decided) & (corrected < LEVEL))
