@@ -1,23 +1,16 @@
 """Options of the commands: what can be measured, where it runs, and how results are printed."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
 from tsrnn.command_line import Plugins, at_least
 from tsrnn.distributed.discovery import require_address
-from tsrnn.errors import Failure
 
 InterventionKind = Literal["ablation", "perturb-weights", "perturb-taus", "inhibition", "heads-retraining"]
 TimescaleMethod = Literal["paper", "robust"]
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
-
-
-class OptionError(Failure):
-    """An option has a value that is not allowed, or not with the others; the message names it."""
-
-    status: ClassVar[int] = 2
 
 
 @Parameter(name="*")
@@ -26,7 +19,7 @@ class Execution:
     """What a command measures, where, and with whose code.
 
     Raises:
-        OptionError: The address is invalid.
+        UsageError: The address is invalid.
     """
 
     where: str = ""
@@ -48,10 +41,7 @@ class Execution:
     """Python files that define tasks, networks or curricula of your own."""
 
     def __post_init__(self) -> None:
-        try:
-            require_address(self.address)
-        except ValueError as error:
-            raise OptionError(str(error)) from None
+        require_address(self.address)
 
 
 DEFAULT: Final = Execution()

@@ -28,13 +28,14 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Parameter
 
-from sweeps.engine.errors import SweepError, UsageError
+from sweeps.engine.errors import SweepError
 from sweeps.engine.folder import SweepFolder
 from sweeps.engine.options import Execution, Flag
 from sweeps.search.names import OPTIMIZERS, CurriculumName, OptimizerName, Purpose
 from tsrnn import command_line
 from tsrnn.command_line import Several, Whole, ask, at_least, counted, duration, run_resumable
 from tsrnn.config import EndRules
+from tsrnn.errors import UsageError
 from tsrnn.help_text import program
 from tsrnn.io.schemas import EPOCHS, HEADS, OUTCOMES, SOLVED
 from tsrnn.provenance import code

@@ -11,3 +11,9 @@ class Failure(Exception):  # noqa: N818
     """
 
     status: ClassVar[int] = 1
+
+
+class UsageError(Failure):
+    """The value of an option is not allowed, or not with the others; the message names it, and what is allowed."""
+
+    status: ClassVar[int] = 2

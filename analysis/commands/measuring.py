@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from analysis.options import DEFAULT, AsJson, Execution, InterventionKind, OptionError, TimescaleMethod
+from analysis.options import DEFAULT, AsJson, Execution, InterventionKind, TimescaleMethod
 from tsrnn import command_line
 from tsrnn.command_line import Place, Several, at_least
+from tsrnn.errors import UsageError
 from tsrnn.io.files import Location
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ def interventions(
 
     chosen = kinds or intervention_results.KINDS
     if heads and "heads-retraining" not in chosen:
-        raise OptionError("heads: they are of heads-retraining, which is not among --kinds; leave --heads out")
+        raise UsageError("heads: they are of heads-retraining, which is not among --kinds; leave --heads out")
     if common_directions and not {"perturb-weights", "perturb-taus"} & set(chosen):
-        raise OptionError(
+        raise UsageError(
             "common-directions: they are of perturb-weights and perturb-taus, which are not among --kinds; leave it out"
         )
     found = intervention_results.run(
@@ -130,7 +131,7 @@ def timescales(
 
     protocol = Protocol(steps=steps, trials=trials, input_probability=input_probability)
     if steps <= protocol.lags:
-        raise OptionError(f"steps = {steps}: allowed are numbers above {protocol.lags}, the lags of autocorrelations")
+        raise UsageError(f"steps = {steps}: allowed are numbers above {protocol.lags}, the lags of autocorrelations")
     found = dynamics_results.run(
         results,
         every=every,
@@ -174,7 +175,7 @@ def memory(
         as_json: Print {"summary": [...], "tests": [...], "changes": [...], "notes": [...], "failed": [...]}.
     """
     if steps <= longest:
-        raise OptionError(f"steps = {steps}: allowed are numbers above the longest delay, --longest {longest}")
+        raise UsageError(f"steps = {steps}: allowed are numbers above the longest delay, --longest {longest}")
     command_line.import_plugins(execution.plugin)
     from analysis.measure.memory import Protocol, analysis
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from analysis.options import AsJson, OptionError
+from analysis.options import AsJson
 from tsrnn import command_line
 from tsrnn.command_line import Place, Several, at_least
+from tsrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from analysis.figures import Figure
@@ -73,7 +74,7 @@ def spikes(
     from analysis.measure import spikes as measuring
 
     if compare is None and (n or step):
-        raise OptionError("--n and --step are of networks: give their results with --compare")
+        raise UsageError("--n and --step are of networks: give their results with --compare")
     recording = data.read(spikes, trials, start, stop)
     networks = None if compare is None else drawing.networks_of(Study(compare), n, bin if step is None else step)
     neurons = measuring.measure(recording, bin, lags, command_line.console(stderr=True))

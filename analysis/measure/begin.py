@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from analysis.data.frames import ResultsError
 from analysis.measure import cost
 from analysis.measure.progress import heading
 from analysis.options import Execution
@@ -47,13 +46,9 @@ def begin(
         Where the jobs are computed.
 
     Raises:
-        ResultsError: no Ray cluster answers at the address.
-        Failure: the answer was no.
+        Failure: no Ray cluster answers at the address, or the answer was no.
     """
-    try:
-        cluster = find(execution.address)
-    except ConnectionError as error:
-        raise ResultsError(str(error)) from None
+    cluster = find(execution.address)
     cpus = os.cpu_count() or 1
     place = Place(cluster, max(1, min(execution.workers or cpus, len(planned))))
     if planned:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from sweeps.engine.errors import SweepError, UsageError
 from sweeps.engine.options import Execution, Options
 from sweeps.engine.plan import groups_of
 from sweeps.engine.scales import SCALES, ScaleName
@@ -14,26 +13,16 @@ from tsrnn.command_line import ask, counted, duration
 from tsrnn.config import RunConfig
 
 
-def find_cluster(address: str) -> str | None:
-    """Return the address of the cluster that trials run on, or None if they run on this machine only.
+def joins_cluster(address: str) -> bool:
+    """Return whether trials run on an existing Ray cluster, and not only on this machine.
 
     Raises:
         UsageError: the address is invalid.
-        SweepError: no cluster answers at the address.
+        Failure: no cluster answers at the address.
     """
     from tsrnn.distributed.discovery import find
 
-    try:
-        return find(address)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    except ConnectionError as error:
-        raise SweepError(str(error)) from None
-
-
-def joins_cluster(address: str) -> bool:
-    """Return whether trials run on an existing Ray cluster, and not only on this machine; see `find_cluster`."""
-    return find_cluster(address) is not None
+    return find(address) is not None
 
 
 def with_scale(options: Options) -> tuple[Options, str]:
@@ -43,7 +32,7 @@ def with_scale(options: Options) -> tuple[Options, str]:
     that is resumed keeps its scale.
 
     Raises:
-        SweepError: see `find_cluster`.
+        UsageError, Failure: see `joins_cluster`.
     """
     if options.scale is not None or options.resume:
         return options, ""

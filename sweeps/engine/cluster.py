@@ -21,7 +21,6 @@ from ray import tune
 from rich.console import Console
 
 from sweeps.engine import tracking
-from sweeps.engine.before import find_cluster
 from sweeps.engine.errors import SweepError
 from sweeps.engine.grid import title
 from sweeps.engine.machines import machines, share_out
@@ -33,6 +32,7 @@ from sweeps.engine.stopping import ending_with_ray, stop_on_sigterm
 from sweeps.engine.trainable import PopulationTrainable
 from tsrnn.config import EndState, Library, RunConfig
 from tsrnn.distributed import ray_internals
+from tsrnn.distributed.discovery import find
 from tsrnn.distributed.environment import runtime_environment
 from tsrnn.io.claims import Claim, ClaimLostError
 from tsrnn.io.files import write_atomically
@@ -75,10 +75,11 @@ def connect(execution: Execution, console: Console) -> Resources:
 
     Raises:
         UsageError: if the address is invalid.
-        SweepError: if no cluster answers at the address, Ray does not start here, or a trial needs more than there is.
+        Failure: if no cluster answers at the address.
+        SweepError: if Ray does not start here, or a trial needs more than there is.
     """
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    found = find_cluster(execution.address)
+    found = find(execution.address)
     if found is None:
         _choose_niceness(execution.niceness)
         context = _start_here(settings)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, Self, get_args
 
 from pydantic import ValidationError
 
-from sweeps.engine.errors import SweepError, UsageError
+from sweeps.engine.errors import SweepError
 from sweeps.engine.scales import ScaleName
 from tsrnn.config import EndState, RunConfig, differences, explain
 from tsrnn.config.presets import PresetName
+from tsrnn.errors import UsageError
 from tsrnn.io.claims import DRIVER, Claim, last_driver, recorded_number, take
 from tsrnn.io.files import RECORD, Location, location, open_sealed_json, sealed_json
 from tsrnn.io.lock import FolderLock, LockedError

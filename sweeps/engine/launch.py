@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 
-from sweeps.engine.errors import UsageError
 from sweeps.engine.folder import SweepFolder
 from sweeps.engine.options import Execution, Tracker
 from sweeps.engine.plan import Plan, groups_of
@@ -12,6 +11,7 @@ from sweeps.engine.reuse import finished_elsewhere, take_over
 from sweeps.engine.same_code import code_of, require_same_code
 from tsrnn.command_line import counted
 from tsrnn.config import Library, RunConfig
+from tsrnn.errors import UsageError
 
 
 def train(

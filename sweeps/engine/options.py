@@ -8,13 +8,13 @@ from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
-from sweeps.engine.errors import UsageError
 from sweeps.engine.scales import ScaleName
 from tsrnn.command_line import Plugins, Several, Whole, at_least
 from tsrnn.config import Library
 from tsrnn.config.presets import PresetName
 from tsrnn.curricula import CURRICULA
 from tsrnn.distributed.discovery import require_address
+from tsrnn.errors import UsageError
 from tsrnn.tasks import TASKS
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
@@ -98,10 +98,7 @@ class Execution:
 
     def __post_init__(self) -> None:
         cpus, gpus, niceness = self.cpus_per_trial, self.gpus_per_trial, self.niceness
-        try:
-            require_address(self.address)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
+        require_address(self.address)
         if not cpus >= _SMALLEST_SHARE:
             raise UsageError(f"cpus-per-trial = {cpus:g}: allowed are numbers of at least {_SMALLEST_SHARE:g}")
         if gpus is not None and not (gpus == 0 or _SMALLEST_SHARE <= gpus <= 1 or (gpus > 1 and gpus % 1 == 0)):

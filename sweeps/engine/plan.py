@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from sweeps.engine.errors import SweepError, UsageError
+from sweeps.engine.errors import SweepError
 from sweeps.engine.folder import Record, SweepFolder, require_same_base
 from sweeps.engine.grid import axes_of, with_end, with_training
 from sweeps.engine.options import AXES, Axes, Options
 from sweeps.engine.scales import SCALES, ScaleName, base_config
 from tsrnn.config import RunConfig
+from tsrnn.errors import UsageError
 from tsrnn.io.files import RECORD, location
 
 Grid = Callable[[RunConfig, Axes], Iterable[RunConfig]]

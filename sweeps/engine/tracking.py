@@ -13,9 +13,9 @@ from ray.tune import Callback
 from ray.tune.logger import LoggerCallback
 from rich.console import Console
 
-from sweeps.engine.errors import UsageError
 from sweeps.engine.options import Tracker
 from tsrnn.config import RunConfig
+from tsrnn.errors import UsageError
 from tsrnn.io.files import Location
 from tsrnn.io.rows import run_columns
 

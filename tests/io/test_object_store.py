@@ -22,13 +22,14 @@ from rich.console import Console
 from analysis.data.frames import ResultsError, load
 from analysis.measure import jobs as _jobs
 from analysis.options import Execution
-from sweeps.engine.errors import SweepError, UsageError
+from sweeps.engine.errors import SweepError
 from sweeps.engine.folder import Record, SweepFolder
 from tests.analysis.measure.test_jobs import CONFIGS, MEASURED, analysis, expected, found, row
 from tests.object_store import object_store
 from tests.processes import kill_everything
 from tests.sweeps.commands import GRID, TABLES, command, start
 from tsrnn.config import Leaky, RunConfig
+from tsrnn.errors import UsageError
 from tsrnn.io import checkpoint, objects
 from tsrnn.io.checkpoint import CheckpointError, CheckpointFolder
 from tsrnn.io.files import Location, location, write_atomically

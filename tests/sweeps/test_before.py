@@ -8,14 +8,13 @@ import pytest
 from rich.console import Console
 
 from sweeps.engine.before import say_cost, with_scale
-from sweeps.engine.errors import UsageError
 from sweeps.engine.folder import SweepFolder
 from sweeps.engine.options import Execution, Options
 from sweeps.engine.plan import plan_of, storage_of
 from sweeps.engine.runner import next_steps, run
 from sweeps.fixed_tau import SWEEP
 from tsrnn.command_line import ask, counted
-from tsrnn.errors import Failure
+from tsrnn.errors import Failure, UsageError
 
 NOBODY_THERE = Execution(address="local")
 

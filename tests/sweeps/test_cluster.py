@@ -36,6 +36,7 @@ from tests.cluster_scenarios import environment, isolated
 from tests.processes import descendants, kill
 from tests.sweeps.commands import GRID, ROOT, STARTED, assert_same_tables, start, sweep, tables, wait_for
 from tsrnn.distributed import discovery as _ray
+from tsrnn.errors import Failure, UsageError
 from tsrnn.io.claims import DRIVER, take
 
 
@@ -65,16 +66,16 @@ class TestFinding:
 
     @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:99999", ":1", "host:"])
     def test_no_address(self, address):
-        with pytest.raises(ValueError, match=r"allowed are auto, local and HOST:PORT"):
+        with pytest.raises(UsageError, match=r"allowed are auto, local and HOST:PORT"):
             _ray.find(address)
 
     def test_a_port_where_nobody_listens(self, monkeypatch):
         with socket.create_server(("127.0.0.1", 0)) as server:
             address = f"127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(ConnectionError, match=rf"{address}: no Ray cluster answers there .*--address local"):
+        with pytest.raises(Failure, match=rf"{address}: no Ray cluster answers there .*--address local"):
             _ray.find(address)
         monkeypatch.setenv("RAY_ADDRESS", address)
-        with pytest.raises(ConnectionError, match=address):
+        with pytest.raises(Failure, match=address):
             _ray.find("auto")
 
     @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
@@ -96,7 +97,7 @@ class TestFinding:
             thread = threading.Thread(target=serve)
             thread.start()
             began = time.monotonic()
-            with pytest.raises(ConnectionError, match="something listens there, and did not answer as Ray does"):
+            with pytest.raises(Failure, match="something listens there, and did not answer as Ray does"):
                 _ray.find(f"127.0.0.1:{server.getsockname()[1]}")
             assert time.monotonic() - began < 5
             ended.set()
@@ -115,7 +116,7 @@ def joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tup
             config = {"head_node_type": "head", "max_workers": 16, "available_node_types": {"head": {}} | types}
             (tmp_path / "ray_bootstrap_config.yaml").write_text(yaml.safe_dump(config))
         nodes = [{"Alive": True, "Resources": one} for one in machines] + [{"Alive": False, "Resources": {"CPU": 99}}]
-        monkeypatch.setattr(_cluster, "find_cluster", lambda address: "auto")
+        monkeypatch.setattr(_cluster, "find", lambda address: "auto")
         monkeypatch.setattr(_cluster, "stop_on_sigterm", lambda: None)
         context = SimpleNamespace(dashboard_url="127.0.0.1:8265")
         monkeypatch.setattr(_cluster, "ray", SimpleNamespace(init=lambda **_: context))

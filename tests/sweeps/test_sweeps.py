@@ -8,7 +8,6 @@ import sys
 import pandas as pd
 import pytest
 
-from sweeps.engine.errors import UsageError
 from sweeps.engine.folder import Record, SweepFolder
 from sweeps.engine.options import Options
 from sweeps.engine.plan import storage_of
@@ -16,6 +15,7 @@ from tests.sweeps.commands import BUDGET, GRID, NICENESS, QUICK, ROOT, SHORT, TA
 from tsrnn.config import (
     RunConfig,
 )
+from tsrnn.errors import UsageError
 from tsrnn.io.files import open_sealed_json, sealed_json
 
 

@@ -12,11 +12,11 @@ from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
 from analysis.verify.verification import verify
-from sweeps.engine.errors import UsageError
 from sweeps.engine.options import require_installed
 from sweeps.engine.tracking import Tracked, callbacks, measured, settings
 from tests.sweeps.commands import BUDGET, TRACKERS
 from tsrnn.config import Leaky, RunConfig
+from tsrnn.errors import UsageError
 from tsrnn.io.files import location
 
 TRIALS = ("parity_multi_tau_1", "parity_multi_tau_trained")

@@ -5,6 +5,7 @@ import socket
 from typing import Final
 
 from tsrnn.distributed.ray_internals import answers_as_ray, started_address
+from tsrnn.errors import Failure, UsageError
 
 # Seconds that a cluster has to answer. Ray itself would wait for minutes at a port that something else listens on.
 _PATIENCE: Final = 10.0
@@ -17,8 +18,8 @@ def find(address: str) -> str | None:
         address: auto (RAY_ADDRESS, or the cluster that `ray start` made this machine part of), local or HOST:PORT.
 
     Raises:
-        ValueError: it is none of these.
-        ConnectionError: no Ray cluster answers at the address.
+        UsageError: it is none of these.
+        Failure: no Ray cluster answers at the address.
     """
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS", "auto") or "auto"
@@ -26,7 +27,7 @@ def find(address: str) -> str | None:
         return None
     if address != "auto":
         if reason := _refused(address):
-            raise ConnectionError(f"address = {address}: no Ray cluster answers there ({reason}); try --address local")
+            raise Failure(f"address = {address}: no Ray cluster answers there ({reason}); try --address local")
         return address
     started = started_address()
     # A cluster that was killed left its address behind. "auto" lets Ray find a cluster's token by itself.
@@ -37,7 +38,7 @@ def require_address(address: str) -> None:
     """Check the form of an address, without looking for a cluster.
 
     Raises:
-        ValueError: it is none of those that `find` takes.
+        UsageError: it is none of those that `find` takes.
     """
     if address not in ("auto", "local"):
         _host_and_port(address)
@@ -46,7 +47,7 @@ def require_address(address: str) -> None:
 def _host_and_port(address: str) -> tuple[str, int]:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError(f"address = {address!r}: allowed are auto, local and HOST:PORT")
+        raise UsageError(f"address = {address!r}: allowed are auto, local and HOST:PORT")
     return host, int(port)
 
 
@@ -54,7 +55,7 @@ def _refused(address: str) -> str:
     """Return why no Ray answers at HOST:PORT; empty where one does.
 
     Raises:
-        ValueError: that is not what the address is.
+        UsageError: that is not what the address is.
     """
     host, port = _host_and_port(address)
     try:

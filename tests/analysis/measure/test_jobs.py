@@ -11,9 +11,9 @@ from rich.console import Console
 from analysis.data.frames import ResultsError, load
 from analysis.measure import jobs as _jobs
 from analysis.measure.jobs import Analysis, Cost
-from analysis.options import Execution, OptionError
+from analysis.options import Execution
 from tsrnn.config import Leaky, RunConfig
-from tsrnn.errors import Failure
+from tsrnn.errors import Failure, UsageError
 from tsrnn.io.checkpoint import Checkpoint, CheckpointFolder, new
 from tsrnn.io.files import RECORD, location
 from tsrnn.io.lock import FolderLock
@@ -201,13 +201,13 @@ def test_a_failure_takes_back_rows_of_other_settings(results, tmp_path):
 
 def test_no_cluster_at_the_address(results):
     says = r"address = 127.0.0.1:1: no Ray cluster answers there .* try --address local"
-    with pytest.raises(ResultsError, match=says) as caught:
+    with pytest.raises(Failure, match=says) as caught:
         _jobs.run(results, analysis(), execution=Execution(address="127.0.0.1:1"), console=Console(file=io.StringIO()))
     assert "\n" not in str(caught.value)
 
 
 def test_no_address():
-    with pytest.raises(OptionError, match=r"address = 'nowhere': allowed are auto, local and HOST:PORT"):
+    with pytest.raises(UsageError, match=r"address = 'nowhere': allowed are auto, local and HOST:PORT"):
         Execution(address="nowhere")
 
 
