@@ -27,7 +27,6 @@ import ray
 import yaml
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 from ray.cluster_utils import Cluster
-from rich.console import Console
 
 from sweeps.engine import cluster as _cluster
 from sweeps.engine.cluster import Resources
@@ -35,6 +34,7 @@ from sweeps.engine.shared import require_shared
 from sweeps.engine.trainable import PopulationTrainable
 from tests.processes import descendants, kill
 from tests.sweeps.commands import GRID, ROOT, TINY
+from tsrnn import command_line
 from tsrnn.config import RunConfig
 from tsrnn.io.claims import DRIVER, take
 from tsrnn.io.files import location
@@ -99,7 +99,7 @@ def shared_gpus(folder: Path) -> None:
     ray.init(address="local", num_cpus=16, num_gpus=2, log_to_driver=False, logging_level="ERROR")
     groups = [[RunConfig(seed=seed)] for seed in range(8)]
     claim = take(location(folder / "sweep"), DRIVER)
-    assert _cluster.run(groups, claim, Resources(1, 0.5), Console(file=io.StringIO())) == {}
+    assert _cluster.run(groups, claim, Resources(1, 0.5), command_line.console(file=io.StringIO())) == {}
 
 
 def wait_until_trained(sweep: subprocess.Popen[str], folder: Path, epochs: int) -> None:
@@ -300,7 +300,7 @@ def dying(folder: Path) -> None:
     os.kill(raylet, signal.SIGSTOP)
     victims = [raylet, *descendants(raylet)]
     threading.Timer(8, kill, [victims]).start()
-    console, began = Console(file=io.StringIO(), width=200), time.monotonic()
+    console, began = command_line.console(file=io.StringIO(), width=200), time.monotonic()
     require_shared(location(folder / "sweep"), claim.name, (), console)
     print(f"asked for {time.monotonic() - began:.0f} s: {console.file.getvalue()!r}")
     assert time.monotonic() - began > 5

@@ -19,7 +19,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 from rich.table import Table as Grid
 
 from analysis import figures
@@ -87,7 +86,7 @@ class TestPaths:
     def test_an_analysis_refuses_it(self, results, outside):
         analysis = Analysis("testing", partial(measure), (MEASURED,), {})
         with pytest.raises(ResultsError, match=r"checkpoint = .*: not the path of a file below"):
-            jobs.run(results, analysis, execution=local(1), console=Console(file=io.StringIO()))
+            jobs.run(results, analysis, execution=local(1), console=command_line.console(file=io.StringIO()))
         assert not list(results.glob("measured/n*"))
 
     def test_the_commands_refuse_it(self, results, outside, capsys):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from analysis import tables
 from analysis.__main__ import main
@@ -16,6 +15,7 @@ from analysis.data.frames import ResultsError, load
 from analysis.data.study import Study
 from analysis.stats.intervals import bootstrap
 from analysis.tables import notes
+from tsrnn import command_line
 from tsrnn.config import EndState
 from tsrnn.io.schemas import EPOCHS, OUTCOMES, RUNS, SOLVED, TABLES
 from tsrnn.io.store import Store
@@ -193,7 +193,7 @@ class TestMaxN:
         columns = ["architecture", "n", "max"]
         assert frame[columns].values.tolist() == [["leaky", 1, 3], ["gru", 1, 2], ["lstm", 2, 2], ["leaky", 1, 3]]
         assert frame["tau"].tolist() == ["2", "", "", "trained"]
-        console = Console(file=io.StringIO(), width=200)
+        console = command_line.console(file=io.StringIO(), width=200)
         tables.print_max_n(frame, console)
         lines = [line.split() for line in console.file.getvalue().splitlines()]
         assert ["parity", "multi", "-", "lstm", "-", "-"] in [line[:6] for line in lines]
@@ -225,7 +225,7 @@ class TestInterval:
 
 class TestPrintMaxN:
     def printed(self, frame):
-        console = Console(width=200)
+        console = command_line.console(width=200)
         with console.capture() as capture:
             tables.print_max_n(frame, console)
         return capture.get()

@@ -17,7 +17,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from rich.console import Console
 
 from analysis.data.frames import ResultsError, load
 from analysis.measure import jobs as _jobs
@@ -28,6 +27,7 @@ from tests.analysis.measure.test_jobs import CONFIGS, MEASURED, analysis, expect
 from tests.object_store import object_store
 from tests.processes import kill_everything
 from tests.sweeps.commands import GRID, TABLES, command, start
+from tsrnn import command_line
 from tsrnn.config import Leaky, RunConfig
 from tsrnn.errors import UsageError
 from tsrnn.io import checkpoint, objects
@@ -222,7 +222,7 @@ def test_an_analysis_of_checkpoints(folder, tmp_path):
             n: CheckpointFolder(folder, config.network_id).save_solved(checkpoint.new(config), n) for n in (2, 3, 4)
         }
         store.write(SOLVED, config.network_id, [row(SOLVED, config, n=n, checkpoint=path) for n, path in paths.items()])
-    options = {"execution": Execution(workers=2, address="local"), "console": Console(file=io.StringIO())}
+    options = {"execution": Execution(workers=2, address="local"), "console": command_line.console(file=io.StringIO())}
     summary = _jobs.run(folder, analysis(tmp_path), **options)
     assert (summary.done, summary.skipped, summary.failed) == (6, 0, {})
     assert found(folder) == expected()

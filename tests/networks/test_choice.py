@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from rich.console import Console
 
 from sweeps.engine.progress import Progress
 from sweeps.engine.trainable import PopulationTrainable
 from tests.sweeps.test_reliability import trial
 from tests.tolerances import TOLERANCES
+from tsrnn import command_line
 from tsrnn.config import GRU, EndRules, Leaky, RunConfig, Training
 from tsrnn.io.checkpoint import load, new, save
 from tsrnn.io.schemas import OUTCOMES
@@ -207,7 +207,7 @@ class TestASweepsTrial:
         assert PopulationTrainable(trial(tmp_path, networks)).step()["warnings"] == []
 
     def test_verbose_says_it_once_a_trial(self):
-        console = Console(file=io.StringIO(), markup=False)
+        console = command_line.console(file=io.StringIO(), markup=False)
         progress = Progress([[SMALL]], console, verbose=True)
         one = SimpleNamespace(
             trial_id="a", config={"trial": {"index": 0}}, run_metadata=SimpleNamespace(num_failures=0)

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import numba  # noqa: F401
-from rich.console import Console
 
 from sweeps.engine.errors import SweepError
 from sweeps.engine.folder import Record, SweepFolder
@@ -22,6 +21,7 @@ from sweeps.engine.same_code import code_of, require_same_code
 from sweeps.engine.trainable import PopulationTrainable
 from tests.processes import fork
 from tests.sweeps.test_reliability import SMALL, trial
+from tsrnn import command_line
 from tsrnn.plugins import files_of, import_file
 from tsrnn.tasks import TASKS
 
@@ -35,7 +35,7 @@ def invoke(storage: str | Path, epochs: int, switch: str, plugins: Sequence[str 
         import_file(plugin)
     network = replace(SMALL, task=TASKS["ours"]()) if plugins else SMALL
     folder = SweepFolder(str(storage), "small")
-    console = Console(file=sys.stdout, width=10_000)
+    console = command_line.console(file=sys.stdout, width=10_000)
     try:
         code = require_same_code(folder, folder.unfinished([network]), console, allowed=switch == "allowed")
     except SweepError as error:

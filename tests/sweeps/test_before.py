@@ -13,6 +13,7 @@ from sweeps.engine.options import Execution, Options
 from sweeps.engine.plan import plan_of, storage_of
 from sweeps.engine.runner import next_steps, run
 from sweeps.fixed_tau import SWEEP
+from tsrnn import command_line
 from tsrnn.command_line import ask, counted
 from tsrnn.errors import Failure, UsageError
 
@@ -26,7 +27,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def console() -> Console:
-    return Console(file=io.StringIO(), width=200)
+    return command_line.console(file=io.StringIO(), width=200)
 
 
 def said(console: Console) -> str:

@@ -21,7 +21,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from rich.console import Console
 
 from sweeps.engine import cluster as _cluster
 from sweeps.engine import trainable as _trainable
@@ -35,6 +34,7 @@ from tests.browser import chromium
 from tests.cluster_scenarios import environment, isolated
 from tests.processes import descendants, kill
 from tests.sweeps.commands import GRID, ROOT, STARTED, assert_same_tables, start, sweep, tables, wait_for
+from tsrnn import command_line
 from tsrnn.distributed import discovery as _ray
 from tsrnn.errors import Failure, UsageError
 from tsrnn.io.claims import DRIVER, take
@@ -61,7 +61,7 @@ class TestFinding:
         monkeypatch.setattr(_cluster.ray_internals, "listen_on_loopback_only", lambda: None)
         monkeypatch.setattr(_cluster.ray, "init", init)
         with pytest.raises(SweepError, match=r"Ray could not be started .*timed out during startup.*same command") as e:
-            _cluster.connect(Execution(address="local"), Console(file=io.StringIO()))
+            _cluster.connect(Execution(address="local"), command_line.console(file=io.StringIO()))
         assert "\n" not in str(e.value)
 
     @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:99999", ":1", "host:"])
@@ -121,7 +121,7 @@ def joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tup
         context = SimpleNamespace(dashboard_url="127.0.0.1:8265")
         monkeypatch.setattr(_cluster, "ray", SimpleNamespace(init=lambda **_: context))
         monkeypatch.setattr("sweeps.engine.machines.ray", SimpleNamespace(nodes=lambda: nodes))
-        console = Console(file=io.StringIO(), width=200)
+        console = command_line.console(file=io.StringIO(), width=200)
         execution = Execution(cpus_per_trial=cpus, gpus_per_trial=gpus, niceness=niceness)
         return _cluster.connect(execution, console), console.file.getvalue()
 

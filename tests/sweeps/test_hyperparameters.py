@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 from optuna.trial import FixedTrial, TrialState
 from ray.tune.experiment import Trial
-from rich.console import Console
 
 from sweeps.engine.errors import SweepError
 from sweeps.hyperparameters import app
@@ -25,6 +24,7 @@ from sweeps.search.names import OPTIMIZERS
 from sweeps.search.space import KNOWN, TUNED, known, network_of, suggest
 from sweeps.search.study import DATABASE, RETRIES, Search
 from tests.processes import descendants, kill, kill_everything
+from tsrnn import command_line
 from tsrnn.command_line import run_resumable
 from tsrnn.config import SGD, AdamW, MultiHead, RateDecay, RunConfig, SingleHead
 from tsrnn.config.presets import with_preset
@@ -367,7 +367,7 @@ def finished(storage: Path) -> dict[int, tuple[float, str]]:
 def test_a_candidate_that_has_come_further_may_fail_again():
     trial = Trial("any", stub=True)
     trial.run_metadata.num_failures = RETRIES
-    _study._Watcher(Console(file=io.StringIO())).on_trial_result(0, [], trial, {})
+    _study._Watcher(command_line.console(file=io.StringIO())).on_trial_result(0, [], trial, {})
     assert trial.num_failures == 0
 
 

@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import jsonschema
 import pytest
 import ray
-from rich.console import Console
 
 from sweeps.engine.machines import machines, share_out
 from tests.sweeps.stubs import ROOT, read, write_stub
+from tsrnn import command_line
 
 
 class TestKubeRay:
@@ -93,7 +93,7 @@ class TestKubeRay:
         found = machines(private=False)
         assert asked == [("mine", "rayclusters/tsrnn-abc")]
         assert str(found) == "0 CPUs, 0 GPUs, and up to 16 more machines as trials wait"
-        assert share_out(1, None, found, Console(file=io.StringIO())) == 0.25
+        assert share_out(1, None, found, command_line.console(file=io.StringIO())) == 0.25
         assert found.room(1, 0.25) == 64
         cluster["spec"]["enableInTreeAutoscaling"] = False
         assert not machines(private=False).kinds

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from rich.console import Console
 
 from sweeps.engine.errors import SweepError
 from sweeps.engine.machines import Machines, machines, share_out
+from tsrnn import command_line
 from tsrnn.distributed import ray_internals
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +23,7 @@ def worker(group: str, **resources: float) -> dict[str, Any]:
 
 
 def told(found: Machines, cpus: float, gpus: float | None) -> tuple[float, str]:
-    console = Console(file=io.StringIO(), width=1000)
+    console = command_line.console(file=io.StringIO(), width=1000)
     return share_out(cpus, gpus, found, console), console.file.getvalue()
 
 

@@ -5,9 +5,8 @@ import random
 import time
 from types import SimpleNamespace
 
-from rich.console import Console
-
 from sweeps.engine.progress import Progress
+from tsrnn import command_line
 from tsrnn.config import RunConfig
 
 
@@ -18,7 +17,7 @@ def seen(epoch: int, n: int, ended: str = "") -> dict[str, object]:
 class TestProgress:
     def test_headline_and_summary(self):
         networks = RunConfig().replicates(2)
-        console = Console(file=io.StringIO(), markup=False)
+        console = command_line.console(file=io.StringIO(), markup=False)
         progress = Progress([networks], console)
         trial = SimpleNamespace(
             trial_id="a", config={"trial": {"index": 0}}, run_metadata=SimpleNamespace(num_failures=2)
@@ -46,7 +45,7 @@ class TestProgress:
     def test_sums_are_those_of_the_trials(self):
         """Whatever order trials start, report, begin again, fail and end in."""
         groups = [RunConfig(seed=10 * i).replicates(1 + i % 3) for i in range(20)]
-        progress, draw = Progress(groups, Console(file=io.StringIO())), random.Random(0)
+        progress, draw = Progress(groups, command_line.console(file=io.StringIO())), random.Random(0)
         trials = [
             SimpleNamespace(
                 trial_id=str(i), config={"trial": {"index": i}}, run_metadata=SimpleNamespace(num_failures=0)
@@ -82,7 +81,7 @@ class TestProgress:
 
     def test_a_terminal_shows_the_newest_report(self):
         networks = RunConfig().replicates(1)
-        console = Console(file=io.StringIO(), force_terminal=True, width=100)
+        console = command_line.console(file=io.StringIO(), force_terminal=True, width=100)
         trial = SimpleNamespace(
             trial_id="a", config={"trial": {"index": 0}}, run_metadata=SimpleNamespace(num_failures=0)
         )

@@ -14,7 +14,6 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import ray
-from rich.console import Console
 
 from sweeps.engine import shared
 from sweeps.engine.errors import SweepError
@@ -25,7 +24,7 @@ from tests.processes import kill_everything
 from tests.sweeps import invocations
 from tests.sweeps.commands import GRID, ROOT, STARTED, one_line, sweep, wait_for
 from tests.sweeps.test_reliability import SMALL, trial
-from tsrnn import provenance
+from tsrnn import command_line, provenance
 from tsrnn.config import RunConfig
 from tsrnn.io.store import Store
 from tsrnn.provenance import Code, code
@@ -152,7 +151,7 @@ def folder(tmp_path: Path) -> SweepFolder:
 
 
 def check(folder: SweepFolder, networks: list[RunConfig], allowed: bool = False) -> tuple[str, dict[str, Code]]:
-    console = Console(file=io.StringIO(), width=10_000)
+    console = command_line.console(file=io.StringIO(), width=10_000)
     found = require_same_code(folder, folder.unfinished(networks), console, allowed=allowed)
     return console.file.getvalue(), found
 
@@ -285,7 +284,7 @@ class TestNodes:
             monkeypatch.setattr(shared.ray, "nodes", cluster.ray_nodes)
             monkeypatch.setattr(shared, "_PATIENCE", patience)
             self.cluster = cluster
-            console = Console(file=io.StringIO(), width=10_000)
+            console = command_line.console(file=io.StringIO(), width=10_000)
             shared.require_shared("/results", "mark", (), console)
             return console.file.getvalue(), cluster.asked
 

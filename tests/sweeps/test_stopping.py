@@ -33,7 +33,7 @@ if ignored:
 else:
     signal.signal(signal.SIGINT, lambda *_: print("told to stop", flush=True))
 print("running", flush=True)
-with stopping.ending_with_ray(Console(stderr=True)):
+with stopping.ending_with_ray(command_line.console(stderr=True)):
     while True:
         time.sleep(0.1)
 """

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from ray.tune.logger import LoggerCallback
-from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
 from analysis.verify.verification import verify
 from sweeps.engine.options import require_installed
 from sweeps.engine.tracking import Tracked, callbacks, measured, settings
 from tests.sweeps.commands import BUDGET, TRACKERS
+from tsrnn import command_line
 from tsrnn.config import Leaky, RunConfig
 from tsrnn.errors import UsageError
 from tsrnn.io.files import location
@@ -118,7 +118,7 @@ def test_an_unknown_tracker_is_refused(here):
 
 def test_files_cannot_lie_in_a_bucket():
     with pytest.raises(UsageError, match="log = tensorboard: its files cannot lie in s3://bucket/fixed_tau"):
-        callbacks(["tensorboard"], location("s3://bucket/fixed_tau"), Console(file=StringIO()))
+        callbacks(["tensorboard"], location("s3://bucket/fixed_tau"), command_line.console(file=StringIO()))
 
 
 @needs("wandb")
@@ -128,7 +128,7 @@ def test_weights_and_biases_without_an_account(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     with pytest.raises(UsageError, match=r"log = wandb: cannot be used .*; WANDB_MODE=offline needs no account"):
-        callbacks(["wandb"], location(tmp_path), Console(file=StringIO()))
+        callbacks(["wandb"], location(tmp_path), command_line.console(file=StringIO()))
 
 
 def test_settings_are_those_that_the_networks_share():
@@ -171,7 +171,7 @@ class Broken(LoggerCallback):
 
 def test_a_tracker_that_fails_is_said_once_and_stops_nothing(tmp_path: Path):
     output, inner = StringIO(), Broken()
-    tracked = Tracked("mlflow", inner, location(tmp_path), Console(file=output, width=200))
+    tracked = Tracked("mlflow", inner, location(tmp_path), command_line.console(file=output, width=200))
     config = {"trial": {"networks": [network.to_json() for network in NETWORKS]}}
     trial = SimpleNamespace(trial_id="1", config=config)
     for epoch in range(1, 4):

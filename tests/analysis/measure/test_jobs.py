@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from analysis.data.frames import ResultsError, load
 from analysis.measure import jobs as _jobs
 from analysis.measure.jobs import Analysis, Cost
 from analysis.options import Execution
+from tsrnn import command_line
 from tsrnn.config import Leaky, RunConfig
 from tsrnn.errors import Failure, UsageError
 from tsrnn.io.checkpoint import Checkpoint, CheckpointFolder, new
@@ -99,7 +99,7 @@ def found(results: Path) -> dict[tuple[str, int], float]:
 
 
 def run(results: Path, analysis: Analysis, workers: int = 2, **options: object) -> _jobs.Summary:
-    console = Console(file=io.StringIO())
+    console = command_line.console(file=io.StringIO())
     return _jobs.run(results, analysis, execution=local(workers), console=console, **options)
 
 
@@ -137,7 +137,7 @@ def test_in_published_results_only_what_is_there_and_was_not_measured_is_measure
     (results / RECORD).touch()
     paths = load(results, SOLVED).query("n < 4")["checkpoint"]
     publish(location(results), location(tmp_path / "out"), set(paths))
-    console = Console(file=io.StringIO())
+    console = command_line.console(file=io.StringIO())
     summary = _jobs.run(tmp_path / "out", analysis(), execution=local(1), console=console)
     assert (summary.done, summary.skipped, summary.unpublished, summary.failed) == (2, 2, 2, {})
     assert "testing: 2 checkpoints left out: not published in " in console.file.getvalue()
@@ -202,7 +202,12 @@ def test_a_failure_takes_back_rows_of_other_settings(results, tmp_path):
 def test_no_cluster_at_the_address(results):
     says = r"address = 127.0.0.1:1: no Ray cluster answers there .* try --address local"
     with pytest.raises(Failure, match=says) as caught:
-        _jobs.run(results, analysis(), execution=Execution(address="127.0.0.1:1"), console=Console(file=io.StringIO()))
+        _jobs.run(
+            results,
+            analysis(),
+            execution=Execution(address="127.0.0.1:1"),
+            console=command_line.console(file=io.StringIO()),
+        )
     assert "\n" not in str(caught.value)
 
 
@@ -229,7 +234,7 @@ def test_several_analyses_are_one_run(results, tmp_path):
     wanted = [lambda network_id, n: True, lambda network_id, n: n == 3]
     planned, _ = _jobs._plan(results, list(zip(analyses, wanted, strict=True)))
     assert [analysis.name for analysis, _ in planned] == ["one", "one", "other", "one", "one", "one", "other", "one"]
-    console = Console(file=io.StringIO(), width=40)
+    console = command_line.console(file=io.StringIO(), width=40)
     options = {"execution": local(2), "console": console}
     summaries = _jobs.run_all(results, "both", list(zip(analyses, wanted, strict=True)), **options)
     assert [(summary.done, summary.failed) for summary in summaries] == [(6, {}), (2, {})]
@@ -257,7 +262,7 @@ class TestBeforeItBegins:
     ) -> tuple[list[str], int]:
         monkeypatch.setattr("sys.stdin", Terminal(answer))
         monkeypatch.setattr("os.cpu_count", lambda: 2)
-        console = Console(file=io.StringIO(), width=40)
+        console = command_line.console(file=io.StringIO(), width=40)
         summary = _jobs.run(results, analysis(cost=cost), execution=local(2, yes=yes), console=console)
         return console.file.getvalue().splitlines(), summary.done
 

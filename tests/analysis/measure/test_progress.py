@@ -4,10 +4,10 @@ import io
 import itertools
 
 import pytest
-from rich.console import Console
 
 from analysis.measure import progress as _progress
 from analysis.measure.progress import Estimate, JobProgress
+from tsrnn import command_line
 from tsrnn.command_line import clock
 
 
@@ -52,14 +52,14 @@ class TestShown:
     def test_without_a_terminal_there_is_a_line_now_and_then(self, monkeypatch: pytest.MonkeyPatch):
         now = itertools.count(0.0, 2.0)  # every look at the clock is 2 s later
         monkeypatch.setattr(_progress.time, "monotonic", lambda: next(now))
-        console = Console(file=io.StringIO(), width=40)
+        console = command_line.console(file=io.StringIO(), width=40)
         with JobProgress("hurt", {"one": 6, "other": 6}, console) as shown:
             for kind in ("one", "other") * 6:
                 shown.take(kind, 2.0)
         assert console.file.getvalue().splitlines() == ["hurt: 8 of 12 jobs, 0:18 passed, about 0:06 left"]
 
     def test_on_a_terminal_there_is_a_bar(self):
-        console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=100)
+        console = command_line.console(file=io.StringIO(), force_terminal=True, color_system=None, width=100)
         with JobProgress("measure", {"measure": 2}, console) as shown:
             shown.take("measure", 1.0)
             shown._bar.refresh()

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from rich.console import Console
 from scipy import stats
 
 from analysis.__main__ import main
@@ -24,7 +23,7 @@ from analysis.measure import jobs as _jobs
 from analysis.measure.dynamics import Protocol, measure
 from analysis.options import Execution
 from tests.trained import trained_sweep
-from tsrnn import GRU, Leaky, MultiHead, Parity, ReLU, RunConfig, Sines, SingleHead, Time, TrainedTau
+from tsrnn import GRU, Leaky, MultiHead, Parity, ReLU, RunConfig, Sines, SingleHead, Time, TrainedTau, command_line
 from tsrnn.dynamics.autocorrelation import Autocovariance
 from tsrnn.dynamics.simulation import observe, simulate
 from tsrnn.dynamics.timescales import paper
@@ -360,7 +359,7 @@ class TestCommand:
         assert "share of neurons with tau_net > 1" in text
         # The library, one checkpoint after the other in this process, gives the same numbers.
         apart = copy_of(results, tmp_path / "apart")
-        console = Console(file=io.StringIO())
+        console = command_line.console(file=io.StringIO())
         analysis = dynamics.analysis(Protocol(steps=400, trials=2))
         _jobs.run(apart, analysis, execution=Execution(workers=1, address="local"), console=console)
         same(before, contents(apart))
