@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 from rich.console import Console
 
-from analysis.measure.values import accuracy_columns
 from sweeps.engine.before import say_cost
 from sweeps.engine.dry_run import dry_run
 from sweeps.engine.errors import SweepError
@@ -265,6 +264,7 @@ def _measure(
 
     from analysis.measure.interventions import InTime, accuracy_in_time
     from analysis.measure.progress import JobProgress
+    from analysis.measure.values import accuracy_columns
     from tsrnn.io.checkpoint import CheckpointFolder
     from tsrnn.io.claims import take
     from tsrnn.io.store import Store, encode

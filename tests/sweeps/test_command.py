@@ -50,7 +50,7 @@ def test_every_sweep_has_a_subcommand():
         (["evaluate", "{}/none"], 1, "no such checkpoint"),
         (["evaluate", "{}/network", "--protocol", "in-time", "--k", "2"], 2, "protocol"),
         (["import-reference", "{}", "--curriculum", "multi", "--n", "5", "--out", "{}/out"], 1, ""),
-        (["retraining", "{}", "--n", "1"], 2, "n = 1"),
+        (["retraining", "{}", "--n", "1"], 2, "--n. allowed are numbers of at least 2"),
         (["hyperparameters", "--stage", "13"], 2, "stage = 13"),
     ],
 )

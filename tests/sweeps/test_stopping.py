@@ -22,8 +22,8 @@ DIED = "error: Ray on this machine died (raylet); the same command continues whe
 # A run whose Ray dies after some seconds, or lives, in place of one with trials.
 RUN = """
 import signal, sys, time
-from rich.console import Console
 from sweeps.engine import stopping
+from tsrnn import command_line
 began, dies, ignored = time.monotonic(), float(sys.argv[1]), sys.argv[2] == "ignored"
 stopping._PATIENCE = 2.0
 stopping.ray_internals.dead_processes = lambda: {"raylet"} if time.monotonic() > began + dies else set()
