@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from typing import Final
 
 HIDDEN: Final = 500
-"""Neurons of a network (appendix A)."""
+"""Neurons of a network (section 2)."""
 
 EPOCH: Final = 600 * 256
-"""Sequences of an epoch: 600 steps of 256 sequences (appendix A)."""
+"""Sequences of an epoch: 600 steps of 256 sequences. The text does not say; this is the authors' code."""
 
 BUDGET: Final = 1000
 """Epochs of a network with a curriculum, at most (section 3.2)."""
 
 LIMIT: Final = 101
-"""The N at which training ends if it is solved (figure 3b)."""
+"""The N at which training ends if it is solved (section 3.2)."""
 
 ALONE_BUDGET: Final = 50
 """Epochs of a network without a curriculum, at most (figure 3a)."""

@@ -112,14 +112,16 @@ def completed(runs: pd.DataFrame) -> pd.DataFrame:
             if column.name in known and column.name != "config":
                 own = present[column.name].astype(object)
                 values = own.where(own.notna(), known[column.name].reindex(present.index))
-                present[column.name] = values.astype(_DTYPES[column.dtype])  # type: ignore[call-overload]
+                present[column.name] = values.astype(DTYPES[column.dtype])  # type: ignore[call-overload]
     for name in ("preset", "tau", "self_interaction", "nonlinearity"):
         # Missing strings are set to "", so that networks without them can be grouped and compared.
         present[name] = present[name].fillna("")
     return present
 
 
-_DTYPES: Final = {"string": "str", "int64": "int64", "float64": "float64"}
+DTYPES: Final = {"string": "str", "int64": "int64", "float64": "float64"}
+"""The dtype of pandas for each dtype of a schema."""
+
 _DERIVED: Final = ("settings", "limit", "replicate")
 
 

@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
 from analysis.data import frames
-from analysis.data.networks import completed, describe
+from analysis.data.networks import DTYPES, completed, describe
 from tsrnn.io.files import Location, location
 from tsrnn.io.schemas import ANALYSES, BY_NAME, EPOCHS, OUTCOMES, RUNS, SOLVED, Table
 
 if TYPE_CHECKING:
     from analysis.figures import Figure
-
-_DTYPES: Final = {"string": "str", "int64": "int64", "float64": "float64"}
 
 
 class SelectionError(frames.ResultsError):
@@ -106,7 +104,7 @@ class Study:
         elif filled:
             frame = pd.concat(filled, ignore_index=True).drop_duplicates(list(known.key), ignore_index=True)
         else:
-            dtypes = {column.name: _DTYPES[column.dtype] for column in known.columns if column.name in names}
+            dtypes = {column.name: DTYPES[column.dtype] for column in known.columns if column.name in names}
             frame = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in (dtypes | {"sweep": "str"}).items()})
         if known is RUNS and columns is None:
             frame = completed(frame)
