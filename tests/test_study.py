@@ -1,7 +1,6 @@
 """The published study: its tables are whole, and its claims and figures are those that the tables give."""
 
 import json
-import math
 import re
 import runpy
 from functools import cache
@@ -19,7 +18,6 @@ from analysis.data.study import Study
 from analysis.figures import style
 from analysis.verify.verification import sweeps_below, verify
 from sweeps.engine.scales import base_config
-from sweeps.search.ablation import parts
 from tsrnn.config.presets import with_preset
 
 ROOT = Path(__file__).parents[1]
@@ -166,28 +164,6 @@ def test_each_variant_of_tuned_has_one_part_of_the_papers_training():
             assert {f"{name}.{key}" for key in own if own[key] != before[key]} == {
                 key for key in changed if key.startswith(f"{name}.")
             }
-
-
-def test_the_page_of_hyperparameters_has_the_ablation_of_tuned():
-    candidates, curves = (
-        pd.read_parquet(next((ROOT / "docs" / "hyperparameters" / name).glob("ablation-parity-multi-50-*.parquet")))
-        for name in ("candidates", "curves")
-    )
-    page = (ROOT / "docs" / "hyperparameters.md").read_text()
-    table = page.partition("| without (replaced by) |")[2].partition("\n\n")[0]
-    n, found = parts(candidates, curves, 50)
-    assert (n, len(found)) == (50, len(table.splitlines()) - 2)
-    for part in found:
-        median = "not reached" if np.isinf(part.median) else f"{part.median / 1e12:.0f}"
-        interval = f"{part.ratio:.2f} ({part.low:.2f} to {part.high:.2f})"
-        ratio = (
-            f"above {math.floor(100 * part.low) / 100:.2f}"
-            if np.isinf(part.high)
-            else interval
-            if part.without
-            else "1"
-        )
-        assert f"| {min(part.max_n)} to {max(part.max_n)} | {median} | {ratio} |" in table
 
 
 @pytest.mark.parametrize("arm", DRAWN)
