@@ -37,6 +37,7 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     gated = with_training(
         base,
         optimizer=Adam(),
+        rate_decay=None,
         clip=GradientClip(),
         batch_size=min(64, base.training.batch_size),
         steps_per_epoch=min(300, base.training.steps_per_epoch),
@@ -44,8 +45,7 @@ def grid(base: RunConfig, axes: Axes) -> Iterator[RunConfig]:
     for task, curriculum, kind in product(axes.tasks, axes.curricula, _ARCHITECTURES):
         config = with_task(with_curriculum(base if kind is Leaky else gated, curriculum), task)
         if kind is not Leaky:
-            config = with_network(with_architecture(config, kind), initial_state=0.0)
-            config = with_input_probability(config, 0.5)
+            config = with_input_probability(with_network(with_architecture(config, kind), initial_state=0.0), 0.5)
         yield config
 
 

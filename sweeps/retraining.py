@@ -62,7 +62,7 @@ class Settings(Execution):
     all have solved]"""
 
     higher: Annotated[int, at_least(1)] = 16
-    """How many larger N' to retrain on: N + 1, N + 2, and so on."""
+    """How many larger N' to retrain on: N + 1, N + 2, and so on. The table keeps the rows of others from before."""
 
     epochs: Annotated[int, at_least(1)] = 20
     """The largest number of epochs of each run. They are the epochs of the networks' own training, which have fewer
@@ -141,7 +141,8 @@ def main(results: Place, /, settings: Settings = Settings()) -> int:
         with folder:
             then = _accuracy_seconds(sources, settings)
             say_cost("retraining", waiting, plan().record.scale, settings, console, said_from=0.0, then=then)
-            train(plan, folder, settings, console, prepare=lambda: _begin(folder, starts.values()))
+            of_these = [start for start in starts.values() if start.config in waiting]
+            train(plan, folder, settings, console, prepare=lambda: _begin(folder, of_these))
     unfinished = folder.unfinished(networks)
     ended = {network.network_id for network in networks} - {network.network_id for network in unfinished}
     rows = _measure(results, folder, sources, starts, ended, settings.trials, console)
@@ -225,11 +226,13 @@ def _record(results: Location, folder: SweepFolder, networks: Sequence[RunConfig
 
 
 def _begin(folder: SweepFolder, starts: Iterable["Checkpoint"]) -> None:
-    """Write the starts of runs that have not begun."""
-    from tsrnn.io.checkpoint import CheckpointFolder
+    """Write the starts of runs that have not begun, or whose checkpoints are all damaged."""
+    from tsrnn.io.checkpoint import CheckpointError, CheckpointFolder
 
     for start in starts:
-        if not any((folder.path / "checkpoints" / start.config.network_id).glob("epoch-*")):
+        try:
+            CheckpointFolder(folder.path, start.config.network_id).newest(start.config)
+        except CheckpointError:
             claim = folder.claim.within(start.config.network_id)
             CheckpointFolder(folder.path, start.config.network_id, claim).save_resume(start)
             claim.release()
@@ -257,7 +260,7 @@ def _measure(
     trials: int,
     console: Console,
 ) -> "pd.DataFrame":
-    """Write the table `retraining`, and return it."""
+    """Write the table `retraining`, and return its rows of these runs; it keeps those of other N'."""
     import time
 
     import pandas as pd
@@ -289,7 +292,8 @@ def _measure(
                 }
                 for larger, (accuracy, epoch) in found.items()
             ]
-            store.write_solved(RETRAINING, key, n, encode(RETRAINING, key, rows))
+            before = [row for row in store.read(RETRAINING, key) if row["n"] == n and row["retrained_n"] not in found]
+            store.write_solved(RETRAINING, key, n, encode(RETRAINING, key, [*before, *rows]))
             written += rows
             progress.take("networks", time.monotonic() - began)
     return pd.DataFrame(written)

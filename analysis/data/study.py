@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pandas as pd
 
 from analysis.data import frames
 from analysis.data.networks import DTYPES, completed, describe
+from tsrnn.config import EndState
 from tsrnn.io.files import Location, location
 from tsrnn.io.schemas import ANALYSES, BY_NAME, EPOCHS, OUTCOMES, RUNS, SOLVED, Table
 
 if TYPE_CHECKING:
     from analysis.figures import Figure
+
+_FINAL: Final = [state.value for state in EndState if state.is_final]
 
 
 class SelectionError(frames.ResultsError):
@@ -60,7 +63,7 @@ class Study:
         """Read a table of all sweeps.
 
         A network that several sweeps trained (the same configuration and seed, hence the same `network_id`) counts
-        once: of rows with the same key the first sweep's is kept.
+        once: of rows with the same key the first sweep's is kept, and of outcomes the first that is not a failure.
 
         Args:
             table: The table or its name.
@@ -102,7 +105,11 @@ class Study:
         if len(filled) == 1:
             frame = filled[0]
         elif filled:
-            frame = pd.concat(filled, ignore_index=True).drop_duplicates(list(known.key), ignore_index=True)
+            frame = pd.concat(filled, ignore_index=True)
+            if known is OUTCOMES and "status" in names:
+                # A run that failed in one sweep may have ended in another.
+                frame = frame.sort_values("status", key=lambda status: ~status.isin(_FINAL), kind="stable")
+            frame = frame.drop_duplicates(list(known.key), ignore_index=True)
         else:
             dtypes = {column.name: DTYPES[column.dtype] for column in known.columns if column.name in names}
             frame = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in (dtypes | {"sweep": "str"}).items()})

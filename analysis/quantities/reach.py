@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.cell import COLUMNS, TRAINING, alike
+from analysis.data.networks import once
 from analysis.stats.intervals import bootstrap
 from tsrnn import curricula
 from tsrnn.config import EndState
@@ -20,7 +21,8 @@ def max_n_by_cell(networks: pd.DataFrame) -> pd.DataFrame:
     """Return the largest N solved in each cell of a grid (figures 4a, S10, S11).
 
     Args:
-        networks: rows of `analysis.data.study.Study.networks`.
+        networks: rows of `analysis.data.study.Study.networks`. A network that was trained with two end rules counts
+            once.
 
     Returns:
         One row for each group of networks that differ only in their seed (see `analysis.data.cell`), ordered by task,
@@ -31,7 +33,7 @@ def max_n_by_cell(networks: pd.DataFrame) -> pd.DataFrame:
         `epochs_mean` and `epochs_max`, the epochs trained.
     """
     rows = []
-    for cell, group in alike(networks):
+    for cell, group in alike(once(networks)):
         values = group["max_n"].to_numpy(dtype=float)
         low, high = bootstrap(values)
         rows.append(

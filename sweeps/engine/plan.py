@@ -120,11 +120,13 @@ def plan_of(sweep: Sweep, options: Options, folder: SweepFolder) -> Plan:
     if not recorded or any(getattr(options, name) is not None for name in (*AXES, "replicates", "seed")):
         axes = sweep.axes_at(scale)
         chosen = options.over(_recorded_axes(axes, networks), sweep.name)
-        seeds = [network.seed for network in networks]
-        first = options.seed if options.seed is not None else min(seeds, default=0)
-        replicates = len(set(seeds)) or sweep.replicates.get(scale, SCALES[scale].replicates)
-        count = replicates if options.replicates is None else options.replicates
-        networks = (*networks, *_expand(sweep.cells(dataclasses.replace(base, seed=first), chosen, scale), count))
+        seeds = sorted({network.seed for network in networks})
+        if not seeds or options.seed is not None or options.replicates is not None:
+            first = options.seed if options.seed is not None else min(seeds, default=0)
+            replicates = len(seeds) or sweep.replicates.get(scale, SCALES[scale].replicates)
+            count = replicates if options.replicates is None else options.replicates
+            seeds = _seeds(first, count)
+        networks = (*networks, *_expand(sweep.cells(base, chosen, scale), seeds))
     networks = tuple(dict.fromkeys(networks))
     if not networks:
         raise UsageError("grid: empty, there is nothing to train; give every option of it at least one value")
@@ -170,12 +172,16 @@ def _recorded_axes(axes: Axes, networks: Sequence[RunConfig]) -> Axes:
     return dataclasses.replace(axes, **found)
 
 
-def _expand(cells: Iterable[RunConfig], replicates: int) -> list[RunConfig]:
+def _seeds(first: int, count: int) -> list[int]:
+    if count < 1:
+        raise UsageError(f"replicates = {count}: allowed are numbers of at least 1")
+    return list(range(first, first + count))
+
+
+def _expand(cells: Iterable[RunConfig], seeds: Sequence[int]) -> list[RunConfig]:
     """Return all networks of the grid: each combination with each seed."""
-    if replicates < 1:
-        raise UsageError(f"replicates = {replicates}: allowed are numbers of at least 1")
     try:
-        return [network for cell in cells for network in cell.replicates(replicates)]
+        return [dataclasses.replace(cell, seed=seed) for cell in cells for seed in seeds]
     except ValidationError:
         raise
     except ValueError as error:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from sweeps.engine.trainable import PopulationTrainable
@@ -94,9 +94,28 @@ class Question:
             for seed in self.seeds
         ]
 
-    def spent(self, row: Mapping[str, Any]) -> float:
-        """Return how much of the budget a network has used, from its row of the table `epochs`."""
-        return float(row["operations"] if self.unit == "operations" else row["wall_s"])
+    def used(self, rows: Iterable[Mapping[str, Any]]) -> float:
+        """Return the share of the budget that the network that used most has used.
+
+        Args:
+            rows: the row of each network in the table `epochs`.
+        """
+        name = "operations" if self.unit == "operations" else "wall_s"
+        return max(float(row[name]) for row in rows) / self.budget
+
+    def course(self, tables: Sequence[Sequence[Mapping[str, Any]]]) -> Iterator[list[Mapping[str, Any]]]:
+        """Yield the newest rows of a candidate's networks at every epoch, up to the one that uses the budget.
+
+        Its networks may have been trained further, in a later stage or for a larger budget.
+
+        Args:
+            tables: the rows of each network in the table `epochs`, in order.
+        """
+        for epoch in range(1, max((len(rows) for rows in tables), default=0) + 1):
+            newest = [rows[min(epoch, len(rows)) - 1] for rows in tables if rows]
+            yield newest
+            if self.used(newest) >= 1:
+                return
 
 
 def score(n: int, accuracy: float) -> float:
@@ -110,7 +129,7 @@ def score(n: int, accuracy: float) -> float:
 
 
 class Candidate(PopulationTrainable):
-    """A candidate; one step is one epoch of its networks. It is done when they have used the budget, on average.
+    """A candidate; one step is one epoch of its networks. It is done when one of them has used the budget.
 
     Its Tune config has the parameters, "question" (a `Question` as a dictionary), and "trial" (the entries that
     `PopulationTrainable` needs, apart from the networks).
@@ -122,20 +141,23 @@ class Candidate(PopulationTrainable):
         networks = question.networks(config)
         self._question = question
         # The progress of each network: its operations, its seconds, and its score.
-        self._reached = {network.network_id: (0.0, 0.0, 0.0) for network in networks}
+        self._reached = {network.network_id: {"operations": 0.0, "wall_s": 0.0, "score": 0.0} for network in networks}
         self._unwritten: dict[str, EpochReport] = {}
         self._written_at = time.monotonic()
         trial = config["trial"] | {"networks": [network.to_json() for network in networks], "plugins": []}
         super().setup({"trial": trial})
         store = Store(config["trial"]["folder"])
-        for key in self._reached:
-            for row in store.read(EPOCHS, key):
-                if row["epoch"] <= self._started.get(key, row["epoch"]):
-                    self._reached[key] = (
-                        row["operations"],
-                        row["wall_s"],
-                        score(row["n_max"], row["accuracy_newest"]),
-                    )
+        tables = [
+            [row for row in store.read(EPOCHS, key) if row["epoch"] <= self._started.get(key, row["epoch"])]
+            for key in self._reached
+        ]
+        for newest in question.course(tables):
+            for row in newest:
+                self._reached[row["network_id"]] = {
+                    "operations": row["operations"],
+                    "wall_s": row["wall_s"],
+                    "score": score(row["n_max"], row["accuracy_newest"]),
+                }
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Start the next candidate, after writing the pending results of the last one."""
@@ -147,26 +169,30 @@ class Candidate(PopulationTrainable):
         self._write_all()
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch; report mean score, operations and seconds, and the used share of the budget."""
-        result = super().step()
-        operations, seconds, scores = (
-            sum(values) / len(self._reached) for values in zip(*self._reached.values(), strict=True)
-        )
-        used = self._question.spent({"operations": operations, "wall_s": seconds}) / self._question.budget
-        done = result["done"] or used >= 1
+        """Train one epoch; report mean score, operations and seconds, and the used share of the budget.
+
+        Networks that used the budget before, such as those that a later stage has trained further, are not trained.
+        """
+        done = self._question.used(self._reached.values()) >= 1 or super().step()["done"]
+        used = self._question.used(self._reached.values())
+        done = done or used >= 1
         # Tune also sets "done" if the scheduler stops a candidate early; "whole" means that the budget was used.
         if done or time.monotonic() - self._written_at >= _WRITE_EVERY_S:
             self._write_all()
+        operations, seconds, scores = (
+            sum(reached[name] for reached in self._reached.values()) / len(self._reached)
+            for name in ("operations", "wall_s", "score")
+        )
         spent = {"operations": operations, "seconds": seconds, "used": BUDGET * used}
         return spent | {"score": scores, "done": done, "whole": done}
 
     def _keep(self, report: EpochReport) -> None:
         progress = report.checkpoint.progress
-        self._reached[report.config.network_id] = (
-            progress.operations,
-            progress.wall_s,
-            score(report.n, report.accuracy),
-        )
+        self._reached[report.config.network_id] = {
+            "operations": progress.operations,
+            "wall_s": progress.wall_s,
+            "score": score(report.n, report.accuracy),
+        }
         super()._keep(report)
 
     def _write(self, report: EpochReport) -> None:

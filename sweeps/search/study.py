@@ -59,6 +59,16 @@ def _by_score(trial: FrozenTrial) -> float:
     return -(trial.value or 0.0)
 
 
+def _label(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs.get(_WITHOUT, ""))
+
+
+def _asked(trial: FrozenTrial) -> Parameters:
+    """Return the parameters of a candidate, with those that were queued and are not proposed yet."""
+    fixed: Parameters = trial.system_attrs.get("fixed_params", {})
+    return fixed | trial.params
+
+
 class _Searcher(OptunaSearch):
     """Optuna's search without a state of its own: it is in the study's database.
 
@@ -134,11 +144,21 @@ class Search:
             )
         for trial in self._trials(TrialState.RUNNING):
             self._study.tell(trial.number, state=TrialState.FAIL)
-            self._study.enqueue_trial(trial.params, user_attrs={_WITHOUT: trial.user_attrs.get(_WITHOUT, "")})
+        self._queue_failed_again()
         # With the seed of an earlier run, the sampler would propose the same candidates again.
         self._sampler = optuna.samplers.TPESampler(
             multivariate=True, group=True, constant_liar=True, seed=question.seeds[0] + len(self._study.trials)
         )
+
+    def _queue_failed_again(self) -> None:
+        """Queue every candidate that a kill or an error ended, unless a later trial has taken its place."""
+        places = [(_label(trial), _asked(trial)) for trial in self._trials(*_SCORED, TrialState.WAITING)]
+        for trial in self._trials(TrialState.FAIL):
+            label, asked = _label(trial), _asked(trial)
+            # A kill may end a candidate before all its parameters are proposed; its successor then has more of them.
+            if asked and not any(label == other and asked.items() <= known.items() for other, known in places):
+                self._study.enqueue_trial(asked, user_attrs={_WITHOUT: label})
+                places.append((label, asked))
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states)
@@ -167,6 +187,11 @@ class Search:
             with suppress(TypeError):
                 yield Question.recorded(study.user_attrs[_QUESTION]), study
 
+    @property
+    def waiting(self) -> int:
+        """Candidates in the queue."""
+        return len(self._trials(TrialState.WAITING))
+
     def begin_with(self, candidates: Iterable[Parameters]) -> None:
         """Queue candidates that have not been tried or queued yet."""
         for parameters in candidates:
@@ -180,13 +205,16 @@ class Search:
     def promoted(self, count: int) -> list[Parameters]:
         """Return the best candidates of the latest study that precedes this one; none if there is no such study.
 
-        They are ranked at equal budgets, so candidates that were stopped early are not included.
+        They are ranked at equal budgets, so candidates that were stopped early are not included. Of several studies of
+        a stage, which differ in seeds or budget, the one with the largest budget counts, and of those the one with the
+        most candidates.
         """
-        earlier = [(question.stage, study) for question, study in self._studies() if question.precedes(self.question)]
-        if not earlier:
-            return []
-        _, latest = max(earlier, key=lambda found: found[0])
-        whole = latest.get_trials(states=(TrialState.COMPLETE,))
+        earlier = [
+            (question.stage, question.budget, study.get_trials(states=(TrialState.COMPLETE,)))
+            for question, study in self._studies()
+            if question.precedes(self.question)
+        ]
+        *_, whole = max(earlier, key=lambda found: (*found[:2], len(found[2])), default=(0, 0.0, []))
         return [trial.params for trial in sorted(whole, key=_by_score)[:count]]
 
     def importances(self) -> dict[str, float]:
@@ -202,13 +230,20 @@ class Search:
         )
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return the results: "candidates" (one row per network) and "curves" (one row per network and solved N)."""
+        """Return the results: "candidates" (one row per network) and "curves" (one row per network and solved N).
+
+        Both end with the budget, although the networks may have been trained further in a later stage.
+        """
         store = Store(self._folder)
         candidates, curves = [], []
         for trial in self._trials(*_SCORED):
-            for network in self.question.networks(trial.params):
+            networks = self.question.networks(trial.params)
+            tables = [store.read(EPOCHS, network.network_id) for network in networks]
+            last = sum(1 for _ in self.question.course(tables))
+            for network, every in zip(networks, tables, strict=True):
                 key = {"study": self.question.study, "candidate": trial.number, "network_id": network.network_id}
-                rows, solved = (store.read(table, network.network_id) for table in (EPOCHS, SOLVED))
+                rows = every[:last]
+                solved = [row for row in store.read(SOLVED, network.network_id) if row["epoch"] <= last]
                 by_epoch = {row["epoch"]: row for row in rows}
                 counts = {name: rows[-1][name] if rows else None for name in _COUNTS}
                 candidates.append(
@@ -219,7 +254,7 @@ class Search:
                         "max_n": max((row["n"] for row in solved), default=0),
                     }
                     | counts
-                    | {"stopped_early": trial.state is TrialState.PRUNED, "without": trial.user_attrs.get(_WITHOUT, "")}
+                    | {"stopped_early": trial.state is TrialState.PRUNED, "without": _label(trial)}
                     | trial.params
                 )
                 curves += [
@@ -252,6 +287,8 @@ class Search:
             SweepError: if a machine of the cluster does not see the folder, or has other code.
             ClaimLostError: another driver has taken the folder over.
         """
+        if not self._left(candidates):
+            return []
         with ending_with_ray(console):
             require_shared(self._folder, claim.name, (), console)
         # Check every code that trained candidates, since all candidates are compared with each other.
@@ -290,7 +327,7 @@ class Search:
                 tune_config=tune.TuneConfig(
                     search_alg=searcher,
                     scheduler=self._scheduler(),
-                    num_samples=candidates - self.finished,
+                    num_samples=self._left(candidates),
                     max_concurrent_trials=concurrent or resources.room or _ROOM_UNKNOWN,
                     reuse_actors=True,
                 ),
@@ -307,6 +344,11 @@ class Search:
         claim.check()
         found = [results[i] for i in range(len(results))]
         return [str(result.error) for result in found if result.error is not None]
+
+    def _left(self, candidates: int) -> int:
+        """Return how many candidates to try; only a search proposes some that are not in the queue."""
+        left = candidates - self.finished
+        return left if self.question.purpose == "search" else min(left, self.waiting)
 
     def _scheduler(self) -> TrialScheduler:
         """Return the scheduler that stops candidates of a search early; all others use the whole budget.
@@ -325,13 +367,13 @@ class Search:
         )
         store = Store(self._folder)
         for trial in self._trials(*_SCORED):
-            networks = [network.network_id for network in self.question.networks(trial.params)]
+            tables = [store.read(EPOCHS, network.network_id) for network in self.question.networks(trial.params)]
             results = [
                 {
-                    "used": BUDGET * sum(map(self.question.spent, rows)) / len(rows) / self.question.budget,
+                    "used": BUDGET * self.question.used(rows),
                     "score": sum(score(row["n_max"], row["accuracy_newest"]) for row in rows) / len(rows),
                 }
-                for rows in zip(*(store.read(EPOCHS, key) for key in networks), strict=False)
+                for rows in self.question.course(tables)
             ]
             replay(scheduler, f"earlier-{trial.number}", results or [{"used": 0.0, "score": 0.0}])
         return scheduler

@@ -39,7 +39,7 @@ class Sweep:
     def add(self, task="parity", curriculum="multi", tau="1", solved=(), epochs=0, status=None, **run):
         self.networks += 1
         network_id = f"n{self.networks:02}"
-        cell = {"task": task, "curriculum": curriculum, "tau": tau, "config": "{}"} | run
+        cell = {"task": task, "curriculum": curriculum, "tau": tau, "config": json.dumps({"seed": self.networks})} | run
         self.write(RUNS, network_id, [cell])
         self.write(SOLVED, network_id, [{"n": n} for n in solved])
         self.write(EPOCHS, network_id, [{"epoch": epoch} for epoch in range(1, epochs + 1)])
@@ -106,6 +106,13 @@ class TestLoad:
 
 
 class TestNetworks:
+    @pytest.mark.parametrize("failed", ["curricula", "sliding_window"])
+    def test_a_network_that_failed_in_one_sweep_has_the_outcome_of_another(self, tmp_path, failed):
+        Sweep(tmp_path / failed).add(status="failed")
+        Sweep(tmp_path / "fixed_tau").add(solved=[2, 3], epochs=5, status="epochs")
+        (network,) = Study(tmp_path).networks.to_dict("records")
+        assert (network["status"], network["max_n"]) == ("epochs", 3)
+
     def test_finished_running_and_untouched_networks(self, sweep):
         sweep.add(solved=[2, 3], epochs=5, status="epochs")
         sweep.add(solved=[2], epochs=4)
@@ -131,6 +138,13 @@ class TestNetworks:
 
 
 class TestMaxN:
+    def test_a_network_that_was_trained_with_two_end_rules_counts_once(self, sweep):
+        for limit, largest in ((20, 4), (30, 6)):
+            config = json.dumps({"seed": 7, "end": {"max_epochs": limit}})
+            sweep.add(solved=range(2, largest + 1), epochs=limit, status="epochs", config=config)
+        (cell,) = sweep.max_n().to_dict("records")
+        assert (cell["n"], cell["mean"]) == (1, 6.0)
+
     def test_numbers_by_hand(self, sweep):
         sweep.add(solved=range(2, 4), epochs=10, status="epochs")
         sweep.add(solved=range(2, 5), epochs=10, status="epochs")

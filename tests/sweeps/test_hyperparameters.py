@@ -235,6 +235,36 @@ class TestSearch:
         again.begin_with(KNOWN)
         assert [self.ask(again).params for _ in KNOWN[1:]] == [*KNOWN[2:], second.params]
 
+    @pytest.mark.parametrize("ends", ["killed while it is proposed", "failed"])
+    def test_a_candidate_that_did_not_end_keeps_all_its_settings_and_its_label(self, folder: Path, ends: str):
+        question = dataclasses.replace(QUESTION, purpose="ablation", optimizer="", seeds=(200, 201))
+        asked = without_each_part("multi")
+        search = Search(folder, question)
+        search.begin_with_parts(asked)
+        assert search._left(len(asked)) == search.waiting == len(asked)
+        trial = search._study.ask()
+        if ends == "failed":
+            suggest(trial, OPTIMIZERS, "multi")
+            search._study.tell(trial, state=TrialState.FAIL)
+        else:
+            trial.suggest_categorical("optimizer", OPTIMIZERS)
+        for _ in range(2):
+            again = Search(folder, question)
+            again.begin_with_parts(asked)
+            assert again.waiting == len(asked)
+        for _ in asked:
+            again._study.tell(self.ask(again), 1.0)
+        done = again._trials(TrialState.COMPLETE)
+        assert {trial.user_attrs["without"]: trial.params for trial in done} == asked
+        assert Search(folder, question).waiting == again._left(len(asked) + 1) == 0
+
+    def test_of_several_studies_of_a_stage_the_largest_is_promoted(self, folder: Path):
+        for budget, seeds, value in ((1e3, (7, 8), 9.0), (3e7, (0, 1), 5.0)):
+            search = Search(folder, dataclasses.replace(QUESTION, budget=budget, seeds=seeds))
+            trial = self.ask(search)
+            search._study.tell(trial, value)
+        assert Search(folder, dataclasses.replace(QUESTION, stage=25)).promoted(1) == [trial.params]
+
     def test_the_best_are_promoted_to_later_stages_and_other_seeds(self, folder: Path):
         search = Search(folder, QUESTION)
         values = [2.0, 5.0, 4.0]
@@ -319,12 +349,13 @@ class TestCandidate:
         while not results[-1]["done"]:
             results.append(candidate.step())
         last, before = results[-1], results[-2]
-        assert before["operations"] < QUESTION.budget <= last["operations"]
-        assert last["used"] == pytest.approx(1000 * last["operations"] / QUESTION.budget)
+        assert before["used"] < 1000 <= last["used"]
         assert (last["whole"], before["whole"]) == (True, False)
         rows = [Store(folder).read(EPOCHS, network.network_id) for network in QUESTION.networks(FAST)]
         assert [len(own) for own in rows] == [len(results)] * 2
         ends = [own[-1] for own in rows]
+        most = max(row["operations"] for row in ends)
+        assert last["used"] == pytest.approx(1000 * most / QUESTION.budget)
         assert last["operations"] == pytest.approx(sum(row["operations"] for row in ends) / 2)
         assert last["score"] == pytest.approx(sum(score(r["n_max"], r["accuracy_newest"]) for r in ends) / 2)
         assert not list(folder.glob("checkpoints/*/n-*"))
@@ -337,10 +368,39 @@ class TestCandidate:
         candidate.stop()
         again = Candidate(self.config(folder))
         assert again._started == dict.fromkeys((n.network_id for n in QUESTION.networks(FAST)), 3)
-        assert sum(come for *_, come in again._reached.values()) / 2 == pytest.approx(stopped["score"])
+        assert sum(reached["score"] for reached in again._reached.values()) / 2 == pytest.approx(stopped["score"])
         further = again.step()
         assert further["operations"] > stopped["operations"]
         again.stop()
+
+    def test_what_a_larger_budget_trained_further_does_not_change_an_earlier_result(self, folder: Path):
+        """Neither the score of the same candidate, if it is tried once more, nor the tables of its study."""
+
+        def trained(question: Question) -> list[dict[str, object]]:
+            candidate = Candidate(self.config(folder) | {"question": dataclasses.asdict(question)})
+            results = [candidate.step()]
+            while not results[-1]["done"]:
+                results.append(candidate.step())
+            candidate.stop()
+            return results
+
+        search = Search(folder, QUESTION)
+        search._study.enqueue_trial(FAST)
+        trial = search._study.ask()
+        suggest(trial, OPTIMIZERS, "multi")
+        *_, result = trained(QUESTION)
+        search._study.tell(trial, result["score"])
+        before = search.tables()
+        further = trained(dataclasses.replace(QUESTION, budget=3 * QUESTION.budget))
+        assert len(further) > 1
+        (again,) = trained(QUESTION)
+        assert again == result
+        for name, frame in search.tables().items():
+            pd.testing.assert_frame_equal(frame, before[name])
+
+    def test_one_whose_networks_have_ended_but_for_one_uses_no_more_than_the_budget(self):
+        rows = [[{"operations": 1e7, "epoch": 1}], [{"operations": e * 1e7, "epoch": e} for e in range(1, 9)]]
+        assert [newest[1]["epoch"] for newest in QUESTION.course(rows)] == [1, 2, 3]
 
 
 def command(storage: Path, candidates: int) -> list[str]:

@@ -16,6 +16,7 @@ from sweeps.engine.options import Options
 from sweeps.engine.plan import groups_of, plan_of
 from sweeps.engine.runner import Axes, Sweep, main
 from sweeps.engine.scales import SCALES, base_config
+from sweeps.fixed_tau import SWEEP as FIXED_TAU
 from sweeps.no_curriculum import SWEEP as NO_CURRICULUM
 from tsrnn.config import (
     GRU,
@@ -165,6 +166,20 @@ class TestParts:
         for option, value, field in (("epochs", 0, "max_epochs"), ("max_n", 1, "max_n")):
             with pytest.raises(ValidationError, match=field):
                 planned(scale="quick", **{option: value})
+
+    def test_a_value_that_is_added_to_a_resumed_grid_gets_the_recorded_seeds(self, tmp_path):
+        folder = SweepFolder(str(tmp_path), "fixed_tau")
+
+        def planned(**options):
+            return plan_of(FIXED_TAU, Options(storage=str(tmp_path), **options), folder)
+
+        grid = {"scale": "quick", "tasks": ("parity",), "curricula": ("single",), "replicates": 2}
+        folder.store.create()
+        for seed in (0, 100):
+            folder.write(planned(**grid, taus=("1",), seed=seed).record)
+        networks = planned(resume=True, taus=("2",)).networks
+        of_two = {network.seed for network in networks if network.network.tau == FixedTau(tau=2.0)}
+        assert of_two == {network.seed for network in networks} == {0, 1, 100, 101}
 
     def test_the_truncation_is_the_bases_and_is_resumed(self, tmp_path):
         sweep = Sweep("one", "One network.", Axes(), lambda base, axes: [base])

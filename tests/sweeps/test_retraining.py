@@ -14,7 +14,7 @@ import torch
 from analysis.data.frames import load
 from sweeps.engine.folder import Record, SweepFolder
 from sweeps.engine.plan import groups_of
-from sweeps.retraining import app, retrained
+from sweeps.retraining import _begin, app, retrained
 from tests.sweeps.commands import ONE_AT_A_TIME
 from tests.trained import trained_sweep
 from tsrnn.command_line import run as run_command
@@ -111,6 +111,22 @@ def test_the_sweep_and_again(results: Path, here):
     assert status == 0
     assert "to train" not in errors
     assert json.loads(output) == found
+    # Fewer N' leave the others in the table.
+    status, output, _ = here(results, "--higher", "1", *options[2:])
+    assert (status, {row["retrained_n"] for row in json.loads(output)["summary"]}) == (0, {n, n + 1})
+    assert load(results, RETRAINING).equals(table)
+
+
+def test_a_start_that_is_damaged_is_written_again(tmp_path: Path):
+    folder = SweepFolder(str(tmp_path), "retrained")
+    folder.acquire()
+    start = retrained(new(RunConfig(network=Leaky(hidden=3))), 2, 3, 1)
+    for _ in range(2):
+        _begin(folder, [start])
+        found, warnings = CheckpointFolder(folder.path, start.config.network_id).newest(start.config)
+        assert (found.config, warnings) == (start.config, [])
+        (path,) = Path(str(folder.path)).glob("checkpoints/*/epoch-*")
+        path.write_bytes(path.read_bytes()[:-5])
 
 
 class TestBeforeItRuns:

@@ -24,7 +24,7 @@ from sweeps.engine.runner import main
 from sweeps.engine.scales import SCALES, base_config
 from tests.processes import descendants, is_running
 from tsrnn.command_line import run_resumable
-from tsrnn.config import GRU, LSTM, BitTask, Leaky, RunConfig, Sines, Time
+from tsrnn.config import GRU, LSTM, Adam, BitTask, Leaky, RunConfig, Sines, Time
 from tsrnn.config.presets import with_preset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,6 +128,14 @@ class TestSweeps:
         doc = importlib.import_module(f"sweeps.{name}").__doc__
         for part in ("\nQuestion: ", "\nGrid: ", "\nStop rule: ", "\nThe paper "):
             assert part in doc
+
+
+@pytest.mark.parametrize("preset", ["paper", "tuned", "soap"])
+def test_gated_networks_are_trained_by_adam_at_one_rate_with_every_preset(preset: str):
+    for config in grid("architectures", "paper", preset):
+        if not isinstance(config.network, Leaky):
+            training = config.training
+            assert (training.optimizer, training.rate_decay) == (Adam(learning_rate=1e-3), None)
 
 
 def test_gated_networks_are_trained_by_adam_and_leaky_ones_by_the_scale():

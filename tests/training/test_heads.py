@@ -25,12 +25,21 @@ from tsrnn.config import (
 )
 from tsrnn.io.checkpoint import new
 from tsrnn.networks import initial_head, population
+from tsrnn.training.carrying import evaluated_weights
 from tsrnn.training.evaluation import end_accuracy
 from tsrnn.training.loop import Trainer, train
 from tsrnn.training.sampling import batches
 
 
 class TestHeads:
+    def test_the_weights_of_a_solved_n_may_leave_out_heads_that_were_solved_before(self):
+        """A curriculum of the user may evaluate some of the solved heads only."""
+        (report,) = Trainer([new(dataclasses.replace(SOLVES_ALWAYS, curriculum=MultiHead()))]).run_epoch()
+        progress = dataclasses.replace(report.checkpoint.progress, heads=(2, 3), solved=(2, 3))
+        found = evaluated_weights(SOLVES_ALWAYS, progress, report.checkpoint.network, (3,))
+        assert (found.progress.heads, found.progress.solved) == ((3,), (3,))
+        assert {name for name in found.network if name.startswith("heads.")} == {"heads.3.weight", "heads.3.bias"}
+
     def test_a_new_head_is_drawn_from_its_own_stream(self):
         config = dataclasses.replace(SOLVES_ALWAYS, curriculum=MultiHead(), seed=5)
         trainer = Trainer([new(config)])

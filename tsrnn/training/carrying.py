@@ -13,8 +13,10 @@ from tsrnn.training.optimizers import initial_state
 def evaluated_weights(
     config: RunConfig, progress: Progress, network: NetworkState, heads: tuple[int, ...]
 ) -> Checkpoint:
-    """Return the weights that solved an N, with the heads that were evaluated."""
-    return Checkpoint(config, dataclasses.replace(progress, heads=heads), _carried(network, heads, {}))
+    """Return the weights that solved an N, with the heads that were evaluated, which may be some of those solved."""
+    solved = tuple(n for n in progress.solved if n in heads)
+    evaluated = dataclasses.replace(progress, heads=heads, solved=solved)
+    return Checkpoint(config, evaluated, _carried(network, heads, {}))
 
 
 def advanced(current: Checkpoint, step: Advance) -> Checkpoint:
