@@ -113,7 +113,7 @@ def test_the_page_has_the_cost_of_each_part():
             )
         ],
         "tuned": ["tuned/fixed_tau"],
-        "500 neurons": ["h500/fixed_tau"],
+        "500 neurons": ["h500/fixed_tau", "h500/multi"],
     }
     folders = {str(path.relative_to(FOLDER / "tables")) for path in (FOLDER / "tables").glob("*/*")}
     assert {folder for part in parts.values() for folder in part} == folders
