@@ -141,8 +141,9 @@ def main(results: Place, /, settings: Settings = Settings()) -> int:
         with folder:
             then = _accuracy_seconds(sources, settings)
             say_cost("retraining", waiting, plan().record.scale, settings, console, said_from=0.0, then=then)
-            of_these = [start for start in starts.values() if start.config in waiting]
-            train(plan, folder, settings, console, prepare=lambda: _begin(folder, of_these))
+            keys = {network.network_id for network in waiting}
+            to_begin = [start for start in starts.values() if start.config.network_id in keys]
+            train(plan, folder, settings, console, prepare=lambda: _begin(folder, to_begin))
     unfinished = folder.unfinished(networks)
     ended = {network.network_id for network in networks} - {network.network_id for network in unfinished}
     rows = _measure(results, folder, sources, starts, ended, settings.trials, console)

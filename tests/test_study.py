@@ -29,7 +29,7 @@ SEEDS = {"repeat": range(8, 16)}
 SIZES = {"h500": ("paper", 500)}
 """The scale and the number of neurons of arms that are not of the scale overnight."""
 BEGUN = {"h500"}
-"""Arms whose training goes on."""
+"""Arms in which training was interrupted."""
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
 HASH = re.compile(r"\b[pm][0-9a-f]{10}\b")
 """The name of a clipping path or a marker in an SVG: a hash of numbers whose last bits depend on the processor."""

@@ -9,6 +9,7 @@ from sweeps.engine.trainable import PopulationTrainable
 from sweeps.search.names import CurriculumName, Purpose
 from sweeps.search.space import Parameters, network_of
 from tsrnn.config import Precision, RunConfig, Training
+from tsrnn.io.rows import epochs_row
 from tsrnn.io.schemas import EPOCHS
 from tsrnn.io.store import Store
 from tsrnn.training.reports import EpochReport
@@ -101,7 +102,7 @@ class Question:
             rows: the row of each network in the table `epochs`.
         """
         name = "operations" if self.unit == "operations" else "wall_s"
-        return max(float(row[name]) for row in rows) / self.budget
+        return max((float(row[name]) for row in rows), default=0.0) / self.budget
 
     def course(self, tables: Sequence[Sequence[Mapping[str, Any]]]) -> Iterator[list[Mapping[str, Any]]]:
         """Yield the newest rows of a candidate's networks at every epoch, up to the one that uses the budget.
@@ -128,6 +129,11 @@ def score(n: int, accuracy: float) -> float:
     return n - 1 + min(max((accuracy - _CHANCE) / (_SOLVED - _CHANCE), 0.0), 1.0)
 
 
+def mean_score(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Return the mean score of networks, from a row of each in the table `epochs`."""
+    return sum(score(row["n_max"], row["accuracy_newest"]) for row in rows) / len(rows)
+
+
 class Candidate(PopulationTrainable):
     """A candidate; one step is one epoch of its networks. It is done when one of them has used the budget.
 
@@ -140,8 +146,8 @@ class Candidate(PopulationTrainable):
         question = Question.recorded(config["question"])
         networks = question.networks(config)
         self._question = question
-        # The progress of each network: its operations, its seconds, and its score.
-        self._reached = {network.network_id: {"operations": 0.0, "wall_s": 0.0, "score": 0.0} for network in networks}
+        # The newest row of each network in the table `epochs`, written or not.
+        self._reached: dict[str, Mapping[str, Any]] = {}
         self._unwritten: dict[str, EpochReport] = {}
         self._written_at = time.monotonic()
         trial = config["trial"] | {"networks": [network.to_json() for network in networks], "plugins": []}
@@ -149,15 +155,10 @@ class Candidate(PopulationTrainable):
         store = Store(config["trial"]["folder"])
         tables = [
             [row for row in store.read(EPOCHS, key) if row["epoch"] <= self._started.get(key, row["epoch"])]
-            for key in self._reached
+            for key in (network.network_id for network in networks)
         ]
         for newest in question.course(tables):
-            for row in newest:
-                self._reached[row["network_id"]] = {
-                    "operations": row["operations"],
-                    "wall_s": row["wall_s"],
-                    "score": score(row["n_max"], row["accuracy_newest"]),
-                }
+            self._reached = {row["network_id"]: row for row in newest}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Start the next candidate, after writing the pending results of the last one."""
@@ -174,25 +175,18 @@ class Candidate(PopulationTrainable):
         Networks that used the budget before, such as those that a later stage has trained further, are not trained.
         """
         done = self._question.used(self._reached.values()) >= 1 or super().step()["done"]
-        used = self._question.used(self._reached.values())
+        rows = list(self._reached.values())
+        used = self._question.used(rows)
         done = done or used >= 1
         # Tune also sets "done" if the scheduler stops a candidate early; "whole" means that the budget was used.
         if done or time.monotonic() - self._written_at >= _WRITE_EVERY_S:
             self._write_all()
-        operations, seconds, scores = (
-            sum(reached[name] for reached in self._reached.values()) / len(self._reached)
-            for name in ("operations", "wall_s", "score")
-        )
+        operations, seconds = (sum(row[name] for row in rows) / len(rows) for name in ("operations", "wall_s"))
         spent = {"operations": operations, "seconds": seconds, "used": BUDGET * used}
-        return spent | {"score": scores, "done": done, "whole": done}
+        return spent | {"score": mean_score(rows), "done": done, "whole": done}
 
     def _keep(self, report: EpochReport) -> None:
-        progress = report.checkpoint.progress
-        self._reached[report.config.network_id] = {
-            "operations": progress.operations,
-            "wall_s": progress.wall_s,
-            "score": score(report.n, report.accuracy),
-        }
+        self._reached[report.config.network_id] = epochs_row(report)
         super()._keep(report)
 
     def _write(self, report: EpochReport) -> None:

@@ -27,7 +27,7 @@ from sweeps.engine.errors import SweepError
 from sweeps.engine.scratch import scratch
 from sweeps.engine.shared import require_shared
 from sweeps.engine.stopping import ending_with_ray
-from sweeps.search.candidate import BUDGET, Candidate, Question, score
+from sweeps.search.candidate import BUDGET, Candidate, Question, mean_score
 from sweeps.search.names import OPTIMIZERS
 from sweeps.search.space import Parameters, suggest
 from tsrnn.distributed.ray_internals import forgive_failures, replay
@@ -369,10 +369,7 @@ class Search:
         for trial in self._trials(*_SCORED):
             tables = [store.read(EPOCHS, network.network_id) for network in self.question.networks(trial.params)]
             results = [
-                {
-                    "used": BUDGET * self.question.used(rows),
-                    "score": sum(score(row["n_max"], row["accuracy_newest"]) for row in rows) / len(rows),
-                }
+                {"used": BUDGET * self.question.used(rows), "score": mean_score(rows)}
                 for rows in self.question.course(tables)
             ]
             replay(scheduler, f"earlier-{trial.number}", results or [{"used": 0.0, "score": 0.0}])

@@ -19,7 +19,7 @@ from sweeps.engine.errors import SweepError
 from sweeps.hyperparameters import app
 from sweeps.search import study as _study
 from sweeps.search.ablation import parts, without_each_part
-from sweeps.search.candidate import Candidate, Question, score
+from sweeps.search.candidate import Candidate, Question, mean_score, score
 from sweeps.search.names import OPTIMIZERS
 from sweeps.search.space import KNOWN, TUNED, known, network_of, suggest
 from sweeps.search.study import DATABASE, RETRIES, Search
@@ -368,7 +368,7 @@ class TestCandidate:
         candidate.stop()
         again = Candidate(self.config(folder))
         assert again._started == dict.fromkeys((n.network_id for n in QUESTION.networks(FAST)), 3)
-        assert sum(reached["score"] for reached in again._reached.values()) / 2 == pytest.approx(stopped["score"])
+        assert mean_score([*again._reached.values()]) == pytest.approx(stopped["score"])
         further = again.step()
         assert further["operations"] > stopped["operations"]
         again.stop()
