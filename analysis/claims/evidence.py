@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis import paper
 from analysis.data.cell import TRAINING, Cell
-from analysis.data.networks import once
+from analysis.data.networks import FINAL, once
 from analysis.quantities.base import Quantity, Tables
 from tsrnn.config import EndState
 
@@ -126,8 +126,7 @@ class Evidence:
 
 def ended(networks: pd.DataFrame) -> pd.DataFrame:
     """Return the networks that have ended; failed networks have not."""
-    final = [state.value for state in EndState if state.is_final]
-    return networks[networks["status"].isin(final)]
+    return networks[networks["status"].isin(FINAL)]
 
 
 def cut_short(networks: pd.DataFrame, budget: float = paper.BUDGET) -> "pd.Series[bool]":

@@ -119,6 +119,8 @@ def completed(runs: pd.DataFrame) -> pd.DataFrame:
     return present
 
 
+FINAL: Final = [state.value for state in EndState if state.is_final]
+"""The values of `status` of networks that have ended; failed ones have not."""
 DTYPES: Final = {"string": "str", "int64": "int64", "float64": "float64"}
 """The dtype of pandas for each dtype of a schema."""
 

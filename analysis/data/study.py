@@ -2,20 +2,17 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
 from analysis.data import frames
-from analysis.data.networks import DTYPES, completed, describe
-from tsrnn.config import EndState
+from analysis.data.networks import DTYPES, FINAL, completed, describe
 from tsrnn.io.files import Location, location
 from tsrnn.io.schemas import ANALYSES, BY_NAME, EPOCHS, OUTCOMES, RUNS, SOLVED, Table
 
 if TYPE_CHECKING:
     from analysis.figures import Figure
-
-_FINAL: Final = [state.value for state in EndState if state.is_final]
 
 
 class SelectionError(frames.ResultsError):
@@ -108,7 +105,7 @@ class Study:
             frame = pd.concat(filled, ignore_index=True)
             if known is OUTCOMES and "status" in names:
                 # A run that failed in one sweep may have ended in another.
-                frame = frame.sort_values("status", key=lambda status: ~status.isin(_FINAL), kind="stable")
+                frame = frame.sort_values("status", key=lambda status: ~status.isin(FINAL), kind="stable")
             frame = frame.drop_duplicates(list(known.key), ignore_index=True)
         else:
             dtypes = {column.name: DTYPES[column.dtype] for column in known.columns if column.name in names}
